@@ -1,0 +1,79 @@
+# What everybody types. `make` alone prints the list.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+# Stamps of what the virtual environment holds; older than pyproject.toml means install again.
+RUN_READY := $(VENV)/.ready-run
+DEV_READY := $(VENV)/.ready-dev
+
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(RUN_READY) ## Map over every Python file of the standard library, on this machine
+	@$(BIN)/cloudfn run examples/source_stats.py $(ARGS)
+
+.PHONY: test
+test: $(DEV_READY) ## Run the static checks and every test, once
+	@status=0; \
+	$(MAKE) check || { status=1; echo "make check failed (see above); the tests run all the same." >&2; }; \
+	$(BIN)/python -m pytest -q $(ARGS) || status=1; \
+	exit $$status
+
+.PHONY: check
+check: $(DEV_READY) ## Format, lint, types, import floors; changes nothing
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: $(DEV_READY) ## Let ruff format and fix what it can
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: soak
+soak: $(DEV_READY) ## Run the long kill and chaos campaigns (not part of make test)
+	@$(BIN)/python -m pytest -m soak --timeout=0 $(ARGS)
+
+.PHONY: bench
+bench: $(RUN_READY) ## Measure cloudfn beside its peers (they get an environment of their own)
+	@$(BIN)/python bench/run.py $(ARGS)
+
+.PHONY: setup
+setup: $(DEV_READY) ## Only create the virtual environment, with everything to develop
+
+.PHONY: clean
+clean: ## Remove the virtual environments, caches and build results
+	rm -rf $(VENV) .bench-venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN_READY): pyproject.toml $(BIN)/python
+	@echo "Installing cloudfn into $(VENV) ..."
+	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(DEV_READY): pyproject.toml $(BIN)/python
+	@echo "Installing cloudfn and its development tools into $(VENV) ..."
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $(RUN_READY) $@
+
+# A link to a Python that is gone counts as missing, so that the environment is made anew.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "cloudfn needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing or broken)." >&2; \
+	  echo "Name one that is: make $(firstword $(MAKECMDGOALS) test) PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "Could not create $(VENV). On Debian and Ubuntu, 'apt install python3-venv' adds what is missing." >&2; \
+	  exit 1; }

@@ -1,0 +1,198 @@
+"""What the user declares about a Function, validated on construction. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from cloudfn.errors import InvalidError
+from cloudfn.model.retry import Retries
+
+SCALEDOWN_WINDOW_RANGE = (2, 3600)
+TIMEOUT_RANGE = (1, 86_400)
+DEFAULT_CPU = 0.125
+DEFAULT_MEMORY_MIB = 128
+MIN_MEMORY_MIB = 16
+
+
+@dataclass(frozen=True, slots=True)
+class AutoscalerSettings:
+    """How many containers a pool may and should have."""
+
+    min_containers: int = 0
+    #: None: no limit
+    max_containers: int | None = None
+    #: idle containers kept beyond the need while the pool is active
+    buffer_containers: int = 0
+    #: seconds that an idle container is kept
+    scaledown_window: int = 60
+
+    def __post_init__(self) -> None:
+        _whole_number("min_containers", self.min_containers)
+        _whole_number("buffer_containers", self.buffer_containers)
+        _whole_number("scaledown_window", self.scaledown_window)
+        low, high = SCALEDOWN_WINDOW_RANGE
+        if not low <= self.scaledown_window <= high:
+            raise InvalidError(
+                f"`scaledown_window` must be between {low} and {high} (inclusive), "
+                f"not {self.scaledown_window}."
+            )
+        if self.max_containers is None:
+            return
+        _whole_number("max_containers", self.max_containers)
+        if self.max_containers == 0:
+            raise InvalidError("`max_containers` must be at least 1.")
+        if self.min_containers > self.max_containers:
+            raise InvalidError(
+                f"`min_containers` ({self.min_containers}) cannot be greater than "
+                f"`max_containers` ({self.max_containers})"
+            )
+
+    def merged(self, changes: dict[str, int | None]) -> AutoscalerSettings:
+        """Return these settings with `changes` on top, validated as a whole.
+
+        Raises:
+            InvalidError: A name is unknown, or the merged settings make no sense.
+        """
+        known = {f.name for f in fields(self)}
+        for name in changes:
+            if name not in known:
+                raise InvalidError(f"There is no autoscaler setting `{name}`.")
+        return replace(self, **changes)  # type: ignore[arg-type]  # validated by __post_init__
+
+
+def declared_autoscaler(
+    min_containers: int | None,
+    max_containers: int | None,
+    buffer_containers: int | None,
+    scaledown_window: int | None,
+) -> AutoscalerSettings:
+    """Return the settings of a decorator, where None means the default and max 0 no limit."""
+    _whole_number("max_containers", max_containers or 0)
+    return AutoscalerSettings(
+        min_containers=0 if min_containers is None else min_containers,
+        max_containers=max_containers or None,
+        buffer_containers=0 if buffer_containers is None else buffer_containers,
+        scaledown_window=60 if scaledown_window is None else scaledown_window,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one container asks for; requests are packing shares, limits are enforced."""
+
+    #: cores
+    cpu: float = DEFAULT_CPU
+    cpu_limit: float | None = None
+    #: MiB
+    memory: int = DEFAULT_MEMORY_MIB
+    memory_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.cpu <= 0:
+            raise InvalidError(f"`cpu` must be positive, not {self.cpu}.")
+        if self.memory < MIN_MEMORY_MIB:
+            raise InvalidError(f"`memory` must be at least {MIN_MEMORY_MIB} MiB, not {self.memory}.")
+        if self.cpu_limit is not None and self.cpu_limit < self.cpu:
+            raise InvalidError(f"The limit of `cpu` ({self.cpu_limit}) is below the request ({self.cpu}).")
+        if self.memory_limit is not None and self.memory_limit < self.memory:
+            raise InvalidError(
+                f"The limit of `memory` ({self.memory_limit}) is below the request ({self.memory})."
+            )
+
+
+def declared_resources(
+    cpu: float | tuple[float, float] | None, memory: int | tuple[int, int] | None
+) -> Resources:
+    """Return the resources of a decorator: a request, or a (request, limit) pair.
+
+    Raises:
+        InvalidError: A value is no number, or not positive, or a limit is below its request.
+    """
+    cpu_request, cpu_limit = _request_and_limit("cpu", cpu, DEFAULT_CPU)
+    memory_request, memory_limit = _request_and_limit("memory", memory, DEFAULT_MEMORY_MIB)
+    if memory_request != int(memory_request) or int(memory_limit or 0) != (memory_limit or 0):
+        raise InvalidError(f"`memory` must be a whole number of MiB, not {memory!r}.")
+    return Resources(
+        cpu=cpu_request,
+        cpu_limit=cpu_limit,
+        memory=int(memory_request),
+        memory_limit=None if memory_limit is None else int(memory_limit),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """One Function of a revision: where its code is and how to run it."""
+
+    #: the name within its app
+    name: str
+    #: module and qualified name of the user's function within the bundle
+    module: str
+    qualname: str
+    is_async: bool = False
+    is_generator: bool = False
+    #: base64 of the pickled function when it cannot be imported (`serialized=True`)
+    serialized: str | None = None
+    autoscaler: AutoscalerSettings = AutoscalerSettings()
+    resources: Resources = Resources()
+    retries: Retries | None = None
+    #: seconds that one attempt may run
+    timeout: int = 300
+    #: seconds from the start of a container to ready
+    startup_timeout: int = 300
+    #: a container ends after one input
+    single_use: bool = False
+    #: containers may be forked from a warm template
+    fork: bool = True
+    #: variables set in its containers
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("timeout", "startup_timeout"):
+            value = getattr(self, name)
+            _whole_number(name, value)
+            low, high = TIMEOUT_RANGE
+            if not low <= value <= high:
+                raise InvalidError(f"`{name}` must be between {low} and {high} seconds, not {value}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `from_json`."""
+        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        data["autoscaler"] = asdict(self.autoscaler)
+        data["resources"] = asdict(self.resources)
+        data["retries"] = None if self.retries is None else self.retries.to_json()
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> FunctionSpec:
+        """Return the spec that `to_json` wrote; unknown fields of a newer writer are ignored."""
+        known = {f.name for f in fields(cls)}
+        values = {name: value for name, value in data.items() if name in known}
+        values["autoscaler"] = AutoscalerSettings(**data["autoscaler"])
+        values["resources"] = Resources(**data["resources"])
+        values["retries"] = None if data["retries"] is None else Retries(**data["retries"])
+        return cls(**values)
+
+
+def _whole_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidError(f"`{name}` must be an int, not {type(value).__name__}")
+    if value < 0:
+        raise InvalidError(f"`{name}` must be at least 0, not {value}.")
+
+
+def _request_and_limit(
+    name: str, value: float | tuple[float, float] | None, default: float
+) -> tuple[float, float | None]:
+    if value is None:
+        return default, None
+    pair = value if isinstance(value, tuple) else (value, None)
+    if len(pair) != 2 or any(  # noqa: PLR2004 - request and limit
+        isinstance(part, bool) or not isinstance(part, int | float | None) for part in pair
+    ):
+        raise InvalidError(f"`{name}` must be a number or a (request, limit) pair, not {value!r}.")
+    request, limit = pair
+    if request is None:
+        raise InvalidError(f"`{name}` must have a request, not {value!r}.")
+    return request, limit

@@ -1,0 +1,33 @@
+"""Names of things: how they are minted and how they read."""
+
+from __future__ import annotations
+
+import os
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_DIGITS = 20
+
+
+def mint(prefix: str) -> str:
+    """Return a new name such as `fc-3k9…`: 100 random bits behind a prefix that tells its kind."""
+    number = int.from_bytes(os.urandom(13), "big")
+    return f"{prefix}-" + "".join(_ALPHABET[(number >> (5 * i)) & 31] for i in range(_DIGITS))
+
+
+def input_id(call_id: str, index: int) -> str:
+    """Return the name of input `index` of a call; stable over attempts."""
+    return f"in-{call_id.removeprefix('fc-')}-{index}"
+
+
+def parse_input_id(name: str) -> tuple[str, int]:
+    """Return (call id, index) of an input's name; raises ValueError for anything else."""
+    kind, _, rest = name.partition("-")
+    body, _, index = rest.rpartition("-")
+    if kind != "in" or not body:
+        raise ValueError(f"{name!r} is not the id of an input")
+    return f"fc-{body}", int(index)
+
+
+def pool_name(function_id: str, revision: int) -> str:
+    """Return the name of the pool that runs one function at one revision."""
+    return f"{function_id}@{revision}"

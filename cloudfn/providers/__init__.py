@@ -1,0 +1,1 @@
+"""Places where work can run, each a frozen bundle of ports."""

@@ -1,0 +1,507 @@
+"""The source bundle: what a program's containers import, content-addressed and never changed.
+
+`collect` reads files and this process's `sys.modules`; `store` writes one folder, whole or not
+at all.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cloudfn import errors
+from cloudfn.sdk.program import is_installed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+MAX_BYTES = 100 * 1024 * 1024
+MAX_FILES = 20_000
+
+# Mounted into containers by the engine, so never part of a user's bundle.
+_OURS = "cloudfn"
+_SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules"})
+_SKIPPED_ENDINGS = (".egg-info", ".dist-info", ".pyc", ".pyo")
+_SUFFIXES = (*EXTENSION_SUFFIXES, ".py")
+_TOO_MUCH = "Keep data out of packages, or bring it with the image or a volume."
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFile:
+    """One file of a bundle: `path` is relative to the bundle and posix, `source` is where it is."""
+
+    path: str
+    source: Path
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Files, sorted by path, that a container needs in order to import a program.
+
+    `digest` names the content (hex SHA-256 of paths, executable bits and contents); `size` is the
+    sum of the files' bytes.
+    """
+
+    files: tuple[BundleFile, ...]
+    digest: str
+    size: int
+
+
+def collect(module_name: str, root: Path, entry: Path) -> Bundle:
+    """Collects the program `entry`, importable as `module_name`, and its local imports.
+
+    Local is what Python would import from `root` or from another folder of `sys.path` outside of
+    the standard library and installed distributions, found by reading the sources (functions'
+    bodies and `import_module("literal")` too), and what is imported already from under `root`.
+    A plain module brings its file, a package all regular files of its folder save caches, hidden
+    ones, virtual environments and build leftovers. A symbolic link that leads out of its folder
+    on `sys.path` is not followed. Files that do not parse come along unread.
+
+    Args:
+        module_name: The name under which containers import `entry`; it decides its place.
+        root: The folder from which the program's local imports start.
+        entry: The program's source file.
+
+    Raises:
+        InvalidError: A file is unreadable, or all are more than `MAX_BYTES` or `MAX_FILES`.
+    """
+    collection = _Collection(root)
+    collection.add_entry(module_name, entry)
+    collection.add_loaded()
+    return collection.bundle()
+
+
+def store(bundle: Bundle, bundles_dir: Path, *, durable: bool = False) -> Path:
+    """Copies `bundle` to `bundles_dir/<digest>`, unless it is there already, and returns that.
+
+    The folder appears at once with all its files, read-only ones; of several that store the same
+    bundle at the same time one wins and all return its folder. A damaged folder is replaced.
+
+    Args:
+        bundle: What to copy.
+        bundles_dir: The folder of all bundles; made when absent, for its owner alone.
+        durable: Whether the copy must survive a power cut, which costs a sync of each file.
+
+    Raises:
+        ConflictError: A source file changed since it was collected.
+        InvalidError: A source file cannot be read any more.
+    """
+    target = bundles_dir / bundle.digest
+    if _is_whole(target, bundle):
+        return target
+    bundles_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = bundles_dir / f".partial-{os.urandom(8).hex()}"
+    try:
+        _write(bundle, partial, durable=durable)
+        _put(partial, target, bundle)
+    finally:
+        _discard(partial)
+    if durable:
+        _sync_folder(bundles_dir)
+    return target
+
+
+def local_imports(source: bytes, package: str) -> set[str]:
+    """The dotted names that a module's source imports, made absolute; empty if it does not parse.
+
+    `from a import b` gives `a.b`, as `b` may be a module. `package` is the module's package, ""
+    for a module at the top.
+    """
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    # Only a source that names these functions is worth a walk over its expressions.
+    has_calls = b"import_module" in source or b"__import__" in source
+    nodes = ast.walk(tree) if has_calls else _statements(tree)
+    return {name for node in nodes for name in _names(node, package)}
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+            children = getattr(node, field, None)
+            # A lambda and a conditional expression have a body as well, which is no list.
+            if isinstance(children, list):
+                pending += children
+
+
+def _names(node: ast.AST, package: str) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        base = _absolute(node.module or "", node.level, package)
+        if base is None:
+            return []
+        named = [alias.name for alias in node.names if alias.name != "*"]
+        return [f"{base}.{name}" if base else name for name in named] or [base]
+    if isinstance(node, ast.Call):
+        return _called_names(node, package)
+    return []
+
+
+def _called_names(call: ast.Call, package: str) -> list[str]:
+    function = call.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if name not in {"import_module", "__import__"} or not call.args:
+        return []
+    argument = call.args[0]
+    if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
+        return []
+    written = argument.value
+    absolute = _absolute(
+        written.lstrip("."), len(written) - len(written.lstrip(".")), _anchor(call, package)
+    )
+    return [absolute] if absolute else []
+
+
+def _anchor(call: ast.Call, package: str) -> str:
+    given = [each.value for each in call.keywords if each.arg == "package"] or call.args[1:2]
+    if given and isinstance(given[0], ast.Constant) and isinstance(given[0].value, str):
+        return given[0].value
+    return package
+
+
+def _absolute(name: str, level: int, package: str) -> str | None:
+    if level == 0:
+        return name
+    parts = package.split(".") if package else []
+    if level > len(parts):
+        return None
+    return ".".join([*parts[: len(parts) - level + 1], *([name] if name else [])])
+
+
+class _Collection:
+    """The files found so far, by their paths in the bundle."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        self._search = _search_folders(self._root)
+        self._files: dict[str, BundleFile] = {}
+        self._hashes: dict[str, tuple[int, bytes]] = {}
+        self._size = 0
+        self._asked: set[str] = set()
+        self._packages: set[str] = set()
+        self._listings: dict[str, frozenset[str]] = {}
+        self._entry = ""
+        self._unread: list[tuple[str, bytes]] = []
+
+    def add_entry(self, module_name: str, entry: Path) -> None:
+        self._entry = str(entry)
+        place = module_name.replace(".", "/")
+        is_package = entry.name == "__init__.py"
+        self._add(place + ("/__init__.py" if is_package else ".py"), self._entry)
+        if "." in module_name or is_package:
+            self._find(self._root, module_name.split("."), "")
+        self._asked.add(module_name)
+        self._follow()
+
+    def add_loaded(self) -> None:
+        """Adds what this process has imported from under the root by whatever means."""
+        prefix = self._root + os.sep
+        if is_installed(self._root):
+            return
+        for name, module in list(sys.modules.items()):
+            # `vars`, as modules that load themselves lazily do so on any attribute.
+            file = getattr(module, "__dict__", {}).get("__file__")
+            if not isinstance(file, str) or not file.startswith(prefix) or is_installed(file):
+                continue
+            if name.startswith("__") or not file.endswith(_SUFFIXES) or file == self._entry:
+                continue
+            if not os.path.isfile(file) or _is_ours(name):
+                continue
+            self._add_loaded_module(name, file)
+        self._follow()
+
+    def bundle(self) -> Bundle:
+        paths = sorted(self._files)
+        files = tuple(self._files[path] for path in paths)
+        return Bundle(files, _digest(files, self._hashes), self._size)
+
+    def _add_loaded_module(self, name: str, file: str) -> None:
+        self._want(name)
+        if any(str(each.source) == file for each in self._files.values()):
+            return
+        # Imported in a way that no search explains, so it goes where its name will find it.
+        place = name.replace(".", "/")
+        is_package = os.path.basename(file) == "__init__.py"
+        ending = "/__init__.py" if is_package else file[file.index(".", file.rindex(os.sep)) :]
+        self._add(place + ending, file)
+
+    def _follow(self) -> None:
+        while self._unread:
+            path, source = self._unread.pop()
+            package = path.rpartition("/")[0].replace("/", ".")
+            if self._may_import(source, package):
+                for name in sorted(local_imports(source, package)):
+                    self._want(name)
+
+    def _may_import(self, source: bytes, package: str) -> bool:
+        """Spares the parse of a package's file that names nothing that is not here already."""
+        top = package.partition(".")[0]
+        if top not in self._packages:
+            return True
+        names = {name for folder in self._search for name in self._modules_in(folder)}
+        return any(name.encode() in source for name in names - self._packages)
+
+    def _want(self, dotted: str) -> None:
+        parts = dotted.split(".")
+        if dotted in self._asked or parts[0] in self._packages or _is_ours(dotted):
+            return
+        self._asked.add(dotted)
+        for folder in self._search:
+            if self._find(folder, parts, ""):
+                return
+
+    def _find(self, folder: str, parts: list[str], above: str) -> bool:
+        """Adds the module or package that `parts` names below `folder`; whether there is one."""
+        name, deeper = parts[0], parts[1:]
+        listing = self._listing(folder)
+        below = os.path.join(folder, name)
+        place = above + name
+        if name in listing and os.path.isfile(os.path.join(below, "__init__.py")):
+            self._add_package(below, place, folder)
+            return True
+        for suffix in _SUFFIXES:
+            if name + suffix in listing:
+                return self._add_module(below + suffix, place + suffix, folder)
+        if name not in listing or not deeper or not os.path.isdir(below):
+            return False
+        return self._find(below, deeper, place + "/")
+
+    def _add_module(self, file: str, path: str, folder: str) -> bool:
+        if file == self._entry:
+            # Under its own name it is here; a second copy would hide an installed module.
+            return path in self._files
+        if not os.path.isfile(file) or not _stays_in(file, folder):
+            return False
+        self._add(path, file)
+        return True
+
+    def _add_package(self, folder: str, path: str, top: str) -> None:
+        dotted = path.replace("/", ".")
+        if dotted in self._packages or not _stays_in(folder, top):
+            return
+        self._packages.add(dotted)
+        for relative, file in _regular_files(folder, os.path.realpath(top)):
+            self._add(f"{path}/{relative}", file)
+
+    def _add(self, path: str, file: str) -> None:
+        if path in self._files:
+            return
+        size, digest, executable, source = _read(file, MAX_BYTES - self._size)
+        self._size += size
+        self._files[path] = BundleFile(path, Path(file), executable)
+        self._hashes[path] = (size, digest)
+        if source is not None:
+            self._unread.append((path, source))
+        if len(self._files) > MAX_FILES:
+            raise errors.InvalidError(
+                f"The program's packages have more than {MAX_FILES} files, the last in "
+                f"{os.path.dirname(file)}.",
+                hint=_TOO_MUCH,
+            )
+
+    def _listing(self, folder: str) -> frozenset[str]:
+        known = self._listings.get(folder)
+        if known is None:
+            try:
+                known = frozenset(os.listdir(folder))
+            except OSError:
+                known = frozenset()
+            self._listings[folder] = known
+        return known
+
+    def _modules_in(self, folder: str) -> Iterator[str]:
+        for name in self._listing(folder):
+            stem, dot, _ = name.partition(".")
+            if stem.isidentifier() and (not dot or name.endswith(_SUFFIXES)):
+                yield stem
+
+
+def _search_folders(root: str) -> list[str]:
+    # Everything beside a program that is itself installed is installed too.
+    folders = [] if is_installed(root) else [root]
+    scripts = os.path.dirname(sys.executable)
+    for each in sys.path:
+        folder = os.path.abspath(each)
+        if folder not in folders and folder != scripts and not is_installed(folder):
+            folders.append(folder)
+    return [folder for folder in folders if os.path.isdir(folder)]
+
+
+def _is_ours(dotted: str) -> bool:
+    return dotted == _OURS or dotted.startswith(_OURS + ".")
+
+
+def _stays_in(path: str, folder: str) -> bool:
+    if not os.path.islink(path):
+        return True
+    return os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep)
+
+
+def _regular_files(folder: str, top: str) -> Iterator[tuple[str, str]]:
+    """The files of a package with their paths relative to it; `top` bounds symbolic links."""
+    pending = [("", folder)]
+    seen = {os.path.realpath(folder)}
+    while pending:
+        above, current = pending.pop()
+        for each in sorted(_entries(current), key=lambda entry: entry.name):
+            if _is_skipped(each) or not _stays_in(each.path, top):
+                continue
+            if each.is_file():
+                yield above + each.name, each.path
+            elif each.is_dir() and not os.path.exists(os.path.join(each.path, "pyvenv.cfg")):
+                real = os.path.realpath(each.path)
+                if real not in seen:
+                    seen.add(real)
+                    pending.append((f"{above}{each.name}/", each.path))
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _is_skipped(entry: os.DirEntry[str]) -> bool:
+    name = entry.name
+    return name.startswith(".") or name in _SKIPPED_FOLDERS or name.endswith(_SKIPPED_ENDINGS)
+
+
+def _read(file: str, room: int) -> tuple[int, bytes, bool, bytes | None]:
+    """A file's size, digest and executable bit, with its text when it is Python source."""
+    try:
+        with open(file, "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if status.st_size > room:
+                raise errors.InvalidError(
+                    f"The program and its local packages are larger than "
+                    f"{MAX_BYTES // 1024**2} MiB; {file} does not fit in any more.",
+                    hint=_TOO_MUCH,
+                )
+            executable = bool(status.st_mode & 0o100)
+            if file.endswith(".py"):
+                source = stream.read()
+                return len(source), hashlib.sha256(source).digest(), executable, source
+            digest = hashlib.file_digest(stream, "sha256").digest()
+            return stream.tell(), digest, executable, None
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(path: str, error: OSError) -> errors.InvalidError:
+    return errors.InvalidError(
+        f"{path} belongs to the program and cannot be read: {error.strerror}.",
+        hint="Make it readable, or move it out of the package.",
+    )
+
+
+def _digest(files: Iterable[BundleFile], hashes: Mapping[str, tuple[int, bytes]]) -> str:
+    whole = hashlib.sha256(b"cloudfn bundle 1\n")
+    for each in files:
+        size, digest = hashes[each.path]
+        name = each.path.encode(errors="surrogateescape")
+        whole.update(b"%d %d %d " % (len(name), each.executable, size) + name + digest)
+    return whole.hexdigest()
+
+
+def _is_whole(target: Path, bundle: Bundle) -> bool:
+    """Whether all files are there with all their bytes, which a power cut may have prevented."""
+    folder = str(target)
+    try:
+        sizes = [os.stat(f"{folder}/{each.path}").st_size for each in bundle.files]
+    except OSError:
+        return False
+    return sum(sizes) == bundle.size
+
+
+def _write(bundle: Bundle, folder: Path, *, durable: bool) -> None:
+    hashes: dict[str, tuple[int, bytes]] = {}
+    made: list[Path] = []
+    for parent in sorted({(folder / each.path).parent for each in bundle.files} | {folder}):
+        parent.mkdir(parents=True, exist_ok=True)
+        made.append(parent)
+    for each in bundle.files:
+        hashes[each.path] = _copy(each, f"{folder}/{each.path}", durable=durable)
+    if _digest(bundle.files, hashes) != bundle.digest:
+        raise errors.ConflictError(
+            "The program's files changed while they were copied.", hint="Start it again."
+        )
+    for parent in _with_parents(made, folder):
+        os.chmod(parent, 0o755)
+        if durable:
+            _sync_folder(parent)
+
+
+def _with_parents(folders: Iterable[Path], top: Path) -> set[Path]:
+    inside = {parent for each in folders for parent in each.parents if parent.is_relative_to(top)}
+    return inside | set(folders)
+
+
+def _copy(file: BundleFile, target: str, *, durable: bool) -> tuple[int, bytes]:
+    try:
+        with open(file.source, "rb") as source:
+            content = source.read()
+    except OSError as error:
+        raise _unreadable(str(file.source), error) from error
+    with open(target, "xb") as copy:
+        copy.write(content)
+        if durable:
+            copy.flush()
+            os.fsync(copy.fileno())
+    os.chmod(target, 0o555 if file.executable else 0o444)
+    return len(content), hashlib.sha256(content).digest()
+
+
+def _put(partial: Path, target: Path, bundle: Bundle) -> None:
+    try:
+        partial.rename(target)
+        return
+    except OSError:
+        if _is_whole(target, bundle):
+            return
+    damaged = target.with_name(f".partial-{os.urandom(8).hex()}")
+    try:
+        target.rename(damaged)
+        partial.rename(target)
+    except OSError:
+        # Someone else replaced it at the same moment, or the disk refuses; then this tells.
+        if not _is_whole(target, bundle):
+            raise
+    finally:
+        _discard(damaged)
+
+
+def _discard(folder: Path) -> None:
+    if not folder.exists():
+        return
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

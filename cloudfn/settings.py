@@ -1,0 +1,162 @@
+"""Settings: the only module that reads the environment. Read once, by a composition root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloudfn.errors import InvalidError
+
+ENVIRONMENT_NAME_MAX = 64
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many inputs a Function may have; Modal's numbers are the defaults."""
+
+    #: inputs of `.remote` and `.map` that no container has yet
+    pending: int = 2_000
+    #: inputs of `.remote` and `.map`, waiting and running
+    total: int = 25_000
+    #: inputs of `.spawn` that no container has yet
+    spawn_pending: int = 1_000_000
+    #: inputs of one `.map` that are sent and not finished
+    map_window: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerIdentity:
+    """Who we are when this process is a container."""
+
+    container_id: str
+    #: hex; authenticates this container, and only it, to its agent
+    key: str
+    socket: str
+    app_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the environment says about how cloudfn behaves here."""
+
+    #: the named, separate world that we act in
+    environment: str
+    #: directory that holds one private directory per environment
+    root: Path
+    limits: Limits = Limits()
+    #: seconds that outcomes of spawned and named calls are kept
+    retention: float = 7 * 86_400.0
+    #: seconds without work, deployed apps or clients after which the daemon leaves
+    daemon_idle_exit: float = 600.0
+    #: seconds after which the inputs of a remote or map call are cancelled when its client vanished
+    client_grace: float = 60.0
+    #: show cloudfn's own frames in tracebacks
+    full_traceback: bool = False
+    #: set inside a container only
+    container: ContainerIdentity | None = None
+
+    @property
+    def state_dir(self) -> Path:
+        """The private directory of this environment."""
+        return self.root / self.environment
+
+
+def load(environ: Mapping[str, str] | None = None, *, environment: str | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        environ: Variables to read; the process's own when omitted.
+        environment: Overrides `CLOUDFN_ENVIRONMENT`.
+
+    Raises:
+        InvalidError: A variable has a value that makes no sense; the message names it.
+    """
+    env = os.environ if environ is None else environ
+    name = environment or env.get("CLOUDFN_ENVIRONMENT") or env.get("MODAL_ENVIRONMENT") or "main"
+    _check_name(name)
+    return Settings(
+        environment=name,
+        root=_root(env),
+        limits=Limits(
+            pending=_whole(env, "CLOUDFN_LIMIT_PENDING", 2_000),
+            total=_whole(env, "CLOUDFN_LIMIT_TOTAL", 25_000),
+            spawn_pending=_whole(env, "CLOUDFN_LIMIT_SPAWN_PENDING", 1_000_000),
+            map_window=_whole(env, "CLOUDFN_MAP_WINDOW", 1_000),
+        ),
+        retention=_seconds(env, "CLOUDFN_RETENTION", 7 * 86_400.0),
+        daemon_idle_exit=_seconds(env, "CLOUDFN_DAEMON_IDLE_EXIT", 600.0),
+        client_grace=_seconds(env, "CLOUDFN_CLIENT_GRACE", 60.0),
+        full_traceback=env.get("CLOUDFN_TRACEBACK", "") not in ("", "0"),
+        container=_container(env),
+    )
+
+
+def daemon_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the cleaned environment that a daemon is started with: an allow-list and CLOUDFN_*."""
+    env = os.environ if environ is None else environ
+    keep = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "SHELL", "TMPDIR")
+    cleaned = {name: env[name] for name in keep if name in env}
+    cleaned |= {
+        name: value
+        for name, value in env.items()
+        if name.startswith("CLOUDFN_") and not name.startswith("CLOUDFN_CONTAINER")
+    }
+    for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+        if name in env:
+            cleaned[name] = env[name]
+    return cleaned
+
+
+def _root(env: Mapping[str, str]) -> Path:
+    if home := env.get("CLOUDFN_HOME"):
+        return Path(home).absolute()
+    if state := env.get("XDG_STATE_HOME"):
+        return Path(state).absolute() / "cloudfn"
+    return Path(env.get("HOME") or Path.home()) / ".local" / "state" / "cloudfn"
+
+
+def _container(env: Mapping[str, str]) -> ContainerIdentity | None:
+    container_id = env.get("CLOUDFN_CONTAINER_ID")
+    if not container_id:
+        return None
+    return ContainerIdentity(
+        container_id=container_id,
+        key=env.get("CLOUDFN_CONTAINER_KEY", ""),
+        socket=env.get("CLOUDFN_CONTAINER_SOCKET", ""),
+        app_id=env.get("CLOUDFN_CONTAINER_APP", ""),
+    )
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > ENVIRONMENT_NAME_MAX or name in (".", ".."):
+        raise InvalidError(f"Invalid environment name {name!r}: it must have 1 to 64 characters.")
+    if not set(name) <= _NAME_CHARACTERS:
+        raise InvalidError(
+            f"Invalid environment name {name!r}.",
+            hint="Use letters, digits, '-', '_' and '.' only.",
+        )
+
+
+def _whole(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name)
+    if text is None or text == "":
+        return default
+    if not text.isdigit() or int(text) < 1:
+        raise InvalidError(f"{name}={text!r} is not a whole number of at least 1.")
+    return int(text)
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name)
+    if text is None or text == "":
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise InvalidError(f"{name}={text!r} is not a number of seconds.")
+    return seconds

@@ -1,0 +1,276 @@
+"""The messages between client and daemon, and between agent and container. Pure.
+
+Messages on the hot path are packed in columns, so that a hundred inputs cost one unpacking;
+everything else is JSON. See `docs/protocol.md` for who says what when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from itertools import accumulate
+from struct import Struct, pack, unpack_from
+from typing import Any, NamedTuple
+
+from cloudfn.errors import DataLossError
+
+#: bumped when an older side would misunderstand; a daemon serves the previous one as well
+PROTOCOL = 1
+#: payloads from this size on go through blobs
+INLINE_LIMIT = 64 << 10
+#: pickles start with 0x80, so a payload that starts with this byte is a reference to a blob
+BLOB_MARK = b"\x01"
+
+
+class Kind(IntEnum):
+    """What a frame between client and daemon carries."""
+
+    HELLO = 1
+    WELCOME = 2
+    REQUEST = 3
+    REPLY = 4
+    SUBMIT = 5
+    ACK = 6
+    OUTCOMES = 7
+    DELIVERED = 8
+    LOGS = 9
+    EVENT = 10
+
+
+class ContainerKind(IntEnum):
+    """What a message between agent and container carries."""
+
+    RUN = 1
+    OUTCOME = 2
+    LOG = 3
+    READY = 4
+    BROKEN = 5
+
+
+class LogSource(IntEnum):
+    """Where a piece of output came from."""
+
+    STDOUT = 1
+    STDERR = 2
+    SYSTEM = 3
+
+
+_SUBMIT = Struct("<IIIBI")
+_SUBMIT_OPEN = 1
+_SUBMIT_SEAL = 2
+_ACK = Struct("<IIB")
+_ACK_REFUSED = 1
+_COLUMNS = Struct("<II")
+_RUN = Struct("<BQI")
+_OUTCOME = Struct("<QIBI")
+_LOG = Struct("<QB")
+_BLOB = Struct("<cBQ")
+
+
+def encode_json(value: dict[str, Any]) -> bytes:
+    """Return a message of plain data as bytes."""
+    from json import dumps  # noqa: PLC0415
+
+    return dumps(value, separators=(",", ":")).encode()
+
+
+def decode_json(body: bytes) -> dict[str, Any]:
+    """Return the message that `encode_json` wrote.
+
+    Raises:
+        DataLossError: It is no JSON object.
+    """
+    from json import loads  # noqa: PLC0415
+
+    try:
+        value = loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise DataLossError("A message is not a JSON object.")
+    return value
+
+
+class Submit(NamedTuple):
+    """Inputs `first` … of a call. `header` opens the call and comes with its first message."""
+
+    #: the client's number for the call on this connection
+    ref: int
+    first: int
+    payloads: Sequence[bytes]
+    header: dict[str, Any] | None = None
+    #: no input follows these
+    sealed: bool = False
+
+    def encode(self) -> bytes:
+        """Return the message as bytes."""
+        header = b"" if self.header is None else encode_json(self.header)
+        flags = (_SUBMIT_OPEN if header else 0) | (_SUBMIT_SEAL if self.sealed else 0)
+        count = len(self.payloads)
+        head = _SUBMIT.pack(self.ref, self.first, count, flags, len(header))
+        lengths = pack(f"<{count}I", *map(len, self.payloads))
+        return b"".join((head, header, lengths, *self.payloads))
+
+    @classmethod
+    def decode(cls, body: bytes) -> Submit:
+        """Return the message; raises DataLossError when the bytes are none."""
+        if len(body) < _SUBMIT.size:
+            raise DataLossError("A submission is cut short.")
+        ref, first, count, flags, header_size = _SUBMIT.unpack_from(body)
+        start = _SUBMIT.size + header_size
+        header = decode_json(body[_SUBMIT.size : start]) if flags & _SUBMIT_OPEN else None
+        payloads = _cut(body, start, count)
+        return cls(ref, first, payloads, header, bool(flags & _SUBMIT_SEAL))
+
+
+class Ack(NamedTuple):
+    """The engine keeps inputs 0 … `known` − 1 of the call; `refused`: a limit stopped the rest."""
+
+    ref: int
+    known: int
+    refused: bool = False
+
+    def encode(self) -> bytes:
+        """Return the message as bytes."""
+        return _ACK.pack(self.ref, self.known, _ACK_REFUSED if self.refused else 0)
+
+    @classmethod
+    def decode(cls, body: bytes) -> Ack:
+        """Return the message that `encode` wrote."""
+        ref, known, flags = _ACK.unpack(body)
+        return cls(ref, known, bool(flags & _ACK_REFUSED))
+
+
+class Outcomes(NamedTuple):
+    """Outcomes of some inputs of a call, in columns of equal length."""
+
+    ref: int
+    indices: Sequence[int]
+    statuses: Sequence[int]
+    payloads: Sequence[bytes]
+
+    def encode(self) -> bytes:
+        """Return the message as bytes."""
+        count = len(self.indices)
+        columns = pack(f"<{count}I", *self.indices), bytes(self.statuses)
+        lengths = pack(f"<{count}I", *map(len, self.payloads))
+        return b"".join((_COLUMNS.pack(self.ref, count), *columns, lengths, *self.payloads))
+
+    @classmethod
+    def decode(cls, body: bytes) -> Outcomes:
+        """Return the message; raises DataLossError when the bytes are none."""
+        ref, count = _COLUMNS.unpack_from(body)
+        start = _COLUMNS.size
+        if len(body) < start + 9 * count:
+            raise DataLossError("Outcomes are cut short.")
+        indices = unpack_from(f"<{count}I", body, start)
+        statuses = body[start + 4 * count : start + 5 * count]
+        return cls(ref, indices, statuses, _cut(body, start + 5 * count, count))
+
+
+class Delivered(NamedTuple):
+    """The client has the outcomes of these inputs and needs them no more."""
+
+    ref: int
+    indices: Sequence[int]
+
+    def encode(self) -> bytes:
+        """Return the message as bytes."""
+        count = len(self.indices)
+        return _COLUMNS.pack(self.ref, count) + pack(f"<{count}I", *self.indices)
+
+    @classmethod
+    def decode(cls, body: bytes) -> Delivered:
+        """Return the message that `encode` wrote."""
+        ref, count = _COLUMNS.unpack_from(body)
+        return cls(ref, unpack_from(f"<{count}I", body, _COLUMNS.size))
+
+
+class Run(NamedTuple):
+    """Run one input; `seq` and `fence` name the claim and come back with the outcome."""
+
+    seq: int
+    fence: int
+    payload: bytes
+
+    def encode(self) -> bytes:
+        """Return the packet."""
+        return _RUN.pack(ContainerKind.RUN, self.seq, self.fence) + self.payload
+
+    @classmethod
+    def decode(cls, packet: bytes) -> Run:
+        """Return the message that `encode` wrote."""
+        _, seq, fence = _RUN.unpack_from(packet)
+        return cls(seq, fence, packet[_RUN.size :])
+
+
+class ContainerOutcome(NamedTuple):
+    """How one attempt ended, and how many microseconds it took."""
+
+    seq: int
+    fence: int
+    status: int
+    micros: int
+    payload: bytes
+
+    def encode(self) -> bytes:
+        """Return the message as bytes."""
+        micros = min(self.micros, 0xFFFFFFFF)
+        return _OUTCOME.pack(self.seq, self.fence, self.status, micros) + self.payload
+
+    @classmethod
+    def decode(cls, body: bytes) -> ContainerOutcome:
+        """Return the message that `encode` wrote."""
+        return cls(*_OUTCOME.unpack_from(body), body[_OUTCOME.size :])
+
+
+class Log(NamedTuple):
+    """Output of a container; `seq` is the input that ran, 0 for none."""
+
+    seq: int
+    source: int
+    data: bytes
+
+    def encode(self) -> bytes:
+        """Return the message as bytes."""
+        return _LOG.pack(self.seq, self.source) + self.data
+
+    @classmethod
+    def decode(cls, body: bytes) -> Log:
+        """Return the message that `encode` wrote."""
+        return cls(*_LOG.unpack_from(body), body[_LOG.size :])
+
+
+class BlobRef(NamedTuple):
+    """A payload that lies in a blob: bound to its name and size by the MAC of its frame."""
+
+    name: str
+    size: int
+    #: whether it survives a power cut; others may live in memory
+    durable: bool
+
+    def encode(self) -> bytes:
+        """Return the payload that stands for the blob."""
+        return _BLOB.pack(BLOB_MARK, self.durable, self.size) + self.name.encode()
+
+    @classmethod
+    def decode(cls, payload: bytes) -> BlobRef:
+        """Return the reference that a payload starting with `BLOB_MARK` is."""
+        _, durable, size = _BLOB.unpack_from(payload)
+        return cls(payload[_BLOB.size :].decode(), size, bool(durable))
+
+
+def is_blob(payload: bytes) -> bool:
+    """Whether the payload only refers to a blob."""
+    return payload[:1] == BLOB_MARK
+
+
+def _cut(body: bytes, start: int, count: int) -> list[bytes]:
+    """Return `count` byte strings whose lengths stand as a column at `start`, before them."""
+    data = start + 4 * count
+    if len(body) < data:
+        raise DataLossError("A message is cut short.")
+    ends = list(accumulate(unpack_from(f"<{count}I", body, start), initial=data))
+    if ends[-1] != len(body):
+        raise DataLossError("The lengths in a message do not add up.")
+    return [body[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]

@@ -1,0 +1,26 @@
+"""What every test gets: a private home for cloudfn, and hypothesis profiles."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None, print_blob=True)
+settings.register_profile("soak", settings.get_profile("default"), max_examples=5_000)
+settings.load_profile("default")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_home() -> Iterator[Path]:
+    """Keep every test away from the user's own daemons and state."""
+    # Not under pytest's tmp_path: the path of a Unix socket has at most 107 bytes.
+    home = Path(tempfile.mkdtemp(prefix="cloudfn-test-"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("CLOUDFN_ENVIRONMENT", "MODAL_ENVIRONMENT", "CLOUDFN_CONTAINER_ID"):
+            patch.delenv(name, raising=False)
+        patch.setenv("CLOUDFN_HOME", str(home))
+        yield home
+    shutil.rmtree(home, ignore_errors=True)
