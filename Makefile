@@ -32,10 +32,12 @@ test: $(DEV_READY) ## Run the static checks and every test, once
 
 .PHONY: check
 check: $(DEV_READY) ## Format, lint, types, import floors; changes nothing
-	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo
+	@status=0; \
+	$(BIN)/ruff format --check --quiet . || status=1; \
+	$(BIN)/ruff check --quiet . || status=1; \
+	$(BIN)/mypy || status=1; \
+	$(BIN)/lint-imports --no-logo || status=1; \
+	exit $$status
 
 .PHONY: format
 format: $(DEV_READY) ## Let ruff format and fix what it can
@@ -71,8 +73,8 @@ $(DEV_READY): pyproject.toml $(BIN)/python
 # A link to a Python that is gone counts as missing, so that the environment is made anew.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "cloudfn needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing or broken)." >&2; \
-	  echo "Name one that is: make $(firstword $(MAKECMDGOALS) test) PYTHON=python3.12" >&2; \
+	  echo "cloudfn needs Python 3.11 or newer; '$(PYTHON)' is older, broken or missing." >&2; \
+	  echo "Name another, for example: make $(firstword $(MAKECMDGOALS) test) PYTHON=/usr/bin/python3.11" >&2; \
 	  exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "Could not create $(VENV). On Debian and Ubuntu, 'apt install python3-venv' adds what is missing." >&2; \

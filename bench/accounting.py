@@ -1,4 +1,4 @@
-"""What a tree of processes costs: CPU seconds and memory, by cgroup where writable, else by /proc."""
+"""What a tree of processes costs: CPU seconds and memory, by cgroup if writable, else by /proc."""
 
 from __future__ import annotations
 

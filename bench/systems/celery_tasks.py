@@ -13,9 +13,7 @@ BROKER_VARIABLE = "BENCH_CELERY_REDIS"
 
 def _new_app(folder: str, redis: str) -> Celery:
     app = Celery("bench")
-    app.conf.update(
-        task_serializer="pickle", result_serializer="pickle", accept_content=["pickle"]
-    )
+    app.conf.update(task_serializer="pickle", result_serializer="pickle", accept_content=["pickle"])
     if redis:
         app.conf.update(
             broker_url=f"redis+socket://{redis}", result_backend=f"redis+socket://{redis}"
@@ -38,9 +36,7 @@ def _new_app(folder: str, redis: str) -> Celery:
     return app
 
 
-app = _new_app(
-    os.environ.get(accounting.FOLDER_VARIABLE, "."), os.environ.get(BROKER_VARIABLE, "")
-)
+app = _new_app(os.environ.get(accounting.FOLDER_VARIABLE, "."), os.environ.get(BROKER_VARIABLE, ""))
 noop = app.task(tasks.noop, name="noop")
 echo = app.task(tasks.echo, name="echo")
 size = app.task(tasks.size, name="size")

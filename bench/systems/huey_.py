@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import accounting
-from probe import System, Task, beside_interpreter, main, module
+from probe import System, Task, Unsupported, beside_interpreter, main, module
 
 
 class Huey(System):
@@ -18,7 +18,7 @@ class Huey(System):
 
     def open(self, workers: int, at_most: int) -> None:
         if at_most > workers:
-            raise Unsupported_grow
+            raise Unsupported("a consumer keeps its number of workers")
         self._consumer = subprocess.Popen(
             (sys.executable, "-m", "huey.bin.huey_consumer", "huey_tasks.huey")
             + ("--workers", str(workers), "--worker-type", "process", "--no-periodic")

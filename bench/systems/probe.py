@@ -144,9 +144,7 @@ def beside_interpreter(script: str) -> str:
     return os.path.join(os.path.dirname(sys.executable), script)
 
 
-def arrival_seconds(
-    began: float, arrivals: Sequence[tuple[int, float]], count: int
-) -> float:
+def arrival_seconds(began: float, arrivals: Sequence[tuple[int, float]], count: int) -> float:
     """Seconds from `began` until the last of `count` distinct processes checked in."""
     processes = {process for process, _ in arrivals}
     if len(processes) < count:

@@ -1,1 +1,1 @@
-"""."""
+"""The agent: runs the containers of one machine, claims inputs for them and records outcomes."""

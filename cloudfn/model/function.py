@@ -134,7 +134,7 @@ class FunctionSpec:
     is_generator: bool = False
     #: base64 of the pickled function when it cannot be imported (`serialized=True`)
     serialized: str | None = None
-    autoscaler: AutoscalerSettings = AutoscalerSettings()
+    autoscaler: AutoscalerSettings = field(default_factory=AutoscalerSettings)
     resources: Resources = Resources()
     retries: Retries | None = None
     #: seconds that one attempt may run

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import re
 import sys
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 100 * 1024 * 1024
 MAX_FILES = 20_000
+# What a killed `store` leaves in the folder of bundles begins so; it is never read.
+PARTIAL_PREFIX = ".partial-"
 
 # Mounted into containers by the engine, so never part of a user's bundle.
 _OURS = "cloudfn"
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules"})
 _SKIPPED_ENDINGS = (".egg-info", ".dist-info", ".pyc", ".pyo")
 _SUFFIXES = (*EXTENSION_SUFFIXES, ".py")
+_IMPORT_LINE = re.compile(rb"(?:^|[;:])[ \t\f]*(?:import|from)\b([^\r\n]*)", re.MULTILINE)
+_WORD = re.compile(rb"[\w\x80-\xff]+")
 _TOO_MUCH = "Keep data out of packages, or bring it with the image or a volume."
 
 
@@ -94,18 +99,28 @@ def store(bundle: Bundle, bundles_dir: Path, *, durable: bool = False) -> Path:
         InvalidError: A source file cannot be read any more.
     """
     target = bundles_dir / bundle.digest
-    if _is_whole(target, bundle):
-        return target
-    bundles_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = bundles_dir / f".partial-{os.urandom(8).hex()}"
-    try:
-        _write(bundle, partial, durable=durable)
-        _put(partial, target, bundle)
-    finally:
-        _discard(partial)
+    if not _is_whole(target, bundle):
+        bundles_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = bundles_dir / f"{PARTIAL_PREFIX}{os.urandom(8).hex()}"
+        try:
+            _write(bundle, partial)
+            _put(partial, target, bundle)
+        finally:
+            _discard(partial)
     if durable:
-        _sync_folder(bundles_dir)
+        # A folder that was there already may have been stored by someone who did not sync it.
+        _sync(bundle, target)
     return target
+
+
+def _words_of_imports(source: bytes) -> set[bytes] | None:
+    """All words on lines that look like imports; None where only a parse can tell."""
+    if b"import_module" in source or b"__import__" in source:
+        return None
+    lines = _IMPORT_LINE.findall(source)
+    if any(line.rstrip().endswith(b"\\") for line in lines):
+        return None
+    return {word for line in lines for word in _WORD.findall(line)}
 
 
 def local_imports(source: bytes, package: str) -> set[str]:
@@ -192,11 +207,13 @@ class _Collection:
         self._root = str(root)
         self._search = _search_folders(self._root)
         self._files: dict[str, BundleFile] = {}
+        self._sources: set[str] = set()
         self._hashes: dict[str, tuple[int, bytes]] = {}
         self._size = 0
         self._asked: set[str] = set()
         self._packages: set[str] = set()
         self._listings: dict[str, frozenset[str]] = {}
+        self._local: dict[bytes, str] | None = None
         self._entry = ""
         self._unread: list[tuple[str, bytes]] = []
 
@@ -234,7 +251,7 @@ class _Collection:
 
     def _add_loaded_module(self, name: str, file: str) -> None:
         self._want(name)
-        if any(str(each.source) == file for each in self._files.values()):
+        if file in self._sources:
             return
         # Imported in a way that no search explains, so it goes where its name will find it.
         place = name.replace(".", "/")
@@ -255,8 +272,13 @@ class _Collection:
         top = package.partition(".")[0]
         if top not in self._packages:
             return True
-        names = {name for folder in self._search for name in self._modules_in(folder)}
-        return any(name.encode() in source for name in names - self._packages)
+        words = _words_of_imports(source)
+        if words is None:
+            return True
+        if self._local is None:
+            names = {name for folder in self._search for name in self._modules_in(folder)}
+            self._local = {name.encode(): name for name in names}
+        return any(self._local[word] not in self._packages for word in words & self._local.keys())
 
     def _want(self, dotted: str) -> None:
         parts = dotted.split(".")
@@ -305,6 +327,7 @@ class _Collection:
             return
         size, digest, executable, source = _read(file, MAX_BYTES - self._size)
         self._size += size
+        self._sources.add(file)
         self._files[path] = BundleFile(path, Path(file), executable)
         self._hashes[path] = (size, digest)
         if source is not None:
@@ -357,7 +380,9 @@ def _stays_in(path: str, folder: str) -> bool:
 def _regular_files(folder: str, top: str) -> Iterator[tuple[str, str]]:
     """The files of a package with their paths relative to it; `top` bounds symbolic links."""
     pending = [("", folder)]
-    seen = {os.path.realpath(folder)}
+    here = os.path.realpath(folder)
+    # With what lies above it, as a link to that would bring in everything beside the package.
+    seen = {here, *map(str, Path(here).parents)}
     while pending:
         above, current = pending.pop()
         for each in sorted(_entries(current), key=lambda entry: entry.name):
@@ -432,30 +457,29 @@ def _is_whole(target: Path, bundle: Bundle) -> bool:
     return sum(sizes) == bundle.size
 
 
-def _write(bundle: Bundle, folder: Path, *, durable: bool) -> None:
-    hashes: dict[str, tuple[int, bytes]] = {}
-    made: list[Path] = []
-    for parent in sorted({(folder / each.path).parent for each in bundle.files} | {folder}):
-        parent.mkdir(parents=True, exist_ok=True)
-        made.append(parent)
-    for each in bundle.files:
-        hashes[each.path] = _copy(each, f"{folder}/{each.path}", durable=durable)
+def _write(bundle: Bundle, folder: Path) -> None:
+    for each in _folders(bundle, folder):
+        each.mkdir()
+        os.chmod(each, 0o755)  # noqa: S103 - a Docker container reads it as another user
+    hashes = {each.path: _copy(each, f"{folder}/{each.path}") for each in bundle.files}
     if _digest(bundle.files, hashes) != bundle.digest:
         raise errors.ConflictError(
             "The program's files changed while they were copied.", hint="Start it again."
         )
-    for parent in _with_parents(made, folder):
-        os.chmod(parent, 0o755)
-        if durable:
-            _sync_folder(parent)
 
 
-def _with_parents(folders: Iterable[Path], top: Path) -> set[Path]:
-    inside = {parent for each in folders for parent in each.parents if parent.is_relative_to(top)}
-    return inside | set(folders)
+def _folders(bundle: Bundle, top: Path) -> list[Path]:
+    """`top` and all folders that the bundle's files need below it, parents first."""
+    needed = {""}
+    for each in bundle.files:
+        above = each.path.rpartition("/")[0]
+        while above not in needed:
+            needed.add(above)
+            above = above.rpartition("/")[0]
+    return [top / each for each in sorted(needed)]
 
 
-def _copy(file: BundleFile, target: str, *, durable: bool) -> tuple[int, bytes]:
+def _copy(file: BundleFile, target: str) -> tuple[int, bytes]:
     try:
         with open(file.source, "rb") as source:
             content = source.read()
@@ -463,9 +487,6 @@ def _copy(file: BundleFile, target: str, *, durable: bool) -> tuple[int, bytes]:
         raise _unreadable(str(file.source), error) from error
     with open(target, "xb") as copy:
         copy.write(content)
-        if durable:
-            copy.flush()
-            os.fsync(copy.fileno())
     os.chmod(target, 0o555 if file.executable else 0o444)
     return len(content), hashlib.sha256(content).digest()
 
@@ -477,7 +498,7 @@ def _put(partial: Path, target: Path, bundle: Bundle) -> None:
     except OSError:
         if _is_whole(target, bundle):
             return
-    damaged = target.with_name(f".partial-{os.urandom(8).hex()}")
+    damaged = target.with_name(f"{PARTIAL_PREFIX}{os.urandom(8).hex()}")
     try:
         target.rename(damaged)
         partial.rename(target)
@@ -497,11 +518,13 @@ def _discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sync(bundle: Bundle, folder: Path) -> None:
+    paths = [folder / each.path for each in bundle.files]
+    if os.name == "posix":
+        paths += [*_folders(bundle, folder), folder.parent]
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,6 +1,6 @@
 """Loads a user's program under its one module name, and tells which program `__main__` is.
 
-Changes `sys.modules` and `sys.path` of this process, as an import does; never reads a program twice.
+Changes `sys.modules`, `sys.path` and import hooks of this process, as an import does.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STANDARD_LIBRARY = os.path.dirname(os.path.abspath(os.__file__))
+# What stands between us and the user's first frame.
 _LAUNCHERS = tuple(
-    os.path.join(_STANDARD_LIBRARY, name) for name in ("asyncio" + os.sep, "runpy.py")
+    os.path.join(_STANDARD_LIBRARY, *each)
+    for each in (("asyncio", ""), ("importlib", "__init__.py"), ("runpy.py",))
 )
 # Both are mounted into every container, so a user's file of that name would hide them there.
 _RESERVED = frozenset({"cloudfn", "cloudpickle"})
@@ -170,7 +172,7 @@ def _load_file(target: str) -> Program:
         _keep_installed(entry)
     try:
         module = _executed(name, entry)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - user code raises what it likes
         before.restore()
         raise _import_failure(target, entry, error) from without_tool_frames(error)
     return Program(module, name, entry.parent, entry)
@@ -202,7 +204,7 @@ class _ImportState:
 def _check_file(target: str, entry: Path) -> None:
     if entry.name == "__init__.py" and entry.is_file():
         raise errors.InvalidError(
-            f"{target} is a package, not a program.", hint=_module_hint(entry.parent)
+            f"{target} is a package, not a program.", hint=_module_hint(entry)
         )
     if entry.suffix == ".py" and entry.is_file():
         return
@@ -250,7 +252,7 @@ def _load_module(target: str) -> Program:
     _put_first(Path.cwd())
     try:
         module = import_module(target)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - user code raises what it likes
         before.restore()
         if _is_absent(target, error):
             raise errors.NotFoundError(
@@ -305,6 +307,7 @@ def _module_hint(entry: Path | None) -> str:
     while (top.parent / "__init__.py").is_file():
         top = top.parent
     dotted = ".".join(entry.relative_to(top.parent).with_suffix("").parts)
+    dotted = dotted.removesuffix(".__init__")
     return f"Relative imports need a package: in {top.parent} use -m {dotted}."
 
 
@@ -321,7 +324,7 @@ class _InstalledFirst:
         self._folder = folder
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self, fullname: str, _path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname != self._name:
             return None

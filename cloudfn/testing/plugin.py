@@ -1,1 +1,1 @@
-"""The pytest plugin of `cloudfn.testing`; pytest finds it by entry point and it does no work at import."""
+"""The pytest plugin of `cloudfn.testing`, found by entry point; no work at import."""

@@ -196,7 +196,7 @@ def _dump_slowly(obj: object, file: BinaryFile, ctx: PickleContext, what: str) -
 
 
 def _dump_by_cloudpickle(obj: object, file: BinaryFile, ctx: PickleContext) -> None:
-    import cloudpickle  # noqa: PLC0415 - its import costs more than all of ours
+    import cloudpickle  # its import costs more than all of ours
 
     if not ctx.markers:
         _by_reference_pickler()(Writer(file), ctx).dump(obj)
@@ -212,7 +212,7 @@ def _dump_by_cloudpickle(obj: object, file: BinaryFile, ctx: PickleContext) -> N
 
 @cache
 def _by_reference_pickler() -> Callable[[Writer, PickleContext], pickle.Pickler]:
-    import cloudpickle  # noqa: PLC0415
+    import cloudpickle
 
     base: Any = cloudpickle.Pickler
 
@@ -259,7 +259,7 @@ def _explained(obj: object, ctx: PickleContext, what: str, error: Exception) -> 
         return error.error
     if isinstance(error, MemoryError):
         return error
-    from cloudfn.wire.culprits import find  # noqa: PLC0415 - only on the way to an error
+    from cloudfn.wire.culprits import find  # only on the way to an error
 
     culprit = find(obj, what, error, lambda part: _why_not(part, ctx))
     return SerializationError(

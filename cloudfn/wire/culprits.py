@@ -138,9 +138,11 @@ def _parts_of_function(path: str, function: FunctionType) -> list[_Part]:
             parts.append(_Part(f"{name!r} in the closure of {path}", cell.cell_contents))
         except ValueError:  # not yet assigned
             continue
-    for name in code.co_names:
-        if name in function.__globals__:
-            parts.append(_Part(f"the global {name!r} that {path} uses", function.__globals__[name]))
+    parts += [
+        _Part(f"the global {name!r} that {path} uses", function.__globals__[name])
+        for name in code.co_names
+        if name in function.__globals__
+    ]
     parts += [_Part(f"a default of {path}", value) for value in function.__defaults__ or ()]
     return parts
 

@@ -63,13 +63,16 @@ class Writer:
 
     def write(self, data: Any) -> int:
         """Write everything."""
-        size = len(data)
-        if self._markers and size <= _LONGEST_FRAME and contains(bytes(data), self._markers):
+        view = memoryview(data)
+        # Arrays come as buffers of any shape, and raw files want plain bytes.
+        view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes("A"))
+        size = view.nbytes
+        if self._markers and size <= _LONGEST_FRAME and contains(bytes(view), self._markers):
             raise MarkerFound
         try:
-            written = self._file.write(data) or 0
+            written = self._file.write(view) or 0
             while written < size:
-                written += self._file.write(memoryview(data)[written:]) or 0
+                written += self._file.write(view[written:]) or 0
         except Exception as error:
             raise SinkFailed(error) from error
         return size
@@ -94,7 +97,7 @@ class NoFile:
 
     def write(self, data: Any, /) -> int:
         """Forget the data."""
-        return len(data)
+        return memoryview(data).nbytes
 
     def seek(self, _offset: int, /) -> int:
         """Stay."""

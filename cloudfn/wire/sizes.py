@@ -44,8 +44,9 @@ def _size_of_container(container: object, depth: int, seen: set[int]) -> int:
     seen.add(id(container))
     if isinstance(container, dict):
         return _size_of_items(container.values(), len(container), depth - 1, seen)
-    assert isinstance(container, (tuple, list))
-    return _size_of_items(container, len(container), depth - 1, seen)
+    if isinstance(container, (tuple, list)):
+        return _size_of_items(container, len(container), depth - 1, seen)
+    return 0
 
 
 def _size_of_array(obj: object) -> int:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "cloudfn"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-SHAPELESS = {"base_utils", "common", "core", "helper", "helpers", "manager", "misc", "util", "utils"}
+SHAPELESS = {"common", "core", "helper", "helpers", "manager", "misc", "util", "utils"}
 PROVIDERS = {"aws", "local", "ssh"}
 CLOCK = {
     "clock_gettime",
@@ -62,19 +62,22 @@ def test_a_provider_comparison_would_be_found(tmp_path):
 
 def test_a_glance_at_the_time_would_be_found(tmp_path):
     source = tmp_path / "waiting.py"
-    source.write_text("import time\nfrom time import sleep\ntime.monotonic()\ntime.strftime('%H')\n")
+    source.write_text(
+        "import time\nfrom time import sleep\ntime.monotonic()\ntime.strftime('%H')\n"
+    )
 
     assert [place.rpartition(":")[2] for place in _time_calls(source)] == ["2", "3"]
 
 
 def _declared_entry_points():
-    for group in ("console_scripts", "cloudfn.providers", "pytest11"):
-        for entry in entry_points(group=group):
-            if entry.dist is not None and entry.dist.name == "cloudfn":
-                yield pytest.param(entry, id=f"{group}-{entry.name}")
+    groups = ("console_scripts", "cloudfn.providers", "pytest11")
+    declared = [entry for group in groups for entry in entry_points(group=group)]
+    return [entry for entry in declared if entry.dist is not None and entry.dist.name == "cloudfn"]
 
 
-@pytest.mark.parametrize("entry", _declared_entry_points())
+@pytest.mark.parametrize(
+    "entry", _declared_entry_points(), ids=lambda entry: f"{entry.group}-{entry.name}"
+)
 def test_every_entry_point_leads_somewhere(entry):
     assert entry.load() is not None
 

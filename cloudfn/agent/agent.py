@@ -1,0 +1,615 @@
+"""The agent of one machine: claims inputs, hands them to containers, settles how attempts end.
+
+It knows nothing of clients, apps or settings: a composition root tells it which pools there are,
+and listens to what happens.
+"""
+
+from __future__ import annotations
+
+import random
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cloudfn.agent.container import Container
+from cloudfn.agent.dispatch import PATIENCE, batch_size, worth_refilling
+from cloudfn.agent.exits import explain_exit
+from cloudfn.agent.memory import MemoryGuard
+from cloudfn.agent.pool import Pool, PoolSpec
+from cloudfn.agent.zygotes import MARKER, Runtime, Template, Zygote
+from cloudfn.clock import Clock
+from cloudfn.model.call import (
+    Again,
+    ContainerLost,
+    Crashed,
+    Ending,
+    Finish,
+    Raised,
+    Status,
+    TimedOut,
+    settle,
+)
+from cloudfn.model.function import AutoscalerSettings
+from cloudfn.providers.base import Claim, Entry, Ledger
+from cloudfn.wire.messages import ContainerOutcome, LogSource, encode_json
+
+#: seconds between looks at timeouts while inputs run
+_WATCH = 0.1
+_TAKE_BACK_WATCH = 0.01
+#: seconds that a cancelled input has before its container is ended
+CANCEL_GRACE = 5.0
+#: seconds that a container has to leave after its last input
+LEAVE_GRACE = 10.0
+#: seconds between the end of a container's channel and its end, before it is helped along
+CHANNEL_GRACE = 1.0
+
+
+class AgentEvents(Protocol):
+    """Who is told what happens on the machine."""
+
+    def recorded(self, claim: Claim, status: Status, payload: bytes) -> None:
+        """An input has its outcome in the ledger (not committed yet)."""
+        ...
+
+    def written(self) -> None:
+        """The ledger was written to and wants a commit."""
+        ...
+
+    def changed(self, pool: str) -> None:
+        """Containers came, went or changed state, or inputs wait: the planner should look."""
+        ...
+
+    def output(self, pool: PoolSpec, container_id: str, claim: Claim | None, source: LogSource, data: bytes) -> None:
+        """A container printed something."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """What an agent is told about its place."""
+
+    #: value of the marker variable in every process that it starts
+    marker: str
+    #: variables that every container gets
+    environ: dict[str, str]
+    #: variables that identify one container: (container id, app id) → variables
+    identity: Callable[[str, str], dict[str, str]]
+    #: file for what zygotes print
+    log: Path
+
+
+class Agent:
+    """Runs the containers of one machine. Single-threaded: every method is called on the loop."""
+
+    def __init__(  # noqa: PLR0913 - one argument per port
+        self,
+        loop: AbstractEventLoop,
+        ledger: Ledger,
+        events: AgentEvents,
+        clock: Clock,
+        config: AgentConfig,
+        memory: MemoryGuard,
+    ) -> None:
+        self._loop = loop
+        self._ledger = ledger
+        self._events = events
+        self._clock = clock
+        self._config = config
+        self._memory = memory
+        self._random = random.Random()
+        self._zygotes: dict[Runtime, Zygote] = {}
+        self._templates: dict[object, Template] = {}
+        self._pools: dict[str, Pool] = {}
+        self._containers: dict[str, Container] = {}
+        self._watch: TimerHandle | None = None
+        self._closing = False
+        self.intake = True
+
+    # Pools
+
+    def pool(self, name: str) -> Pool | None:
+        """Return a pool by name."""
+        return self._pools.get(name)
+
+    def pools(self) -> list[Pool]:
+        """Return all pools."""
+        return list(self._pools.values())
+
+    def containers(self) -> list[Container]:
+        """Return all containers that are not gone."""
+        return list(self._containers.values())
+
+    def container(self, container_id: str) -> Container | None:
+        """Return a container by id."""
+        return self._containers.get(container_id)
+
+    def add_pool(self, spec: PoolSpec, settings: AutoscalerSettings, *, live: bool) -> Pool:
+        """Make a pool known. Idempotent; settings and liveness are replaced."""
+        pool = self._pools.get(spec.pool)
+        if pool is None:
+            pool = Pool(spec, settings, live, last_active=float("-inf"))
+            self._pools[spec.pool] = pool
+        pool.settings = settings
+        pool.live = live
+        return pool
+
+    def drop_pool(self, name: str) -> None:
+        """Forget a pool, stopping its containers at once; its inputs must have been dealt with."""
+        pool = self._pools.pop(name, None)
+        if pool is None:
+            return
+        for container in list(pool.containers.values()):
+            self.stop(container, ContainerLost("its app was stopped"))
+        self._release_template(pool.spec)
+
+    def prestart(self, runtime: Runtime) -> None:
+        """Have a zygote ready for a runtime that will be asked for soon."""
+        self._zygote(runtime)
+
+    # Dispatch
+
+    def kick(self, name: str) -> bool:
+        """Hand waiting inputs of a pool to its containers; return whether a slot stayed free."""
+        pool = self._pools.get(name)
+        if pool is None or not self.intake:
+            return False
+        batch = batch_size(pool.service, single=pool.spec.function.single_use)
+        free = False
+        for container in pool.serving():
+            if container.exclusive or not worth_refilling(len(container.held), batch):
+                continue
+            if not self._fill(pool, container, batch):
+                free = True
+                break
+        return free
+
+    def _fill(self, pool: Pool, container: Container, batch: int) -> bool:
+        """Fill one container; return False when no more inputs wait."""
+        room = batch - len(container.held)
+        if room <= 0:
+            return True
+        claims = self._ledger.claim(pool.spec.pool, room, self._clock.wall())
+        if not claims:
+            return False
+        self._events.written()
+        now = self._clock.monotonic()
+        if claims[0].alone and container.held:
+            self._give_back(claims)
+            return True
+        container.exclusive = claims[0].alone
+        rest = container.give(claims, now)
+        pool.last_active = now
+        if pool.spec.function.single_use:
+            container.finish_intake()
+        if rest:
+            self._give_back(rest)
+        self._arm_watch()
+        return True
+
+    def _give_back(self, claims: Sequence[Claim]) -> None:
+        self._ledger.give_back([(claim.seq, claim.fence) for claim in claims])
+        self._events.written()
+
+    # What containers say
+
+    def on_ready(self, container: Container) -> None:
+        """A container takes inputs from now on."""
+        now = self._clock.monotonic()
+        container.ready = True
+        container.last_used = now
+        pool = self._pools.get(container.pool)
+        if pool is None:
+            return
+        pool.started(now - container.started)
+        self.kick(container.pool)
+        self._events.changed(container.pool)
+
+    def on_outcomes(self, container: Container, outcomes: list[ContainerOutcome]) -> None:
+        """Attempts ended: record returns, settle the rest, refill the container."""
+        pool = self._pools.get(container.pool)
+        if pool is None or container.gone:
+            return
+        now = self._clock.monotonic()
+        entries: list[Entry] = []
+        claims: list[Claim] = []
+        micros = 0
+        held = container.held
+        for outcome in outcomes:
+            if not held or held[0].seq != outcome.seq or held[0].fence != outcome.fence:
+                # Settled already: it timed out or was cancelled, and the container is late.
+                continue
+            claim = held.popleft()
+            micros += outcome.micros
+            if outcome.status == Status.RAISED:
+                self._record(entries, claims, pool)
+                self._settle(pool, claim, Raised(outcome.payload))
+                entries, claims = [], []
+                continue
+            entries.append(Entry(claim.seq, claim.fence, Status(outcome.status), outcome.payload))
+            claims.append(claim)
+        self._record(entries, claims, pool)
+        container.head_since = container.last_used = pool.last_active = now
+        container.inputs_done += len(outcomes)
+        container.exclusive = False
+        pool.service = pool.service.after(micros / 1e6, len(outcomes))
+        if not held and (container.draining or self._ledger_idle(pool)):
+            self._events.changed(container.pool)
+        if container.draining:
+            return
+        batch = batch_size(pool.service, single=False)
+        if self.intake and worth_refilling(len(held), batch):
+            self._fill(pool, container, batch)
+
+    def _ledger_idle(self, pool: Pool) -> bool:
+        return self._ledger.counts(pool.spec.pool).pending == 0
+
+    def _record(self, entries: list[Entry], claims: list[Claim], pool: Pool) -> None:
+        if not entries:
+            return
+        verdicts = self._ledger.record(entries)
+        for entry, claim, recorded in zip(entries, claims, verdicts, strict=True):
+            if not recorded:
+                continue
+            pool.done += 1
+            pool.failed += entry.status != Status.RETURNED
+            self._events.recorded(claim, entry.status, entry.payload)
+        self._events.written()
+
+    def _settle(self, pool: Pool, claim: Claim, ending: Ending) -> None:
+        """Carry out what follows from an attempt that did not return."""
+        verdict = settle(claim.counters, ending, pool.spec.function.retries, self._random.random())
+        match verdict:
+            case Again(counters, delay, alone):
+                not_before = self._clock.wall() + delay if delay else 0.0
+                self._ledger.retry(claim.seq, claim.fence, counters, not_before, alone=alone)
+                self._events.written()
+                self._events.changed(pool.spec.pool)
+            case Finish(_, status, payload, reason):
+                body = payload or failure(pool.spec, claim, status, reason, ending)
+                entry = Entry(claim.seq, claim.fence, status, body)
+                self._record([entry], [claim], pool)
+
+    def on_broken(self, container: Container, error: dict[str, Any]) -> None:
+        """A container failed to start."""
+        self._start_failed(container, str(error.get("error", "it failed to start")))
+        container.kill()
+
+    def on_output(self, container: Container, seq: int, source: LogSource, data: bytes) -> None:
+        """A container printed something."""
+        pool = self._pools.get(container.pool)
+        if pool is None:
+            return
+        claim = next((c for c in container.held if c.seq == seq), None) if seq else None
+        self._events.output(pool.spec, container.container_id, claim, source, data)
+
+    def on_channel_closed(self, container: Container) -> None:
+        """A container can say nothing any more; if it does not end by itself, end it."""
+        if container.doom is None and container.held:
+            container.doom = Crashed("user code closed the container's channel")
+            # An exit that is under way explains itself better than this.
+            self._loop.call_later(CHANNEL_GRACE, container.kill)
+            return
+        self._loop.call_later(CHANNEL_GRACE, container.kill)
+
+    # Starting and stopping
+
+    def start(self, name: str, count: int) -> None:
+        """Start containers for a pool."""
+        pool = self._pools[name]
+        template = self._template(pool.spec)
+        for _ in range(count):
+            container = Container(self._loop, name, template, self._clock.monotonic())
+            pool.containers[container.container_id] = container
+            self._containers[container.container_id] = container
+            pool.peak = max(pool.peak, sum(not c.draining for c in pool.containers.values()))
+            if template.ready:
+                self._launch(pool, container)
+
+    def _launch(self, pool: Pool, container: Container) -> None:
+        function = pool.spec.function
+        env = {
+            **self._config.identity(container.container_id, pool.spec.app_id),
+            **function.env,
+        }
+        container.launch(self, {"function": function.name, "env": env, "nice": 0})
+        self._arm_watch()
+
+    def stop(self, container: Container, why: ContainerLost | None = None) -> None:
+        """Let a container go: after its input, or at once with the reason `why`."""
+        if container.gone:
+            return
+        taken = container.take_back() if container.pid else []
+        if taken:
+            self._give_back(taken)
+        container.draining = True
+        if container.pid == 0:
+            self._bury(container, None)
+            return
+        if why is not None:
+            container.doom = why
+            container.kill()
+            return
+        container.finish_intake()
+        if not container.held:
+            self._loop.call_later(LEAVE_GRACE, container.kill)
+
+    def on_template_event(self, template: Template, event: dict[str, Any]) -> None:
+        """A template said something."""
+        match event.get("event"):
+            case "imported" if event.get("ok"):
+                self._template_ready(template, event)
+            case "imported":
+                self._template_failed(template, event)
+            case "started":
+                self._container_started(event)
+            case "exited":
+                self._container_exited(event)
+
+    def _template_ready(self, template: Template, event: dict[str, Any]) -> None:
+        template.ready = True
+        for container in self._of_template(template):
+            self._launch(self._pools[container.pool], container)
+        if not event.get("fork_safe", True):
+            text = f"cloudfn: containers are started afresh, not forked: {event.get('why')}\n"
+            self.on_template_output(template, text.encode())
+
+    def _template_failed(self, template: Template, event: dict[str, Any]) -> None:
+        """The program cannot be imported: fail the pools that wait for it."""
+        from base64 import b64decode  # noqa: PLC0415 - rare
+
+        packed = b64decode(event.get("error") or "")
+        self._templates = {k: t for k, t in self._templates.items() if t is not template}
+        for container in self._of_template(template):
+            pool = self._pools.get(container.pool)
+            self._bury(container, None)
+            if pool is not None:
+                pool.start_failed(self._clock.monotonic())
+                self._fail_waiting(pool, "its module cannot be imported", packed)
+        template.close()
+
+    def _container_started(self, event: dict[str, Any]) -> None:
+        container = self._containers.get(event["container"])
+        if container is None or container.gone:
+            return
+        container.pid = event["pid"]
+        pool = self._pools.get(container.pool)
+        if pool is not None:
+            self._memory.watch(container.container_id, container.pid, pool.spec.function.resources)
+        if container.doom is not None:
+            container.kill()
+
+    def _container_exited(self, event: dict[str, Any]) -> None:
+        container = self._containers.get(event["container"])
+        if container is not None:
+            container.drain_output()
+            self._bury(container, event.get("status"))
+
+    def on_template_output(self, template: Template, data: bytes) -> None:
+        """The user's module printed something while it was imported."""
+        for pool in self._pools.values():
+            if self._templates.get(_template_key(pool.spec)) is template:
+                self._events.output(pool.spec, template.template_id, None, LogSource.STDOUT, data)
+                return
+
+    def on_template_closed(self, template: Template) -> None:
+        """A template is gone, and its containers with it."""
+        self._templates = {k: t for k, t in self._templates.items() if t is not template}
+        for container in self._of_template(template):
+            if container.pid:
+                container.drain_output()
+                container.kill()
+            self._bury(container, None)
+
+    def _of_template(self, template: Template) -> list[Container]:
+        return [c for c in self._containers.values() if c.template is template]
+
+    def _bury(self, container: Container, status: int | None) -> None:
+        """A container has ended: settle the input that ran in it, give back the rest."""
+        if container.gone:
+            return
+        pool = self._pools.get(container.pool)
+        over_memory = self._memory.release(container.container_id)
+        self._give_back_unread(container)
+        container.close()
+        del self._containers[container.container_id]
+        if pool is None:
+            return
+        pool.containers.pop(container.container_id, None)
+        ending = container.doom or explain_exit(status, over_memory=over_memory)
+        if over_memory is not None and isinstance(container.doom, Crashed | None):
+            ending = explain_exit(status, over_memory=over_memory)
+        for claim in container.held:
+            self._settle(pool, claim, ending)
+        container.held.clear()
+        if not container.ready and not container.draining and not self._closing:
+            self._start_failed(container, getattr(ending, "reason", "it ended"))
+        self._events.changed(container.pool)
+
+    def _give_back_unread(self, container: Container) -> None:
+        taken = container.take_back()
+        if taken:
+            self._give_back(taken)
+
+    def _start_failed(self, container: Container, reason: str) -> None:
+        pool = self._pools.get(container.pool)
+        if pool is None or container.ready:
+            return
+        if pool.start_failed(self._clock.monotonic()):
+            self._fail_waiting(pool, reason, b"")
+
+    def _fail_waiting(self, pool: Pool, reason: str, packed: bytes) -> None:
+        """No container of the pool can start: end its waiting inputs with the reason."""
+        claims = self._ledger.claim(pool.spec.pool, 1_000_000, self._clock.wall())
+        while claims:
+            entries = [
+                Entry(c.seq, c.fence, Status.RAISED, packed)
+                if packed
+                else Entry(c.seq, c.fence, Status.LOST, start_failure(pool.spec, reason))
+                for c in claims
+            ]
+            self._record(entries, claims, pool)
+            claims = self._ledger.claim(pool.spec.pool, 1_000_000, self._clock.wall())
+
+    # Time
+
+    def cancel(self, seq: int, fence: int, *, terminate: bool) -> None:
+        """Stop an input that runs; its outcome is recorded already."""
+        for container in self._containers.values():
+            claim = next((c for c in container.held if (c.seq, c.fence) == (seq, fence)), None)
+            if claim is None:
+                continue
+            self._give_back_unread(container)
+            if terminate:
+                self.stop(container, ContainerLost("it was cancelled"))
+                return
+            container.cancel_running(seq, fence)
+            self._loop.call_later(CANCEL_GRACE, self._end_stubborn, container, claim)
+            return
+
+    def _end_stubborn(self, container: Container, claim: Claim) -> None:
+        if not container.gone and claim in container.held:
+            self.stop(container, ContainerLost("it did not react to its cancellation"))
+
+    def _arm_watch(self) -> None:
+        if self._watch is None and not self._closing:
+            eager = any(len(c.held) > 1 for c in self._containers.values())
+            delay = _TAKE_BACK_WATCH if eager else _WATCH
+            self._watch = self._loop.call_later(delay, self._look)
+
+    def _look(self) -> None:
+        """Take back what waits behind slow inputs, and end those that are over their time."""
+        self._watch = None
+        now = self._clock.monotonic()
+        active = False
+        for container in list(self._containers.values()):
+            pool = self._pools.get(container.pool)
+            if pool is None:
+                continue
+            if not container.ready:
+                active = True
+                self._check_startup(pool, container, now)
+            elif container.held:
+                active = True
+                self._check_running(pool, container, now)
+        if active:
+            self._arm_watch()
+
+    def _check_running(self, pool: Pool, container: Container, now: float) -> None:
+        age = now - container.head_since
+        if len(container.held) > 1 and age > PATIENCE:
+            pool.service = pool.service.at_least(age)
+            taken = container.take_back()
+            if taken:
+                self._give_back(taken)
+                self.kick(pool.spec.pool)
+                self._events.changed(pool.spec.pool)
+        if age > pool.spec.function.timeout:
+            self._time_out(pool, container)
+        elif self._memory.exceeded(container.container_id):
+            container.kill()
+
+    def _time_out(self, pool: Pool, container: Container) -> None:
+        self._give_back_unread(container)
+        claim = container.held.popleft()
+        self._settle(pool, claim, TimedOut(pool.spec.function.timeout))
+        self.stop(container, ContainerLost("its neighbour ran longer than its timeout"))
+
+    def _check_startup(self, pool: Pool, container: Container, now: float) -> None:
+        if now - container.started <= pool.spec.function.startup_timeout:
+            return
+        limit = pool.spec.function.startup_timeout
+        self._start_failed(container, f"it was not ready within its startup_timeout of {limit}s")
+        container.ready = True  # its failure is counted
+        self.stop(container, ContainerLost("it did not start in time"))
+
+    # Nested calls
+
+    def waits(self, seq: int, change: int) -> str | None:
+        """A running input began (+1) or ended (−1) to wait for a nested call; return its pool."""
+        for container in self._containers.values():
+            if container.held and container.held[0].seq == seq:
+                container.waiting_calls = max(0, container.waiting_calls + change)
+                return container.pool
+        return None
+
+    def running(self, seq: int) -> tuple[str, int] | None:
+        """Return (call id, index) of an input that a container holds."""
+        for container in self._containers.values():
+            for claim in container.held:
+                if claim.seq == seq:
+                    return claim.call_id, claim.index
+        return None
+
+    # Processes
+
+    def _zygote(self, runtime: Runtime) -> Zygote:
+        zygote = self._zygotes.get(runtime)
+        if zygote is None:
+            environ = {**self._config.environ, MARKER: self._config.marker}
+            zygote = Zygote(self._loop, runtime, environ, self._config.log, self._zygote_closed)
+            self._zygotes[runtime] = zygote
+        return zygote
+
+    def _zygote_closed(self, zygote: Zygote) -> None:
+        self._zygotes.pop(zygote.runtime, None)
+
+    def _template(self, spec: PoolSpec) -> Template:
+        key = _template_key(spec)
+        template = self._templates.get(key)
+        if template is None or template.closed:
+            template = Template(self._loop, spec.program, self)
+            self._templates[key] = template
+            self._zygote(spec.program.runtime).start_template(template)
+        return template
+
+    def _release_template(self, spec: PoolSpec) -> None:
+        """Close a program's template once no pool runs it."""
+        key = _template_key(spec)
+        if any(_template_key(pool.spec) == key for pool in self._pools.values()):
+            return
+        template = self._templates.pop(key, None)
+        if template is not None and not self._of_template(template):
+            template.close()
+
+    def close(self) -> None:
+        """End every process of this machine; what ran is given back by the ledger's next owner."""
+        self._closing = True
+        self.intake = False
+        if self._watch is not None:
+            self._watch.cancel()
+        for container in list(self._containers.values()):
+            container.kill()
+            container.close()
+        for template in self._templates.values():
+            template.close()
+        for zygote in list(self._zygotes.values()):
+            zygote.close(timeout=2.0)
+
+
+def failure(spec: PoolSpec, claim: Claim, status: Status, reason: str, ending: Ending) -> bytes:
+    """Return the payload that explains an outcome which user code did not write itself."""
+    name = f"{spec.function.name}, input {claim.index} of {claim.call_id}"
+    if status == Status.TIMED_OUT:
+        kind, hint = "FunctionTimeoutError", "Give the function a longer `timeout`."
+    elif isinstance(ending, Crashed):
+        kind, hint = "ContainerCrashed", f"See `cloudfn call get {claim.call_id}` and the app's logs."
+    else:
+        kind, hint = "InputLost", "See `cloudfn app logs` for what happened to its containers."
+    return encode_json({"error": kind, "message": f"{name}: {reason}.", "hint": hint})
+
+
+def start_failure(spec: PoolSpec, reason: str) -> bytes:
+    """Return the payload of inputs whose function has no container that starts."""
+    return encode_json(
+        {
+            "error": "ExecutionError",
+            "message": f"No container of {spec.function.name} can start: {reason}.",
+            "hint": "See `cloudfn app logs` for what it printed.",
+        }
+    )
+
+
+def _template_key(spec: PoolSpec) -> object:
+    return spec.program.bundle, spec.program.runtime, spec.program.env, spec.revision, spec.app_id

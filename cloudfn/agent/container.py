@@ -1,0 +1,265 @@
+"""One container as the agent holds it: its channels, and the inputs in its hands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from asyncio import AbstractEventLoop
+from collections import deque
+from struct import Struct
+from typing import Any, Protocol
+
+from cloudfn.agent.zygotes import Template
+from cloudfn.model import ids
+from cloudfn.model.call import ContainerLost, Crashed
+from cloudfn.providers.base import Claim
+from cloudfn.wire.messages import ContainerKind, ContainerOutcome, Log, LogSource, Run, decode_json
+
+_HEAD = Struct("<IB")
+_CANCEL = Struct("<QI")
+_READ_SIZE = 256 << 10
+#: a packet of the largest inline payload and its header
+_PACKET_SIZE = 80 << 10
+
+
+class ContainerOwner(Protocol):
+    """Who is told what a container says."""
+
+    def on_ready(self, container: Container) -> None:
+        """It takes inputs from now on."""
+        ...
+
+    def on_outcomes(self, container: Container, outcomes: list[ContainerOutcome]) -> None:
+        """Attempts ended, in this order."""
+        ...
+
+    def on_broken(self, container: Container, error: dict[str, Any]) -> None:
+        """It failed to start."""
+        ...
+
+    def on_output(self, container: Container, seq: int, source: LogSource, data: bytes) -> None:
+        """It printed something while input `seq` ran (0: none)."""
+        ...
+
+    def on_channel_closed(self, container: Container) -> None:
+        """It can say nothing any more: it has ended, or user code closed its descriptors."""
+        ...
+
+
+class Container:
+    """One worker process.
+
+    The agent keeps both ends of the packet socket: `take_back` reads what the container has not,
+    so that the kernel decides who gets a packet, even while user code holds the GIL.
+    """
+
+    def __init__(self, loop: AbstractEventLoop, pool: str, template: Template, now: float) -> None:
+        self.container_id = ids.mint("ta")
+        self.pool = pool
+        self.template = template
+        self.pid = 0
+        self.started = now
+        self.ready = False
+        self.draining = False
+        #: it is over: nothing that it says counts any more
+        self.gone = False
+        #: why we ended it, for the input that ran in it; None: it ended by itself
+        self.doom: Crashed | ContainerLost | None = None
+        #: claims in its hands; the first one runs
+        self.held: deque[Claim] = deque()
+        #: when the first one of `held` began, and when anything last happened; monotonic seconds
+        self.head_since = now
+        self.last_used = now
+        self.inputs_done = 0
+        #: it has an `alone` input and takes no other
+        self.exclusive = False
+        #: nested calls that its running input waits for
+        self.waiting_calls = 0
+        self._loop = loop
+        self._buffer = bytearray()
+        near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._near = near
+        self._stream, self._stream_theirs = socket.socketpair()
+        self._stdout, self._stdout_theirs = os.pipe()
+        self._stderr, self._stderr_theirs = os.pipe()
+        self._cancel_theirs, self._cancel = os.pipe()
+        near.setblocking(False)
+        self._far_reader = self._far.dup()
+        self._stream.setblocking(False)
+        for fd in (self._stdout, self._stderr, self._cancel):
+            os.set_blocking(fd, False)
+        self._owner: ContainerOwner | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether it holds inputs."""
+        return bool(self.held)
+
+    def launch(self, owner: ContainerOwner, message: dict[str, Any]) -> None:
+        """Have the template start the process, and listen to it."""
+        self._owner = owner
+        theirs = [
+            self._far.fileno(),
+            self._stream_theirs.fileno(),
+            self._stdout_theirs,
+            self._stderr_theirs,
+            self._cancel_theirs,
+        ]
+        self.template.start_container({"op": "container", "container": self.container_id, **message}, theirs)
+        self._far.close()
+        self._stream_theirs.close()
+        for fd in theirs[2:]:
+            os.close(fd)
+        self._loop.add_reader(self._stream, self._read_stream)
+        self._loop.add_reader(self._stdout, self._read_pipe, self._stdout, LogSource.STDOUT)
+        self._loop.add_reader(self._stderr, self._read_pipe, self._stderr, LogSource.STDERR)
+
+    def give(self, claims: list[Claim], now: float) -> list[Claim]:
+        """Hand inputs over; return those that do not fit into the socket now."""
+        send = self._near.send
+        if not self.held:
+            self.head_since = now
+        for position, claim in enumerate(claims):
+            try:
+                send(Run(claim.seq, claim.fence, claim.payload).encode())
+            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+                return claims[position:]
+            # The container has the bytes; keeping them would let memory grow with payloads.
+            claim.payload = b""
+            self.held.append(claim)
+        return []
+
+    def take_back(self) -> list[Claim]:
+        """Return the held inputs that the container has not read; they never started."""
+        unread: set[int] = set()
+        while True:
+            try:
+                packet = self._far_reader.recv(_PACKET_SIZE, socket.MSG_DONTWAIT)
+            except OSError:
+                break
+            if not packet:
+                break
+            unread.add(Run.decode(packet).seq)
+        if not unread:
+            return []
+        taken = [claim for claim in self.held if claim.seq in unread]
+        self.held = deque(claim for claim in self.held if claim.seq not in unread)
+        return taken
+
+    def cancel_running(self, seq: int, fence: int) -> None:
+        """Raise InputCancellation in user code if that input still runs."""
+        with contextlib.suppress(OSError):
+            os.write(self._cancel, _CANCEL.pack(seq, fence))
+        self.signal(signal.SIGUSR1)
+
+    def finish_intake(self) -> None:
+        """Tell the container that no input follows: it leaves when it is done."""
+        self.draining = True
+        with contextlib.suppress(OSError):
+            self._near.shutdown(socket.SHUT_WR)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process, if it lives."""
+        if self.pid > 0 and not self.gone:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End the process and its process group at once."""
+        if self.pid > 0 and not self.gone:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def drain_output(self) -> None:
+        """Read what the container said before it ended, as much as the kernel still holds."""
+        while self._read_stream():
+            pass
+        for fd, source in ((self._stdout, LogSource.STDOUT), (self._stderr, LogSource.STDERR)):
+            self._read_pipe(fd, source)
+
+    def close(self) -> None:
+        """Close every channel. Idempotent."""
+        self.gone = True
+        if self._stream.fileno() >= 0:
+            self._loop.remove_reader(self._stream)
+        for sock in (self._near, self._far_reader, self._stream):
+            sock.close()
+        for fd in (self._stdout, self._stderr):
+            if fd >= 0:
+                self._loop.remove_reader(fd)
+                os.close(fd)
+        if self._cancel >= 0:
+            os.close(self._cancel)
+        self._stdout = self._stderr = self._cancel = -1
+
+    def _read_stream(self) -> bool:
+        """Read once; return whether there may be more."""
+        owner = self._owner
+        assert owner is not None
+        try:
+            data = self._stream.recv(_READ_SIZE)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._end_stream(owner)
+            return False
+        buffer = self._buffer
+        buffer += data
+        outcomes: list[ContainerOutcome] = []
+        position, size = 0, len(buffer)
+        while size - position >= _HEAD.size:
+            length, kind = _HEAD.unpack_from(buffer, position)
+            end = position + 4 + length
+            if end > size:
+                break
+            body = bytes(buffer[position + _HEAD.size : end])
+            position = end
+            if kind == ContainerKind.OUTCOME:
+                outcomes.append(ContainerOutcome.decode(body))
+                continue
+            if outcomes:
+                owner.on_outcomes(self, outcomes)
+                outcomes = []
+            self._other(owner, kind, body)
+        if position:
+            del buffer[:position]
+        if outcomes:
+            owner.on_outcomes(self, outcomes)
+        return True
+
+    def _end_stream(self, owner: ContainerOwner) -> None:
+        if self._stream.fileno() < 0:
+            return
+        self._loop.remove_reader(self._stream)
+        self._stream.close()
+        if not self.gone:
+            owner.on_channel_closed(self)
+
+    def _other(self, owner: ContainerOwner, kind: int, body: bytes) -> None:
+        if kind == ContainerKind.LOG:
+            log = Log.decode(body)
+            owner.on_output(self, log.seq, LogSource(log.source), log.data)
+        elif kind == ContainerKind.READY:
+            owner.on_ready(self)
+        elif kind == ContainerKind.BROKEN:
+            owner.on_broken(self, decode_json(body))
+
+    def _read_pipe(self, fd: int, source: LogSource) -> None:
+        if fd < 0:
+            return
+        try:
+            data = os.read(fd, 65_536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data and self._owner is not None:
+            self._owner.on_output(self, self.held[0].seq if self.held else 0, source, data)
+        elif not data:
+            self._loop.remove_reader(fd)

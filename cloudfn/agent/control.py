@@ -1,0 +1,94 @@
+"""Control channels: JSON packets with file descriptors, to zygotes and templates."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cloudfn.wire.messages import decode_json, encode_json
+
+MAX_PACKET = 200 << 10
+
+
+class ControlChannel:
+    """Our end of a `SOCK_SEQPACKET` pair whose other end a child process holds."""
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        sock: socket.socket,
+        on_event: Callable[[dict[str, Any]], None],
+        on_close: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._on_event = on_event
+        self._on_close = on_close
+        self._backlog: list[tuple[bytes, list[int]]] = []
+        self.closed = False
+        sock.setblocking(False)
+        loop.add_reader(sock, self._readable)
+
+    def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        """Send a message; the descriptors are duplicated, ours may be closed afterwards."""
+        if self.closed:
+            return
+        held = [os.dup(fd) for fd in fds]
+        self._backlog.append((encode_json(message), held))
+        if len(self._backlog) == 1:
+            self._flush()
+
+    def close(self) -> None:
+        """Close our end; the other side reads an end of file. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+        for _, fds in self._backlog:
+            _close_all(fds)
+        self._backlog.clear()
+
+    def _flush(self) -> None:
+        while self._backlog:
+            packet, fds = self._backlog[0]
+            try:
+                socket.send_fds(self._sock, [packet], fds)
+            except BlockingIOError:
+                self._loop.add_writer(self._sock, self._flush)
+                return
+            except OSError:
+                self._lost()
+                return
+            del self._backlog[0]
+            _close_all(fds)
+        self._loop.remove_writer(self._sock)
+
+    def _readable(self) -> None:
+        while not self.closed:
+            try:
+                packet = self._sock.recv(MAX_PACKET)
+            except BlockingIOError:
+                return
+            except OSError:
+                packet = b""
+            if not packet:
+                self._lost()
+                return
+            self._on_event(decode_json(packet))
+
+    def _lost(self) -> None:
+        if not self.closed:
+            self.close()
+            self._on_close()
+
+
+def _close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)

@@ -1,0 +1,66 @@
+"""One pool as the agent runs it: its function, its containers, and what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cloudfn.agent.container import Container
+from cloudfn.agent.dispatch import ServiceTime
+from cloudfn.agent.zygotes import Program
+from cloudfn.model.function import AutoscalerSettings, FunctionSpec
+
+#: failed starts in a row after which the waiting inputs are failed
+START_TRIES = 3
+_BACKOFF = (0.2, 1.0, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """What a pool runs. One function at one revision."""
+
+    pool: str
+    app_id: str
+    function_id: str
+    revision: int
+    function: FunctionSpec
+    program: Program
+
+
+@dataclass(slots=True)
+class Pool:
+    """The agent's state of one pool. Times are monotonic seconds."""
+
+    spec: PoolSpec
+    settings: AutoscalerSettings
+    #: it serves the live revision of a live app
+    live: bool = True
+    containers: dict[str, Container] = field(default_factory=dict)
+    service: ServiceTime = ServiceTime()
+    #: seconds from asking for a container to ready, decayed
+    start_time: float = 0.05
+    last_active: float = 0.0
+    last_lowered: float = 0.0
+    failed_starts: int = 0
+    blocked_until: float = 0.0
+    #: most containers at one time
+    peak: int = 0
+    done: int = 0
+    failed: int = 0
+
+    def started(self, seconds: float) -> None:
+        """A container became ready `seconds` after it was asked for."""
+        self.failed_starts = 0
+        self.blocked_until = 0.0
+        self.start_time += 0.3 * (seconds - self.start_time)
+
+    def start_failed(self, now: float) -> bool:
+        """A container did not become ready; return whether to give the waiting inputs up."""
+        self.failed_starts += 1
+        self.blocked_until = now + _BACKOFF[min(self.failed_starts, len(_BACKOFF)) - 1]
+        return self.failed_starts >= START_TRIES
+
+    def serving(self) -> list[Container]:
+        """The containers that take inputs, the most recently busy one first."""
+        ready = [c for c in self.containers.values() if c.ready and not c.draining]
+        ready.sort(key=lambda c: c.last_used, reverse=True)
+        return ready

@@ -1,0 +1,182 @@
+"""Zygotes and templates: the processes that containers are forked from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cloudfn.agent.control import ControlChannel
+from cloudfn.model import ids
+
+#: name of the variable by which leftovers of a dead daemon are found
+MARKER = "CLOUDFN_MARKER"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The interpreter that a revision runs under."""
+
+    interpreter: str
+    import_paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The code that a template imports."""
+
+    runtime: Runtime
+    #: directory of the bundle: the containers' working directory
+    bundle: str
+    module: str
+    #: FunctionSpec JSON of every function
+    functions: tuple[dict[str, Any], ...]
+    env: tuple[tuple[str, str], ...] = ()
+
+
+class TemplateOwner(Protocol):
+    """Who is told what happens to a template."""
+
+    def on_template_event(self, template: Template, event: dict[str, Any]) -> None:
+        """A template said something."""
+        ...
+
+    def on_template_output(self, template: Template, data: bytes) -> None:
+        """The user's module printed something while it was imported."""
+        ...
+
+    def on_template_closed(self, template: Template) -> None:
+        """The template is gone, and its containers with it."""
+        ...
+
+
+class Template:
+    """One warm process that has imported a program; containers are forked from it."""
+
+    def __init__(self, loop: AbstractEventLoop, program: Program, owner: TemplateOwner) -> None:
+        self.template_id = ids.mint("te")
+        self.program = program
+        self.ready = False
+        self._owner = owner
+        self._loop = loop
+        ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._output, self._output_theirs = os.pipe()
+        os.set_blocking(self._output, False)
+        loop.add_reader(self._output, self._read_output)
+        self._control = ControlChannel(
+            loop, ours, lambda event: owner.on_template_event(self, event), self._closed
+        )
+
+    @property
+    def closed(self) -> bool:
+        """Whether the process is gone or was told to go."""
+        return self._control.closed
+
+    def request(self) -> tuple[dict[str, Any], list[int]]:
+        """Return what a zygote has to be told to start this template."""
+        program = self.program
+        message = {
+            "op": "template",
+            "template": self.template_id,
+            "bundle": program.bundle,
+            "module": program.module,
+            "functions": list(program.functions),
+            "env": dict(program.env),
+            "cwd": program.bundle,
+            "import_paths": list(program.runtime.import_paths),
+            "fork": all(function.get("fork", True) for function in program.functions),
+        }
+        return message, [self._theirs.fileno(), self._output_theirs]
+
+    def handed_over(self) -> None:
+        """Close our copies of the child's ends, after the zygote has them."""
+        self._theirs.close()
+        os.close(self._output_theirs)
+
+    def start_container(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Ask the template for a container."""
+        self._control.send(message, fds)
+
+    def close(self) -> None:
+        """Let the template go; its containers must have been stopped before."""
+        self._control.close()
+        self._stop_output()
+
+    def _read_output(self) -> None:
+        try:
+            data = os.read(self._output, 65_536)
+        except BlockingIOError:
+            return
+        if data:
+            self._owner.on_template_output(self, data)
+        else:
+            self._stop_output()
+
+    def _stop_output(self) -> None:
+        if self._output >= 0:
+            self._loop.remove_reader(self._output)
+            os.close(self._output)
+            self._output = -1
+
+    def _closed(self) -> None:
+        self._stop_output()
+        self._owner.on_template_closed(self)
+
+
+class Zygote:
+    """A bare interpreter that templates are forked from; one per runtime."""
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        runtime: Runtime,
+        environ: dict[str, str],
+        log: Path,
+        on_close: Callable[[Zygote], None],
+    ) -> None:
+        self.runtime = runtime
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [runtime.interpreter, "-m", "cloudfn.worker", "--control", str(theirs.fileno())],
+                env=environ,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._control = ControlChannel(loop, ours, lambda _event: None, self._closed)
+        self._on_close = on_close
+
+    @property
+    def pid(self) -> int:
+        """The zygote's process id."""
+        return self._process.pid
+
+    def start_template(self, template: Template) -> None:
+        """Fork a template off."""
+        message, fds = template.request()
+        self._control.send(message, fds)
+        template.handed_over()
+
+    def close(self, timeout: float) -> None:
+        """Let the zygote go, which ends every process it started; wait up to `timeout` seconds."""
+        self._control.close()
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+
+    def _closed(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._on_close(self)

@@ -1,0 +1,206 @@
+"""`cloudfn app`: list, logs, stop, history, rollback."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cloudfn import errors
+from cloudfn.cli import logs, moments, terminal
+from cloudfn.cli.options import (
+    AppArgument,
+    EnvironmentOption,
+    JsonOption,
+    StrategyOption,
+    YesOption,
+    check_strategy,
+)
+from cloudfn.cli.session import Session, session_of
+
+_APP_KEYS = (
+    "app_id",
+    "name",
+    "state",
+    "revision",
+    "created",
+    "stopped",
+    "containers",
+    "functions",
+)
+_REVISION_KEYS = ("number", "created", "live", "rollback_of", "labels")
+
+
+def build() -> typer.Typer:
+    """Return the command group."""
+    app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look after apps.")
+    app.command("list")(list_apps)
+    app.command("logs")(show_logs)
+    app.command("stop")(stop)
+    app.command("history")(history)
+    app.command("rollback")(rollback)
+    return app
+
+
+def list_apps(
+    context: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Stopped apps too.")] = False,
+    as_json: JsonOption = False,
+    env: EnvironmentOption = None,
+) -> None:
+    """List the apps of the environment."""
+    session = session_of(context, env)
+    apps = terminal.choose_keys(session.request("app_list", all=everything)["apps"], _APP_KEYS)
+    if as_json:
+        terminal.print_json(apps)
+        return
+    now = session.host.clock.wall()
+    terminal.print_table(
+        ("NAME", "ID", "STATE", "REVISION", "CONTAINERS", "CREATED", "STOPPED"),
+        [
+            (
+                app["name"],
+                app["app_id"],
+                app["state"],
+                _version(app["revision"]),
+                app["containers"],
+                moments.ago(app["created"], now),
+                moments.ago(app["stopped"], now),
+            )
+            for app in apps
+        ],
+        empty="There are no apps. `cloudfn deploy FILE` makes one.",
+    )
+
+
+def show_logs(
+    context: typer.Context,
+    app: AppArgument,
+    follow: logs.FollowOption = False,
+    since: logs.SinceOption = None,
+    until: logs.UntilOption = None,
+    tail: logs.TailOption = None,
+    search: logs.SearchOption = None,
+    function: Annotated[str | None, typer.Option(help="Only of this function.")] = None,
+    call: Annotated[
+        str | None, typer.Option("--call", "--function-call", help="Only of this call.")
+    ] = None,
+    container: Annotated[str | None, typer.Option(help="Only of this container.")] = None,
+    source: logs.SourceOption = None,
+    timestamps: logs.TimestampsOption = False,
+    as_json: JsonOption = False,
+    env: EnvironmentOption = None,
+) -> None:
+    """Show an app's output: the last 100 entries, a range of time, or what comes."""
+    session = session_of(context, env)
+    request = logs.LogRequest(
+        follow=follow,
+        since=since,
+        until=until,
+        tail=tail,
+        search=search,
+        source=source,
+        scope={"app": app, "function": function, "call": call, "container": container},
+    )
+    logs.print_logs(session, request, timestamps=timestamps, as_json=as_json)
+
+
+def stop(
+    context: typer.Context,
+    app: AppArgument,
+    yes: YesOption = False,
+    env: EnvironmentOption = None,
+) -> None:
+    """Stop an app: its containers end, its waiting inputs are cancelled, its name is free again."""
+    session = session_of(context, env)
+    if not yes:
+        _confirm(f"Stop app {app!r} and cancel its unfinished inputs?")
+    session.request("app_stop", name=app)
+    terminal.say(f"✓ App {app} stopped.")
+
+
+def history(
+    context: typer.Context,
+    app: AppArgument,
+    as_json: JsonOption = False,
+    env: EnvironmentOption = None,
+) -> None:
+    """Show the revisions of a deployed app, the newest first."""
+    session = session_of(context, env)
+    reply = session.request("app_history", name=app)
+    revisions = terminal.choose_keys(reply["revisions"], _REVISION_KEYS)
+    revisions.sort(key=lambda revision: revision["number"], reverse=True)
+    if as_json:
+        terminal.print_json(revisions)
+        return
+    now = session.host.clock.wall()
+    terminal.print_table(
+        ("REVISION", "LIVE", "CREATED", "ROLLBACK OF", "LABELS"),
+        [
+            (
+                _version(revision["number"]),
+                "live" if revision["live"] else "",
+                moments.ago(revision["created"], now),
+                _version(revision["rollback_of"]),
+                _labels(revision["labels"]),
+            )
+            for revision in revisions
+        ],
+        empty=f"App {app} has no revisions.",
+    )
+
+
+def rollback(
+    context: typer.Context,
+    app: AppArgument,
+    revision: Annotated[
+        str | None,
+        typer.Argument(metavar="[vN]", help="Revision to go back to; the one before the live one."),
+    ] = None,
+    strategy: StrategyOption = "rolling",
+    env: EnvironmentOption = None,
+) -> None:
+    """Make an earlier revision live again, as a new revision."""
+    session = session_of(context, env)
+    number = None if revision is None else _revision_number(revision)
+    reply = session.request(
+        "app_rollback", name=app, number=number, strategy=check_strategy(strategy)
+    )
+    back_to = f"to {revision}" if revision else "to the one before"
+    terminal.say(f"✓ App {app} rolled back {back_to}; it is revision v{reply['revision']} now.")
+
+
+def resolve_function(session: Session, app: str, function: str) -> dict[str, Any]:
+    """Return what the engine knows of a deployed function.
+
+    Raises:
+        NotFoundError: There is no such app or function.
+    """
+    reply = session.request("function_lookup", app=app, name=function)
+    if not reply.get("function_id"):
+        raise errors.NotFoundError(f"App {app!r} has no function {function!r}.")
+    return reply
+
+
+def _confirm(question: str) -> None:
+    import sys
+
+    if not terminal.is_terminal(sys.stdin):
+        raise typer.BadParameter("Nobody is there to ask; say --yes to go ahead.")
+    typer.confirm(question, abort=True, err=True)
+
+
+def _revision_number(text: str) -> int:
+    if text[:1] != "v" or not text[1:].isdigit():
+        raise typer.BadParameter(f"{text!r} is not a revision; write it as v3.")
+    return int(text[1:])
+
+
+def _version(number: object) -> str | None:
+    return f"v{number}" if number else None
+
+
+def _labels(labels: object) -> str:
+    if not isinstance(labels, dict):
+        return ""
+    return " ".join(f"{name}={value}" for name, value in labels.items() if value not in (None, ""))

@@ -1,0 +1,131 @@
+"""`cloudfn container`: list, logs, exec, stop."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cloudfn import errors
+from cloudfn.cli import logs, moments, terminal
+from cloudfn.cli.options import EnvironmentOption, JsonOption, complete_app
+from cloudfn.cli.session import session_of
+
+_KEYS = (
+    "container_id",
+    "app_id",
+    "app_name",
+    "function_name",
+    "revision",
+    "pid",
+    "state",
+    "started",
+    "inputs_done",
+    "idle_since",
+)
+
+ContainerArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a container.")]
+
+
+def build() -> typer.Typer:
+    """Return the command group."""
+    app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look after containers.")
+    app.command("list")(list_containers)
+    app.command("logs")(show_logs)
+    app.command(
+        "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+    )(execute)
+    app.command("stop")(stop)
+    return app
+
+
+def list_containers(
+    context: typer.Context,
+    app: Annotated[
+        str | None,
+        typer.Option("--app", "--app-id", help="Only of this app.", autocompletion=complete_app),
+    ] = None,
+    as_json: JsonOption = False,
+    env: EnvironmentOption = None,
+) -> None:
+    """List the containers that run now."""
+    session = session_of(context, env)
+    reply = session.request("container_list", app=app)
+    containers = terminal.choose_keys(reply["containers"], _KEYS)
+    if as_json:
+        terminal.print_json(containers)
+        return
+    now = session.host.clock.wall()
+    terminal.print_table(
+        ("ID", "APP", "FUNCTION", "REVISION", "PID", "STATE", "STARTED", "INPUTS", "IDLE SINCE"),
+        [
+            (
+                each["container_id"],
+                each["app_name"] or each["app_id"],
+                each["function_name"],
+                f"v{each['revision']}" if each["revision"] else None,
+                each["pid"],
+                each["state"],
+                moments.ago(each["started"], now),
+                each["inputs_done"],
+                moments.ago(each["idle_since"], now),
+            )
+            for each in containers
+        ],
+        empty="No container runs.",
+    )
+
+
+def show_logs(
+    context: typer.Context,
+    container: ContainerArgument,
+    follow: logs.FollowOption = False,
+    since: logs.SinceOption = None,
+    until: logs.UntilOption = None,
+    tail: logs.TailOption = None,
+    search: logs.SearchOption = None,
+    source: logs.SourceOption = None,
+    timestamps: logs.TimestampsOption = False,
+    as_json: JsonOption = False,
+    env: EnvironmentOption = None,
+) -> None:
+    """Show a container's output: the last 100 entries, a range of time, or what comes."""
+    session = session_of(context, env)
+    request = logs.LogRequest(
+        follow=follow,
+        since=since,
+        until=until,
+        tail=tail,
+        search=search,
+        source=source,
+        scope={"container": container},
+    )
+    logs.print_logs(session, request, timestamps=timestamps, as_json=as_json)
+
+
+def execute(
+    context: typer.Context,
+    container: ContainerArgument,
+    command: Annotated[list[str], typer.Argument(metavar="CMD...", help="Program and arguments.")],
+    env: EnvironmentOption = None,
+) -> None:
+    """Run a program on this machine, with a container's environment and working directory."""
+    session = session_of(context, env)
+    place = session.request("container_exec", container_id=container)
+    session.close()
+    try:
+        session.host.execute(command, place["environ"], place["cwd"])
+    except OSError as error:
+        raise errors.NotFoundError(
+            f"{command[0]} cannot be run in container {container}: {error.strerror}.",
+            hint="The program is looked up on the container's PATH.",
+        ) from None
+
+
+def stop(
+    context: typer.Context, container: ContainerArgument, env: EnvironmentOption = None
+) -> None:
+    """Stop a container; the inputs that it runs are run again in another one."""
+    session = session_of(context, env)
+    session.request("container_stop", container_id=container)
+    terminal.say(f"✓ Container {container} stops.")

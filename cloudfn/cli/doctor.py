@@ -1,0 +1,109 @@
+"""`cloudfn doctor`: checks whether this machine is fit to run functions."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from cloudfn import errors
+from cloudfn.cli import diagnosis, terminal
+from cloudfn.cli.diagnosis import Finding
+from cloudfn.cli.options import EnvironmentOption, JsonOption
+from cloudfn.cli.session import Session, session_of
+from cloudfn.settings import Settings
+
+_SIGNS = {"ok": "✓", "warn": "!", "fail": "✗"}
+_FAST_BLOBS = Path("/dev/shm")  # noqa: S108 - only its room is looked at
+
+
+def build() -> typer.Typer:
+    """Return the command."""
+    app = typer.Typer(rich_markup_mode=None)
+    app.command("doctor")(doctor)
+    return app
+
+
+def doctor(
+    context: typer.Context, as_json: JsonOption = False, env: EnvironmentOption = None
+) -> None:
+    """Check this machine, its state directory and its daemon; exit code 1 where something fails."""
+    session = session_of(context, env)
+    findings = [*_machine(session.settings), *_engine(session)]
+    if as_json:
+        terminal.print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            _show(finding)
+    if any(finding.level == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _machine(settings: Settings) -> Iterator[Finding]:
+    state = settings.state_dir
+    yield diagnosis.check_python(tuple(sys.version_info[:3]))
+    yield diagnosis.check_platform(sys.platform)
+    yield diagnosis.check_state_dir(state, os.getuid() if hasattr(os, "getuid") else 0)
+    yield diagnosis.check_socket(state / "daemon.sock")
+    mounts = Path("/proc/self/mounts")
+    if mounts.exists():
+        yield diagnosis.check_filesystem(_existing(state), mounts.read_text(errors="replace"))
+    yield from _space("disk", _existing(state))
+    if _FAST_BLOBS.is_dir():
+        yield from _space("fast blobs", _FAST_BLOBS)
+    yield diagnosis.check_memory_limits(diagnosis.memory_mechanism())
+    yield diagnosis.check_processes(
+        fork=hasattr(os, "fork"), pidfd=_has_pidfd(), proc=os.access("/proc/self/environ", os.R_OK)
+    )
+
+
+def _engine(session: Session) -> Iterator[Finding]:
+    from cloudfn.wire.version import code_version
+
+    status: dict[str, Any] | None = None
+    try:
+        status = session.running_client().request("status")
+    except errors.ConnectionError:
+        pass
+    except errors.Error as error:
+        yield Finding("daemon", "fail", error.message, error.hint or "See `cloudfn daemon logs`.")
+        return
+    yield from diagnosis.check_daemon(status, code_version())
+
+
+def _space(what: str, path: Path) -> Iterator[Finding]:
+    from shutil import disk_usage
+
+    try:
+        free = disk_usage(path).free
+    except OSError as error:
+        yield Finding(what, "fail", f"{path}: {error.strerror}")
+        return
+    yield diagnosis.check_space(what, path, free)
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _has_pidfd() -> bool:
+    if not hasattr(os, "pidfd_open"):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        return False
+    return True
+
+
+def _show(finding: Finding) -> None:
+    terminal.print_text(f"{_SIGNS[finding.level]} {finding.check}: {finding.text}")
+    if finding.hint and finding.level != "ok":
+        terminal.print_text(f"    hint: {finding.hint}")

@@ -1,0 +1,129 @@
+"""Printing the output of containers: the options that choose entries, and how an entry looks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+
+from cloudfn.cli import moments, terminal
+from cloudfn.cli.session import Session
+
+DEFAULT_TAIL = 100
+_SOURCES = ("stdout", "stderr", "system")
+_KEYS = ("at", "container", "app", "function", "call", "input", "source", "text")
+
+FollowOption = Annotated[
+    bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="From this time on: 30m, 2h, 1d ago, or ISO 8601."),
+]
+UntilOption = Annotated[str | None, typer.Option(metavar="TIME", help="Up to this time.")]
+TailOption = Annotated[
+    int | None,
+    typer.Option(
+        "--tail",
+        "-n",
+        min=1,
+        help=f"The last N entries; {DEFAULT_TAIL} when nothing else is said.",
+        show_default=False,
+    ),
+]
+SearchOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this text.")]
+SourceOption = Annotated[
+    str | None,
+    typer.Option("--source", "-s", metavar="|".join(_SOURCES), help="Only from this source."),
+]
+TimestampsOption = Annotated[
+    bool, typer.Option("--timestamps", "-t", help="Put the time before each line.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LogRequest:
+    """Which entries are wanted; `scope` names the app, container or call."""
+
+    follow: bool = False
+    since: str | None = None
+    until: str | None = None
+    tail: int | None = None
+    search: str | None = None
+    source: str | None = None
+    scope: Mapping[str, str | None] = field(default_factory=dict)
+
+    def fields(self, now: float) -> dict[str, Any]:
+        """Return the fields of the engine's `logs` operation.
+
+        Raises:
+            BadParameter: The options contradict each other or make no sense (exit code 2).
+        """
+        ranged = self.since is not None or self.until is not None
+        if self.follow and ranged:
+            raise typer.BadParameter("--follow shows what comes; leave --since and --until away.")
+        if self.source is not None and self.source not in _SOURCES:
+            raise typer.BadParameter(f"{self.source!r} is none of {', '.join(_SOURCES)}.")
+        since, until = _moment("--since", self.since, now), _moment("--until", self.until, now)
+        if since is not None and until is not None and since > until:
+            raise typer.BadParameter("--since is after --until.")
+        tail = self.tail if self.tail is not None or ranged else DEFAULT_TAIL
+        return {
+            "app": None,
+            "function": None,
+            "container": None,
+            "call": None,
+            **self.scope,
+            "source": self.source,
+            "tail": tail,
+            "since": since,
+            "until": until,
+            "search": self.search,
+            "follow": self.follow,
+        }
+
+
+def print_logs(session: Session, request: LogRequest, *, timestamps: bool, as_json: bool) -> None:
+    """Print what `request` asks for, each entry to the stream that it came from."""
+    if as_json and request.follow:
+        raise typer.BadParameter("--json is one document; it cannot --follow.")
+    entries = _entries(session, request.fields(session.host.clock.wall()))
+    if as_json:
+        terminal.print_json(terminal.choose_keys(entries, _KEYS))
+        return
+    for entry in entries:
+        print_entry(entry, timestamps=timestamps)
+
+
+def print_entry(entry: Mapping[str, Any], *, timestamps: bool = False) -> None:
+    """Print one entry, as it came, to stdout or stderr."""
+    stream = sys.stdout if entry.get("source") == "stdout" else sys.stderr
+    text = str(entry.get("text", ""))
+    if terminal.is_terminal(stream):
+        text = terminal.clean(text, colours=True)
+    if timestamps:
+        ends = text.endswith("\n")
+        before = moments.stamp(float(entry.get("at", 0.0)))
+        lines = text.removesuffix("\n").split("\n")
+        text = "\n".join(f"{before}  {line}" for line in lines) + ("\n" if ends else "")
+    stream.write(text)
+    stream.flush()
+
+
+def _entries(session: Session, fields: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for message in session.client.subscribe("logs", **fields):
+        yield from message.get("entries", ())
+
+
+def _moment(option: str, text: str | None, now: float) -> float | None:
+    if text is None:
+        return None
+    try:
+        return moments.parse_moment(text, now)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{option} {text!r} is neither a time span (30m, 2h, 1d) nor an ISO 8601 time."
+        ) from None

@@ -1,0 +1,71 @@
+"""Options and arguments that several commands share, and how their shells complete them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cloudfn import errors
+from cloudfn.cli.session import Session, system_host
+
+EnvironmentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--env",
+        "-e",
+        metavar="NAME",
+        help="Environment to act in, instead of $CLOUDFN_ENVIRONMENT or main.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+StrategyOption = Annotated[
+    str,
+    typer.Option(
+        metavar="rolling|recreate",
+        help="rolling: old containers finish their inputs; recreate: they end at once.",
+    ),
+]
+
+
+def complete_app(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of apps, as far as a running daemon knows them."""
+    return [name for name in _apps(context) if name.startswith(incomplete)]
+
+
+def complete_function(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of the functions of the app that is named already."""
+    functions = _apps(context).get(str(context.params.get("app") or ""), [])
+    return [name for name in functions if name.startswith(incomplete)]
+
+
+AppArgument = Annotated[
+    str,
+    typer.Argument(metavar="APP", help="Name or id of an app.", autocompletion=complete_app),
+]
+FunctionArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="FUNCTION", help="Name of a function of it.", autocompletion=complete_function
+    ),
+]
+
+
+def check_strategy(strategy: str) -> str:
+    """Return `strategy` if there is such a one; raises BadParameter (exit code 2) otherwise."""
+    if strategy not in ("rolling", "recreate"):
+        raise typer.BadParameter(f"{strategy!r} is neither 'rolling' nor 'recreate'.")
+    return strategy
+
+
+def _apps(context: typer.Context) -> dict[str, list[str]]:
+    session = context.find_object(Session) or Session(system_host(), context.params.get("env"))
+    try:
+        reply = session.running_client().request("app_list", all=False)
+    except errors.Error:
+        return {}
+    finally:
+        session.close()
+    return {app["name"]: list(app.get("functions", ())) for app in reply["apps"] if app["name"]}

@@ -1,0 +1,464 @@
+"""Calls under way: takes inputs in, and brings outcomes to whoever waits for them."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cloudfn.clock import Clock
+from cloudfn.daemon.journal import Journal
+from cloudfn.daemon.session import Session
+from cloudfn.errors import ConflictError, Error, InvalidError, NotFoundError
+from cloudfn.model.call import CallKind, Status
+from cloudfn.providers.base import CallRecord, CallSpec, Ledger
+from cloudfn.wire.messages import (
+    BlobRef,
+    Ack,
+    Delivered,
+    Kind,
+    Outcomes,
+    Submit,
+    encode_json,
+    is_blob,
+)
+
+#: outcomes are cut into messages of at most this many payload bytes
+_MESSAGE_BYTES = 1 << 20
+#: a limit that refused inputs lets them in again when it is used to this part
+_ROOM = 0.9
+
+
+class Engine(Protocol):
+    """What calls need of the rest of the daemon."""
+
+    def pool_for(self, function_id: str) -> str:
+        """Return the pool that new calls of a function go to; raises NotFoundError."""
+        ...
+
+    def inputs_arrived(self, pool: str) -> None:
+        """Inputs wait in a pool."""
+        ...
+
+    def waits(self, seq: int, change: int) -> None:
+        """A running input began or ended to wait for a nested call."""
+        ...
+
+    def running(self, seq: int) -> tuple[str, int] | None:
+        """Return (call id, index) of an input that a container holds."""
+        ...
+
+    def stop_input(self, seq: int, fence: int, *, terminate: bool) -> None:
+        """Stop an input that runs and whose outcome is recorded."""
+        ...
+
+    def delete_blob(self, ref: BlobRef) -> None:
+        """Delete a payload that nobody needs."""
+        ...
+
+    def delete_blobs_of(self, call_id: str) -> None:
+        """Delete all payloads of a call."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """One client's wish to have outcomes of one call."""
+
+    session: Session
+    ref: int
+    call: Call
+    start: int = 0
+    end: int | None = None
+    #: it made the call: it gets acknowledgements, and without it a transient call ends
+    owner: bool = False
+    indices: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
+
+    def add(self, index: int, status: int, payload: bytes) -> bool:
+        """Queue an outcome if it is wanted; return whether this made the queue non-empty."""
+        if index < self.start or (self.end is not None and index >= self.end):
+            return False
+        self.indices.append(index)
+        self.statuses.append(status)
+        self.payloads.append(payload)
+        return len(self.indices) == 1
+
+    def flush(self) -> None:
+        """Send what is queued."""
+        begin, size = 0, 0
+        for position, payload in enumerate(self.payloads):
+            size += len(payload)
+            if size > _MESSAGE_BYTES:
+                self._send(begin, position + 1)
+                begin, size = position + 1, 0
+        if begin < len(self.indices):
+            self._send(begin, len(self.indices))
+        self.indices, self.statuses, self.payloads = [], [], []
+
+    def _send(self, begin: int, end: int) -> None:
+        outcomes = Outcomes(
+            self.ref, self.indices[begin:end], self.statuses[begin:end], self.payloads[begin:end]
+        )
+        self.session.send(Kind.OUTCOMES, outcomes.encode())
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A call that somebody waits for or that is not delivered yet."""
+
+    spec: CallSpec
+    known: int = 0
+    sealed: bool = False
+    delivered: int = 0
+    watches: list[Watch] = field(default_factory=list)
+    #: blobs of outcomes, by index, deleted when delivered
+    blobs: dict[int, BlobRef] = field(default_factory=dict)
+    has_blobs: bool = False
+    #: a limit refused inputs, and its client waits for room
+    starved: bool = False
+    #: monotonic time since when no client is there
+    orphaned: float | None = None
+    #: seq of the input that waits for this call
+    parent_seq: int | None = None
+
+
+class Calls:
+    """All calls under way of one environment."""
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        journal: Journal,
+        ledger: Ledger,
+        engine: Engine,
+        clock: Clock,
+    ) -> None:
+        self._loop = loop
+        self._journal = journal
+        self._ledger = ledger
+        self._engine = engine
+        self._clock = clock
+        self._calls: dict[str, Call] = {}
+        self._by_ref: dict[tuple[Session, int], Watch] = {}
+        self._dirty: list[Watch] = []
+        self._acks: dict[Watch, None] = {}
+        self._starved: list[Call] = []
+
+    @property
+    def active(self) -> int:
+        """How many calls somebody waits for or that are not delivered yet."""
+        return len(self._calls)
+
+    # From clients
+
+    def submit(self, session: Session, message: Submit) -> None:
+        """Take inputs in; refusals and errors go to the client as outcomes or acknowledgements."""
+        watch = self._by_ref.get((session, message.ref))
+        try:
+            if watch is None:
+                watch = self._open(session, message)
+            self._admit(watch, message)
+        except Error as error:
+            self._reject(session, message, error)
+
+    def _open(self, session: Session, message: Submit) -> Watch:
+        header = message.header
+        if header is None:
+            raise InvalidError(f"Inputs for a call that was not opened (ref {message.ref}).")
+        call_id = str(header["call"])
+        call = self._calls.get(call_id)
+        if call is None:
+            call = self._new_call(call_id, header)
+        watch = Watch(session, message.ref, call, owner=True)
+        call.watches.append(watch)
+        call.orphaned = None
+        self._by_ref[session, message.ref] = watch
+        return watch
+
+    def _new_call(self, call_id: str, header: dict[str, Any]) -> Call:
+        kind = CallKind(header["kind"])
+        parent_seq = header.get("parent")
+        record = self._ledger.call(call_id)
+        if record is not None:
+            call = Call(record.spec, record.known, record.sealed)
+        else:
+            function_id = str(header["function"])
+            spec = CallSpec(
+                call_id=call_id,
+                function_id=function_id,
+                pool=self._engine.pool_for(function_id),
+                kind=kind,
+                created=self._clock.wall(),
+                parent=self._engine.running(parent_seq) if parent_seq else None,
+                durable=kind.durable or bool(header.get("durable")),
+            )
+            call = Call(spec)
+        if parent_seq and not kind.durable:
+            call.parent_seq = parent_seq
+            self._engine.waits(parent_seq, 1)
+        self._calls[call_id] = call
+        return call
+
+    def _admit(self, watch: Watch, message: Submit) -> None:
+        call = watch.call
+        admission = self._journal.submit(
+            call.spec,
+            message.first,
+            message.payloads,
+            lambda error: self._reject(watch.session, message, error),
+            sealed=message.sealed,
+            now=self._clock.wall(),
+        )
+        call.known = admission.known
+        if any(map(is_blob, message.payloads)):
+            call.has_blobs = True
+        complete = admission.known >= message.first + len(message.payloads)
+        call.sealed = call.sealed or (message.sealed and complete)
+        if admission.refused:
+            self._starve(watch, message, admission.refused)
+        elif call.spec.kind != CallKind.REMOTE:
+            self._acknowledge(watch)
+        self._engine.inputs_arrived(call.spec.pool)
+
+    def _acknowledge(self, watch: Watch) -> None:
+        after = self._journal.after_sync if watch.call.spec.durable else self._journal.after_commit
+        if watch not in self._acks:
+            self._acks[watch] = None
+            after(lambda: self._send_ack(watch))
+
+    def _send_ack(self, watch: Watch) -> None:
+        if self._acks.pop(watch, 0) is None:
+            watch.session.send(Kind.ACK, Ack(watch.ref, watch.call.known).encode())
+
+    def _starve(self, watch: Watch, message: Submit, limit: str) -> None:
+        """A limit is reached: a map waits for room, everything else is refused."""
+        call = watch.call
+        if call.spec.kind != CallKind.MAP:
+            raise _exhausted(limit)
+        if not call.starved:
+            call.starved = True
+            self._starved.append(call)
+        refused = Ack(message.ref, call.known, refused=True)
+        self._journal.after_commit(lambda: watch.session.send(Kind.ACK, refused.encode()))
+
+    def _reject(self, session: Session, message: Submit, error: Error) -> None:
+        """Tell the client that these inputs were not taken, as an error of the whole call."""
+        body = {"ref": message.ref, "first": message.first, "error": _plain(error)}
+        session.send_json(Kind.EVENT, {"event": "rejected", **body})
+        watch = self._by_ref.get((session, message.ref))
+        if watch is not None and watch.call.known == 0:
+            self.release(session, message.ref)
+
+    def resume(self, session: Session, ref: int, call_id: str, have: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """A submitting client is back: push what it lacks, tell what the engine has."""
+        record = self._ledger.call(call_id)
+        call = self._calls.get(call_id)
+        if call is None:
+            if record is None:
+                return {"known": 0, "refused": False, "unknown": True}
+            call = self._calls[call_id] = Call(record.spec, record.known, record.sealed)
+        watch = Watch(session, ref, call, owner=True)
+        call.watches.append(watch)
+        call.orphaned = None
+        self._by_ref[session, ref] = watch
+        owned = {index for first, last in have for index in range(first, last + 1)}
+        self._push_recorded(watch, lambda index: index not in owned)
+        return {"known": call.known, "refused": False}
+
+    def attach(self, session: Session, ref: int, call_id: str, start: int, end: int | None) -> dict[str, Any]:
+        """Somebody asks for outcomes of a call; those recorded already are pushed at once.
+
+        Raises:
+            NotFoundError: There is no such call.
+        """
+        record = self._ledger.call(call_id)
+        if record is None:
+            raise NotFoundError(f"There is no call {call_id}.", hint="See `cloudfn call list`.")
+        call = self._calls.get(call_id)
+        if call is None:
+            call = self._calls[call_id] = Call(record.spec, record.known, record.sealed)
+        watch = Watch(session, ref, call, start, end)
+        call.watches.append(watch)
+        self._by_ref[session, ref] = watch
+        pushed = self._push_recorded(watch, lambda _index: True)
+        return {
+            "known": record.known,
+            "sealed": record.sealed,
+            "cancelled": record.cancelled,
+            "durable": record.spec.durable,
+            "expired": _is_expired(record, pushed, start, end),
+        }
+
+    def _push_recorded(self, watch: Watch, wanted: Callable[[int], bool]) -> int:
+        count = 0
+        for outcome in self._ledger.outcomes(watch.call.spec.call_id, watch.start, watch.end):
+            count += 1
+            if wanted(outcome.index):
+                self._note_blob(watch.call, outcome.index, outcome.payload)
+                watch.add(outcome.index, outcome.status, outcome.payload)
+        if watch.indices:
+            self._journal.after_commit(watch.flush)
+        return count
+
+    def delivered(self, session: Session, message: Delivered) -> None:
+        """A client has outcomes: those of a transient call go."""
+        watch = self._by_ref.get((session, message.ref))
+        if watch is None or not watch.owner:
+            return
+        call = watch.call
+        if call.spec.durable:
+            return
+        self._journal.write(lambda: self._ledger.delivered(call.spec.call_id, message.indices))
+        call.delivered += len(message.indices)
+        for index in message.indices if call.blobs else ():
+            ref = call.blobs.pop(index, None)
+            if ref is not None:
+                self._engine.delete_blob(ref)
+        if call.sealed and call.delivered >= call.known:
+            self._forget(call)
+
+    def release(self, session: Session, ref: int) -> None:
+        """A client wants no more of a call; a transient call of its own ends with that."""
+        watch = self._by_ref.pop((session, ref), None)
+        if watch is None:
+            return
+        call = watch.call
+        call.watches.remove(watch)
+        if watch.owner and not call.spec.durable:
+            self.cancel(call.spec.call_id, terminate=False)
+            self._forget(call)
+        elif not call.watches and call.spec.durable:
+            self._drop(call)
+
+    def closed(self, session: Session) -> None:
+        """A client is gone: its calls wait for it for a while."""
+        now = self._clock.monotonic()
+        for key in [key for key in self._by_ref if key[0] is session]:
+            watch = self._by_ref.pop(key)
+            call = watch.call
+            call.watches.remove(watch)
+            if call.watches:
+                continue
+            if call.spec.durable:
+                self._drop(call)
+            else:
+                call.orphaned = now
+
+    def adopt_orphans(self) -> None:
+        """After a start: transient calls of the ledger wait for their clients."""
+        now = self._clock.monotonic()
+        for record in self._ledger.calls(limit=1_000_000):
+            if record.spec.durable or record.spec.call_id in self._calls:
+                continue
+            call = Call(record.spec, record.known, record.sealed, orphaned=now, has_blobs=True)
+            self._calls[record.spec.call_id] = call
+
+    def end_orphans(self, grace: float) -> None:
+        """Cancel transient calls whose client has been gone for `grace` seconds."""
+        now = self._clock.monotonic()
+        for call in list(self._calls.values()):
+            if call.orphaned is not None and now - call.orphaned >= grace:
+                self.cancel(call.spec.call_id, terminate=False)
+                self._forget(call)
+
+    # From the engine
+
+    def recorded(self, call_id: str, index: int, status: Status, payload: bytes) -> None:
+        """An input has its outcome; it is sent after the commit."""
+        call = self._calls.get(call_id)
+        if call is None:
+            return
+        self._note_blob(call, index, payload)
+        for watch in call.watches:
+            if watch.add(index, status, payload):
+                self._dirty.append(watch)
+                if len(self._dirty) == 1:
+                    self._journal.after_commit(self._flush)
+
+    def _note_blob(self, call: Call, index: int, payload: bytes) -> None:
+        if is_blob(payload):
+            call.blobs[index] = BlobRef.decode(payload)
+            call.has_blobs = True
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for watch in dirty:
+            watch.flush()
+        if self._starved:
+            self._feed_starved()
+
+    def _feed_starved(self) -> None:
+        """Tell clients whose inputs a limit refused that there is room again."""
+        hungry, self._starved = self._starved, []
+        for call in hungry:
+            call.starved = False
+            for watch in call.watches:
+                if watch.owner:
+                    watch.session.send(Kind.ACK, Ack(watch.ref, call.known).encode())
+
+    def cancel(self, call_id: str, *, terminate: bool) -> None:
+        """End all unfinished inputs of a call. Idempotent."""
+        waiting_before = [
+            index for index, status in enumerate(self._ledger.statuses(call_id)) if not status.terminal
+        ] if call_id in self._calls and self._calls[call_id].watches else []
+        running = self._ledger.cancel(call_id)
+        payload = cancelled_payload(call_id)
+        from cloudfn.providers.base import Entry  # noqa: PLC0415
+
+        entries = [Entry(seq, fence, Status.CANCELLED, payload) for seq, fence, _ in running]
+        if entries:
+            self._journal.record(entries)
+        for seq, fence, _ in running:
+            self._engine.stop_input(seq, fence, terminate=terminate)
+        for index in waiting_before:
+            self.recorded(call_id, index, Status.CANCELLED, payload)
+        self._journal.after_commit(lambda: None)
+
+    def _forget(self, call: Call) -> None:
+        """Delete a transient call that nobody needs any more."""
+        call_id = call.spec.call_id
+        self._journal.write(lambda: self._ledger.forget(call_id))
+        if call.has_blobs:
+            self._engine.delete_blobs_of(call_id)
+        self._drop(call)
+
+    def _drop(self, call: Call) -> None:
+        for watch in call.watches:
+            self._by_ref.pop((watch.session, watch.ref), None)
+        call.watches.clear()
+        self._calls.pop(call.spec.call_id, None)
+        if call.parent_seq is not None:
+            self._engine.waits(call.parent_seq, -1)
+
+
+def cancelled_payload(call_id: str) -> bytes:
+    """Return the payload of an input that was cancelled."""
+    return encode_json(
+        {"error": "RemoteError", "message": f"The input was cancelled (call {call_id}).", "hint": None}
+    )
+
+
+def _is_expired(record: CallRecord, pushed: int, start: int, end: int | None) -> bool:
+    """Whether finished inputs in the range have no outcome any more."""
+    if record.finished < record.known or not record.known:
+        return False
+    last = record.known if end is None else min(end, record.known)
+    return pushed < last - start
+
+
+def _exhausted(limit: str) -> Error:
+    from cloudfn.errors import ResourceExhaustedError  # noqa: PLC0415
+
+    return ResourceExhaustedError(limit, hint="Retry later, or raise the limit.")
+
+
+def _plain(error: Error) -> dict[str, Any]:
+    from cloudfn.daemon.session import error_json  # noqa: PLC0415
+
+    return error_json(error)
+
+
+__all__ = ["Call", "Calls", "ConflictError", "Watch", "cancelled_payload"]

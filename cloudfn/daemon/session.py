@@ -1,0 +1,190 @@
+"""One client's connection: frames in and out, the handshake, and its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from cloudfn.errors import AuthError, DataLossError, Error
+from cloudfn.wire.frames import Decoder, Encoder, derive_key
+from cloudfn.wire.messages import PROTOCOL, Kind, decode_json, encode_json
+
+_log = logging.getLogger(__name__)
+
+_READ_SIZE = 256 << 10
+#: bytes that a client may leave unread before what it can do without is dropped
+_OUT_LIMIT = 8 << 20
+
+
+class SessionOwner(Protocol):
+    """Who serves the messages of a session."""
+
+    def on_hello(self, session: Session, hello: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the facts of WELCOME, or None when the client was turned away."""
+        ...
+
+    def on_message(self, session: Session, kind: int, body: bytes) -> None:
+        """An authentic message arrived."""
+        ...
+
+    def on_closed(self, session: Session) -> None:
+        """The client is gone."""
+        ...
+
+
+class Session:
+    """One connection. Single-threaded; writes are gathered and sent once per turn of the loop."""
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        sock: socket.socket,
+        key: bytes,
+        owner: SessionOwner,
+    ) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._key = key
+        self._owner = owner
+        self._decoder = Decoder()
+        self._encoder = Encoder()
+        self._out: list[bytes] = []
+        self._unsent = bytearray()
+        self._flushing = False
+        self.closed = False
+        self.secured = False
+        #: container that this client runs in
+        self.container_id: str | None = None
+        self.client_pid = 0
+        self.version = ""
+        sock.setblocking(False)
+        loop.add_reader(sock, self._readable)
+
+    def send(self, kind: Kind, body: bytes) -> None:
+        """Queue a message."""
+        if self.closed:
+            return
+        self._out.append(self._encoder.frame(kind, body))
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self.flush)
+
+    def send_json(self, kind: Kind, value: dict[str, Any]) -> None:
+        """Queue a message of plain data."""
+        self.send(kind, encode_json(value))
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client reads so slowly that logs and progress should be dropped."""
+        return len(self._unsent) > _OUT_LIMIT
+
+    def flush(self) -> None:
+        """Send what is queued, as much as the socket takes."""
+        self._flushing = False
+        if self.closed:
+            return
+        data = b"".join(self._out)
+        self._out.clear()
+        if self._unsent:
+            self._unsent += data
+            return
+        sent = self._write(data)
+        if sent < len(data) and not self.closed:
+            self._unsent += memoryview(data)[sent:]
+            self._loop.add_writer(self._sock, self._writable)
+
+    def close(self) -> None:
+        """End the connection. Idempotent."""
+        if self.closed:
+            return
+        self.flush()
+        self.closed = True
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+        self._owner.on_closed(self)
+
+    def _write(self, data: bytes) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self._loop.call_soon(self.close)
+            return len(data)
+
+    def _writable(self) -> None:
+        sent = self._write(bytes(self._unsent[:_READ_SIZE]))
+        del self._unsent[:sent]
+        if not self._unsent and not self.closed:
+            self._loop.remove_writer(self._sock)
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(_READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        self._decoder.feed(data)
+        try:
+            while not self.closed and (message := self._decoder.pop()) is not None:
+                self._dispatch(*message)
+        except (AuthError, DataLossError) as error:
+            _log.warning("closing a connection: %s", error)
+            self.close()
+
+    def _dispatch(self, kind: int, body: bytes) -> None:
+        if self.secured:
+            self._owner.on_message(self, kind, body)
+        elif kind == Kind.HELLO:
+            self._greet(decode_json(body))
+        else:
+            raise AuthError("The first message is not a greeting.")
+
+    def _greet(self, hello: dict[str, Any]) -> None:
+        self.container_id = hello.get("container")
+        self.client_pid = int(hello.get("pid") or 0)
+        self.version = str(hello.get("version"))
+        facts = self._owner.on_hello(self, hello)
+        if facts is None:
+            return
+        nonce = os.urandom(16)
+        self.send_json(Kind.WELCOME, {**facts, "protocol": PROTOCOL, "nonce": nonce.hex()})
+        key = self._key
+        if self.container_id is not None:
+            key = container_key(key, self.container_id)
+        theirs = _nonce(hello)
+        self._decoder.secure(derive_key(key, b"client", theirs, nonce))
+        self._encoder.secure(derive_key(key, b"daemon", theirs, nonce))
+        self.secured = True
+
+
+def container_key(key: bytes, container_id: str) -> bytes:
+    """Return the key that authenticates one container, and only it."""
+    return derive_key(key, b"container", container_id.encode())
+
+
+def _nonce(hello: dict[str, Any]) -> bytes:
+    try:
+        nonce = bytes.fromhex(hello["nonce"])
+    except (KeyError, TypeError, ValueError):
+        nonce = b""
+    if len(nonce) != 16:  # noqa: PLR2004 - bytes
+        raise AuthError("A greeting carries no nonce.")
+    return nonce
+
+
+def error_json(error: Error) -> dict[str, Any]:
+    """Return an error as the plain data of a REPLY."""
+    return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+Reply = Callable[[dict[str, Any]], None]
