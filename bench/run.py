@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,9 @@ _SHOWN = ("cloudfn", "loky", "joblib", "ray", "distributed", "celery", "huey")
 
 
 def main() -> int:
-    """Run the benchmark, return the exit status: 1 after a regression or a failed run of cloudfn."""
+    """Run the benchmark, return the exit status: 1 after a regression."""
+    # A run that is asked to end still kills what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _options()
     old = _read(options.compare)
     other = _read(options.merge)
@@ -170,7 +173,8 @@ def _watch(
             tree.kill()
             process.kill()
             process.communicate()
-            return {"problem": f"failed: not done after {measure.limit} s"}
+            said = _last_line(errors, 0)
+            return {"problem": f"failed: not done after {measure.limit} s ({said})"}
     wall = time.monotonic() - began
     answer = _answer(output)
     if process.returncode or answer is None:
@@ -217,7 +221,7 @@ def _last_line(errors: Path, status: int) -> str:
     lines = [line for line in errors.read_text(errors="replace").splitlines() if line.strip()]
     # Ends that come after the cause, such as warnings at exit, are not what failed.
     causes = [line for line in lines if "Error" in line and not line.startswith(" ")]
-    return (causes or lines or [f"exit status {status}"])[-1].strip()[:200]
+    return (causes or lines or [f"it said nothing, exit status {status}"])[-1].strip()[:200]
 
 
 def _wait_for_end(tree: accounting.Tree) -> None:
@@ -237,9 +241,8 @@ def _has_cgroup() -> bool:
 def _machine() -> str:
     cores = os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
-    return (
-        f"{cores} cores, {memory:.0f} GiB, {platform.system()}, Python {platform.python_version()}"
-    )
+    python = platform.python_version()
+    return f"{cores} cores, {memory:.0f} GiB, {platform.system()}, Python {python}"
 
 
 def _versions(systems: tuple[System, ...]) -> dict[str, str]:
@@ -257,7 +260,7 @@ def _broker() -> str:
     server = shutil.which("redis-server")
     if server is None:
         return "files (no redis-server on the path)"
-    output = subprocess.run([server, "--version"], capture_output=True, text=True).stdout
+    output = subprocess.check_output([server, "--version"], text=True)
     return "Redis " + output.partition("v=")[2].partition(" ")[0]
 
 

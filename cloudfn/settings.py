@@ -97,7 +97,18 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
 def daemon_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the cleaned environment that a daemon is started with: an allow-list and CLOUDFN_*."""
     env = os.environ if environ is None else environ
-    keep = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "SHELL", "TMPDIR")
+    keep = (
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TZ",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "TMPDIR",
+    )
     cleaned = {name: env[name] for name in keep if name in env}
     cleaned |= {
         name: value
@@ -108,6 +119,18 @@ def daemon_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
         if name in env:
             cleaned[name] = env[name]
     return cleaned
+
+
+def container_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what every container gets from this machine: a short allow-list, and our own path.
+
+    Never the daemon's whole environment: that may hold secrets of whoever started it.
+    """
+    env = os.environ if environ is None else environ
+    keep = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "TMPDIR")
+    allowed = {name: env[name] for name in keep if name in env}
+    # Where the daemon itself finds cloudfn and cloudpickle.
+    return allowed | {"PYTHONPATH": env.get("PYTHONPATH", ""), "PYTHONSAFEPATH": "1"}
 
 
 def _root(env: Mapping[str, str]) -> Path:

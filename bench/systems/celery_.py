@@ -1,4 +1,4 @@
-"""Celery with one prefork worker of two processes, started as its users do, on a broker of its own."""
+"""Celery with one prefork worker of two processes, on a broker that only this run uses."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ class CeleryWorker(System):
         folder = os.environ[accounting.FOLDER_VARIABLE]
         self._redis = _start_redis(folder)
         self._worker = subprocess.Popen(
-            (sys.executable, "-m", "celery", "-A", "celery_tasks", "worker")
-            + ("--concurrency", str(workers), "--loglevel", "ERROR", "--quiet"),
+            [
+                *(sys.executable, "-m", "celery", "-A", "celery_tasks", "worker"),
+                *("--concurrency", str(workers), "--loglevel", "ERROR"),
+            ],
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
             cwd=folder,
+            # Celery refuses pickle to root; this broker has one client, which we are.
+            env={**os.environ, "C_FORCE_ROOT": "1"},
         )
         self._tasks = module("celery_tasks")
 
@@ -67,7 +70,9 @@ def _start_redis(folder: str) -> subprocess.Popen[bytes] | None:
     path = os.path.join(folder, "redis.sock")
     os.environ["BENCH_CELERY_REDIS"] = path
     process = subprocess.Popen(
-        (server, "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no"),
+        (server, "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no")
+        # Its default cuts off a client that has 32 MiB of results to read, which then waits for ever.
+        + ("--client-output-buffer-limit", "pubsub 0 0 0"),
         stdout=subprocess.DEVNULL,
         cwd=folder,
     )

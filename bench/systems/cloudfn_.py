@@ -17,7 +17,7 @@ from probe import (
     Region,
     System,
     Task,
-    Unsupported,
+    UnsupportedError,
     beside_interpreter,
     latencies,
     main,
@@ -57,7 +57,7 @@ class Cloudfn(System):
         return list(self._named(task).map(items))
 
     def map_single(self, task: Task, items: Sequence[Any]) -> list[Any]:
-        raise Unsupported("batches adapt by themselves; there is no switch")
+        raise UnsupportedError("batches adapt by themselves; there is no switch")
 
     def stream(self, task: Task, items: Iterable[Any]) -> Iterator[Any]:
         results: Iterator[Any] = self._named(task).map(items)

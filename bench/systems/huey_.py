@@ -9,20 +9,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import accounting
-from probe import System, Task, Unsupported, beside_interpreter, main, module
+from probe import System, Task, UnsupportedError, beside_interpreter, main, module
 
 
 class Huey(System):
     import_line = "from huey import SqliteHuey"
-    help_command = (sys.executable, beside_interpreter("huey_consumer.py"), "--help")
+    help_command = (beside_interpreter("huey_consumer"), "--help")
 
     def open(self, workers: int, at_most: int) -> None:
         if at_most > workers:
-            raise Unsupported("a consumer keeps its number of workers")
+            raise UnsupportedError("a consumer keeps its number of workers")
         self._consumer = subprocess.Popen(
-            (sys.executable, "-m", "huey.bin.huey_consumer", "huey_tasks.huey")
-            + ("--workers", str(workers), "--worker-type", "process", "--no-periodic")
-            + ("--delay", "0.001", "--max-delay", "0.001", "--quiet"),
+            [
+                *(sys.executable, "-m", "huey.bin.huey_consumer", "huey_tasks.huey"),
+                *("--workers", str(workers), "--worker-type", "process", "--no-periodic"),
+                *("--delay", "0.001", "--max-delay", "0.001", "--quiet"),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=os.environ[accounting.FOLDER_VARIABLE],

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import accounting
 import tasks
@@ -23,12 +23,12 @@ Metrics = dict[str, float]
 Task = Callable[..., Any]
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """This system has no way of doing this; the message says why."""
 
 
 class System:
-    """One system under test; what it cannot do raises `Unsupported`.
+    """One system under test; what it cannot do raises `UnsupportedError`.
 
     Attributes:
         import_line: What a user's script imports.
@@ -62,15 +62,15 @@ class System:
 
     def map_chunked(self, task: Task, items: Sequence[Any]) -> list[Any]:
         """The same, in chunks that the caller asked for."""
-        raise Unsupported("its map takes no chunk size")
+        raise UnsupportedError("its map takes no chunk size")
 
     def stream(self, task: Task, items: Iterable[Any]) -> Iterator[Any]:
         """The same, lazily: neither inputs nor results are ever all in memory."""
-        raise Unsupported("reads all inputs before it gives the first result")
+        raise UnsupportedError("reads all inputs before it gives the first result")
 
     def grow(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Grow to one worker per entry and run the task on all of them at the same time."""
-        raise Unsupported("cannot grow while it runs")
+        raise UnsupportedError("cannot grow while it runs")
 
     def measures(self) -> dict[str, Callable[[dict[str, int]], Metrics]]:
         """Measures that this system does in a way of its own."""
@@ -85,7 +85,7 @@ class Region:
     seconds: float = 0.0
     cpu: float = 0.0
 
-    def __enter__(self) -> Region:
+    def __enter__(self) -> Self:
         self.cpu = -self.tree.cpu_seconds()
         self.seconds = -time.perf_counter()
         return self
@@ -102,7 +102,7 @@ def main(system: System) -> None:
     try:
         metrics = own(sizes) if own else _SHARED[name](system, sizes)
         answer: dict[str, Any] = {"metrics": metrics}
-    except Unsupported as reason:
+    except UnsupportedError as reason:
         answer = {"unsupported": str(reason)}
     print(json.dumps(answer), flush=True)
 
@@ -278,7 +278,7 @@ def _import_time(system: System, sizes: dict[str, int]) -> Metrics:
 
 def _help_time(system: System, sizes: dict[str, int]) -> Metrics:
     if not system.help_command:
-        raise Unsupported("has no command line")
+        raise UnsupportedError("has no command line")
     return {"help_ms": median_wall_ms(system.help_command, sizes["n"])}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ from cloudfn.clock import Clock
 from cloudfn.model.call import (
     Again,
     ContainerLost,
+    Counters,
     Crashed,
     Ending,
     Finish,
@@ -32,8 +33,8 @@ from cloudfn.model.call import (
     settle,
 )
 from cloudfn.model.function import AutoscalerSettings
-from cloudfn.providers.base import Claim, Entry, Ledger
-from cloudfn.wire.messages import ContainerOutcome, LogSource, encode_json
+from cloudfn.providers.base import Claim, Entry, PoolCounts
+from cloudfn.wire.messages import ContainerOutcome, LogSource, encode_json, is_blob
 
 #: seconds between looks at timeouts while inputs run
 _WATCH = 0.1
@@ -46,6 +47,32 @@ LEAVE_GRACE = 10.0
 CHANNEL_GRACE = 1.0
 
 
+class Claims(Protocol):
+    """The part of the ledger that a holder of claims uses; see `providers.base.Ledger`."""
+
+    def claim(self, pool: str, limit: int, now: float) -> list[Claim]:
+        """Take waiting inputs of a pool."""
+        ...
+
+    def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:
+        """Return what never started."""
+        ...
+
+    def retry(
+        self, seq: int, fence: int, counters: Counters, not_before: float, *, alone: bool = False
+    ) -> bool:
+        """Have an input run again."""
+        ...
+
+    def record(self, entries: Sequence[Entry]) -> list[bool]:
+        """Record outcomes."""
+        ...
+
+    def counts(self, pool: str) -> PoolCounts:
+        """Return a pool's exact counts."""
+        ...
+
+
 class AgentEvents(Protocol):
     """Who is told what happens on the machine."""
 
@@ -53,16 +80,23 @@ class AgentEvents(Protocol):
         """An input has its outcome in the ledger (not committed yet)."""
         ...
 
-    def written(self) -> None:
-        """The ledger was written to and wants a commit."""
-        ...
-
-    def changed(self, pool: str) -> None:
+    def changed(self) -> None:
         """Containers came, went or changed state, or inputs wait: the planner should look."""
         ...
 
-    def output(self, pool: PoolSpec, container_id: str, claim: Claim | None, source: LogSource, data: bytes) -> None:
+    def print(
+        self,
+        pool: PoolSpec,
+        container_id: str,
+        claim: Claim | None,
+        source: LogSource,
+        data: bytes,
+    ) -> None:
         """A container printed something."""
+        ...
+
+    def adopt(self, claim: Claim, payload: bytes) -> bytes:
+        """A result lies in a blob that the container wrote: return the reference to keep."""
         ...
 
 
@@ -83,10 +117,10 @@ class AgentConfig:
 class Agent:
     """Runs the containers of one machine. Single-threaded: every method is called on the loop."""
 
-    def __init__(  # noqa: PLR0913 - one argument per port
+    def __init__(
         self,
         loop: AbstractEventLoop,
-        ledger: Ledger,
+        ledger: Claims,
         events: AgentEvents,
         clock: Clock,
         config: AgentConfig,
@@ -144,9 +178,9 @@ class Agent:
             self.stop(container, ContainerLost("its app was stopped"))
         self._release_template(pool.spec)
 
-    def prestart(self, runtime: Runtime) -> None:
+    def prestart_for(self, interpreter: str, import_paths: Sequence[str]) -> None:
         """Have a zygote ready for a runtime that will be asked for soon."""
-        self._zygote(runtime)
+        self._zygote(Runtime(interpreter, tuple(import_paths)))
 
     # Dispatch
 
@@ -173,7 +207,6 @@ class Agent:
         claims = self._ledger.claim(pool.spec.pool, room, self._clock.wall())
         if not claims:
             return False
-        self._events.written()
         now = self._clock.monotonic()
         if claims[0].alone and container.held:
             self._give_back(claims)
@@ -188,9 +221,8 @@ class Agent:
         self._arm_watch()
         return True
 
-    def _give_back(self, claims: Sequence[Claim]) -> None:
+    def _give_back(self, claims: Iterable[Claim]) -> None:
         self._ledger.give_back([(claim.seq, claim.fence) for claim in claims])
-        self._events.written()
 
     # What containers say
 
@@ -204,7 +236,7 @@ class Agent:
             return
         pool.started(now - container.started)
         self.kick(container.pool)
-        self._events.changed(container.pool)
+        self._events.changed()
 
     def on_outcomes(self, container: Container, outcomes: list[ContainerOutcome]) -> None:
         """Attempts ended: record returns, settle the rest, refill the container."""
@@ -227,7 +259,10 @@ class Agent:
                 self._settle(pool, claim, Raised(outcome.payload))
                 entries, claims = [], []
                 continue
-            entries.append(Entry(claim.seq, claim.fence, Status(outcome.status), outcome.payload))
+            payload = outcome.payload
+            if is_blob(payload):
+                payload = self._events.adopt(claim, payload)
+            entries.append(Entry(claim.seq, claim.fence, Status(outcome.status), payload))
             claims.append(claim)
         self._record(entries, claims, pool)
         container.head_since = container.last_used = pool.last_active = now
@@ -235,7 +270,7 @@ class Agent:
         container.exclusive = False
         pool.service = pool.service.after(micros / 1e6, len(outcomes))
         if not held and (container.draining or self._ledger_idle(pool)):
-            self._events.changed(container.pool)
+            self._events.changed()
         if container.draining:
             return
         batch = batch_size(pool.service, single=False)
@@ -255,7 +290,6 @@ class Agent:
             pool.done += 1
             pool.failed += entry.status != Status.RETURNED
             self._events.recorded(claim, entry.status, entry.payload)
-        self._events.written()
 
     def _settle(self, pool: Pool, claim: Claim, ending: Ending) -> None:
         """Carry out what follows from an attempt that did not return."""
@@ -264,8 +298,7 @@ class Agent:
             case Again(counters, delay, alone):
                 not_before = self._clock.wall() + delay if delay else 0.0
                 self._ledger.retry(claim.seq, claim.fence, counters, not_before, alone=alone)
-                self._events.written()
-                self._events.changed(pool.spec.pool)
+                self._events.changed()
             case Finish(_, status, payload, reason):
                 body = payload or failure(pool.spec, claim, status, reason, ending)
                 entry = Entry(claim.seq, claim.fence, status, body)
@@ -282,7 +315,7 @@ class Agent:
         if pool is None:
             return
         claim = next((c for c in container.held if c.seq == seq), None) if seq else None
-        self._events.output(pool.spec, container.container_id, claim, source, data)
+        self._events.print(pool.spec, container.container_id, claim, source, data)
 
     def on_channel_closed(self, container: Container) -> None:
         """A container can say nothing any more; if it does not end by itself, end it."""
@@ -308,13 +341,17 @@ class Agent:
                 self._launch(pool, container)
 
     def _launch(self, pool: Pool, container: Container) -> None:
-        function = pool.spec.function
-        env = {
-            **self._config.identity(container.container_id, pool.spec.app_id),
-            **function.env,
-        }
-        container.launch(self, {"function": function.name, "env": env, "nice": 0})
+        env = self._own_environ(pool, container.container_id)
+        container.launch(self, {"function": pool.spec.function.name, "env": env, "nice": 0})
         self._arm_watch()
+
+    def _own_environ(self, pool: Pool, container_id: str) -> dict[str, str]:
+        identity = self._config.identity(container_id, pool.spec.app_id)
+        return {**pool.spec.function.env, **identity}
+
+    def container_environ(self, pool: Pool, container_id: str) -> dict[str, str]:
+        """Return all variables that a container was started with."""
+        return {**self._config.environ, **self._own_environ(pool, container_id)}
 
     def stop(self, container: Container, why: ContainerLost | None = None) -> None:
         """Let a container go: after its input, or at once with the reason `why`."""
@@ -337,15 +374,15 @@ class Agent:
 
     def on_template_event(self, template: Template, event: dict[str, Any]) -> None:
         """A template said something."""
-        match event.get("event"):
-            case "imported" if event.get("ok"):
-                self._template_ready(template, event)
-            case "imported":
-                self._template_failed(template, event)
-            case "started":
-                self._container_started(event)
-            case "exited":
-                self._container_exited(event)
+        kind = event.get("event")
+        if kind == "imported" and event.get("ok"):
+            self._template_ready(template, event)
+        elif kind == "imported":
+            self._template_failed(template, event)
+        elif kind == "started":
+            self._container_started(event)
+        elif kind == "exited":
+            self._container_exited(event)
 
     def _template_ready(self, template: Template, event: dict[str, Any]) -> None:
         template.ready = True
@@ -357,7 +394,7 @@ class Agent:
 
     def _template_failed(self, template: Template, event: dict[str, Any]) -> None:
         """The program cannot be imported: fail the pools that wait for it."""
-        from base64 import b64decode  # noqa: PLC0415 - rare
+        from base64 import b64decode
 
         packed = b64decode(event.get("error") or "")
         self._templates = {k: t for k, t in self._templates.items() if t is not template}
@@ -390,7 +427,7 @@ class Agent:
         """The user's module printed something while it was imported."""
         for pool in self._pools.values():
             if self._templates.get(_template_key(pool.spec)) is template:
-                self._events.output(pool.spec, template.template_id, None, LogSource.STDOUT, data)
+                self._events.print(pool.spec, template.template_id, None, LogSource.STDOUT, data)
                 return
 
     def on_template_closed(self, template: Template) -> None:
@@ -425,7 +462,7 @@ class Agent:
         container.held.clear()
         if not container.ready and not container.draining and not self._closing:
             self._start_failed(container, getattr(ending, "reason", "it ended"))
-        self._events.changed(container.pool)
+        self._events.changed()
 
     def _give_back_unread(self, container: Container) -> None:
         taken = container.take_back()
@@ -473,10 +510,16 @@ class Agent:
             self.stop(container, ContainerLost("it did not react to its cancellation"))
 
     def _arm_watch(self) -> None:
-        if self._watch is None and not self._closing:
-            eager = any(len(c.held) > 1 for c in self._containers.values())
-            delay = _TAKE_BACK_WATCH if eager else _WATCH
-            self._watch = self._loop.call_later(delay, self._look)
+        """Look soon where inputs wait behind others, else now and then."""
+        if self._closing:
+            return
+        eager = any(len(c.held) > 1 for c in self._containers.values())
+        due = self._loop.time() + (_TAKE_BACK_WATCH if eager else _WATCH)
+        if self._watch is not None:
+            if self._watch.when() <= due:
+                return
+            self._watch.cancel()
+        self._watch = self._loop.call_at(due, self._look)
 
     def _look(self) -> None:
         """Take back what waits behind slow inputs, and end those that are over their time."""
@@ -504,7 +547,7 @@ class Agent:
             if taken:
                 self._give_back(taken)
                 self.kick(pool.spec.pool)
-                self._events.changed(pool.spec.pool)
+                self._events.changed()
         if age > pool.spec.function.timeout:
             self._time_out(pool, container)
         elif self._memory.exceeded(container.container_id):
@@ -573,8 +616,17 @@ class Agent:
         if template is not None and not self._of_template(template):
             template.close()
 
+    def hand_back(self) -> None:
+        """Take no more inputs, end what runs, and return it to the ledger without blame."""
+        self._closing = True
+        self.intake = False
+        for container in self._containers.values():
+            self._give_back([*container.take_back(), *container.held])
+            container.held.clear()
+            container.kill()
+
     def close(self) -> None:
-        """End every process of this machine; what ran is given back by the ledger's next owner."""
+        """End every process of this machine."""
         self._closing = True
         self.intake = False
         if self._watch is not None:
@@ -594,7 +646,10 @@ def failure(spec: PoolSpec, claim: Claim, status: Status, reason: str, ending: E
     if status == Status.TIMED_OUT:
         kind, hint = "FunctionTimeoutError", "Give the function a longer `timeout`."
     elif isinstance(ending, Crashed):
-        kind, hint = "ContainerCrashed", f"See `cloudfn call get {claim.call_id}` and the app's logs."
+        kind, hint = (
+            "ContainerCrashed",
+            f"See `cloudfn call get {claim.call_id}` and the app's logs.",
+        )
     else:
         kind, hint = "InputLost", "See `cloudfn app logs` for what happened to its containers."
     return encode_json({"error": kind, "message": f"{name}: {reason}.", "hint": hint})

@@ -15,7 +15,15 @@ from cloudfn.agent.zygotes import Template
 from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost, Crashed
 from cloudfn.providers.base import Claim
-from cloudfn.wire.messages import ContainerKind, ContainerOutcome, Log, LogSource, Run, decode_json
+from cloudfn.wire.messages import (
+    ContainerKind,
+    ContainerOutcome,
+    Log,
+    LogSource,
+    Run,
+    decode_json,
+    is_blob,
+)
 
 _HEAD = Struct("<IB")
 _CANCEL = Struct("<QI")
@@ -85,9 +93,9 @@ class Container:
         self._stdout, self._stdout_theirs = os.pipe()
         self._stderr, self._stderr_theirs = os.pipe()
         self._cancel_theirs, self._cancel = os.pipe()
-        near.setblocking(False)
+        near.setblocking(False)  # noqa: FBT003
         self._far_reader = self._far.dup()
-        self._stream.setblocking(False)
+        self._stream.setblocking(False)  # noqa: FBT003
         for fd in (self._stdout, self._stderr, self._cancel):
             os.set_blocking(fd, False)
         self._owner: ContainerOwner | None = None
@@ -107,7 +115,9 @@ class Container:
             self._stderr_theirs,
             self._cancel_theirs,
         ]
-        self.template.start_container({"op": "container", "container": self.container_id, **message}, theirs)
+        self.template.start_container(
+            {"op": "container", "container": self.container_id, **message}, theirs
+        )
         self._far.close()
         self._stream_theirs.close()
         for fd in theirs[2:]:
@@ -126,13 +136,14 @@ class Container:
                 send(Run(claim.seq, claim.fence, claim.payload).encode())
             except (BlockingIOError, BrokenPipeError, ConnectionResetError):
                 return claims[position:]
-            # The container has the bytes; keeping them would let memory grow with payloads.
-            claim.payload = b""
+            if not is_blob(claim.payload):
+                # The container has the bytes; keeping them would let memory grow with payloads.
+                claim.payload = b""
             self.held.append(claim)
         return []
 
     def take_back(self) -> list[Claim]:
-        """Return the held inputs that the container has not read; they never started."""
+        """Remove and return the held inputs that the container has not read; they never started."""
         unread: set[int] = set()
         while True:
             try:

@@ -30,7 +30,7 @@ class ControlChannel:
         self._on_close = on_close
         self._backlog: list[tuple[bytes, list[int]]] = []
         self.closed = False
-        sock.setblocking(False)
+        sock.setblocking(False)  # noqa: FBT003
         loop.add_reader(sock, self._readable)
 
     def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:

@@ -35,7 +35,7 @@ class Pool:
     #: it serves the live revision of a live app
     live: bool = True
     containers: dict[str, Container] = field(default_factory=dict)
-    service: ServiceTime = ServiceTime()
+    service: ServiceTime = field(default_factory=ServiceTime)
     #: seconds from asking for a container to ready, decayed
     start_time: float = 0.05
     last_active: float = 0.0

@@ -25,7 +25,6 @@ _KEYS = (
     "finished",
     "failed",
     "cancelled",
-    "statuses",
 )
 
 CallArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a call, as fc-….")]
@@ -51,6 +50,8 @@ def list_calls(
     env: EnvironmentOption = None,
 ) -> None:
     """List calls, the newest first."""
+    if function is not None and app is None:
+        raise typer.BadParameter("--function needs --app, to say which app it belongs to.")
     session = session_of(context, env)
     reply = session.request("call_list", limit=limit, app=app, function=function)
     calls = terminal.choose_keys(reply["calls"], _KEYS)

@@ -139,12 +139,13 @@ def _await_end(session: Session) -> None:
 
 
 def _public(reply: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in reply.items() if key != "id"}
+    plain = str | int | float | bool
+    return {k: v for k, v in reply.items() if k != "id" and isinstance(v, plain)}
 
 
 def _show_status(reply: dict[str, Any], now: float) -> None:
-    rows: list[tuple[str, object]] = []
-    for key, value in _public(reply).items():
-        shown = moments.ago(value, now) if key == "started" else value
-        rows.append((key, shown if not isinstance(shown, dict | list) else len(shown)))
+    rows = [
+        (key.replace("_", " "), moments.ago(value, now) if key == "started" else value)
+        for key, value in _public(reply).items()
+    ]
     terminal.print_table(("FACT", "VALUE"), rows, empty="")

@@ -48,8 +48,9 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     state = settings.state_dir
     yield diagnosis.check_python(tuple(sys.version_info[:3]))
     yield diagnosis.check_platform(sys.platform)
-    yield diagnosis.check_state_dir(state, os.getuid() if hasattr(os, "getuid") else 0)
-    yield diagnosis.check_socket(state / "daemon.sock")
+    user = os.geteuid() if hasattr(os, "geteuid") else 0
+    yield diagnosis.check_state_dir(state, user)
+    yield diagnosis.check_socket(state / "daemon.sock", user)
     mounts = Path("/proc/self/mounts")
     if mounts.exists():
         yield diagnosis.check_filesystem(_existing(state), mounts.read_text(errors="replace"))

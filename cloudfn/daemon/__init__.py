@@ -1,1 +1,1 @@
-"""The daemon: one per environment and user; the ledger, the agent and the planner in one process."""
+"""The daemon: one per environment and user; ledger, agent and planner in one process."""

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from cloudfn.clock import Clock
 from cloudfn.daemon.journal import Journal
-from cloudfn.daemon.session import Session
-from cloudfn.errors import ConflictError, Error, InvalidError, NotFoundError
+from cloudfn.daemon.session import Session, error_json
+from cloudfn.errors import Error, InvalidError, NotFoundError
 from cloudfn.model.call import CallKind, Status
-from cloudfn.providers.base import CallRecord, CallSpec, Ledger
+from cloudfn.providers.base import CallRecord, CallSpec, Entry, Ledger
 from cloudfn.wire.messages import (
-    BlobRef,
     Ack,
+    BlobRef,
     Delivered,
     Kind,
     Outcomes,
@@ -152,6 +152,14 @@ class Calls:
         """How many calls somebody waits for or that are not delivered yet."""
         return len(self._calls)
 
+    def is_durable(self, call_id: str) -> bool:
+        """Whether the outcomes of a call must survive a power cut."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            return call.spec.durable
+        record = self._ledger.call(call_id)
+        return record is not None and record.spec.durable
+
     # From clients
 
     def submit(self, session: Session, message: Submit) -> None:
@@ -218,7 +226,7 @@ class Calls:
         complete = admission.known >= message.first + len(message.payloads)
         call.sealed = call.sealed or (message.sealed and complete)
         if admission.refused:
-            self._starve(watch, message, admission.refused)
+            self._starve(watch)
         elif call.spec.kind != CallKind.REMOTE:
             self._acknowledge(watch)
         self._engine.inputs_arrived(call.spec.pool)
@@ -233,26 +241,28 @@ class Calls:
         if self._acks.pop(watch, 0) is None:
             watch.session.send(Kind.ACK, Ack(watch.ref, watch.call.known).encode())
 
-    def _starve(self, watch: Watch, message: Submit, limit: str) -> None:
-        """A limit is reached: a map waits for room, everything else is refused."""
+    def _starve(self, watch: Watch) -> None:
+        """A limit is reached: maps wait for room, a single input is refused for good."""
         call = watch.call
-        if call.spec.kind != CallKind.MAP:
-            raise _exhausted(limit)
-        if not call.starved:
+        refused = Ack(watch.ref, call.known, refused=True).encode()
+        self._journal.after_commit(lambda: watch.session.send(Kind.ACK, refused))
+        if call.spec.kind in (CallKind.REMOTE, CallKind.SPAWN):
+            self._drop(call)
+        elif not call.starved:
             call.starved = True
             self._starved.append(call)
-        refused = Ack(message.ref, call.known, refused=True)
-        self._journal.after_commit(lambda: watch.session.send(Kind.ACK, refused.encode()))
 
     def _reject(self, session: Session, message: Submit, error: Error) -> None:
-        """Tell the client that these inputs were not taken, as an error of the whole call."""
-        body = {"ref": message.ref, "first": message.first, "error": _plain(error)}
-        session.send_json(Kind.EVENT, {"event": "rejected", **body})
+        """Tell the client that these inputs were not taken, which ends its call."""
+        body = {"event": "rejected", "ref": message.ref, "error": error_json(error)}
+        session.send_json(Kind.EVENT, body)
         watch = self._by_ref.get((session, message.ref))
-        if watch is not None and watch.call.known == 0:
+        if watch is not None:
             self.release(session, message.ref)
 
-    def resume(self, session: Session, ref: int, call_id: str, have: Sequence[Sequence[int]]) -> dict[str, Any]:
+    def resume(
+        self, session: Session, ref: int, call_id: str, have: Sequence[Sequence[int]]
+    ) -> dict[str, Any]:
         """A submitting client is back: push what it lacks, tell what the engine has."""
         record = self._ledger.call(call_id)
         call = self._calls.get(call_id)
@@ -268,7 +278,9 @@ class Calls:
         self._push_recorded(watch, lambda index: index not in owned)
         return {"known": call.known, "refused": False}
 
-    def attach(self, session: Session, ref: int, call_id: str, start: int, end: int | None) -> dict[str, Any]:
+    def attach(
+        self, session: Session, ref: int, call_id: str, start: int, end: int | None
+    ) -> dict[str, Any]:
         """Somebody asks for outcomes of a call; those recorded already are pushed at once.
 
         Raises:
@@ -401,19 +413,18 @@ class Calls:
 
     def cancel(self, call_id: str, *, terminate: bool) -> None:
         """End all unfinished inputs of a call. Idempotent."""
-        waiting_before = [
-            index for index, status in enumerate(self._ledger.statuses(call_id)) if not status.terminal
-        ] if call_id in self._calls and self._calls[call_id].watches else []
+        call = self._calls.get(call_id)
+        watched = call is not None and bool(call.watches)
+        statuses = self._ledger.statuses(call_id) if watched else []
+        unfinished = [index for index, status in enumerate(statuses) if not status.terminal]
         running = self._ledger.cancel(call_id)
         payload = cancelled_payload(call_id)
-        from cloudfn.providers.base import Entry  # noqa: PLC0415
-
         entries = [Entry(seq, fence, Status.CANCELLED, payload) for seq, fence, _ in running]
         if entries:
             self._journal.record(entries)
         for seq, fence, _ in running:
             self._engine.stop_input(seq, fence, terminate=terminate)
-        for index in waiting_before:
+        for index in unfinished:
             self.recorded(call_id, index, Status.CANCELLED, payload)
         self._journal.after_commit(lambda: None)
 
@@ -437,7 +448,11 @@ class Calls:
 def cancelled_payload(call_id: str) -> bytes:
     """Return the payload of an input that was cancelled."""
     return encode_json(
-        {"error": "RemoteError", "message": f"The input was cancelled (call {call_id}).", "hint": None}
+        {
+            "error": "RemoteError",
+            "message": f"The input was cancelled (call {call_id}).",
+            "hint": None,
+        }
     )
 
 
@@ -447,18 +462,3 @@ def _is_expired(record: CallRecord, pushed: int, start: int, end: int | None) ->
         return False
     last = record.known if end is None else min(end, record.known)
     return pushed < last - start
-
-
-def _exhausted(limit: str) -> Error:
-    from cloudfn.errors import ResourceExhaustedError  # noqa: PLC0415
-
-    return ResourceExhaustedError(limit, hint="Retry later, or raise the limit.")
-
-
-def _plain(error: Error) -> dict[str, Any]:
-    from cloudfn.daemon.session import error_json  # noqa: PLC0415
-
-    return error_json(error)
-
-
-__all__ = ["Call", "Calls", "ConflictError", "Watch", "cancelled_payload"]

@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from cloudfn.errors import AuthError, DataLossError, Error
@@ -61,7 +60,7 @@ class Session:
         self.container_id: str | None = None
         self.client_pid = 0
         self.version = ""
-        sock.setblocking(False)
+        sock.setblocking(False)  # noqa: FBT003
         loop.add_reader(sock, self._readable)
 
     def send(self, kind: Kind, body: bytes) -> None:
@@ -177,7 +176,7 @@ def _nonce(hello: dict[str, Any]) -> bytes:
         nonce = bytes.fromhex(hello["nonce"])
     except (KeyError, TypeError, ValueError):
         nonce = b""
-    if len(nonce) != 16:  # noqa: PLR2004 - bytes
+    if len(nonce) != 16:
         raise AuthError("A greeting carries no nonce.")
     return nonce
 
@@ -185,6 +184,3 @@ def _nonce(hello: dict[str, Any]) -> bytes:
 def error_json(error: Error) -> dict[str, Any]:
     """Return an error as the plain data of a REPLY."""
     return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-
-
-Reply = Callable[[dict[str, Any]], None]

@@ -1,8 +1,8 @@
 """Call → Input → Attempt → Outcome: the life of an input and how an attempt's end is settled. Pure.
 
-    PENDING ──claim (fence + 1)──▶ RUNNING ──▶ RETURNED | RAISED | TIMED_OUT | CANCELLED | LOST
-       ▲                              │
-       └── given back, retried, lost ─┘
+PENDING ──claim (fence + 1)──▶ RUNNING ──▶ RETURNED | RAISED | TIMED_OUT | CANCELLED | LOST
+   ▲                              │
+   └── given back, retried, lost ─┘
 """
 
 from __future__ import annotations
@@ -130,7 +130,11 @@ def settle(
                 return Again(counters, retries.delay(counters.failures, jitter))
             if isinstance(ending, Raised):
                 return Finish(counters, Status.RAISED, ending.payload)
-            return Finish(counters, Status.TIMED_OUT, reason=f"it ran longer than its timeout of {ending.timeout:g}s")
+            return Finish(
+                counters,
+                Status.TIMED_OUT,
+                reason=f"it ran longer than its timeout of {ending.timeout:g}s",
+            )
         case Crashed(reason, alone):
             if not alone:
                 return Again(counters, 0.0, alone=True)
@@ -138,7 +142,9 @@ def settle(
             if counters.crashes < max(CRASH_FLOOR, allowed + 1):
                 return Again(counters, 0.0, alone=True)
             times = f"{counters.crashes} times, the last time: " if counters.crashes > 1 else ""
-            return Finish(counters, Status.LOST, reason=f"it took its container down {times}{reason}")
+            return Finish(
+                counters, Status.LOST, reason=f"it took its container down {times}{reason}"
+            )
         case ContainerLost(reason):
             counters = replace(counters, losses=counters.losses + 1)
             if counters.losses < LOSS_CAP:

@@ -92,9 +92,13 @@ class Resources:
         if self.cpu <= 0:
             raise InvalidError(f"`cpu` must be positive, not {self.cpu}.")
         if self.memory < MIN_MEMORY_MIB:
-            raise InvalidError(f"`memory` must be at least {MIN_MEMORY_MIB} MiB, not {self.memory}.")
+            raise InvalidError(
+                f"`memory` must be at least {MIN_MEMORY_MIB} MiB, not {self.memory}."
+            )
         if self.cpu_limit is not None and self.cpu_limit < self.cpu:
-            raise InvalidError(f"The limit of `cpu` ({self.cpu_limit}) is below the request ({self.cpu}).")
+            raise InvalidError(
+                f"The limit of `cpu` ({self.cpu_limit}) is below the request ({self.cpu})."
+            )
         if self.memory_limit is not None and self.memory_limit < self.memory:
             raise InvalidError(
                 f"The limit of `memory` ({self.memory_limit}) is below the request ({self.memory})."
@@ -154,7 +158,9 @@ class FunctionSpec:
             _whole_number(name, value)
             low, high = TIMEOUT_RANGE
             if not low <= value <= high:
-                raise InvalidError(f"`{name}` must be between {low} and {high} seconds, not {value}.")
+                raise InvalidError(
+                    f"`{name}` must be between {low} and {high} seconds, not {value}."
+                )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `from_json`."""

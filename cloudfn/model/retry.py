@@ -34,7 +34,9 @@ class Retries:
         max_delay: float = 60.0,
     ) -> None:
         if isinstance(max_retries, bool) or not isinstance(max_retries, int):
-            raise InvalidError(f"Invalid retries: `max_retries` must be an int, not {max_retries!r}.")
+            raise InvalidError(
+                f"Invalid retries: `max_retries` must be an int, not {max_retries!r}."
+            )
         _within("max_retries", max_retries, 0, None)
         _within("backoff_coefficient", backoff_coefficient, 1, 10)
         _within("initial_delay", initial_delay, 0, 60)

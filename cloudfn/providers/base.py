@@ -383,7 +383,13 @@ class Catalog(Protocol):
         ...
 
     def set_override(
-        self, function_id: str, changes: dict[str, int | None], *, expected: int, now: float, by: str
+        self,
+        function_id: str,
+        changes: dict[str, int | None],
+        *,
+        expected: int,
+        now: float,
+        by: str,
     ) -> Override:
         """Replace the override if its version is `expected` (0: none yet); raises ConflictError."""
         ...

@@ -223,7 +223,7 @@ class _Collection:
         is_package = entry.name == "__init__.py"
         self._add(place + ("/__init__.py" if is_package else ".py"), self._entry)
         if "." in module_name or is_package:
-            self._find(self._root, module_name.split("."), "")
+            self._find(self._root, module_name.split("."))
         self._asked.add(module_name)
         self._follow()
 
@@ -251,7 +251,7 @@ class _Collection:
 
     def _add_loaded_module(self, name: str, file: str) -> None:
         self._want(name)
-        if file in self._sources:
+        if file in self._sources or not _is_below(file, self._root):
             return
         # Imported in a way that no search explains, so it goes where its name will find it.
         place = name.replace(".", "/")
@@ -286,30 +286,31 @@ class _Collection:
             return
         self._asked.add(dotted)
         for folder in self._search:
-            if self._find(folder, parts, ""):
+            if self._find(folder, parts):
                 return
 
-    def _find(self, folder: str, parts: list[str], above: str) -> bool:
-        """Adds the module or package that `parts` names below `folder`; whether there is one."""
+    def _find(self, top: str, parts: list[str], above: str = "") -> bool:
+        """Adds what `parts` names in the folder `above` of `top`; whether there is such a thing."""
         name, deeper = parts[0], parts[1:]
+        folder = os.path.join(top, above)
         listing = self._listing(folder)
         below = os.path.join(folder, name)
         place = above + name
         if name in listing and os.path.isfile(os.path.join(below, "__init__.py")):
-            self._add_package(below, place, folder)
+            self._add_package(below, place, top)
             return True
         for suffix in _SUFFIXES:
             if name + suffix in listing:
-                return self._add_module(below + suffix, place + suffix, folder)
+                return self._add_module(below + suffix, place + suffix, top)
         if name not in listing or not deeper or not os.path.isdir(below):
             return False
-        return self._find(below, deeper, place + "/")
+        return _stays_in(below, top) and self._find(top, deeper, place + "/")
 
-    def _add_module(self, file: str, path: str, folder: str) -> bool:
+    def _add_module(self, file: str, path: str, top: str) -> bool:
         if file == self._entry:
             # Under its own name it is here; a second copy would hide an installed module.
             return path in self._files
-        if not os.path.isfile(file) or not _stays_in(file, folder):
+        if not os.path.isfile(file) or not _stays_in(file, top):
             return False
         self._add(path, file)
         return True
@@ -374,6 +375,10 @@ def _is_ours(dotted: str) -> bool:
 def _stays_in(path: str, folder: str) -> bool:
     if not os.path.islink(path):
         return True
+    return _is_below(path, folder)
+
+
+def _is_below(path: str, folder: str) -> bool:
     return os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep)
 
 

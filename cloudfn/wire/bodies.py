@@ -199,7 +199,10 @@ def _slots_of(exc: BaseException) -> Iterator[tuple[str, object]]:
             if not is_slot or name.startswith("__") or name == "args":
                 continue
             with suppress(Exception):
-                yield name, member.__get__(exc)
+                value = member.__get__(exc)
+                # The interpreter's own classes tell None from never set, and show the difference.
+                if value is not None or cls.__flags__ & _IS_PYTHON_CLASS:
+                    yield name, value
 
 
 def _assembled(

@@ -277,8 +277,10 @@ def _why_not(obj: object, ctx: PickleContext) -> Exception | None:
 
 
 def _unreadable(error: Exception, what: str) -> DeserializationError:
+    from cloudfn.wire.culprits import brief
+
     here = f"Python {sys.version_info.major}.{sys.version_info.minor}"
-    text = f"{type(error).__name__}: {error}"
+    text = brief(error)
     if isinstance(error, ModuleNotFoundError):
         return DeserializationError(
             f"{what} needs the module {error.name!r}, which is not available in this environment",
@@ -286,24 +288,24 @@ def _unreadable(error: Exception, what: str) -> DeserializationError:
         )
     if isinstance(error, ImportError):
         return DeserializationError(
-            f"{what} needs something that cannot be imported in this environment: {error}",
+            f"{what} needs something that cannot be imported in this environment: {text}",
             hint="install the same versions on both sides, or send plain values",
         )
     if isinstance(error, AttributeError):
         return DeserializationError(
-            f"{what} refers to a name that is not available in this environment: {error}",
+            f"{what} refers to a name that is not available in this environment: {text}",
             hint="the two sides hold different code: deploy again, or define it in an importable "
             "module that both sides have",
         )
-    if isinstance(error, ValueError) and "pickle protocol" in str(error):
+    if isinstance(error, ValueError) and "pickle protocol" in text:
         return DeserializationError(
-            f"{what} was written by a newer Python than this one ({here}): {error}",
+            f"{what} was written by a newer Python than this one ({here}): {text}",
             hint="use the same minor version of Python on both sides",
         )
-    if isinstance(error, TypeError) and ("code expected" in str(error) or "code()" in str(error)):
+    if isinstance(error, TypeError) and ("code expected" in text or "code()" in text):
         return DeserializationError(
             f"{what} contains code that was sent by value from another version of Python than "
-            f"this one ({here}): {error}",
+            f"this one ({here}): {text}",
             hint="use the same minor version of Python on both sides, or define the function in "
             "an importable module",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, NoneType
 
 from cloudfn.clock import Clock, SystemClock
 
@@ -14,6 +14,7 @@ _DEEPEST = 32
 _MOST_PROBES = 400
 _LONGEST_SEARCH = 2.0
 _LONGEST_TEXT = 300
+_WITHOUT_PARTS = frozenset((str, bytes, bytearray, int, float, complex, bool, NoneType))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def find(
         parts = _parts_of(part)
     if too_deep:
         return Culprit(part.path, "it is nested too deeply", "flatten it before you pass it")
-    return Culprit(part.path, f"it is {_kind(part.value)} ({_text(error)})", _hint(part.value))
+    return Culprit(part.path, f"it is {_kind(part.value)} ({brief(error)})", _hint(part.value))
 
 
 class _Search:
@@ -109,6 +110,8 @@ def _roots(root: object, what: str) -> list[_Part]:
 
 def _parts_of(part: _Part) -> list[_Part]:
     path, value = part.path, part.value
+    if type(value) in _WITHOUT_PARTS:
+        return []
     if isinstance(value, MethodType):
         return [_Part(f"{path}.__self__", value.__self__)]
     if isinstance(value, FunctionType):
@@ -163,13 +166,13 @@ def _parts_of_instance(path: str, value: object) -> list[_Part]:
     elif isinstance(value, BaseException):
         parts += [_Part(f"{path}.args[{i}]", item) for i, item in enumerate(value.args)]
     state = reduced[2] if len(reduced) > 2 else None
-    for attributes in state if isinstance(state, tuple) else (state,):
+    for i, attributes in enumerate(state if isinstance(state, tuple) else (state,)):
         if isinstance(attributes, dict):
             parts += [_Part(f"{path}.{name}", item) for name, item in attributes.items()]
         elif attributes is not None:
-            parts.append(_Part(f"the state of {path}", attributes))
+            parts.append(_Part(f"{path}.<state {i}>", attributes))
     if isinstance(reduced[1], tuple):
-        parts += [_Part(f"what {path} is built from", item) for item in reduced[1]]
+        parts += [_Part(f"{path}.<part {i}>", item) for i, item in enumerate(reduced[1])]
     return parts
 
 
@@ -191,7 +194,8 @@ def _kind(value: object) -> str:
     return f"a {name!r}"
 
 
-def _text(error: Exception) -> str:
+def brief(error: Exception) -> str:
+    """Return the type and text of an error in a few hundred characters, whatever its `__str__`."""
     try:
         message = str(error)
     except Exception:

@@ -57,7 +57,9 @@ class Encoder:
             raise RequestSizeError(f"A message of {len(body)} bytes is larger than {MAX_FRAME}.")
         if self._key is None:
             return _HEAD.pack(len(body) + 1, kind) + body
-        mac = self._blake2b(_POSITION.pack(self._position, kind), key=self._key, digest_size=MAC_SIZE)
+        mac = self._blake2b(
+            _POSITION.pack(self._position, kind), key=self._key, digest_size=MAC_SIZE
+        )
         mac.update(body)
         self._position += 1
         return b"".join((_HEAD.pack(len(body) + 1 + MAC_SIZE, kind), mac.digest(), body))

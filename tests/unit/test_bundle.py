@@ -268,6 +268,19 @@ def test_links_are_followed_inside_the_root_only(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("loaded_modules")
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need a privilege there")
+def test_no_import_leads_through_a_link_out_of_the_root(tmp_path: Path) -> None:
+    write(tmp_path / "outside", {"far_mod.py": "", "far_loaded.py": ""})
+    root = write(tmp_path / "root", {"main.py": "import space.far_mod"})
+    (root / "space").symlink_to(tmp_path / "outside")
+    (root / "far_loaded.py").symlink_to(tmp_path / "outside/far_loaded.py")
+    sys.path.insert(0, str(root))
+    importlib.invalidate_caches()
+    __import__("far_loaded")
+    assert paths(collect("main", root, root / "main.py")) == ["main.py"]
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no named pipes")
 def test_what_is_no_regular_file_stays_behind(tmp_path: Path) -> None:
     write(tmp_path, {"main.py": "import pkg", "pkg/__init__.py": ""})

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -295,7 +296,8 @@ def deep() -> Any:
         (((), {"model": Model()}), "kwargs['model']._lock:", "_thread.lock", "inside"),
         (((generator(),), {}), "args[0]:", "generator", "list first"),
         ((([0] * 100_000 + [generator()],), {}), "args[0][100000]:", "generator", "list"),
-        (((Slotted(sys.stdin.buffer),), {}), "args[0].stream:", "", ""),
+        (((Slotted(generator()),), {}), "args[0].stream:", "generator", "list"),
+        (((partial(print, generator()),), {}), "args[0].", "generator", "list"),
         (((Raises(),), {}), "args[0]:", "not today", ""),
         (((uses_a_lock(),), {}), "'lock' in the closure of args[0]:", "_thread.lock", "inside"),
         ((({generator()},), {}), "an element of args[0]:", "generator", "list"),
@@ -436,7 +438,7 @@ def test_a_missing_module_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_name_is_named(shop: Any) -> None:
     data = dumps(shop.Order(7), PROGRAM)
     del shop.Order
-    with pytest.raises(DeserializationError, match="the arguments refers to a name .*Order"):
+    with pytest.raises(DeserializationError, match=r"the arguments refers to a name .*Order"):
         loads(data, "the arguments")
 
 
@@ -461,6 +463,25 @@ def test_bytes_that_are_cut_off_raise_one_kind_of_error(call: Any, data: Any) ->
     cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
     with pytest.raises(DeserializationError):
         loads(cut)
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def fail_mutely() -> None:
+    raise MuteError
+
+
+class MuteBomb:
+    def __reduce__(self) -> Any:
+        return fail_mutely, ()
+
+
+def test_an_error_without_a_text_is_reported_by_its_type() -> None:
+    with pytest.raises(DeserializationError, match="MuteError: no text"):
+        loads(dumps(MuteBomb(), PROGRAM))
 
 
 def test_an_object_that_raises_while_it_is_unpickled_is_reported_with_its_error() -> None:

@@ -91,9 +91,7 @@ def _share(snapshot: Snapshot, desired: list[int]) -> list[int]:
         pool.memory * grant for pool, grant in zip(snapshot.pools, granted, strict=True)
     )
     # A container whose input waits for a nested call computes nothing: its share is free.
-    free += sum(
-        pool.cpu * sum(c.waiting for c in pool.containers) for pool in snapshot.pools
-    )
+    free += sum(pool.cpu * sum(c.waiting for c in pool.containers) for pool in snapshot.pools)
     hungry = [i for i, want in enumerate(desired) if want > granted[i]]
     while hungry:
         hungry.sort(key=lambda i: granted[i] * snapshot.pools[i].cpu)
@@ -146,7 +144,7 @@ def _carry_out(pool: PoolSnapshot, wish: PoolDecision, now: float) -> PoolDecisi
 
 
 def _least_useful(serving: list[ContainerView], count: int) -> tuple[str, ...]:
-    ranked = sorted(serving, key=lambda c: (c.waiting, c.busy, c.last_used))
+    ranked = sorted(serving, key=lambda c: (c.busy, c.waiting, c.last_used))
     return tuple(c.container_id for c in ranked[:count])
 
 

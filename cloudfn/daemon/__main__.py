@@ -1,0 +1,75 @@
+"""Composition root of the daemon: `python -m cloudfn.daemon --env NAME`."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import logging
+import os
+import signal
+import sys
+from hashlib import blake2b
+
+from cloudfn.clock import SystemClock
+from cloudfn.daemon.engine import Engine, Place
+from cloudfn.daemon.lifecycle import Lock, end_leftovers, listen
+from cloudfn.daemon.server import Server
+from cloudfn.errors import AlreadyExistsError, Error
+from cloudfn.sdk.starter import environment_key, prepare_state_dir
+from cloudfn.settings import Settings, container_environ, load
+
+_log = logging.getLogger("cloudfn.daemon")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the daemon until it has nothing more to do; return the exit status."""
+    if len(arguments) != 2 or arguments[0] != "--env":
+        sys.stderr.write("usage: python -m cloudfn.daemon --env NAME\n")
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    faulthandler.enable()
+    settings = load(environment=arguments[1])
+    try:
+        prepare_state_dir(settings)
+        lock = Lock(settings.state_dir)
+        lock.acquire()
+    except AlreadyExistsError:
+        return 0
+    except Error as error:
+        _log.error("%s", error)
+        return 1
+    try:
+        asyncio.run(_run(settings))
+    except Error as error:
+        _log.error("%s", error)
+        return 1
+    finally:
+        lock.release()
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    state_dir = settings.state_dir
+    path = state_dir / "daemon.sock"
+    marker = blake2b(os.fsencode(state_dir), digest_size=8).hexdigest()
+    ended = end_leftovers(marker)
+    if ended:
+        _log.warning("ended %d processes of an earlier daemon", ended)
+    key = environment_key(state_dir)
+    place = Place(state_dir, str(path), key, marker, container_environ())
+    engine = Engine(loop, settings, place, SystemClock())
+    server = Server(loop, engine, key)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.shut_down, "now")
+    server.serve(listen(path), path)
+    _log.info("serving %s", path)
+    # What lives now lives for ever: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    await server.done
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

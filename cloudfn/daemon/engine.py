@@ -1,0 +1,259 @@
+"""The engine: puts ledger, agent, planner, apps, calls and output together, and lets them talk."""
+
+from __future__ import annotations
+
+import os
+from asyncio import AbstractEventLoop
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloudfn.providers.local.blobs import LocalBlobs
+from cloudfn.providers.local.ledger import SqliteLedger
+from cloudfn.providers.local.logs import LocalLogs
+
+from cloudfn.agent.agent import Agent, AgentConfig
+from cloudfn.agent.memory import memory_guard
+from cloudfn.agent.pool import Pool, PoolSpec
+from cloudfn.clock import Clock
+from cloudfn.control.planner.loop import PlannerLoop
+from cloudfn.control.planner.snapshot import ContainerView, PoolDecision, PoolSnapshot, Snapshot
+from cloudfn.daemon.apps import Apps
+from cloudfn.daemon.calls import Calls
+from cloudfn.daemon.journal import Journal
+from cloudfn.daemon.output import Output
+from cloudfn.daemon.session import container_key
+from cloudfn.model.call import Status
+from cloudfn.providers.base import Claim, Ledger
+from cloudfn.providers.local.catalog import SqliteCatalog
+from cloudfn.settings import Settings
+from cloudfn.wire.messages import BlobRef, LogSource, is_blob
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where this engine is: paths and secrets of its environment."""
+
+    state_dir: Path
+    socket: str
+    key: bytes
+    #: value that marks every process that belongs to this daemon
+    marker: str
+    #: variables that containers get from this machine
+    environ: dict[str, str]
+
+
+class Engine:
+    """The working parts of one environment on one machine. Single-threaded."""
+
+    def __init__(
+        self, loop: AbstractEventLoop, settings: Settings, place: Place, clock: Clock
+    ) -> None:
+        self.clock = clock
+        self.settings = settings
+        self.place = place
+        self._loop = loop
+        self.ledger: Ledger = SqliteLedger.open(place.state_dir / "ledger.db", settings.limits)
+        self.catalog = SqliteCatalog(place.state_dir / "catalog.db")
+        self.blobs = LocalBlobs.open(place.state_dir)
+        self.logs = LocalLogs(place.state_dir / "logs")
+        self.journal = Journal(loop, self.ledger)
+        app_names: dict[str, str] = {}
+        self.app_names = app_names
+        self.output = Output(loop, self.logs, clock, app_names, self)
+        config = AgentConfig(
+            place.marker, place.environ, self._identity, place.state_dir / "zygote.log"
+        )
+        guard = memory_guard(place.marker)
+        self.agent = Agent(loop, self.journal, self, clock, config, guard)
+        self.planner = PlannerLoop(loop, self, clock)
+        bundles = str(place.state_dir / "bundles")
+        self.apps = Apps(
+            self.catalog, self.agent, clock, bundles, app_names, self.planner.poke, self._end_inputs
+        )
+        self.calls = Calls(loop, self.journal, self.ledger, self, clock)
+        self._machine = (float(_cores()), _memory_mib())
+
+    def close(self) -> None:
+        """Stop everything; what ran goes back to the ledger without blame."""
+        self.planner.stop()
+        self.agent.hand_back()
+        self.journal.close()
+        self.agent.close()
+        self.output.close()
+        self.ledger.close()  # type: ignore[attr-defined]
+        self.catalog.close()
+
+    # What the agent tells (AgentEvents)
+
+    def recorded(self, claim: Claim, status: Status, payload: bytes) -> None:
+        """An input has its outcome: its argument is needed no more."""
+        self.output.flush()
+        self.calls.recorded(claim.call_id, claim.index, status, payload)
+        if is_blob(claim.payload):
+            self.delete_blob(BlobRef.decode(claim.payload))
+        self.output.changed()
+
+    def adopt(self, claim: Claim, payload: bytes) -> bytes:
+        """A container's result lies in a blob: make it the call's."""
+        ref = self.blobs.adopt(
+            BlobRef.decode(payload), claim.call_id, durable=self.calls.is_durable(claim.call_id)
+        )
+        return ref.encode()
+
+    def changed(self) -> None:
+        """Containers came, went or changed state."""
+        self.planner.poke()
+        self.output.changed()
+
+    def print(
+        self,
+        pool: PoolSpec,
+        container_id: str,
+        claim: Claim | None,
+        source: LogSource,
+        data: bytes,
+    ) -> None:
+        """A container printed something."""
+        self.output.write(pool, container_id, claim, source, data)
+
+    # What calls need
+
+    def pool_for(self, function_id: str) -> str:
+        """Return the pool that new calls of a function go to."""
+        return self.apps.pool_for(function_id)
+
+    def inputs_arrived(self, pool: str) -> None:
+        """Inputs wait in a pool: hand over what fits, and let the planner see to the rest."""
+        self.agent.kick(pool)
+        if self.ledger.counts(pool).pending:
+            self.planner.poke()
+
+    def waits(self, seq: int, change: int) -> None:
+        """A running input began or ended to wait for a nested call."""
+        if self.agent.waits(seq, change) is not None:
+            self.planner.poke()
+
+    def running(self, seq: int) -> tuple[str, int] | None:
+        """Return (call id, index) of an input that a container holds."""
+        return self.agent.running(seq)
+
+    def stop_input(self, seq: int, fence: int, *, terminate: bool) -> None:
+        """Stop an input that runs and whose outcome is recorded."""
+        self.agent.cancel(seq, fence, terminate=terminate)
+
+    def delete_blob(self, ref: BlobRef) -> None:
+        """Delete a payload that nobody needs."""
+        self.blobs.delete(ref)
+
+    def delete_blobs_of(self, call_id: str) -> None:
+        """Delete all payloads of a call."""
+        self.blobs.delete_call(call_id)
+
+    def _end_inputs(self, function_id: str) -> None:
+        """Cancel everything unfinished of a function whose app is stopped."""
+        for record in self.ledger.calls(limit=10_000_000, function_id=function_id):
+            if record.finished < record.known or not record.sealed:
+                self.calls.cancel(record.spec.call_id, terminate=True)
+
+    # What the planner sees and does (Hands)
+
+    def observe(self) -> Snapshot:
+        """Return what there is now."""
+        now = self.clock.monotonic()
+        cores, memory = self._machine
+        pools = tuple(self._observe(pool, now) for pool in self.agent.pools())
+        return Snapshot(now, pools, cores, memory)
+
+    def _observe(self, pool: Pool, now: float) -> PoolSnapshot:
+        behind, longest = 0, 0.0
+        views = []
+        for container in pool.containers.values():
+            if container.held:
+                behind += len(container.held) - 1
+                longest = max(longest, now - container.head_since)
+            views.append(
+                ContainerView(
+                    container.container_id,
+                    ready=container.ready,
+                    busy=container.busy,
+                    waiting=container.waiting_calls > 0,
+                    last_used=container.last_used,
+                    draining=container.draining,
+                )
+            )
+        resources = pool.spec.function.resources
+        return PoolSnapshot(
+            pool=pool.spec.pool,
+            settings=pool.settings,
+            live=pool.live,
+            waiting=self.ledger.counts(pool.spec.pool).pending + behind,
+            service=pool.service.mean,
+            longest=longest,
+            start_time=pool.start_time,
+            last_active=pool.last_active,
+            cpu=min(resources.cpu, self._machine[0]),
+            memory=min(resources.memory, self._machine[1]),
+            containers=tuple(views),
+            blocked_until=pool.blocked_until,
+            last_lowered=pool.last_lowered,
+        )
+
+    def act(self, decision: PoolDecision) -> None:
+        """Start and stop containers as decided."""
+        pool = self.agent.pool(decision.pool)
+        if pool is None:
+            return
+        if decision.start:
+            self.agent.start(decision.pool, decision.start)
+        for container_id in decision.stop:
+            container = pool.containers.get(container_id)
+            if container is not None:
+                self.agent.stop(container)
+        if decision.stop:
+            pool.last_lowered = self.clock.monotonic()
+        self._narrate(pool, decision)
+        self.output.changed()
+
+    def _narrate(self, pool: Pool, decision: PoolDecision) -> None:
+        text = f"{decision.current} → {decision.desired} containers: {decision.reason}\n"
+        self.output.write(pool.spec, "planner", None, LogSource.SYSTEM, text.encode())
+
+    # What watchers of an app see (ProgressSource)
+
+    def progress(self, app_id: str) -> dict[str, Any]:
+        """Return how an app is doing."""
+        totals = dict.fromkeys(("containers", "peak", "pending", "running", "done", "failed"), 0)
+        for pool in self.agent.pools():
+            if pool.spec.app_id != app_id:
+                continue
+            counts = self.ledger.counts(pool.spec.pool)
+            totals["containers"] += sum(c.ready for c in pool.containers.values())
+            totals["peak"] += pool.peak
+            totals["pending"] += counts.pending + counts.delayed
+            totals["running"] += counts.running
+            totals["done"] += pool.done
+            totals["failed"] += pool.failed
+        return {"event": "containers", **totals}
+
+    def _identity(self, container_id: str, app_id: str) -> dict[str, str]:
+        return {
+            "CLOUDFN_CONTAINER_ID": container_id,
+            "CLOUDFN_CONTAINER_KEY": container_key(self.place.key, container_id).hex(),
+            "CLOUDFN_CONTAINER_SOCKET": self.place.socket,
+            "CLOUDFN_CONTAINER_APP": app_id,
+            "CLOUDFN_ENVIRONMENT": self.settings.environment,
+            "CLOUDFN_HOME": str(self.settings.root),
+            "CLOUDFN_BLOBS_FAST": str(self.blobs.fast),
+            "CLOUDFN_BLOBS_DURABLE": str(self.blobs.durable),
+        }
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _memory_mib() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB

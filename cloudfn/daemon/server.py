@@ -1,0 +1,267 @@
+"""The daemon's server: accepts clients, greets them, and serves their messages until it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from cloudfn.daemon.engine import Engine
+from cloudfn.daemon.lifecycle import peer_is_us
+from cloudfn.daemon.operations import Operations
+from cloudfn.daemon.session import Session, error_json
+from cloudfn.errors import AuthError, DataLossError, Error
+from cloudfn.wire.messages import PROTOCOL, Delivered, Kind, Submit, decode_json
+from cloudfn.wire.version import VERSION, code_version
+
+_log = logging.getLogger(__name__)
+
+#: seconds between looks at what time brings: orphans, expiry, idleness
+_HOUSEKEEPING = 1.0
+_EXPIRY_PAUSE = 600.0
+#: seconds that running inputs have when the daemon leaves for a newer one
+DRAIN_GRACE = 5.0
+_ACCEPTS_PER_TURN = 64
+
+
+class Server:
+    """Serves the clients of one environment. Single-threaded."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, engine: Engine, key: bytes) -> None:
+        self._loop = loop
+        self._engine = engine
+        self._key = key
+        self._sessions: set[Session] = set()
+        self._listener: socket.socket | None = None
+        self._socket_path: Path | None = None
+        self._started = engine.clock.wall()
+        facts = {
+            "version": code_version(),
+            "protocol": PROTOCOL,
+            "started": self._started,
+        }
+        self._operations = Operations(engine, facts, self.shut_down)
+        #: ephemeral apps whose client is gone, and since when (monotonic)
+        self._orphans: dict[str, float] = {}
+        self._last_busy = engine.clock.monotonic()
+        self._last_expiry = float("-inf")
+        self._leaving = False
+        self.done: asyncio.Future[None] = loop.create_future()
+
+    def serve(self, listener: socket.socket, path: Path) -> None:
+        """Take up what the ledger holds, and begin to accept clients."""
+        engine = self._engine
+        now = engine.clock.monotonic()
+        ephemeral = engine.apps.restore(engine.ledger.pools())
+        self._orphans = {app.app_id: now for app in ephemeral}
+        engine.calls.adopt_orphans()
+        for pool in engine.agent.pools():
+            engine.agent.kick(pool.spec.pool)
+        engine.planner.poke()
+        self._listener, self._socket_path = listener, path
+        self._loop.add_reader(listener, self._accept)
+        self._loop.call_later(_HOUSEKEEPING, self._keep_house)
+
+    def shut_down(self, mode: str) -> None:
+        """Leave: `drain` lets running inputs finish for a moment, `now` hands them back."""
+        if self._leaving:
+            return
+        self._leaving = True
+        _log.info("leaving (%s)", mode)
+        self._engine.agent.intake = False
+        self._stop_listening()
+        deadline = self._engine.clock.monotonic() + (DRAIN_GRACE if mode == "drain" else 0.0)
+        self._loop.call_soon(self._drain, deadline)
+
+    def _drain(self, deadline: float) -> None:
+        busy = any(container.held for container in self._engine.agent.containers())
+        if busy and self._engine.clock.monotonic() < deadline:
+            self._loop.call_later(0.02, self._drain, deadline)
+            return
+        self._engine.close()
+        for session in list(self._sessions):
+            session.close()
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+        if self._socket_path is not None:
+            self._socket_path.unlink(missing_ok=True)
+            self._socket_path = None
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        for _ in range(_ACCEPTS_PER_TURN):
+            try:
+                sock, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                _log.warning("cannot accept a client: %s", error)
+                return
+            if not peer_is_us(sock):
+                sock.close()
+                continue
+            self._sessions.add(Session(self._loop, sock, self._key, self))
+
+    # What sessions tell (SessionOwner)
+
+    def on_hello(self, session: Session, hello: dict[str, Any]) -> dict[str, Any] | None:
+        """Greet a client, or leave for it when it is newer than this daemon."""
+        if self._leaving or self._is_newer(session):
+            session.send_json(Kind.WELCOME, {"restarting": True})
+            session.flush()
+            if not self._leaving:
+                _log.info("a newer client (%s) is here", session.version)
+                self.shut_down("drain")
+            return None
+        if int(hello.get("protocol") or 0) > PROTOCOL:
+            error = {"type": "VersionError", "message": "The daemon is older than this client.",
+                     "hint": "Run `cloudfn daemon stop`."}  # fmt: skip
+            session.send_json(Kind.WELCOME, {"error": error})
+            return None
+        engine = self._engine
+        return {
+            "version": code_version(),
+            "pid": os.getpid(),
+            "blobs": {"fast": str(engine.blobs.fast), "durable": str(engine.blobs.durable)},
+            "bundles": str(engine.place.state_dir / "bundles"),
+            "limits": {"map_window": engine.settings.limits.map_window},
+        }
+
+    def _is_newer(self, session: Session) -> bool:
+        """Whether the client runs other code: a newer version, or other text of the same one."""
+        if session.container_id is not None:
+            return False
+        version, _, digest = session.version.partition("+")
+        ours, _, our_digest = code_version().partition("+")
+        if _numbers(version) != _numbers(ours):
+            return _numbers(version) > _numbers(ours)
+        return version == VERSION and digest != our_digest
+
+    def on_message(self, session: Session, kind: int, body: bytes) -> None:
+        """Serve one message."""
+        try:
+            match kind:
+                case Kind.SUBMIT:
+                    self._engine.calls.submit(session, Submit.decode(body))
+                case Kind.DELIVERED:
+                    self._engine.calls.delivered(session, Delivered.decode(body))
+                case Kind.REQUEST:
+                    self._request(session, decode_json(body))
+                case _:
+                    raise DataLossError(f"A message of unknown kind {kind}.")
+        except (AuthError, DataLossError):
+            raise
+        except Exception:  # noqa: BLE001 - one client's message must not end the daemon
+            _log.exception("a message of kind %s failed", kind)
+            session.close()
+
+    def _request(self, session: Session, fields: dict[str, Any]) -> None:
+        number = fields.get("id")
+        try:
+            reply = self._operations.answer(session, fields)
+        except Error as error:
+            session.send_json(Kind.REPLY, {"id": number, "error": error_json(error)})
+            return
+        except Exception as error:  # noqa: BLE001 - nor may one request
+            _log.exception("operation %s failed", fields.get("op"))
+            body = {"type": "InternalError", "message": f"The daemon failed: {error!r}",
+                    "hint": "See `cloudfn daemon logs`; please report this."}  # fmt: skip
+            session.send_json(Kind.REPLY, {"id": number, "error": body})
+            return
+        session.send_json(Kind.REPLY, {"id": number, **reply})
+
+    def on_closed(self, session: Session) -> None:
+        """A client is gone."""
+        self._sessions.discard(session)
+        self._engine.output.unsubscribe(session)
+        self._engine.calls.closed(session)
+        now = self._engine.clock.monotonic()
+        for app_id, owner in list(self._operations.owners.items()):
+            if owner is session:
+                self._operations.owners[app_id] = None
+                self._orphans[app_id] = now
+
+    # Housekeeping
+
+    def _keep_house(self) -> None:
+        if self._leaving:
+            return
+        self._loop.call_later(_HOUSEKEEPING, self._keep_house)
+        engine = self._engine
+        now = engine.clock.monotonic()
+        engine.calls.end_orphans(engine.settings.client_grace)
+        self._end_orphaned_apps(now)
+        self._ring_due()
+        unfinished = set(engine.ledger.pools())
+        engine.apps.drop_finished(unfinished)
+        self._end_detached(unfinished)
+        if now - self._last_expiry >= _EXPIRY_PAUSE:
+            self._last_expiry = now
+            self._expire()
+        self._leave_when_idle(now, unfinished)
+
+    def _ring_due(self) -> None:
+        """Janitor: hand over what became due or was left waiting by anything that went wrong."""
+        for pool in self._engine.agent.pools():
+            counts = self._engine.ledger.counts(pool.spec.pool)
+            if counts.pending:
+                self._engine.inputs_arrived(pool.spec.pool)
+
+    def _end_orphaned_apps(self, now: float) -> None:
+        grace = self._engine.settings.client_grace
+        for app_id, since in list(self._orphans.items()):
+            if self._operations.owners.get(app_id) is not None:
+                del self._orphans[app_id]
+            elif now - since >= grace:
+                del self._orphans[app_id]
+                self._operations.owners.pop(app_id, None)
+                self._engine.apps.close(app_id)
+
+    def _end_detached(self, unfinished: set[str]) -> None:
+        """A detached app lives while it has inputs, and a moment after its start."""
+        now = self._engine.clock.wall()
+        grace = self._engine.settings.client_grace
+        for app in self._engine.catalog.apps():
+            if app.state != "detached" or now - app.created < grace:
+                continue
+            pools = [p.spec.pool for p in self._engine.agent.pools() if p.spec.app_id == app.app_id]
+            if not unfinished.intersection(pools):
+                self._engine.apps.close(app.app_id)
+
+    def _expire(self) -> None:
+        engine = self._engine
+        for call_id in engine.ledger.expire(engine.clock.wall(), engine.settings.retention):
+            engine.blobs.delete_call(call_id)
+        engine.journal.after_commit(lambda: None)
+        engine.logs.prune(engine.clock.wall())
+        engine.blobs.sweep(
+            lambda call_id: engine.ledger.call(call_id) is not None,
+            older_than=_EXPIRY_PAUSE,
+            now=engine.clock.wall(),
+        )
+
+    def _leave_when_idle(self, now: float, unfinished: set[str]) -> None:
+        deployed = any(app.state == "deployed" for app in self._engine.catalog.apps())
+        if self._sessions or unfinished or deployed or self._engine.agent.containers():
+            self._last_busy = now
+        elif now - self._last_busy >= self._engine.settings.daemon_idle_exit:
+            self.shut_down("now")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _pid() -> int:
+    import os
+
+    return os.getpid()

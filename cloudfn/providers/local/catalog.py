@@ -1,0 +1,378 @@
+"""The catalog in an SQLite file of its own: apps, revisions, functions, overrides. Thin I/O."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from json import dumps, loads
+from pathlib import Path
+from typing import Any
+
+from cloudfn.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    DataLossError,
+    Error,
+    ExecutionError,
+    InternalError,
+    InvalidError,
+    NotFoundError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    VersionError,
+)
+from cloudfn.model.ids import mint
+from cloudfn.providers.base import (
+    AppRecord,
+    FunctionRecord,
+    Override,
+    RevisionRecord,
+    RevisionSpec,
+)
+
+#: number of the schema below; an older catalog is brought to it, a newer one is refused
+SCHEMA = 1
+
+_LIVE_STATES = frozenset(("ephemeral", "detached", "deployed"))
+#: seconds to wait for another process that holds the file
+_BUSY = 5.0
+
+# Rows of functions and overrides outlive the revision that named them: the id of a function that
+# vanishes and comes back is the same, and versions of overrides never repeat.
+_TABLES = """
+CREATE TABLE apps (
+    app_id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, was_deployed INTEGER NOT NULL,
+    revision INTEGER NOT NULL, created REAL NOT NULL, stopped REAL
+);
+CREATE UNIQUE INDEX deployed ON apps (name) WHERE state = 'deployed';
+CREATE TABLE revisions (
+    app_id TEXT NOT NULL REFERENCES apps ON DELETE CASCADE, number INTEGER NOT NULL,
+    spec TEXT NOT NULL, created REAL NOT NULL, rollback_of INTEGER, PRIMARY KEY (app_id, number)
+);
+CREATE TABLE functions (
+    function_id TEXT PRIMARY KEY, app_id TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+    name TEXT NOT NULL, revision INTEGER NOT NULL, position INTEGER NOT NULL, UNIQUE (app_id, name)
+);
+CREATE TABLE overrides (
+    function_id TEXT PRIMARY KEY REFERENCES functions ON DELETE CASCADE,
+    changes TEXT, version INTEGER NOT NULL, updated REAL NOT NULL, updated_by TEXT NOT NULL
+);
+"""
+_APP = "SELECT app_id, name, state, revision, created, stopped FROM apps"
+_REVISION = "SELECT app_id, number, spec, created, rollback_of FROM revisions"
+
+
+class SqliteCatalog:
+    """The `Catalog` port on one file; used from the thread that opened it.
+
+    Args:
+        path: The file; created, readable by its owner only, when absent.
+
+    Raises:
+        VersionError: A newer cloudfn wrote the file.
+        DataLossError: The file is no catalog.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        _create_private(path)
+        self._db = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
+        try:
+            with self._explained():
+                self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        self._db.close()
+
+    def create_app(self, name: str, state: str, spec: RevisionSpec, now: float) -> AppRecord:
+        _check_state(state)
+        app_id = mint("ap")
+        with self._writing():
+            if state == "deployed":
+                self._check_name_is_free(name)
+            self._db.execute(
+                "INSERT INTO apps VALUES (?, ?, ?, ?, 1, ?, NULL)",
+                (app_id, name, state, state == "deployed", now),
+            )
+            self._insert_revision(RevisionRecord(app_id, 1, spec, now))
+        return AppRecord(app_id, name, state, 1, now)
+
+    def add_revision(
+        self, app_id: str, spec: RevisionSpec, now: float, *, rollback_of: int | None = None
+    ) -> RevisionRecord:
+        with self._writing():
+            app = self._live_app(app_id)
+            record = RevisionRecord(app_id, app.revision + 1, spec, now, rollback_of)
+            self._db.execute(
+                "UPDATE apps SET revision = ? WHERE app_id = ?", (record.number, app_id)
+            )
+            self._insert_revision(record)
+        return record
+
+    def stop_app(self, app_id: str, now: float) -> None:
+        with self._writing():
+            self._db.execute(
+                "UPDATE apps SET state = 'stopped', stopped = ? "
+                "WHERE app_id = ? AND state != 'stopped'",
+                (now, app_id),
+            )
+
+    def set_state(self, app_id: str, state: str) -> None:
+        _check_state(state)
+        with self._writing():
+            app = self._live_app(app_id)
+            if state == "deployed" != app.state:
+                self._check_name_is_free(app.name)
+            self._db.execute(
+                "UPDATE apps SET state = ?, was_deployed = was_deployed OR ? WHERE app_id = ?",
+                (state, state == "deployed", app_id),
+            )
+
+    def forget_app(self, app_id: str) -> None:
+        with self._writing():
+            query = "SELECT name, state, was_deployed FROM apps WHERE app_id = ?"
+            row = self._db.execute(query, (app_id,)).fetchone()
+            if row is None:
+                return
+            name, state, was_deployed = row
+            if state != "stopped" or was_deployed:
+                raise unforgettable(name)
+            self._db.execute("DELETE FROM apps WHERE app_id = ?", (app_id,))
+
+    def app(self, app_id: str) -> AppRecord | None:
+        rows = self._rows(f"{_APP} WHERE app_id = ?", app_id)
+        return AppRecord(*rows[0]) if rows else None
+
+    def deployed(self, name: str) -> AppRecord | None:
+        rows = self._rows(f"{_APP} WHERE name = ? AND state = 'deployed'", name)
+        return AppRecord(*rows[0]) if rows else None
+
+    def apps(self, *, stopped: bool = False) -> list[AppRecord]:
+        rows = self._rows(
+            f"{_APP} WHERE ? OR state != 'stopped' ORDER BY created DESC, rowid DESC", stopped
+        )
+        return [AppRecord(*row) for row in rows]
+
+    def revisions(self, app_id: str) -> list[RevisionRecord]:
+        rows = self._rows(f"{_REVISION} WHERE app_id = ? ORDER BY number", app_id)
+        return [self._revision(row) for row in rows]
+
+    def revision(self, app_id: str, number: int) -> RevisionRecord | None:
+        rows = self._rows(f"{_REVISION} WHERE app_id = ? AND number = ?", app_id, number)
+        return self._revision(rows[0]) if rows else None
+
+    def functions(self, app_id: str) -> list[FunctionRecord]:
+        rows = self._rows(
+            "SELECT function_id, app_id, f.name FROM functions f JOIN apps a USING (app_id) "
+            "WHERE app_id = ? AND f.revision = a.revision ORDER BY position",
+            app_id,
+        )
+        return [FunctionRecord(*row) for row in rows]
+
+    def function(self, function_id: str) -> FunctionRecord | None:
+        rows = self._rows(
+            "SELECT function_id, app_id, name FROM functions WHERE function_id = ?", function_id
+        )
+        return FunctionRecord(*rows[0]) if rows else None
+
+    def override(self, function_id: str) -> Override | None:
+        rows = self._rows(
+            "SELECT changes, version, updated, updated_by FROM overrides "
+            "WHERE function_id = ? AND changes IS NOT NULL",
+            function_id,
+        )
+        if not rows:
+            return None
+        changes, version, updated, by = rows[0]
+        return Override(tuple(sorted(loads(changes).items())), version, updated, by)
+
+    def set_override(
+        self,
+        function_id: str,
+        changes: dict[str, int | None],
+        *,
+        expected: int,
+        now: float,
+        by: str,
+    ) -> Override:
+        with self._writing():
+            if self.function(function_id) is None:
+                raise no_function(function_id)
+            query = "SELECT version, changes IS NOT NULL FROM overrides WHERE function_id = ?"
+            last, in_force = self._db.execute(query, (function_id,)).fetchone() or (0, False)
+            if expected != (last if in_force else 0):
+                raise settings_changed(function_id)
+            override = Override(tuple(sorted(changes.items())), last + 1, now, by)
+            self._db.execute(
+                "INSERT OR REPLACE INTO overrides VALUES (?, ?, ?, ?, ?)",
+                (function_id, dumps(changes), override.version, now, by),
+            )
+        return override
+
+    def clear_overrides(self, app_id: str) -> None:
+        with self._writing():
+            self._db.execute(
+                "UPDATE overrides SET changes = NULL WHERE changes IS NOT NULL "
+                "AND function_id IN (SELECT function_id FROM functions WHERE app_id = ?)",
+                (app_id,),
+            )
+
+    # How
+
+    def _prepare(self) -> None:
+        (found,) = self._db.execute("PRAGMA user_version").fetchone()
+        if found > SCHEMA:
+            raise VersionError(
+                f"{self._path} was written by a newer cloudfn (schema {found}, this one knows {SCHEMA}).",
+                hint="Upgrade cloudfn, or choose another environment with --env.",
+            )
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.execute("PRAGMA journal_size_limit = 1048576")
+        if found == SCHEMA:
+            return
+        with self._writing():
+            # Another process may have been faster.
+            if self._db.execute("PRAGMA user_version").fetchone() != (0,):
+                return
+            for statement in _TABLES.split(";")[:-1]:
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with self._explained():
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Make what is done inside durable at the end, whole or not at all."""
+        with self._explained():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                # SQLite has already rolled back after some errors, such as a full disk.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _explain(self._path, error) from error
+
+    def _check_name_is_free(self, name: str) -> None:
+        if self.deployed(name) is not None:
+            raise already_deployed(name)
+
+    def _live_app(self, app_id: str) -> AppRecord:
+        app = self.app(app_id)
+        if app is None:
+            raise no_app(app_id)
+        if app.state == "stopped":
+            raise app_is_stopped(app.name)
+        return app
+
+    def _insert_revision(self, record: RevisionRecord) -> None:
+        spec = dumps(record.spec.to_json(), separators=(",", ":"))
+        self._db.execute(
+            "INSERT INTO revisions VALUES (?, ?, ?, ?, ?)",
+            (record.app_id, record.number, spec, record.created, record.rollback_of),
+        )
+        self._db.executemany(
+            "INSERT INTO functions VALUES (?, ?, ?, ?, ?) ON CONFLICT (app_id, name) "
+            "DO UPDATE SET revision = excluded.revision, position = excluded.position",
+            [
+                (mint("fu"), record.app_id, function.name, record.number, position)
+                for position, function in enumerate(record.spec.functions)
+            ],
+        )
+
+    def _revision(self, row: tuple[str, int, str, float, int | None]) -> RevisionRecord:
+        app_id, number, text, created, rollback_of = row
+        try:
+            spec = RevisionSpec.from_json(loads(text))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataLossError(
+                f"Version {number} of app {app_id} in {self._path} cannot be read.",
+                hint="Deploy the app again.",
+            ) from error
+        return RevisionRecord(app_id, number, spec, created, rollback_of)
+
+
+def already_deployed(name: str) -> Error:
+    """Return the error for a second deployed app of one name."""
+    return AlreadyExistsError(
+        f"An app named {name!r} is deployed already.", hint="Add a revision to it, or stop it first."
+    )
+
+
+def no_app(app_id: str) -> Error:
+    """Return the error for an app that is not in the catalog."""
+    return NotFoundError(f"There is no app {app_id}.")
+
+
+def no_function(function_id: str) -> Error:
+    """Return the error for a function that is not in the catalog."""
+    return NotFoundError(f"There is no function {function_id}.")
+
+
+def app_is_stopped(name: str) -> Error:
+    """Return the error for a change of an app that is stopped for ever."""
+    return ExecutionError(f"The app {name!r} is stopped.", hint="Deploy it again, as a new app.")
+
+
+def unforgettable(name: str) -> Error:
+    """Return the error for forgetting an app that runs or whose history is kept."""
+    return ExecutionError(
+        f"The app {name!r} cannot be forgotten: it is live, or it was deployed.",
+        hint="Only stopped ephemeral apps are forgotten.",
+    )
+
+
+def settings_changed(function_id: str) -> Error:
+    """Return the error for an update that is based on settings of the past."""
+    return ConflictError(
+        f"The settings of function {function_id} were changed by someone else at the same time.",
+        hint="Read them again, then decide.",
+    )
+
+
+def _check_state(state: str) -> None:
+    if state not in _LIVE_STATES:
+        raise InvalidError(f"{state!r} is no state of a live app ({', '.join(sorted(_LIVE_STATES))}).")
+
+
+def _create_private(path: Path) -> None:
+    """Create the file for its owner alone; SQLite gives its side files the same mode."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        os.close(os.open(path, flags, 0o600))
+    except OSError as error:
+        raise PermissionDeniedError(
+            f"The catalog {path} cannot be opened: {error.strerror}.",
+            hint="It must be a file of yours in a directory of yours.",
+        ) from error
+
+
+def _explain(path: Path, error: sqlite3.Error) -> Error:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return DataLossError(f"{path} is damaged or no catalog: {error}.", hint="Restore or remove it.")
+    if code == sqlite3.SQLITE_FULL:
+        return ResourceExhaustedError(f"The disk of {path} is full.", hint="Make room and try again.")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return ResourceExhaustedError(f"{path} is locked by another process.", hint="Try again.")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return PermissionDeniedError(f"{path} cannot be written: {error}.")
+    return InternalError(f"{path}: {error}.")

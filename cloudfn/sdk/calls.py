@@ -1,0 +1,211 @@
+"""The two ends of a call: `Submission` sends inputs and hears of them, `Attachment` only hears.
+
+Both survive the connection: after a reconnect they are taken up, and what the engine does not know
+is sent again. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from cloudfn import errors
+from cloudfn.model import ids
+from cloudfn.model.call import CallKind
+from cloudfn.sdk.client import FAILED, RESUMED, Client, Mailbox
+from cloudfn.sdk.session import error_of
+from cloudfn.wire.messages import Ack, Kind, Outcomes, Submit
+
+Ranges = list[list[int]]
+
+
+class Submission:
+    """A call of ours whose inputs we send.
+
+    Args:
+        client: The engine.
+        function_id: What is called.
+        kind: Which method calls it.
+        parent: Inside a container, the number of the input that runs.
+    """
+
+    def __init__(
+        self, client: Client, function_id: str, kind: CallKind, parent: int | None = None
+    ) -> None:
+        self.call_id = ids.mint("fc")
+        self.box = Mailbox()
+        self.opened = False
+        #: the engine has inputs 0 … known − 1
+        self.known = 0
+        #: a limit stopped the rest; they are sent again when there is room
+        self.refused = False
+        self.refusals = 0
+        #: what we have of the outcomes; the owner of the call replaces it
+        self.have: Callable[[], Ranges] = list
+        self._client = client
+        self._header = {
+            "call": self.call_id,
+            "function": function_id,
+            "kind": int(kind),
+            "durable": kind.durable,
+            "parent": parent,
+        }
+        self._unknown: deque[tuple[int, list[bytes]]] = deque()
+        self._next = 0
+        self._sealed = False
+        self._resuming = False
+        self._unanswered = 0
+        self.ref = client.open(self)
+
+    @property
+    def sent(self) -> int:
+        """How many inputs were handed in here."""
+        return self._next
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the engine has everything that was handed in."""
+        return self.known >= self._next and not self._resuming
+
+    def send(self, payloads: list[bytes], *, sealed: bool = False) -> None:
+        """Send the next inputs; `sealed`: they are the last ones."""
+        first = self._next
+        self._next += len(payloads)
+        self._sealed = sealed
+        self._unknown.append((first, payloads))
+        if not (self.refused or self._resuming):
+            self._submit(first, payloads)
+
+    def mail(self) -> Iterator[Outcomes]:
+        """Deal with what has arrived, and yield the outcomes among it.
+
+        Raises:
+            Error: The call is over because the engine says so or cannot be reached.
+        """
+        messages = self.box.messages
+        while messages:
+            kind, body = messages.popleft()
+            if kind == Kind.OUTCOMES:
+                yield Outcomes.decode(body)
+            elif kind == Kind.ACK:
+                ack = Ack.decode(body)
+                self._unanswered = max(self._unanswered - 1, 0)
+                self._acknowledge(ack.known, refused=ack.refused)
+            elif kind == RESUMED:
+                self._resume(body)
+            elif kind == FAILED:
+                raise body
+
+    def close(self, *, finished: bool) -> None:
+        """Expect nothing more; unless `finished`, the engine cancels a remote or map call."""
+        self._client.release(self.ref, tell=not finished)
+
+    def resumption(self) -> dict[str, Any]:
+        """Ask on a new connection for what we lack; see `Stream`."""
+        self._resuming = True
+        return {"op": "call_resume", "call": self.call_id, "have": self.have()}
+
+    def _resume(self, told: dict[str, Any]) -> None:
+        self._resuming = False
+        self._unanswered = 0
+        known = told.get("known", 0)
+        if "error" in told:
+            if told["error"].get("type") != "NotFoundError":
+                raise error_of(told["error"])
+            known = 0
+        self.refused = bool(told.get("refused"))
+        self._forget(known)
+        self._send_again()
+
+    def _acknowledge(self, known: int, *, refused: bool) -> None:
+        was_refused, self.refused = self.refused, refused
+        self._forget(known)
+        if refused:
+            self.refusals += 1
+        elif not self._resuming and (was_refused or not self._unanswered):
+            self._send_again()
+
+    def _forget(self, known: int) -> None:
+        """Let go of inputs that the engine has."""
+        self.known = max(self.known, known)
+        unknown = self._unknown
+        while unknown and unknown[0][0] + len(unknown[0][1]) <= self.known:
+            if not unknown[0][1] and not self.known and not self.acknowledged:
+                return
+            unknown.popleft()
+        if unknown and unknown[0][0] < self.known:
+            first, payloads = unknown.popleft()
+            unknown.appendleft((self.known, payloads[self.known - first :]))
+
+    def _send_again(self) -> None:
+        if self.refused:
+            return
+        for first, payloads in list(self._unknown):
+            self._submit(first, payloads)
+
+    def _submit(self, first: int, payloads: list[bytes]) -> None:
+        header = None if first else self._header
+        sealed = self._sealed and first + len(payloads) == self._next
+        self._unanswered += 1
+        self._client.submit(self, Submit(self.ref, first, payloads, header, sealed).encode())
+
+
+class Attachment:
+    """A call whose outcomes we want to hear of.
+
+    Args:
+        client: The engine.
+        call_id: The call.
+        start: The first input of interest.
+        end: The one after the last; None for all.
+        box: Where news go; its own when omitted.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        call_id: str,
+        start: int = 0,
+        end: int | None = None,
+        box: Mailbox | None = None,
+    ) -> None:
+        self.call_id = call_id
+        self.start = start
+        self.end = end
+        self.box = box or Mailbox()
+        self.opened = False
+        self.ref = client.open(self)
+        self._client = client
+
+    def ask(self) -> None:
+        """Ask for the outcomes; the answer comes to the mailbox first."""
+        self._client.attach(self, self.ref, **self.resumption())
+
+    def resumption(self) -> dict[str, Any]:
+        """Ask on a new connection once more; see `Stream`."""
+        return {"op": "call_attach", "call": self.call_id, "start": self.start, "end": self.end}
+
+    def close(self) -> None:
+        """Expect nothing more."""
+        self._client.release(self.ref, tell=True)
+
+
+def ranges_of(indices: Iterable[int]) -> Ranges:
+    """Return ascending numbers as [first, last] ranges."""
+    ranges: Ranges = []
+    for index in indices:
+        if ranges and index == ranges[-1][1] + 1:
+            ranges[-1][1] = index
+        else:
+            ranges.append([index, index])
+    return ranges
+
+
+def refusal(name: str) -> errors.ResourceExhaustedError:
+    """Return the error for a call that a limit refused."""
+    return errors.ResourceExhaustedError(
+        f"The function {name} has as many waiting inputs as it may have.",
+        hint="Try again when some are finished, or use `.map`, which waits by itself; "
+        "CLOUDFN_LIMIT_PENDING, CLOUDFN_LIMIT_TOTAL and CLOUDFN_LIMIT_SPAWN_PENDING raise the limits.",
+    )

@@ -1,0 +1,152 @@
+"""What the SDK needs of an engine, as a small port, and which engine this process talks to."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from cloudfn.sdk.twins import Step, Steps
+    from cloudfn.settings import Settings
+
+#: tags of messages in a mailbox, beside the kinds of frames
+RESUMED = -1
+FAILED = -2
+SOURCE = -3
+
+
+class Welcome(NamedTuple):
+    """What the engine says of itself."""
+
+    version: str
+    #: directories of blobs: those that may live in memory, and those that survive a power cut
+    fast: str
+    durable: str
+    #: directory of source bundles
+    bundles: str
+    map_window: int
+
+
+class Mailbox:
+    """What arrived for one waiter, in order."""
+
+    __slots__ = ("messages", "waker")
+
+    def __init__(self) -> None:
+        self.messages: deque[tuple[int, Any]] = deque()
+        #: called after each delivery while somebody waits
+        self.waker: Callable[[], None] | None = None
+
+    def put(self, kind: int, body: Any) -> None:
+        """Deliver a message; any thread may."""
+        self.messages.append((kind, body))
+        waker = self.waker
+        if waker is not None:
+            waker()
+
+
+class Stream(Protocol):
+    """A call that outcomes arrive for under a number of its own."""
+
+    box: Mailbox
+    #: the engine has heard of it
+    opened: bool
+
+    def resumption(self) -> dict[str, Any] | None:
+        """Return the request that takes it up on a new connection, without ref; None for nothing.
+
+        Called by the thread that reconnects, whichever that is.
+        """
+        ...
+
+
+class Client(Protocol):
+    """The engine as the SDK sees it."""
+
+    def ready(self) -> Steps[Welcome]:
+        """Connect, if need be.
+
+        Raises:
+            ConnectionError: The engine cannot be reached.
+        """
+        ...
+
+    def ask(self, op: str, **fields: Any) -> Steps[dict[str, Any]]:
+        """Return the reply to one request; raises what the engine answered."""
+        ...
+
+    def open(self, stream: Stream) -> int:
+        """Take a stream in; return the number that its messages carry."""
+        ...
+
+    def submit(self, stream: Stream, body: bytes) -> None:
+        """Send inputs of a stream, now or when the connection is back."""
+        ...
+
+    def attach(self, stream: Stream, ref: int, op: str, **fields: Any) -> None:
+        """Send a request whose reply goes to the stream's mailbox."""
+        ...
+
+    def release(self, ref: int, *, tell: bool) -> None:
+        """Forget a stream; `tell` the engine that nothing more is wanted of it."""
+        ...
+
+    def delivered(self, ref: int, indices: Sequence[int], *, now: bool = False) -> None:
+        """The outcomes are here: tell the engine with the next message, or `now`."""
+        ...
+
+    def arrival(self, box: Mailbox, timeout: float | None = None) -> Step[bool]:
+        """Return the step that waits for mail; its value is False after `timeout` seconds."""
+        ...
+
+    def poll(self) -> None:
+        """Take in what has arrived, without waiting."""
+        ...
+
+    def listen(self, op: str, fields: dict[str, Any], sink: Callable[[dict[str, Any]], None]) -> int:
+        """Have `sink` called with what follows a `logs` or `events` request; return its number."""
+        ...
+
+    def keep(self, app_id: str) -> None:
+        """Say after a reconnect that the client of this ephemeral app is back."""
+        ...
+
+    def unkeep(self, app_id: str) -> None:
+        """The app is closed."""
+        ...
+
+
+@cache
+def current_settings() -> Settings:
+    """Return this process's settings, read once."""
+    from cloudfn import settings
+
+    return settings.load()
+
+
+def default_client(environment: str | None = None) -> Client:
+    """Return the client of an environment; a process has one, and after a fork another one."""
+    if environment is None:
+        environment = current_settings().environment
+    key = environment, os.getpid()
+    client = _clients.get(key)
+    if client is None:
+        # Of threads that come at the same time all get the one that was put in first.
+        client = _clients.setdefault(key, _connection(environment))
+    return client
+
+
+def _connection(environment: str) -> Client:
+    from cloudfn import settings
+    from cloudfn.sdk.connection import Connection
+
+    known = current_settings()
+    if environment != known.environment:
+        known = settings.load(environment=environment)
+    return Connection(known)
+
+
+_clients: dict[tuple[str, int], Client] = {}

@@ -1,0 +1,180 @@
+"""Arguments to payloads and outcomes to results; big ones through blobs, written and read here."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from io import FileIO
+from mmap import ACCESS_READ, mmap
+from typing import Any
+
+from cloudfn import errors
+from cloudfn.model.call import Status
+from cloudfn.sdk.client import Welcome
+from cloudfn.sdk.session import error_of
+from cloudfn.wire import codec
+from cloudfn.wire.exceptions import unpack_exception
+from cloudfn.wire.messages import INLINE_LIMIT, BlobRef, decode_json, is_blob
+from cloudfn.wire.sizes import size_hint
+
+#: types that a payload of one such argument needs no look at its size for
+_PLAIN = frozenset((int, float, bool, type(None)))
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Packer:
+    """Turns the arguments of one call's inputs into payloads.
+
+    Args:
+        context: How objects of the user's own file travel.
+        welcome: Where blobs live.
+        call_id: The call; its blobs lie in a directory of that name.
+        durable: The payloads have to survive a power cut.
+    """
+
+    def __init__(
+        self, context: codec.PickleContext, welcome: Welcome, call_id: str, *, durable: bool
+    ) -> None:
+        self._context = context
+        self._welcome = welcome
+        self._call_id = call_id
+        self._durable = durable
+        self._made: set[str] = set()
+
+    def pack(self, args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
+        """Return the payload of one input.
+
+        Raises:
+            SerializationError: An argument cannot be pickled.
+            ResourceExhaustedError: There is no room for a big one.
+        """
+        value = (tuple(args), kwargs)
+        if is_big(args, kwargs):
+            return self._blob(lambda file: codec.dump_to(value, file, self._context))
+        data = codec.dumps(value, self._context)
+        if len(data) < INLINE_LIMIT:
+            return data
+        return self._blob(lambda file: _write_all(file, data))
+
+    def pack_many(
+        self, items: Sequence[tuple[Any, ...]], kwargs: dict[str, Any]
+    ) -> list[bytes | errors.Error]:
+        """Return the payloads of inputs, or in the place of one the error that it met."""
+        dumps, context = codec.dumps, self._context
+        payloads: list[bytes | errors.Error] = []
+        for args in items:
+            try:
+                if len(args) == 1 and not kwargs and type(args[0]) in _PLAIN:
+                    payloads.append(dumps((args, kwargs), context))
+                else:
+                    payloads.append(self.pack(args, kwargs))
+            except errors.SerializationError as error:
+                payloads.append(error)
+        return payloads
+
+    def _blob(self, write: Callable[[FileIO], int]) -> bytes:
+        if self._durable:
+            return self._blob_in(self._welcome.durable, write, durable=True)
+        try:
+            return self._blob_in(self._welcome.fast, write, durable=False)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            return self._blob_in(self._welcome.durable, write, durable=True)
+
+    def _blob_in(self, top: str, write: Callable[[FileIO], int], *, durable: bool) -> bytes:
+        folder = os.path.join(top, self._call_id)
+        if folder not in self._made:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            self._made.add(folder)
+        name = f"{self._call_id}/{os.urandom(12).hex()}"
+        path = os.path.join(top, name)
+        try:
+            with FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                size = write(file)
+                if durable and self._durable:
+                    os.fsync(file.fileno())
+        except BaseException:
+            _remove(path)
+            raise
+        if self._durable:
+            _sync_folder(folder)
+            _sync_folder(top)
+        return BlobRef(name, size, durable).encode()
+
+
+def is_big(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether the arguments are certain to take a blob."""
+    return size_hint(args) + (size_hint(kwargs) if kwargs else 0) >= INLINE_LIMIT
+
+
+def payload_size(payload: bytes) -> int:
+    """Return the bytes that a payload stands for."""
+    return BlobRef.decode(payload).size if is_blob(payload) else len(payload)
+
+
+def result_of(payload: bytes, welcome: Welcome) -> Any:
+    """Return what the function returned.
+
+    Raises:
+        DeserializationError: It cannot be rebuilt here.
+        DataLossError: Its blob is gone or damaged.
+    """
+    if not is_blob(payload):
+        return codec.loads(payload)
+    return _read_blob(payload, welcome, codec.loads)
+
+
+def failure_of(status: int, payload: bytes, welcome: Welcome) -> BaseException:
+    """Return the exception that an outcome other than RETURNED means."""
+    if status != Status.RAISED:
+        return error_of(decode_json(payload))
+    try:
+        if is_blob(payload):
+            return _read_blob(payload, welcome, _unpacked)
+        return _unpacked(payload)
+    except errors.Error as error:
+        return error
+
+
+def _unpacked(data: bytes | memoryview) -> BaseException:
+    return unpack_exception(data, label="remote")
+
+
+def _read_blob(payload: bytes, welcome: Welcome, read: Callable[[memoryview], Any]) -> Any:
+    blob = BlobRef.decode(payload)
+    path = os.path.join(welcome.durable if blob.durable else welcome.fast, blob.name)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != blob.size:
+                raise errors.DataLossError(
+                    f"The result in {path} is damaged: {size} bytes instead of {blob.size}."
+                )
+            with mmap(file.fileno(), size, access=ACCESS_READ) as pages, memoryview(pages) as view:
+                return read(view)
+    except FileNotFoundError:
+        raise errors.DataLossError(f"The result in {path} is gone.") from None
+
+
+def _write_all(file: FileIO, data: bytes) -> int:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) or 0 :]
+    return len(data)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def _sync_folder(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,163 @@
+"""One text for `f(...)` and `await f.aio(...)`: operations as generators of steps. No I/O of its own.
+
+An operation yields steps, things that take time; each knows how to be done by blocking and by
+awaiting. `run` drives an operation in the first way, `run_async` in the second.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
+
+T = TypeVar("T")
+P = ParamSpec("P")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Step(Protocol[T_co]):
+    """Something that takes time."""
+
+    def block(self) -> T_co:
+        """Do it, and block the thread meanwhile."""
+        ...
+
+    async def wait(self) -> T_co:
+        """Do it, and let the event loop run meanwhile."""
+        ...
+
+
+Steps: TypeAlias = Generator[Step[Any], Any, T]
+
+
+class Blocking(Generic[T]):
+    """A step that calls a function which may block; awaited, it runs in a thread."""
+
+    __slots__ = ("_args", "_function")
+
+    def __init__(self, function: Callable[..., T], *args: Any) -> None:
+        self._function = function
+        self._args = args
+
+    def block(self) -> T:
+        """Call the function."""
+        return self._function(*self._args)
+
+    async def wait(self) -> T:
+        """Call the function in a thread."""
+        from asyncio import to_thread
+
+        return await to_thread(self._function, *self._args)
+
+
+class IsAsync:
+    """A step that tells how the operation is driven."""
+
+    __slots__ = ()
+
+    def block(self) -> bool:
+        """Return False."""
+        return False
+
+    async def wait(self) -> bool:
+        """Return True."""
+        return True
+
+
+def run(steps: Steps[T]) -> T:
+    """Carry an operation out, blocking."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                value = step.block()
+            except BaseException as error:  # noqa: BLE001 - the operation decides
+                step = steps.throw(error)
+            else:
+                step = steps.send(value)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+async def run_async(steps: Steps[T]) -> T:
+    """Carry an operation out, awaiting."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                value = await step.wait()
+            except BaseException as error:  # noqa: BLE001 - the operation decides
+                step = steps.throw(error)
+            else:
+                step = steps.send(value)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+class Twin(Generic[P, T]):
+    """A bound operation: call it to block, or call and await its `aio`."""
+
+    __slots__ = ("__doc__", "_steps")
+
+    def __init__(self, steps: Callable[P, Steps[T]]) -> None:
+        self._steps = steps
+        self.__doc__ = steps.__doc__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        warn_in_event_loop(self._steps.__name__)
+        return run(self._steps(*args, **kwargs))
+
+    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        """The same, to be awaited."""
+        return run_async(self._steps(*args, **kwargs))
+
+
+class twin(Generic[P, T]):  # noqa: N801 - a decorator
+    """Makes a method that is a generator of steps callable, with an `aio` twin."""
+
+    __slots__ = ("__doc__", "_steps")
+
+    def __init__(self, steps: Callable[Concatenate[Any, P], Steps[T]]) -> None:
+        self._steps = steps
+        self.__doc__ = steps.__doc__
+
+    def __get__(self, instance: object, owner: type | None = None) -> Twin[P, T]:
+        if instance is None:
+            return self  # type: ignore[return-value]  # documentation tools look at the class
+        return Twin(self._steps.__get__(instance, owner))
+
+
+class static_twin(Generic[P, T]):  # noqa: N801 - a decorator
+    """The same for a function that belongs to a class."""
+
+    __slots__ = ("__doc__", "_steps")
+
+    def __init__(self, steps: Callable[P, Steps[T]]) -> None:
+        self._steps = steps
+        self.__doc__ = steps.__doc__
+
+    def __get__(self, instance: object, owner: type | None = None) -> Twin[P, T]:
+        return Twin(self._steps)
+
+
+def in_event_loop() -> bool:
+    """Whether this thread runs an event loop right now."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
+
+
+def warn_in_event_loop(name: str) -> None:
+    """Warn when a blocking call would hold up an event loop."""
+    if not in_event_loop():
+        return
+    import warnings
+
+    from cloudfn.errors import AsyncUsageWarning
+
+    name = name.strip("_")
+    warnings.warn(
+        f"A blocking call of `{name}` inside an event loop holds the loop up. "
+        f"Use `await ….{name}.aio(…)` there.",
+        AsyncUsageWarning,
+        stacklevel=3,
+    )

@@ -1,0 +1,372 @@
+"""A container: runs inputs of one function, one at a time, on this process's main thread."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from struct import Struct
+from types import CoroutineType, FrameType
+from typing import TYPE_CHECKING, Any
+
+from cloudfn.clock import Clock
+from cloudfn.errors import InputCancellation, NotFoundError
+from cloudfn.model.call import Status
+from cloudfn.wire import codec
+from cloudfn.wire.current import current
+from cloudfn.wire.exceptions import pack_exception, text_of_exception
+from cloudfn.wire.frames import Encoder
+from cloudfn.wire.messages import INLINE_LIMIT, ContainerKind, encode_json, is_blob
+from cloudfn.worker import fresh, loader
+from cloudfn.worker.blobs import Blobs
+from cloudfn.worker.capture import CHANNEL_LOST, Standard, Stream
+from cloudfn.worker.orders import Channels, ContainerOrder, Launch, TemplateOrder
+from cloudfn.worker.process import set_name, wear_tag
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Task
+
+#: seconds that user code's threads and exit handlers have when the container leaves
+LEAVE_PATIENCE = 5.0
+
+_ARGUMENTS = "the arguments"
+_RESULT = "the result"
+# The head of a `Run`, and that of a frame with a `ContainerOutcome`, each in one go.
+_RUN = Struct("<BQI")
+_OUTCOME = Struct("<IBQIBI")
+_OUTCOME_REST = _OUTCOME.size - 4
+_CLAIM = Struct("<QI")
+_LONGEST_MICROS = 0xFFFFFFFF
+_RETURNED = int(Status.RETURNED)
+_KIND = int(ContainerKind.OUTCOME)
+_SMALL = frozenset((int, float, bool, type(None)))
+_MOST_CANCELLED = 1000
+
+
+class Container:
+    """The run loop.
+
+    Args:
+        function: The user's function.
+        ctx: How the program's objects travel.
+        channels: The descriptors to the agent.
+        stream: Frames to the agent, on one of them.
+        standard: The standard streams.
+        blobs: Big payloads.
+        clock: The time.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        ctx: codec.PickleContext,
+        channels: Channels,
+        stream: Stream,
+        standard: Standard,
+        blobs: Blobs,
+        clock: Clock,
+    ) -> None:
+        self._function = function
+        self._ctx = ctx
+        self._packets = socket.socket(fileno=channels.packets)
+        self._cancel = channels.cancel
+        self._stream = stream
+        self._standard = standard
+        self._blobs = blobs
+        self._now = clock.monotonic
+        self._buffer = bytearray(INLINE_LIMIT + 1024)
+        self._view = memoryview(self._buffer)
+        self._loop: AbstractEventLoop | None = None
+        self._task: Task[Any] | None = None
+        self._is_forked = False
+        # The signal handlers read and write these, on the main thread.
+        self._runs = False
+        self._waits = False
+        self._was_cancelled = False
+        self._leaves = False
+        self._cancelled: set[tuple[int, int]] = set()
+
+    def listen(self) -> None:
+        """Take the signals that the agent sends, and notice forks by user code."""
+        os.set_blocking(self._cancel, False)
+        signal.signal(signal.SIGUSR1, self._on_cancel)
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        os.register_at_fork(after_in_child=self._after_fork_in_child)
+
+    def serve(self) -> None:
+        """Run inputs until the agent has no more, or wants this container to leave."""
+        receive, buffer, view = self._packets.recv_into, self._buffer, self._view
+        unpack, head = _RUN.unpack_from, _RUN.size
+        while True:
+            try:
+                self._waits = True
+                if self._leaves:
+                    return
+                size = receive(buffer)
+                self._waits = False
+            except OSError:
+                os._exit(CHANNEL_LOST)
+            except BaseException as error:
+                self._waits = False
+                if not self._leaves:  # a signal handler of user code raised
+                    self._complain(error)
+                continue
+            if size < head:
+                return
+            _, seq, fence = unpack(buffer)
+            try:
+                self._run(seq, fence, view[head:size])
+            except BaseException as error:
+                self._complain(error)
+            current.seq = self._stream.seq = 0
+
+    def leave(self) -> None:
+        """Go, as an interpreter does: threads, exit handlers, buffers; but not for ever."""
+        self._stream.exit_status = 0
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # The thread cannot run any more when the interpreter is being taken down.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, LEAVE_PATIENCE + 1)
+        with suppress(RuntimeError):
+            _start_thread(_exit_later)
+        if self._loop is not None:
+            try:
+                _close(self._loop)
+            except BaseException as error:
+                self._complain(error)
+        sys.exit(0)
+
+    def _run(self, seq: int, fence: int, payload: memoryview) -> None:
+        started = self._now()
+        try:
+            status, data = self._attempt(seq, fence, payload)
+        except BaseException as error:
+            # A signal handler of user code raised after the user's function had ended.
+            status, data = self._failed(error)
+        if status < 0:
+            return
+        micros = min(int((self._now() - started) * 1e6), _LONGEST_MICROS)
+        try:
+            self._standard.flush()
+        except ValueError:
+            self._standard.install()
+        head = _OUTCOME.pack(_OUTCOME_REST + len(data), _KIND, seq, fence, status, micros)
+        self._stream.send(head + data)
+
+    def _attempt(self, seq: int, fence: int, payload: memoryview) -> tuple[int, bytes]:
+        """Return the status and payload of the outcome."""
+        self._was_cancelled = False
+        try:
+            try:
+                current.fence = fence
+                current.seq = self._stream.seq = seq
+                self._runs = True
+                if self._cancelled:
+                    self._cancel_if_known((seq, fence))
+                args, kwargs = self._arguments(payload)
+                result = self._function(*args, **kwargs)
+                if type(result) is CoroutineType:
+                    result = self._awaited(result)
+                if self._is_forked:
+                    self._end_fork(0)
+                return _RETURNED, self._packed(result)
+            finally:
+                self._runs = False
+        except BaseException as error:
+            if self._is_forked:
+                self._end_fork(error)
+            return self._failed(error)
+
+    def _arguments(self, payload: memoryview) -> Any:
+        if is_blob(payload):  # type: ignore[arg-type]  # its first byte is all that is looked at
+            return self._blobs.load(bytes(payload), _ARGUMENTS)
+        return codec.loads(payload, _ARGUMENTS)
+
+    def _packed(self, result: object) -> bytes:
+        if type(result) not in _SMALL and codec.size_hint(result) >= INLINE_LIMIT:
+            return self._blobs.dump(result, self._ctx, _RESULT)
+        data = codec.dumps(result, self._ctx, _RESULT)
+        return data if len(data) < INLINE_LIMIT else self._blobs.store(data, _RESULT)
+
+    def _failed(self, error: BaseException) -> tuple[int, bytes]:
+        if self._was_cancelled:
+            self._was_cancelled = False
+            self._standard.complain("Successfully canceled input\n")
+            message = {"error": "RemoteError", "message": "The input was cancelled.", "hint": None}
+            return int(Status.CANCELLED), encode_json(message)
+        if isinstance(error, KeyboardInterrupt):
+            if self._leaves:  # the agent wants it: that is no outcome
+                return -1, b""
+            self._leaves = True
+        packed = pack_exception(error, self._ctx, strip=loader.is_hidden)
+        self._standard.complain(text_of_exception(packed))
+        if len(packed) >= INLINE_LIMIT:
+            with suppress(Exception):
+                packed = self._blobs.store(packed, "the exception")
+        return int(Status.RAISED), packed
+
+    def _complain(self, error: BaseException) -> None:
+        """Tell of an exception that belongs to no input."""
+        with suppress(BaseException):
+            packed = pack_exception(error, self._ctx, strip=loader.is_hidden)
+            self._standard.complain(text_of_exception(packed))
+
+    def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            import asyncio
+
+            loop = self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+        self._task = loop.create_task(coroutine)
+        try:
+            return loop.run_until_complete(self._task)
+        finally:
+            self._task = None
+
+    # ------------------------------------------------------------------ signals and forks
+
+    def _on_cancel(self, _signal: int, _frame: FrameType | None) -> None:
+        for claim in self._cancelled_claims():
+            if self._runs and claim == (current.seq, current.fence):
+                self._interrupt_input()
+            else:
+                # It may be the next one: read from the socket, but not begun.
+                if len(self._cancelled) >= _MOST_CANCELLED:
+                    self._cancelled.clear()
+                self._cancelled.add(claim)
+
+    def _cancelled_claims(self) -> list[tuple[int, int]]:
+        try:
+            data = os.read(self._cancel, 1024 * _CLAIM.size)
+        except OSError:
+            return []
+        whole = len(data) - len(data) % _CLAIM.size
+        return list(_CLAIM.iter_unpack(data[:whole]))
+
+    def _cancel_if_known(self, claim: tuple[int, int]) -> None:
+        if claim in self._cancelled:
+            self._cancelled.discard(claim)
+            self._interrupt_input()
+
+    def _interrupt_input(self) -> None:
+        """Have the input's code see its cancellation, once."""
+        if self._was_cancelled:
+            return
+        self._was_cancelled = True
+        if self._task is not None:
+            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+            return
+        self._runs = False
+        self._stream.interrupt(InputCancellation("The input was cancelled."))
+
+    def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        self._leaves = True
+        if self._runs or self._waits:
+            self._runs = self._waits = False
+            self._stream.interrupt(KeyboardInterrupt())
+
+    def _after_fork_in_child(self) -> None:
+        """Keep off the channels: they are the container's, and the agent waits for their end."""
+        if self._is_forked:
+            return
+        self._is_forked = True
+        self._standard.connect(None)
+        self._stream.close()
+        self._packets.close()
+        with suppress(OSError):
+            os.close(self._cancel)
+        with suppress(ValueError):
+            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _end_fork(self, outcome: int | BaseException) -> None:
+        """End a process that user code forked and that came back from the user's function."""
+        status = outcome if isinstance(outcome, int) else 1
+        if isinstance(outcome, SystemExit):
+            status = outcome.code if isinstance(outcome.code, int) else int(bool(outcome.code))
+        elif isinstance(outcome, BaseException):
+            self._complain(outcome)
+        with suppress(Exception):
+            self._standard.flush()
+        os._exit(status & 0xFF)
+
+
+def run(launch: Launch, standard: Standard, clock: Clock) -> None:
+    """Be a container until it is told to leave; ends this process."""
+    program = TemplateOrder.from_json(launch.program)
+    order = ContainerOrder.from_json(launch.container)
+    stream = Stream(socket.socket(fileno=launch.channels.stream))
+    standard.connect(stream)
+    frames = Encoder()
+    try:
+        tag = wear_tag(order.container)
+        _set_up()
+        if not launch.imported:
+            loader.import_program(program)
+        if order.function not in program.functions:
+            raise NotFoundError(f"The program has no function {order.function!r}.")
+        function = loader.load_function(program.functions[order.function])
+    except BaseException as error:
+        told = loader.failure(error, loader.context_of(program), 1 << 20)
+        standard.complain(told["text"])
+        stream.send(frames.frame(ContainerKind.BROKEN, encode_json(dict(told))))
+        os._exit(1)
+    ctx = loader.context_of(program)
+    blobs = Blobs.from_environ(os.environ)
+    container = Container(function, ctx, launch.channels, stream, standard, blobs, clock)
+    container.listen()
+    standard.flush()
+    stream.send(frames.frame(ContainerKind.READY, b""))
+    container.serve()
+    container.leave()
+    tag.close()
+
+
+def inherited(descriptor: int) -> Launch:
+    """Return the launch of a container that is a fresh interpreter."""
+    state = fresh.inherited(descriptor, Channels._fields)
+    channels = Channels(*(state[name] for name in Channels._fields))
+    program = state["program"]
+    os.chdir(TemplateOrder.from_json(program).cwd)
+    sys.argv[:] = [program.get("module") or ""]
+    set_name("cf-container")
+    return Launch(program, state["container"], channels, imported=False)
+
+
+def _set_up() -> None:
+    import faulthandler
+
+    faulthandler.enable(2)
+    if (random := sys.modules.get("random")) is not None:
+        random.seed()
+    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+        numpy_random.seed()
+
+
+def _start_thread(target: Callable[[], None]) -> None:
+    from threading import Thread
+
+    Thread(target=target, daemon=True, name="cloudfn-leave").start()
+
+
+def _exit_later() -> None:
+    from threading import Event
+
+    Event().wait(LEAVE_PATIENCE)
+    os._exit(0)
+
+
+def _close(loop: AbstractEventLoop) -> None:
+    import asyncio
+
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()

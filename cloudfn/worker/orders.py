@@ -1,0 +1,134 @@
+"""What an agent orders from a zygote and a template. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionOrder:
+    """Where the code of one Function is.
+
+    Attributes:
+        name: The name within its app.
+        module: The module within the bundle; empty when it is sent by value alone.
+        qualname: The qualified name within the module.
+        serialized: Base64 of the pickled function when it cannot be imported.
+        is_async: Whether it is an `async def`.
+    """
+
+    name: str
+    module: str
+    qualname: str
+    serialized: str | None = None
+    is_async: bool = False
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> FunctionOrder:
+        """Return the order; fields of a FunctionSpec that matter elsewhere are ignored."""
+        return cls(
+            name=data["name"],
+            module=data.get("module") or "",
+            qualname=data.get("qualname") or "",
+            serialized=data.get("serialized"),
+            is_async=bool(data.get("is_async")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateOrder:
+    """One program, imported once, from which containers start.
+
+    Attributes:
+        template: Its id.
+        bundle: The folder with the program's code; comes first on `sys.path`.
+        module: The program's one module name; empty for programs without a file.
+        functions: The program's functions by name.
+        env: The whole environment; nothing else is inherited.
+        cwd: The working directory.
+        fork: Whether containers may be forked after the import.
+        import_paths: Folders that come on `sys.path` right after the bundle.
+    """
+
+    template: str
+    bundle: str
+    module: str
+    functions: dict[str, FunctionOrder]
+    env: dict[str, str]
+    cwd: str
+    fork: bool
+    import_paths: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TemplateOrder:
+        """Return the order of a `template` message; raises KeyError when a field is missing."""
+        functions = [FunctionOrder.from_json(each) for each in data["functions"]]
+        return cls(
+            template=data["template"],
+            bundle=data["bundle"],
+            module=data.get("module") or "",
+            functions={each.name: each for each in functions},
+            env=dict(data["env"]),
+            cwd=data.get("cwd") or data["bundle"],
+            fork=bool(data.get("fork", True)),
+            import_paths=tuple(data.get("import_paths") or ()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerOrder:
+    """One container.
+
+    Attributes:
+        container: Its id.
+        function: The name of the function that it runs.
+        env: Variables on top of the template's.
+        nice: Its niceness, -20 to 19.
+    """
+
+    container: str
+    function: str
+    env: dict[str, str]
+    nice: int = 0
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ContainerOrder:
+        """Return the order of a `container` message; raises KeyError when a field is missing."""
+        return cls(
+            container=data["container"],
+            function=data["function"],
+            env=dict(data.get("env") or {}),
+            nice=int(data.get("nice") or 0),
+        )
+
+
+class Channels(NamedTuple):
+    """The descriptors through which a container and its agent talk.
+
+    Attributes:
+        packets: Socket on which inputs arrive, one packet each.
+        stream: Socket for output and outcomes.
+        cancel: Pipe that names cancelled inputs.
+    """
+
+    packets: int
+    stream: int
+    cancel: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What a new process needs to know to be a container.
+
+    Attributes:
+        program: The `template` message, as JSON.
+        container: The `container` message, as JSON.
+        channels: Its descriptors.
+        imported: Whether the program is imported already, because the process was forked.
+    """
+
+    program: dict[str, Any]
+    container: dict[str, Any]
+    channels: Channels
+    imported: bool

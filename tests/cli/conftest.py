@@ -1,0 +1,149 @@
+"""A command line without an engine: commands run against a client that answers from a script."""
+
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from cloudfn import errors, settings
+from cloudfn.cli.main import build
+from cloudfn.cli.session import Host, Session
+
+#: when every command of these tests runs
+NOW = 1_800_000_000.0
+
+Answer = Mapping[str, Any] | errors.Error | Callable[..., Any]
+
+
+@dataclass
+class FakeClient:
+    """Answers each operation from `answers` and remembers what it was asked."""
+
+    answers: dict[str, Answer]
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    closed: bool = False
+
+    def request(self, op: str, **fields: Any) -> dict[str, Any]:
+        self.asked.append((op, fields))
+        answer = self.answers.get(op)
+        if answer is None:
+            raise errors.NotFoundError(f"nobody told the fake what {op} answers")
+        if isinstance(answer, errors.Error):
+            raise answer
+        return dict(answer(**fields) if callable(answer) else answer)
+
+    def subscribe(self, op: str, **fields: Any) -> Iterator[dict[str, Any]]:
+        self.request(op, **fields)
+        yield from self.messages
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FixedClock:
+    """Stands still, but for sleeping."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self.on_sleep: Callable[[], None] = lambda: None
+
+    def wall(self) -> float:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 1000.0 + sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.on_sleep()
+
+
+@dataclass
+class Outcome:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class CommandLine:
+    """`cloudfn` with a world of its own."""
+
+    home: Path
+    client: FakeClient = field(default_factory=lambda: FakeClient({}))
+    daemon_runs: bool = True
+    clock: FixedClock = field(default_factory=FixedClock)
+    executed: list[tuple[list[str], dict[str, str], str]] = field(default_factory=list)
+    environments: list[str] = field(default_factory=list)
+    result: Callable[[], Any] = lambda: None
+
+    def host(self) -> Host:
+        return Host(
+            connect=self._connect,
+            prestart=lambda _settings: None,
+            execute=self._execute,
+            get_result=lambda _client, _call, _index, _timeout: self.result(),
+            load_settings=lambda name: settings.load(
+                {"CLOUDFN_HOME": str(self.home / "state")}, environment=name
+            ),
+            clock=self.clock,
+            home=self.home,
+        )
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> Outcome:
+        done = CliRunner().invoke(
+            get_command(build()),  # type: ignore[arg-type]  # it takes commands as well
+            list(arguments),
+            input=stdin,
+            prog_name="cloudfn",
+            obj=Session(self.host()),
+        )
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Outcome(done.exit_code, done.stdout, done.stderr)
+
+    def _connect(self, chosen: settings.Settings, start: bool) -> FakeClient:
+        self.environments.append(chosen.environment)
+        if not start and not self.daemon_runs:
+            raise errors.ConnectionError("No daemon runs.")
+        return self.client
+
+    def _execute(self, command: Sequence[str], environ: Mapping[str, str], cwd: str) -> None:
+        self.executed.append((list(command), dict(environ), cwd))
+
+
+class TerminalStream(io.StringIO):
+    """A stream that somebody looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> CommandLine:
+    return CommandLine(tmp_path)
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> TerminalStream:
+    """A narrow terminal in place of stdout."""
+    stream = TerminalStream()
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", stream)
+    return stream
