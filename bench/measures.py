@@ -165,6 +165,7 @@ MEASURES: tuple[Measure, ...] = (
         "from 2 to 16 workers that all run a task at the same time",
         (
             Metric("seconds", "s", "lower"),
+            Metric("new", "new processes among the 16"),
             Metric("cpu_s", "CPU-s", "lower"),
             Metric("pss_mib", "tree PSS MiB after"),
         ),

@@ -15,7 +15,7 @@ import cloudfn
 app = cloudfn.App("retries")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The service said no."""
 
 
@@ -23,9 +23,9 @@ class Refused(Exception):
 def fetch(number: int, counters: str) -> str:
     attempt = count_attempt(Path(counters) / str(number))
     if number == 12:
-        raise Refused(f"there is no number {number}, however often you ask")
+        raise RefusedError(f"there is no number {number}, however often you ask")
     if number % 3 == 0 and attempt < 3:
-        raise Refused(f"number {number}, attempt {attempt}: come back later")
+        raise RefusedError(f"number {number}, attempt {attempt}: come back later")
     return f"number {number} arrived with attempt {attempt}"
 
 

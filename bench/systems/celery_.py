@@ -53,8 +53,10 @@ class CeleryWorker(System):
         chunks = self._named(task).chunks(zip(items, strict=True), 256)
         return [result for chunk in chunks().get() for result in chunk]
 
-    def grow(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        self._tasks.app.control.pool_grow(len(arguments) - 2)
+    def resize(self, workers: int) -> None:
+        self._tasks.app.control.pool_grow(workers - 2)
+
+    def spread(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         pending = [self._named(task).delay(*args) for args in arguments]
         return [answer.get() for answer in pending]
 
@@ -70,9 +72,11 @@ def _start_redis(folder: str) -> subprocess.Popen[bytes] | None:
     path = os.path.join(folder, "redis.sock")
     os.environ["BENCH_CELERY_REDIS"] = path
     process = subprocess.Popen(
-        (server, "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no")
-        # Its default cuts off a client that has 32 MiB of results to read, which then waits for ever.
-        + ("--client-output-buffer-limit", "pubsub 0 0 0"),
+        [
+            *(server, "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no"),
+            # By default a client with 32 MiB of results to read is cut off, and waits for ever.
+            *("--client-output-buffer-limit", "pubsub 0 0 0"),
+        ],
         stdout=subprocess.DEVNULL,
         cwd=folder,
     )

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import accounting
 from probe import (
     START_VARIABLE,
     Metrics,
@@ -44,8 +43,6 @@ class Cloudfn(System):
         self._stack.callback(_stop_daemon)
         self._functions = module("noop")
         self._stack.enter_context(self._functions.app.run())
-        if at_most > workers:
-            self._fill(workers)
 
     def close(self) -> None:
         self._stack.close()
@@ -63,7 +60,10 @@ class Cloudfn(System):
         results: Iterator[Any] = self._named(task).map(items)
         return results
 
-    def grow(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def resize(self, workers: int) -> None:
+        self._functions.arrive.update_autoscaler(min_containers=workers)
+
+    def spread(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         return list(self._named(task).starmap(arguments))
 
     def measures(self) -> dict[str, Any]:
@@ -77,12 +77,6 @@ class Cloudfn(System):
 
     def _named(self, task: Task) -> Any:
         return getattr(self._functions, task.__name__)
-
-    def _fill(self, workers: int) -> None:
-        """Bring the pool that is to grow to its first size."""
-        folder = os.path.join(os.environ[accounting.FOLDER_VARIABLE], "first")
-        os.mkdir(folder)
-        list(self._functions.arrive.starmap([(folder, workers)] * workers))
 
     def _cold_start(self, _sizes: dict[str, int]) -> Metrics:
         """`cloudfn run`, first with nothing running, then with the daemon of the first."""
@@ -159,7 +153,7 @@ def _first_result(began: float) -> float:
 
 
 def _stop_daemon() -> None:
-    subprocess.run(_command("daemon", "stop"), check=False, stdout=subprocess.DEVNULL)
+    subprocess.run(_command("daemon", "stop", "--now"), check=False, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

@@ -33,9 +33,11 @@ class Dask(System):
         results: list[Any] = self._client.gather(futures)
         return results
 
-    def grow(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        self._cluster.scale(len(arguments))
-        self._client.wait_for_workers(len(arguments))
+    def resize(self, workers: int) -> None:
+        self._cluster.scale(workers)
+        self._client.wait_for_workers(workers)
+
+    def spread(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         futures = [
             self._client.submit(task, *args, pure=False, workers=[worker])

@@ -12,10 +12,12 @@ class Futures(System):
     import_line = "from concurrent.futures import ProcessPoolExecutor"
 
     def open(self, workers: int, at_most: int) -> None:
-        self._executor = module("concurrent.futures").ProcessPoolExecutor(at_most)
+        self._new_executor = module("concurrent.futures").ProcessPoolExecutor
+        self._executor = self._wider = self._new_executor(workers)
 
     def close(self) -> None:
         self._executor.shutdown()
+        self._wider.shutdown()
 
     def call(self, task: Task, *args: Any) -> Any:
         return self._executor.submit(task, *args).result()
@@ -26,9 +28,13 @@ class Futures(System):
     def map_chunked(self, task: Task, items: Sequence[Any]) -> list[Any]:
         return list(self._executor.map(task, items, chunksize=256))
 
-    def grow(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        # The executor starts a process for a submission that finds none idle.
-        pending = [self._executor.submit(task, *args) for args in arguments]
+    def resize(self, workers: int) -> None:
+        # With fork an executor starts all its processes at once and keeps them; so a second one.
+        self._wider = self._new_executor(workers - 2)
+
+    def spread(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        pending = [self._executor.submit(task, *args) for args in arguments[:2]]
+        pending += [self._wider.submit(task, *args) for args in arguments[2:]]
         return [answer.result() for answer in pending]
 
 

@@ -34,7 +34,10 @@ class Joblib(System):
         lazy = self._joblib.Parallel(n_jobs=self._workers, return_as="generator")
         return iter(lazy(map(self._joblib.delayed(task), items)))
 
-    def grow(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def resize(self, workers: int) -> None:
+        """Nothing: each Parallel says how many workers it wants."""
+
+    def spread(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         wide = self._joblib.Parallel(n_jobs=len(arguments), batch_size=1)
         return list(wide(self._joblib.delayed(task)(*args) for args in arguments))
 

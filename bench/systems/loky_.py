@@ -27,8 +27,10 @@ class Loky(System):
     def map_chunked(self, task: Task, items: Sequence[Any]) -> list[Any]:
         return list(self._executor.map(task, items, chunksize=256))
 
-    def grow(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        self._executor = self._reusable(max_workers=len(arguments))
+    def resize(self, workers: int) -> None:
+        self._executor = self._reusable(max_workers=workers)
+
+    def spread(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         pending = [self._executor.submit(task, *args) for args in arguments]
         return [answer.result() for answer in pending]
 

@@ -37,11 +37,13 @@ class Multiprocessing(System):
         results: Iterator[Any] = self._pools[0].imap(task, items)
         return results
 
-    def grow(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def resize(self, workers: int) -> None:
         # A Pool keeps its size; a second one beside it is the way to more workers.
-        self._pools.append(self._new_pool(len(arguments) - 2))
+        self._pools.append(self._new_pool(workers - 2))
+
+    def spread(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         pending = [self._pools[0].apply_async(task, args) for args in arguments[:2]]
-        pending += [self._pools[1].apply_async(task, args) for args in arguments[2:]]
+        pending += [self._pools[-1].apply_async(task, args) for args in arguments[2:]]
         return [answer.get() for answer in pending]
 
 

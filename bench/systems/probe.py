@@ -68,8 +68,12 @@ class System:
         """The same, lazily: neither inputs nor results are ever all in memory."""
         raise UnsupportedError("reads all inputs before it gives the first result")
 
-    def grow(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Grow to one worker per entry and run the task on all of them at the same time."""
+    def resize(self, workers: int) -> None:
+        """Ask for `workers` workers; may return before they are there."""
+        raise UnsupportedError("cannot grow while it runs")
+
+    def spread(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run the task on as many workers as there are arguments, at the same time."""
         raise UnsupportedError("cannot grow while it runs")
 
     def measures(self) -> dict[str, Callable[[dict[str, int]], Metrics]]:
@@ -176,7 +180,8 @@ def _map(
     items = range(min(sizes["n"], system.most_inputs))
     system.open(2, 2)
     _warm(system)
-    regions = []
+    mapper(tasks.noop, range(200))
+    regions: list[Region] = []
     # A map that lasts less than a second is done three times, because one is too short to trust.
     while not regions or (len(regions) < 3 and regions[0].seconds < 1.0):
         with Region() as region:
@@ -271,9 +276,12 @@ def _cold_start(system: System, _sizes: dict[str, int]) -> Metrics:
 
 
 def _import_time(system: System, sizes: dict[str, int]) -> Metrics:
-    bare = median_wall_ms((sys.executable, "-c", "pass"), sizes["n"])
-    whole = median_wall_ms((sys.executable, "-c", system.import_line), sizes["n"])
-    return {"over_ms": whole - bare, "bare_ms": bare}
+    bare, whole = [], []
+    for _ in range(sizes["n"]):
+        bare.append(median_wall_ms((sys.executable, "-c", "pass"), 1))
+        whole.append(median_wall_ms((sys.executable, "-c", system.import_line), 1))
+    middle = statistics.median(bare)
+    return {"over_ms": statistics.median(whole) - middle, "bare_ms": middle}
 
 
 def _help_time(system: System, sizes: dict[str, int]) -> Metrics:
@@ -283,15 +291,26 @@ def _help_time(system: System, sizes: dict[str, int]) -> Metrics:
 
 
 def _scale(system: System, _sizes: dict[str, int]) -> Metrics:
+    tree = accounting.own_tree()
     system.open(2, 16)
-    _warm(system)
+    with tempfile.TemporaryDirectory() as folder:
+        system.spread(tasks.arrive, [(folder, 2)] * 2)
+    before = set(tree.pids())
     with tempfile.TemporaryDirectory() as folder, Region() as region:
         began = time.monotonic()
-        arrivals = system.grow(tasks.arrive, [(folder, 16)] * 16)
-    memory = sum(accounting.own_tree().pss_mib().values())
-    seconds = arrival_seconds(began, arrivals, 16)
+        system.resize(16)
+        arrivals = system.spread(tasks.arrive, [(folder, 16)] * 16)
+    memory = sum(tree.pss_mib().values())
     system.close()
-    return {"seconds": seconds, "cpu_s": region.cpu, "pss_mib": memory}
+    new = len({process for process, _ in arrivals} - before)
+    if new < 14:
+        raise RuntimeError(f"only {new} of the 16 workers were started after the measure began")
+    return {
+        "seconds": arrival_seconds(began, arrivals, 16),
+        "new": new,
+        "cpu_s": region.cpu,
+        "pss_mib": memory,
+    }
 
 
 def _memory(system: System, sizes: dict[str, int]) -> Metrics:

@@ -31,6 +31,7 @@ class Ray(System):
             object_store_memory=2 << 30,
             _temp_dir=os.environ[accounting.FOLDER_VARIABLE],
         )
+        self._pool: Any = None
         self._remotes: dict[Task, Any] = {}
         self._actors = [self._new_actor() for _ in range(workers)] if at_most > workers else []
 
@@ -46,13 +47,15 @@ class Ray(System):
         return results
 
     def map_chunked(self, task: Task, items: Sequence[Any]) -> list[Any]:
-        pool = module("ray.util.multiprocessing").Pool(2)
-        results: list[Any] = pool.map(task, items)
-        pool.terminate()
+        if self._pool is None:
+            self._pool = module("ray.util.multiprocessing").Pool(2)
+        results: list[Any] = self._pool.map(task, items)
         return results
 
-    def grow(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        self._actors += [self._new_actor() for _ in arguments[len(self._actors) :]]
+    def resize(self, workers: int) -> None:
+        self._actors += [self._new_actor() for _ in range(len(self._actors), workers)]
+
+    def spread(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         pairs = zip(self._actors, arguments, strict=True)
         results: list[Any] = self._ray.get([a.run.remote(task, *args) for a, args in pairs])
         return results

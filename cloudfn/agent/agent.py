@@ -20,6 +20,7 @@ from cloudfn.agent.memory import MemoryGuard
 from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.zygotes import MARKER, Runtime, Template, Zygote
 from cloudfn.clock import Clock
+from cloudfn.errors import Error
 from cloudfn.model.call import (
     Again,
     ContainerLost,
@@ -259,10 +260,7 @@ class Agent:
                 self._settle(pool, claim, Raised(outcome.payload))
                 entries, claims = [], []
                 continue
-            payload = outcome.payload
-            if is_blob(payload):
-                payload = self._events.adopt(claim, payload)
-            entries.append(Entry(claim.seq, claim.fence, Status(outcome.status), payload))
+            entries.append(self._entry(claim, outcome))
             claims.append(claim)
         self._record(entries, claims, pool)
         container.head_since = container.last_used = pool.last_active = now
@@ -276,6 +274,17 @@ class Agent:
         batch = batch_size(pool.service, single=False)
         if self.intake and worth_refilling(len(held), batch):
             self._fill(pool, container, batch)
+
+    def _entry(self, claim: Claim, outcome: ContainerOutcome) -> Entry:
+        payload = outcome.payload
+        if not is_blob(payload):
+            return Entry(claim.seq, claim.fence, Status(outcome.status), payload)
+        try:
+            payload = self._events.adopt(claim, payload)
+        except Error as error:
+            body = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+            return Entry(claim.seq, claim.fence, Status.LOST, encode_json(body))
+        return Entry(claim.seq, claim.fence, Status(outcome.status), payload)
 
     def _ledger_idle(self, pool: Pool) -> bool:
         return self._ledger.counts(pool.spec.pool).pending == 0
@@ -602,7 +611,7 @@ class Agent:
         key = _template_key(spec)
         template = self._templates.get(key)
         if template is None or template.closed:
-            template = Template(self._loop, spec.program, self)
+            template = Template(self._loop, spec.program, self._config.environ, self)
             self._templates[key] = template
             self._zygote(spec.program.runtime).start_template(template)
         return template
@@ -667,4 +676,5 @@ def start_failure(spec: PoolSpec, reason: str) -> bytes:
 
 
 def _template_key(spec: PoolSpec) -> object:
-    return spec.program.bundle, spec.program.runtime, spec.program.env, spec.revision, spec.app_id
+    program = spec.program
+    return program.bundle, program.runtime, program.fork, spec.revision, spec.app_id

@@ -37,7 +37,8 @@ class Program:
     module: str
     #: FunctionSpec JSON of every function
     functions: tuple[dict[str, Any], ...]
-    env: tuple[tuple[str, str], ...] = ()
+    #: containers may be forked after the import
+    fork: bool = True
 
 
 class TemplateOwner(Protocol):
@@ -59,7 +60,14 @@ class TemplateOwner(Protocol):
 class Template:
     """One warm process that has imported a program; containers are forked from it."""
 
-    def __init__(self, loop: AbstractEventLoop, program: Program, owner: TemplateOwner) -> None:
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        program: Program,
+        environ: dict[str, str],
+        owner: TemplateOwner,
+    ) -> None:
+        self._environ = environ
         self.template_id = ids.mint("te")
         self.program = program
         self.ready = False
@@ -87,10 +95,10 @@ class Template:
             "bundle": program.bundle,
             "module": program.module,
             "functions": list(program.functions),
-            "env": dict(program.env),
+            "env": self._environ,
             "cwd": program.bundle,
             "import_paths": list(program.runtime.import_paths),
-            "fork": all(function.get("fork", True) for function in program.functions),
+            "fork": program.fork,
         }
         return message, [self._theirs.fileno(), self._output_theirs]
 

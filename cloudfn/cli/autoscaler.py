@@ -54,9 +54,7 @@ def update(
         raise typer.BadParameter("Say what to change, for example --max-containers 10.")
     session = session_of(context, env)
     found = resolve_function(session, app, function)
-    reply = session.request(
-        "settings_update", function_id=found["function_id"], changes=changes
-    )
+    reply = session.request("settings_update", function_id=found["function_id"], changes=changes)
     _show(app, function, reply["settings"], as_json=as_json)
 
 

@@ -45,7 +45,9 @@ def list_calls(
         str | None, typer.Option(help="Only of this app.", autocompletion=complete_app)
     ] = None,
     function: Annotated[str | None, typer.Option(help="Only of this function.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")
+    ] = 20,
     as_json: JsonOption = False,
     env: EnvironmentOption = None,
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
@@ -62,5 +62,5 @@ def ago(moment: float | None, now: float) -> str:
 
 def stamp(moment: float) -> str:
     """Return a moment in local time with its offset, to the millisecond."""
-    local = datetime.fromtimestamp(moment, tz=timezone.utc).astimezone()
+    local = datetime.fromtimestamp(moment, tz=UTC).astimezone()
     return local.isoformat(sep=" ", timespec="milliseconds")

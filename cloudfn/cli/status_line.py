@@ -1,4 +1,4 @@
-"""One line at the bottom of the terminal that changes in place, while other output scrolls above."""
+"""One line at the bottom of the terminal that changes in place; other output scrolls above it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _rendered(text: str, stream: IO[str]) -> str:
     from rich.text import Text
 
     console = Console(file=stream, highlight=False, emoji=False, markup=False)
-    line = Text(text, style="dim", no_wrap=True)
+    line = Text(text, style="" if console.no_color else "dim", no_wrap=True)
     line.truncate(max(console.width - 1, 1), overflow="ellipsis")
     with console.capture() as capture:
         console.print(line, end="", soft_wrap=True)
@@ -116,9 +116,9 @@ class attached:  # noqa: N801 - reads as a verb: `with attached(line):`
         if not self._line.enabled:
             return
         if is_terminal(sys.stdout):
-            sys.stdout = _Above(sys.stdout, self._line)  # type: ignore[assignment]
+            sys.stdout = _Above(sys.stdout, self._line)
         if is_terminal(sys.stderr):
-            sys.stderr = _Above(sys.stderr, self._line)  # type: ignore[assignment]
+            sys.stderr = _Above(sys.stderr, self._line)
 
     def __exit__(self, *_: object) -> None:
         sys.stdout, sys.stderr = self._streams

@@ -116,7 +116,7 @@ def _print_fitting(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="", padding=(0, 2, 0, 0))
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:

@@ -172,7 +172,8 @@ class Apps:
             Runtime(source.interpreter, source.import_paths),
             f"{self._bundles}/{source.bundle}",
             source.module,
-            tuple(function.to_json() for function in source.functions),
+            tuple(each.to_json() for each in source.functions),
+            spec.fork,
         )
         name = ids.pool_name(function.function_id, revision.number)
         return PoolSpec(name, function.app_id, function.function_id, revision.number, spec, program)

@@ -55,7 +55,9 @@ class Engine:
         self.settings = settings
         self.place = place
         self._loop = loop
-        self.ledger: Ledger = SqliteLedger.open(place.state_dir / "ledger.db", settings.limits)
+        self.ledger: Ledger = SqliteLedger.open(
+            place.state_dir / "ledger.db", settings.limits, now=clock.wall()
+        )
         self.catalog = SqliteCatalog(place.state_dir / "catalog.db")
         self.blobs = LocalBlobs.open(place.state_dir)
         self.logs = LocalLogs(place.state_dir / "logs")

@@ -36,6 +36,7 @@ class Journal:
         #: writes of holders since the last commit, to be repeated when it fails
         self._redo: list[Callable[[], object]] = []
         self._syncing = False
+        self._closed = False
         self._sync_thread = ThreadPoolExecutor(1, thread_name_prefix="sync")
         #: why nothing can be written at present
         self.trouble: Error | None = None
@@ -117,6 +118,7 @@ class Journal:
     def close(self) -> None:
         """Commit what there is and stop."""
         self._flush()
+        self._closed = True
         self._sync_thread.shutdown(wait=True)
 
     def _touch(self) -> None:
@@ -125,6 +127,8 @@ class Journal:
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        if self._closed:
+            return
         self._scheduled = False
         try:
             self._ledger.commit()

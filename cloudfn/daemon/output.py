@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop, TimerHandle
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from cloudfn.providers.local.logs import LocalLogs, LogEntry
 
@@ -15,7 +15,11 @@ from cloudfn.model import ids
 from cloudfn.providers.base import Claim
 from cloudfn.wire.messages import Kind, LogSource
 
-_SOURCES = {LogSource.STDOUT: "stdout", LogSource.STDERR: "stderr", LogSource.SYSTEM: "system"}
+_SOURCES: dict[LogSource, Literal["stdout", "stderr", "system"]] = {
+    LogSource.STDOUT: "stdout",
+    LogSource.STDERR: "stderr",
+    LogSource.SYSTEM: "system",
+}
 _FLUSH_PAUSE = 0.2
 _PROGRESS_PAUSE = 0.1
 

@@ -55,6 +55,8 @@ class Submission:
         self._next = 0
         self._sealed = False
         self._resuming = False
+        self._answered = False
+        #: messages with inputs that no acknowledgement came for yet
         self._unanswered = 0
         self.ref = client.open(self)
 
@@ -66,7 +68,7 @@ class Submission:
     @property
     def acknowledged(self) -> bool:
         """Whether the engine has everything that was handed in."""
-        return self.known >= self._next and not self._resuming
+        return self._answered and self.known >= self._next and not self._resuming
 
     def send(self, payloads: list[bytes], *, sealed: bool = False) -> None:
         """Send the next inputs; `sealed`: they are the last ones."""
@@ -114,11 +116,15 @@ class Submission:
             if told["error"].get("type") != "NotFoundError":
                 raise error_of(told["error"])
             known = 0
+        self._answered = True
         self.refused = bool(told.get("refused"))
         self._forget(known)
         self._send_again()
+        if self._sealed and not self._unknown:
+            self._submit(self._next, [])  # that nothing follows may not have arrived
 
     def _acknowledge(self, known: int, *, refused: bool) -> None:
+        self._answered = True
         was_refused, self.refused = self.refused, refused
         self._forget(known)
         if refused:
@@ -131,8 +137,6 @@ class Submission:
         self.known = max(self.known, known)
         unknown = self._unknown
         while unknown and unknown[0][0] + len(unknown[0][1]) <= self.known:
-            if not unknown[0][1] and not self.known and not self.acknowledged:
-                return
             unknown.popleft()
         if unknown and unknown[0][0] < self.known:
             first, payloads = unknown.popleft()

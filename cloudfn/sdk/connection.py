@@ -380,9 +380,12 @@ class Connection:
                 request.box.put(request.tag, told)
                 self._requests.pop(told["id"], None)
         elif kind in (Kind.LOGS, Kind.EVENT):
-            listener = self._listeners.get(told.get("ref", 0))
+            ref = told.get("ref", 0)
+            listener = self._listeners.get(ref)
             if listener is not None:
                 listener.sink(told)
+            elif told.get("event") == "rejected" and ref in self._streams:
+                self._streams[ref].box.put(FAILED, error_of(told["error"]))
 
     # -------------------------------------------------------------------------------- sending
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
-from pathlib import Path
 from typing import Any
 
 from cloudfn.errors import DataLossError, ResourceExhaustedError
@@ -28,18 +27,17 @@ class Blobs:
         durable: Folder on disk, or None; takes what `fast` has no room for.
     """
 
-    def __init__(self, container: str, fast: Path | None, durable: Path | None) -> None:
+    def __init__(self, container: str, fast: str | None, durable: str | None) -> None:
         self._folder = f"results-{container}"
         self._roots = {False: fast, True: durable}
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Blobs:
         """Return the blobs that a container's environment names."""
-        fast, durable = environ.get(_FAST), environ.get(_DURABLE)
         return cls(
             environ.get(_CONTAINER, "unnamed"),
-            Path(fast) if fast else None,
-            Path(durable) if durable else None,
+            environ.get(_FAST) or None,
+            environ.get(_DURABLE) or None,
         )
 
     def load(self, payload: bytes, what: str) -> Any:
@@ -54,7 +52,7 @@ class Blobs:
         try:
             if root is None:
                 raise FileNotFoundError("this container has no such folder")
-            with open(root / ref.name, "rb", buffering=0) as file:
+            with open(os.path.join(root, ref.name), "rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size != ref.size or not size:
                     raise DataLossError(f"{what} should have {ref.size} bytes, not {size}.")
@@ -98,25 +96,25 @@ class Blobs:
             hint="Free space on the disk, or return less: a path, or a part of it.",
         )
 
-    def _stored_in(self, root: Path, write: Callable[[io.FileIO], int], *, durable: bool) -> bytes:
+    def _stored_in(self, root: str, write: Callable[[io.FileIO], int], *, durable: bool) -> bytes:
         name = f"{self._folder}/{os.urandom(12).hex()}"
-        path = root / name
+        path = os.path.join(root, name)
         try:
             file = _create(path)
         except FileNotFoundError:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
+            os.mkdir(os.path.dirname(path), 0o700)
             file = _create(path)
         try:
             with file:
                 size = write(file)
         except BaseException:
             with suppress(OSError):
-                path.unlink()
+                os.unlink(path)
             raise
         return BlobRef(name, size, durable=durable).encode()
 
 
-def _create(path: Path) -> io.FileIO:
+def _create(path: str) -> io.FileIO:
     return io.FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 

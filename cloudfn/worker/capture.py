@@ -6,8 +6,8 @@ import io
 import os
 import select
 import socket
+import sys
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from struct import Struct
 from threading import Lock, get_ident
@@ -19,7 +19,8 @@ from cloudfn.wire.messages import ContainerKind, LogSource
 CHANNEL_LOST = 70
 
 _PIECE = 64 << 10
-# Length of the rest, kind, then the body of a `Log`: frames without MAC, in one go.
+# Length of the rest, kind; then the body of a `Log`, in one go: frames without MAC.
+_HEAD = Struct("<IB")
 _LOG = Struct("<IBQB")
 _LOG_REST = 10
 
@@ -39,6 +40,7 @@ class Stream:
         self._channel = channel
         self._send_some = channel.send
         self._lock = Lock()
+        self._main = get_ident()
         self._sender = 0
         self._late: deque[bytes] = deque()
         self._postponed: BaseException | None = None
@@ -60,9 +62,15 @@ class Stream:
                     self._write(self._late.popleft())
             finally:
                 self._sender = 0
-        if self._postponed is not None:
+        if self._late:
+            self.send(self._late.popleft())
+        if self._postponed is not None and me == self._main:
             error, self._postponed = self._postponed, None
             raise error
+
+    def tell(self, kind: int, body: bytes = b"") -> None:
+        """Send a message of any kind."""
+        self.send(_HEAD.pack(1 + len(body), kind) + body)
 
     def log(self, source: int, data: memoryview) -> None:
         """Send output in pieces that leave room for frames between them."""
@@ -156,13 +164,14 @@ class Standard:
     def __init__(self) -> None:
         self._outputs = (Output(1, LogSource.STDOUT), Output(2, LogSource.STDERR))
         self.out, self.err = map(_text, self._outputs)
-        self._flush_out: Callable[[], None] = self.out.flush
-        self._flush_err: Callable[[], None] = self.err.flush
+
+    def renew(self) -> None:
+        """Put new ones in the place of some that user code made unusable."""
+        self.out, self.err = map(_text, self._outputs)
+        self.install()
 
     def install(self) -> None:
         """Put them into `sys`."""
-        import sys
-
         sys.stdout = sys.__stdout__ = self.out  # type: ignore[misc]
         sys.stderr = sys.__stderr__ = self.err  # type: ignore[misc]
         sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
@@ -174,8 +183,8 @@ class Standard:
 
     def flush(self) -> None:
         """Send what is buffered."""
-        self._flush_out()
-        self._flush_err()
+        self.out.flush()
+        self.err.flush()
 
     def complain(self, text: str) -> None:
         """Write a text to stderr, whatever user code did to it."""

@@ -18,7 +18,6 @@ from cloudfn.model.call import Status
 from cloudfn.wire import codec
 from cloudfn.wire.current import current
 from cloudfn.wire.exceptions import pack_exception, text_of_exception
-from cloudfn.wire.frames import Encoder
 from cloudfn.wire.messages import INLINE_LIMIT, ContainerKind, encode_json, is_blob
 from cloudfn.worker import fresh, loader
 from cloudfn.worker.blobs import Blobs
@@ -138,7 +137,6 @@ class Container:
                 _close(self._loop)
             except BaseException as error:
                 self._complain(error)
-        sys.exit(0)
 
     def _run(self, seq: int, fence: int, payload: memoryview) -> None:
         started = self._now()
@@ -152,8 +150,8 @@ class Container:
         micros = min(int((self._now() - started) * 1e6), _LONGEST_MICROS)
         try:
             self._standard.flush()
-        except ValueError:
-            self._standard.install()
+        except ValueError:  # user code closed or detached them
+            self._standard.renew()
         head = _OUTCOME.pack(_OUTCOME_REST + len(data), _KIND, seq, fence, status, micros)
         self._stream.send(head + data)
 
@@ -297,14 +295,16 @@ class Container:
 
 
 def run(launch: Launch, standard: Standard, clock: Clock) -> None:
-    """Be a container until it is told to leave; ends this process."""
-    program = TemplateOrder.from_json(launch.program)
-    order = ContainerOrder.from_json(launch.container)
+    """Be a container until it is told to leave, or cannot start."""
+    with wear_tag(launch.container.container):
+        _be_container(launch, standard, clock)
+
+
+def _be_container(launch: Launch, standard: Standard, clock: Clock) -> None:
+    program, order = launch.program, launch.container
     stream = Stream(socket.socket(fileno=launch.channels.stream))
     standard.connect(stream)
-    frames = Encoder()
     try:
-        tag = wear_tag(order.container)
         _set_up()
         if not launch.imported:
             loader.import_program(program)
@@ -314,28 +314,26 @@ def run(launch: Launch, standard: Standard, clock: Clock) -> None:
     except BaseException as error:
         told = loader.failure(error, loader.context_of(program), 1 << 20)
         standard.complain(told["text"])
-        stream.send(frames.frame(ContainerKind.BROKEN, encode_json(dict(told))))
+        stream.tell(ContainerKind.BROKEN, encode_json(dict(told)))
         os._exit(1)
     ctx = loader.context_of(program)
     blobs = Blobs.from_environ(os.environ)
     container = Container(function, ctx, launch.channels, stream, standard, blobs, clock)
     container.listen()
     standard.flush()
-    stream.send(frames.frame(ContainerKind.READY, b""))
+    stream.tell(ContainerKind.READY)
     container.serve()
     container.leave()
-    tag.close()
 
 
 def inherited(descriptor: int) -> Launch:
     """Return the launch of a container that is a fresh interpreter."""
     state = fresh.inherited(descriptor, Channels._fields)
     channels = Channels(*(state[name] for name in Channels._fields))
-    program = state["program"]
-    os.chdir(TemplateOrder.from_json(program).cwd)
-    sys.argv[:] = [program.get("module") or ""]
+    program = TemplateOrder.from_json(state["program"])
+    sys.argv[:] = [program.module]
     set_name("cf-container")
-    return Launch(program, state["container"], channels, imported=False)
+    return Launch(program, ContainerOrder.from_json(state["container"]), channels, imported=False)
 
 
 def _set_up() -> None:

@@ -1,4 +1,4 @@
-"""Turns this process into a fresh interpreter that goes on as a worker, with a state handed over."""
+"""Replaces this process's program by a fresh interpreter, and hands a state over to it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def become(
     with open(memory, "wb", closefd=False) as file:
         file.write(encode_json(state))
     for descriptor in (memory, *keep):
-        os.set_inheritable(descriptor, True)
+        os.set_inheritable(descriptor, True)  # noqa: FBT003
     where = [*path] if OUR_ROOT in path else [*path, OUR_ROOT]
     command = [sys.executable, "-P", "-c", _START.format(path=where), role, str(memory)]
     os.execve(sys.executable, command, dict(env))
@@ -55,5 +55,5 @@ def inherited(descriptor: int, names: Iterable[str] = ()) -> dict[str, Any]:
         file.seek(0)
         state = decode_json(file.read())
     for name in names:
-        os.set_inheritable(state[name], False)
+        os.set_inheritable(state[name], False)  # noqa: FBT003
     return state

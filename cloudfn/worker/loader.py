@@ -34,11 +34,12 @@ def context_of(order: TemplateOrder) -> codec.PickleContext:
 
 
 def import_program(order: TemplateOrder) -> None:
-    """Import the program, and make `__main__` another name for it.
+    """Import the program in its working directory, and make `__main__` another name for it.
 
     Raises:
         BaseException: Whatever the program raises while it is imported.
     """
+    os.chdir(order.cwd)
     sys.path[:] = [order.bundle, *order.import_paths, *sys.path]
     invalidate_caches()
     if any(function.is_async for function in order.functions.values()):

@@ -122,13 +122,13 @@ class Launch:
     """What a new process needs to know to be a container.
 
     Attributes:
-        program: The `template` message, as JSON.
-        container: The `container` message, as JSON.
+        program: The program that it runs.
+        container: What was ordered.
         channels: Its descriptors.
         imported: Whether the program is imported already, because the process was forked.
     """
 
-    program: dict[str, Any]
-    container: dict[str, Any]
+    program: TemplateOrder
+    container: ContainerOrder
     channels: Channels
     imported: bool

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from functools import cache
 from mmap import PAGESIZE, mmap
+from typing import Any
 
 from cloudfn.clock import Clock
 
@@ -17,9 +18,9 @@ from cloudfn.clock import Clock
 MARKER = "CLOUDFN_MARKER"
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
-_ROUND = 0.2
+# Milliseconds.
+_ROUND = 200
 _TAG = b"/memfd:cloudfn-"
 
 
@@ -37,7 +38,8 @@ def adopt_orphans() -> None:
 
 def set_name(name: str) -> None:
     """Name this process for `top` and `ps`; 15 characters are shown."""
-    _set_name()(name.encode()[:15])
+    with suppress(OSError), open("/proc/self/comm", "wb", buffering=0) as file:
+        file.write(name.encode())
 
 
 def kill_group(leader: int) -> None:
@@ -54,6 +56,29 @@ def kill_tree(pid: int) -> None:
     for each in pending:
         with suppress(OSError):
             os.kill(each, signal.SIGKILL)
+
+
+def kill_children(*, clock: Clock, patience: float = 3.0) -> bool:
+    """Kill and reap all descendants of this process, which has to be a subreaper.
+
+    Args:
+        clock: Tells when patience is over.
+        patience: Seconds after which those that cannot be killed are left alone.
+
+    Returns:
+        Whether none is left.
+    """
+    deadline = clock.monotonic() + patience
+    while children := children_of(os.getpid()):
+        if clock.monotonic() >= deadline:
+            return False
+        for pid in children:
+            kill_tree(pid)
+        _await_end(children)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+    return True
 
 
 def children_of(pid: int) -> list[int]:
@@ -140,22 +165,24 @@ def kill_marked(
     while found := marked(name, value, spare):
         if clock.monotonic() >= deadline:
             return False
-        _kill_and_wait(found, lambda pid: variable_of(pid, name) == value)
+        _await_end(found, lambda pid: variable_of(pid, name) == value)
     return True
 
 
-def _kill_and_wait(pids: Iterable[int], still: Callable[[int], bool]) -> None:
-    """Kill processes that are still the ones meant, and wait a moment for their end."""
+def _await_end(pids: Iterable[int], kill: Callable[[int], bool] = lambda _pid: False) -> None:
+    """Wait a moment for the end of processes; kill those of which `kill` says so."""
     handles: list[int] = []
     try:
         for pid in pids:
             with suppress(OSError):
                 handles.append(os.pidfd_open(pid))
                 # The number may belong to another process by now; the descriptor cannot.
-                if still(pid):
+                if kill(pid):
                     signal.pidfd_send_signal(handles[-1], signal.SIGKILL)
         for handle in handles:
-            select.select([handle], [], [], _ROUND)
+            waiting = select.poll()
+            waiting.register(handle, select.POLLIN)
+            waiting.poll(_ROUND)
     finally:
         for handle in handles:
             os.close(handle)
@@ -171,28 +198,14 @@ def _read(path: str) -> bytes:
 
 
 @cache
-def _libc() -> tuple[Callable[..., int], Callable[[bytes], object]] | None:
-    if sys.platform != "linux":
-        return None
+def _libc_prctl() -> Callable[..., int]:
     import ctypes
 
-    library = ctypes.CDLL(None, use_errno=True)
-    prctl = library.prctl
+    prctl: Any = ctypes.CDLL(None, use_errno=True).prctl
     prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
-
-    def name(text: bytes) -> object:
-        buffer = ctypes.create_string_buffer(text)
-        return prctl(_PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0)
-
-    return prctl, name
+    return prctl  # type: ignore[no-any-return]
 
 
 def _prctl(option: int, value: int) -> None:
-    libc = _libc()
-    if libc is not None:
-        libc[0](option, value, 0, 0, 0)
-
-
-def _set_name() -> Callable[[bytes], object]:
-    libc = _libc()
-    return libc[1] if libc is not None else lambda _text: None
+    if sys.platform == "linux":
+        _libc_prctl()(option, value, 0, 0, 0)

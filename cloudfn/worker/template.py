@@ -23,6 +23,7 @@ from cloudfn.worker.process import (
     adopt_orphans,
     children_of,
     die_with,
+    kill_children,
     kill_group,
     kill_tree,
     set_name,
@@ -34,7 +35,7 @@ from cloudfn.worker.zygote import Birth
 #: where a container's channels lie, out of the way of user code that closes or counts descriptors
 _HIGH = 700
 _CONTAINER = "CLOUDFN_CONTAINER_ID"
-_PATIENCE = 3.0
+_NOT_STARTED = 71
 _DESCRIPTORS = 5
 
 
@@ -152,7 +153,11 @@ class Template:
             self._tell_end(container.container, 0, -1, 0, why=str(error))
             return None
         if pid == 0:
-            return self._be_container(order, container, template)
+            try:
+                return self._be_container(order, container, template)
+            except BaseException:  # it must not go on as a second template
+                sys.excepthook(*sys.exc_info())
+                os._exit(_NOT_STARTED)
         order.close()
         with suppress(OSError):  # the child does it too; whoever comes first
             os.setpgid(pid, pid)
@@ -170,16 +175,16 @@ class Template:
         signal.signal(signal.SIGCHLD, self._child_handler)
         channels = _place(order.descriptors)
         env = {_CONTAINER: container.container, **container.env}
-        if self._forks:
-            os.environ.update(env)
-            return Launch(self._program, order.fields, channels, imported=True)
-        fresh.become(
-            "--container",
-            {"program": self._program, "container": order.fields, **channels._asdict()},
-            path=self._path,
-            env=_environ({**self._order.env, **env}),
-            keep=channels,
-        )
+        if not self._forks:
+            fresh.become(
+                "--container",
+                {"program": self._program, "container": order.fields, **channels._asdict()},
+                path=self._path,
+                env=_environ({**self._order.env, **env}),
+                keep=channels,
+            )
+        os.environ.update(env)
+        return Launch(self._order, container, channels, imported=True)
 
     def _reap(self) -> None:
         ended = False
@@ -224,14 +229,7 @@ class Template:
 
     def _clear_up(self) -> None:
         """Kill all descendants; those that cannot be killed at once are the zygote's business."""
-        deadline = self._clock.monotonic() + _PATIENCE
-        while children := children_of(os.getpid()):
-            if self._clock.monotonic() >= deadline:
-                return
-            for pid in children:
-                kill_tree(pid)
-            with suppress(ChildProcessError):
-                os.wait()
+        kill_children(clock=self._clock)
 
 
 def born(birth: Birth, clock: Clock, standard: Standard) -> Template:
@@ -246,7 +244,6 @@ def born(birth: Birth, clock: Clock, standard: Standard) -> Template:
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
-    os.chdir(order.cwd)
     sys.argv[:] = [order.module]
     standard.install()
     return Template(birth.program, Control(birth.control), birth.path, clock)

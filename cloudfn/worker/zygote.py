@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 
 from cloudfn.clock import Clock
 from cloudfn.worker.control import Control, Gone, Order
-from cloudfn.worker.process import MARKER, adopt_orphans, children_of, kill_marked, kill_tree
+from cloudfn.worker.process import (
+    MARKER,
+    adopt_orphans,
+    children_of,
+    kill_children,
+    kill_marked,
+    kill_tree,
+)
 
 # What templates and containers need sooner or later; imported once, for all of them.
 _WARM = (
@@ -23,7 +30,6 @@ _WARM = (
     "faulthandler",
     "linecache",
     "random",
-    "subprocess",
     "threading",
     "traceback",
 )
@@ -97,7 +103,8 @@ class Zygote:
         if pid == 0:
             self._control.release()
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            return Birth(order.fields, *order.descriptors, zygote, self._path)
+            control, output = order.descriptors
+            return Birth(order.fields, control, output, zygote, self._path)
         order.close()
         self._templates[pid] = name
         self._control.tell({"event": "template", "template": name, "pid": pid})
@@ -118,8 +125,7 @@ class Zygote:
             self._control.tell({"event": "exited", "template": name, "pid": pid, "status": status})
 
     def _clear_up(self) -> None:
-        for pid in children_of(os.getpid()):
-            kill_tree(pid)
+        kill_children(clock=self._clock)
         if self._marker:
             kill_marked(MARKER, self._marker, clock=self._clock, spare={os.getpid()})
 

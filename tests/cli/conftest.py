@@ -1,19 +1,18 @@
 """A command line without an engine: commands run against a client that answers from a script."""
 
+import contextlib
 import io
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from cloudfn import errors, settings
-from cloudfn.cli.main import build
+from cloudfn.cli.main import build, main
 from cloudfn.cli.session import Host, Session
 
 #: when every command of these tests runs
@@ -106,7 +105,7 @@ class CommandLine:
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> Outcome:
         done = CliRunner().invoke(
-            get_command(build()),  # type: ignore[arg-type]  # it takes commands as well
+            build(),
             list(arguments),
             input=stdin,
             prog_name="cloudfn",
@@ -139,11 +138,15 @@ def cli(tmp_path: Path) -> CommandLine:
 
 
 @pytest.fixture
-def screen(monkeypatch: pytest.MonkeyPatch) -> TerminalStream:
-    """A narrow terminal in place of stdout."""
-    stream = TerminalStream()
-    monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stdout", stream)
-    return stream
+def on_screen(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run a command on a narrow terminal and return what it shows there."""
+    for name, value in {"COLUMNS": "40", "NO_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*words: str) -> str:
+        screen = TerminalStream()
+        with contextlib.redirect_stdout(screen):
+            assert main(words, cli.host()) == 0
+        return screen.getvalue()
+
+    return run

@@ -85,7 +85,7 @@ def _do(step: Step, app_id: str, catalog: Catalog, pools: PoolSwitch, now: float
         case CreateApp():
             return _create(step, catalog, now)
         case ClearOverrides():
-            catalog.clear_overrides(step.app_id)
+            _clear(step, catalog)
             return step.app_id
         case AddRevision():
             _add(step, catalog, now)
@@ -108,6 +108,13 @@ def _create(step: CreateApp, catalog: Catalog, now: float) -> str:
     if existing.revision != 1 or first is None or not unchanged(first.spec, step.spec):
         raise _overtaken(step.name)
     return existing.app_id
+
+
+def _clear(step: ClearOverrides, catalog: Catalog) -> None:
+    app = catalog.app(step.app_id)
+    # What was set since the new revision is live is meant for that one.
+    if app is not None and app.revision == step.number:
+        catalog.clear_overrides(step.app_id)
 
 
 def _add(step: AddRevision, catalog: Catalog, now: float) -> None:

@@ -1,4 +1,4 @@
-"""What a deploy, a rollback or a stop will do, as data: a request and the present make a Plan. Pure."""
+"""What a deploy, a rollback or a stop will do, as data: a Plan of Steps. Pure."""
 
 from __future__ import annotations
 
@@ -97,6 +97,8 @@ class ClearOverrides:
     """Drop the dynamic settings of all functions."""
 
     app_id: str
+    #: the revision that they were made for
+    number: int
     #: names of the functions that have some
     functions: tuple[str, ...]
 
@@ -269,7 +271,8 @@ def _revise(
         return add, switch
     # First, because after the revision was added the same deploy is a no-op: whoever is
     # interrupted between the two and tries again must still get rid of the overrides.
-    return ClearOverrides(app_id, tuple(name for name, _ in current.overrides)), add, switch
+    names = tuple(name for name, _ in current.overrides)
+    return ClearOverrides(app_id, current.app.revision, names), add, switch
 
 
 def _number_before(current: DeployedApp) -> int:
@@ -279,7 +282,7 @@ def _number_before(current: DeployedApp) -> int:
     if not earlier:
         raise NotFoundError(
             f"The app {current.app.name!r} has no version before version {base}.",
-            hint=f"See `cloudfn app history {current.app.name}`, and name the version to go back to.",
+            hint=f"Name one of those that `cloudfn app history {current.app.name}` shows.",
         )
     return max(earlier)
 
@@ -322,7 +325,8 @@ def _check_kept(spec: RevisionSpec, current: DeployedApp) -> None:
             effective(function, overrides.get(function.name))
         except InvalidError as error:
             raise InvalidError(
-                f"The dynamic settings of {function.name!r} do not fit its new ones: {error.message}",
+                f"The dynamic settings of {function.name!r} do not fit its new ones: "
+                f"{error.message}",
                 hint="Deploy without --keep-overrides, or update the dynamic settings first.",
             ) from error
 

@@ -229,7 +229,8 @@ class SqliteCatalog:
         (found,) = self._db.execute("PRAGMA user_version").fetchone()
         if found > SCHEMA:
             raise VersionError(
-                f"{self._path} was written by a newer cloudfn (schema {found}, this one knows {SCHEMA}).",
+                f"{self._path} was written by a newer cloudfn: it has schema {found}, and this "
+                f"cloudfn knows {SCHEMA}.",
                 hint="Upgrade cloudfn, or choose another environment with --env.",
             )
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -313,7 +314,8 @@ class SqliteCatalog:
 def already_deployed(name: str) -> Error:
     """Return the error for a second deployed app of one name."""
     return AlreadyExistsError(
-        f"An app named {name!r} is deployed already.", hint="Add a revision to it, or stop it first."
+        f"An app named {name!r} is deployed already.",
+        hint="Add a revision to it, or stop it first.",
     )
 
 
@@ -350,7 +352,9 @@ def settings_changed(function_id: str) -> Error:
 
 def _check_state(state: str) -> None:
     if state not in _LIVE_STATES:
-        raise InvalidError(f"{state!r} is no state of a live app ({', '.join(sorted(_LIVE_STATES))}).")
+        raise InvalidError(
+            f"{state!r} is no state of a live app ({', '.join(sorted(_LIVE_STATES))})."
+        )
 
 
 def _create_private(path: Path) -> None:
@@ -368,9 +372,13 @@ def _create_private(path: Path) -> None:
 def _explain(path: Path, error: sqlite3.Error) -> Error:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return DataLossError(f"{path} is damaged or no catalog: {error}.", hint="Restore or remove it.")
+        return DataLossError(
+            f"{path} is damaged or no catalog: {error}.", hint="Restore or remove it."
+        )
     if code == sqlite3.SQLITE_FULL:
-        return ResourceExhaustedError(f"The disk of {path} is full.", hint="Make room and try again.")
+        return ResourceExhaustedError(
+            f"The disk of {path} is full.", hint="Make room and try again."
+        )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return ResourceExhaustedError(f"{path} is locked by another process.", hint="Try again.")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
+from cloudfn.errors import Error
 from cloudfn.model.call import Status
 from cloudfn.providers.base import Claim
 from cloudfn.providers.local.records import UNHURT, Call, Lane, Page, Returned, Scar
@@ -108,50 +109,73 @@ class Queue:
         else:
             call.lane.ring.append(call)
 
-    def add_delayed(self, page: Page, seq: int, fence: int, not_before: float) -> None:
-        """Queue an input that may be claimed later; the lane counts it already."""
-        heappush(self._delayed, (not_before, seq, fence, page))
+    def add_back(self, page: Page, seq: int, fence: int, now: float) -> None:
+        """Queue an input that waits again where its scar says; the lane counts it as pending."""
+        call = page.call
+        scar = call.scars.get(seq)
+        if scar is None or scar.not_before <= now:
+            self.add_returned(page, seq, fence)
+            return
+        heappush(self._delayed, (scar.not_before, seq, fence, page))
+        call.delayed += 1
+        call.lane.delayed += 1
+        call.lane.pending -= 1
 
     def promote(self, now: float) -> None:
         """Queue the delayed inputs that are due."""
         delayed = self._delayed
         while delayed and (delayed[0][0] <= now or _is_stale(delayed[0][1], delayed[0][3])):
             _, seq, fence, page = heappop(delayed)
-            if not _is_stale(seq, page):
-                lane = page.call.lane
-                lane.delayed -= 1
-                lane.pending += 1
-                self.add_returned(page, seq, fence)
+            if _is_stale(seq, page):
+                continue
+            call = page.call
+            call.delayed -= 1
+            call.lane.delayed -= 1
+            call.lane.pending += 1
+            self.add_returned(page, seq, fence)
 
     def next_due(self) -> float | None:
         """Return when the next delayed input is due; right after `promote` only."""
         return self._delayed[0][0] if self._delayed else None
 
     def release(self, seq: int, fence: int) -> Page | None:
-        """End a claim without an outcome: the input waits again. None: the fence is superseded."""
+        """End a claim without an outcome: RUNNING → PENDING, to be queued by the caller.
+
+        Returns:
+            The page of the input, or None if the fence is superseded.
+        """
         hold = self.running.get(seq)
         if hold is None or hold[1] != fence:
             return None
         del self.running[seq]
         page = hold[0]
-        call = page.call
-        index = page.first + seq - page.seq
-        call.statuses[index] = _PENDING
-        call.mark(index, index)
-        call.running -= 1
-        call.lane.running -= 1
-        self._dirty[call] = None
+        self.move(page, seq, _PENDING)
         return page
 
+    def move(self, page: Page, seq: int, status: int) -> None:
+        """Change the status of one input, PENDING ↔ RUNNING."""
+        call = page.call
+        index = page.first + seq - page.seq
+        change = 1 if status == _RUNNING else -1
+        call.statuses[index] = status
+        call.mark(index, index)
+        call.running += change
+        call.lane.running += change
+        call.lane.pending -= change
+        self._dirty[call] = None
+
     def remove(self, call: Call) -> None:
-        """Take a call's waiting inputs out; the caller has changed their statuses."""
-        call.lane.loaded -= call.waiting
-        call.waiting = 0
+        """Take a call's waiting inputs out; the caller changes their statuses."""
+        lane = call.lane
+        lane.delayed -= call.delayed
+        lane.pending -= len(call.statuses) - call.finished - call.running - call.delayed
+        lane.loaded -= call.waiting
+        call.waiting = call.delayed = 0
         call.returned.clear()
         call.fresh.clear()
         if call.queued:
             call.queued = False
-            call.lane.ring.remove(call)
+            lane.ring.remove(call)
 
     def running_of(self, call: Call) -> Iterator[tuple[int, Hold]]:
         """Yield the (seq, hold) of a call's running inputs."""
@@ -168,14 +192,25 @@ class Queue:
         pool = self.pools.get(name)
         if pool is None or limit < 1:
             return claims
+        try:
+            self._claim(pool, limit, claims)
+        except Error:
+            # A payload could not be read: nobody holds these.
+            for claim in claims:
+                page = self.release(claim.seq, claim.fence)
+                assert page is not None
+                self.add_returned(page, claim.seq, claim.fence)
+            raise
+        return claims
+
+    def _claim(self, pool: Pool, limit: int, claims: list[Claim]) -> None:
         if pool.alone:
             pool.skip_alone = not pool.skip_alone
             if pool.skip_alone and self._take_alone(pool, claims):
-                return claims
+                return
         self._take_turns(pool, limit, claims)
         if not claims and pool.alone:
             self._take_alone(pool, claims)
-        return claims
 
     def _take_turns(self, pool: Pool, limit: int, claims: list[Claim]) -> None:
         lanes = [lane for lane in pool.lanes if lane.pending]
@@ -208,7 +243,7 @@ class Queue:
                 taken = len(claims) - before
                 call.waiting -= taken
                 lane.loaded -= taken
-                self._count(call, taken)
+                self._account(call, taken)
                 if call.waiting:
                     ring.append(call)
                 else:
@@ -237,10 +272,10 @@ class Queue:
             return False
         self._run_one(alone[0], claims)
         _, _, page = heappop(alone)
-        self._count(page.call, 1)
+        self._account(page.call, 1)
         return True
 
-    def _count(self, call: Call, claimed: int) -> None:
+    def _account(self, call: Call, claimed: int) -> None:
         lane = call.lane
         lane.pending -= claimed
         lane.running += claimed

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from cloudfn.model.call import Counters, Status
+from cloudfn.model.call import Counters
 from cloudfn.providers.base import CallRecord, CallSpec
 
 #: inputs whose status bytes share a row
@@ -104,16 +104,16 @@ class Chunk:
 
 #: (seq, fence of the last claim, page)
 Returned = tuple[int, int, Page]
-#: (index, status, payload)
-FreshOutcome = tuple[int, int, bytes]
+#: (index, payload)
+FreshOutcome = tuple[int, bytes]
 
 
 class Call:
     """A call, and which of its inputs wait in memory."""
 
     __slots__ = (
-        "cancelled", "changed", "chunks", "ended", "expired", "failed", "finished", "first_seq",
-        "fresh", "gone", "lane", "last_seq", "number", "outcomes", "pages", "queued", "returned",
+        "cancelled", "changed", "chunks", "delayed", "ended", "expired", "failed", "finished",
+        "first_seq", "fresh", "gone", "lane", "last_seq", "number", "outcomes", "pages", "queued", "returned",
         "running", "scars", "sealed", "spec", "statuses", "stored", "waiting",
     )  # fmt: skip
 
@@ -137,6 +137,8 @@ class Call:
         #: pages with inputs that were never claimed
         self.fresh: list[Page] = []
         self.scars: dict[int, Scar] = {}
+        #: waiting inputs whose retry is not due
+        self.delayed = 0
         #: whether it is in its lane's ring
         self.queued = False
         #: outcomes that are not in the file yet
@@ -169,14 +171,6 @@ class Call:
             self.cancelled,
             self.failed,
         )
-
-
-def count_statuses(statuses: bytes | bytearray) -> tuple[int, int, int]:
-    """Return how many inputs (finished, finished without returning, run)."""
-    running = statuses.count(Status.RUNNING)
-    finished = len(statuses) - running - statuses.count(Status.PENDING)
-    returned = statuses.count(Status.RETURNED) + statuses.count(Status.RETURNED | DELIVERED)
-    return finished, finished - returned, running
 
 
 def pack_numbers(numbers: Sequence[int]) -> bytes:

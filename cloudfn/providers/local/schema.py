@@ -11,7 +11,13 @@ import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cloudfn.errors import DataLossError, Error, ExecutionError, ResourceExhaustedError, VersionError
+from cloudfn.errors import (
+    DataLossError,
+    Error,
+    ExecutionError,
+    ResourceExhaustedError,
+    VersionError,
+)
 
 #: raised with every change that an older cloudfn would misread
 SCHEMA = 1
@@ -43,7 +49,7 @@ CREATE TABLE call (
     running INTEGER NOT NULL, ended REAL, expired INTEGER NOT NULL, statuses BLOB NOT NULL
 );
 CREATE INDEX call_parent ON call(parent_call) WHERE parent_call IS NOT NULL;
-CREATE INDEX call_ended ON call(ended) WHERE ended IS NOT NULL;
+CREATE INDEX call_ended ON call(expired, ended) WHERE ended IS NOT NULL;
 CREATE TABLE block (
     call INTEGER NOT NULL, number INTEGER NOT NULL, statuses BLOB NOT NULL,
     PRIMARY KEY (call, number)

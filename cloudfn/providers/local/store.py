@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cloudfn.errors import Error
+from cloudfn.errors import DataLossError, Error
 from cloudfn.model.call import CallKind, Counters, Status
 from cloudfn.providers.base import CallRecord, CallSpec
 from cloudfn.providers.local.records import (
@@ -110,7 +110,7 @@ class Store:
             return
         key = (call.number,)
         self._statements.append(("DELETE FROM call WHERE number=?", key))
-        if call.chunks or call.spec.durable or call.cancelled:
+        if call.chunks or call.spec.durable:
             self._statements.append(("DELETE FROM outcome WHERE call=?", key))
         if len(call.statuses) > BLOCK:
             self._statements.append(("DELETE FROM block WHERE call=?", key))
@@ -141,7 +141,7 @@ class Store:
 
         Raises:
             Error: It cannot be written; everything since the last commit is undone on disk. Only
-                `reset` makes this store usable again.
+                `rollback` and `resume` make this store usable again.
         """
         self.flush()
         if not self._connection.in_transaction:
@@ -151,15 +151,18 @@ class Store:
         except sqlite3.Error as error:
             self._fail(error)
 
-    def reset(self) -> None:
-        """Drop whatever is not committed."""
+    def rollback(self) -> None:
+        """Drop whatever is not committed; reading is possible, writing after `resume`."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-        self._poison = None
         for buffer in (self.dirty, self.forgotten, self.scars):
             buffer.clear()
         for rows in (self._lanes, self._payloads, self._pages_done, self._chunks_done, self._statements):
             rows.clear()
+
+    def resume(self) -> None:
+        """Let writes be committed again, after a rollback."""
+        self._poison = None
 
     def _buffered(self) -> bool:
         return bool(
@@ -284,14 +287,19 @@ class Store:
         found: dict[int, bytes] = {}
         for indices, lengths, data in self.read(query, (call.number, end, start)):
             found.update(zip(unpack_numbers(indices), split_payloads(lengths, data), strict=True))
-        found.update((index, payload) for index, _, payload in call.outcomes)
+        found.update(call.outcomes)
         return {index: payload for index, payload in found.items() if start <= index < end}
 
     def payloads(self, page: Page) -> list[bytes]:
         """Return the payloads of a page."""
         self.flush()
-        ((lengths, data),) = self.read("SELECT lengths, data FROM payload WHERE seq=?", (page.seq,))
-        return split_payloads(lengths, data)
+        rows = self.read("SELECT lengths, data FROM payload WHERE seq=?", (page.seq,))
+        if not rows:
+            raise DataLossError(
+                f"The ledger {self._path} lacks the payloads of call {page.call.spec.call_id}.",
+                hint="Cancel that call (`cloudfn call cancel`) and report this.",
+            )
+        return split_payloads(*rows[0])
 
     def pages_of(self, call: Call) -> list[Row]:
         """Return (seq, first, count) of the unfinished pages of a call."""
@@ -355,7 +363,7 @@ def _update_row(call: Call) -> Row:
 
 def _outcome_row(call: Call) -> Row:
     """Return what was recorded for a call as one row, and note where it is."""
-    indices, _, payloads = zip(*call.outcomes, strict=True)
+    indices, payloads = zip(*call.outcomes, strict=True)
     call.outcomes.clear()
     number = indices[0]
     if not call.spec.durable:

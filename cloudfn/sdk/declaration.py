@@ -1,0 +1,184 @@
+"""What `@app.function(…)` accepts: checks it at once, and turns it into a `FunctionSpec`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cloudfn.errors import DeprecationError, InvalidError, UnimplementedError
+from cloudfn.model.function import FunctionSpec, declared_autoscaler, declared_resources
+from cloudfn.model.retry import parse_retries
+
+NAME_MAX = 64
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+_GENERATOR = 0x20 | 0x200
+_ASYNC = 0x80 | 0x200
+
+#: options that later versions bring, and what to do until then
+_NOT_YET = {
+    "image": "Functions run under the Python that deploys them, with its packages: install there what you need.",
+    "schedule": "Call the function from cron or a systemd timer for now.",
+    "secrets": "Pass what is secret with `env=`, or read it from a file that only you can read.",
+    "gpu": "All GPUs of this machine are visible to its containers.",
+    "volumes": "Containers see the files of this machine: use a directory.",
+    "network_file_systems": "Containers see the files of this machine: use a directory.",
+}
+#: options of clouds that one machine has no use for
+_NOT_HERE = frozenset(
+    {
+        "ephemeral_disk",
+        "proxy",
+        "cloud",
+        "region",
+        "routing_region",
+        "enable_memory_snapshot",
+        "block_network",
+        "restrict_modal_access",
+        "i6pn",
+        "_experimental_restrict_output",
+    }
+)
+#: options that change nothing on one machine, whatever their value
+_IGNORED = frozenset({"nonpreemptible", "experimental_options"})
+_RENAMED = {
+    "keep_warm": "min_containers",
+    "concurrency_limit": "max_containers",
+    "container_idle_timeout": "scaledown_window",
+    "allow_concurrent_inputs": "@cloudfn.concurrent",
+}
+
+
+def check_name(kind: str, name: object) -> str:
+    """Return the name; raises InvalidError unless it is text."""
+    if not isinstance(name, str):
+        raise InvalidError(f"Invalid value for {kind} name: Must be string, not {type(name).__name__}.")
+    return name
+
+
+def check_characters(kind: str, name: str) -> None:
+    """Raise InvalidError unless a name has 1 to 64 characters of the allowed ones."""
+    if not 1 <= len(name) <= NAME_MAX or not _NAME_CHARACTERS.issuperset(name):
+        raise InvalidError(
+            f"Invalid {kind} name: {name!r}.",
+            hint=f"Use 1 to {NAME_MAX} letters, digits, '-', '_' and '.'.",
+        )
+
+
+def check_unavailable(options: Mapping[str, Any], what: str) -> None:
+    """Refuse options that ask for something that this version or one machine cannot do.
+
+    Empty values ask for nothing, and pass.
+
+    Raises:
+        UnimplementedError: One of them asks for something; the hint says what to do instead.
+        InvalidError: A schedule that is text.
+        DeprecationError: A name that Modal gave up years ago.
+        TypeError: There is no such option.
+    """
+    for name, value in options.items():
+        if name in _RENAMED:
+            raise DeprecationError(f"`{name}` is called `{_RENAMED[name]}` now.")
+        if name in _IGNORED:
+            continue
+        if name not in _NOT_YET and name not in _NOT_HERE:
+            raise TypeError(f"{what} got an unexpected keyword argument {name!r}")
+        if value is None or value is False or value in ("", (), [], {}):
+            continue
+        if name == "schedule" and isinstance(value, str):
+            raise InvalidError(
+                f"`schedule` must be a Cron or a Period, not the text {value!r}.",
+                hint=f"Write schedule=cloudfn.Cron({value!r}).",
+            )
+        if name in _NOT_YET:
+            raise UnimplementedError(f"`{name}` is not available yet in this version.", hint=_NOT_YET[name])
+        raise UnimplementedError(
+            f"`{name}` means nothing on one machine.", hint=f"Leave `{name}` away to run here."
+        )
+
+
+def check_function(function: Any, *, serialized: bool) -> None:
+    """Raise InvalidError or TypeError unless a decorated thing can be a Function."""
+    if isinstance(function, type):
+        raise TypeError(
+            "The `@app.function` decorator cannot be used on a class. Please use `@app.cls` instead."
+        )
+    if not callable(function) or not hasattr(function, "__code__"):
+        raise InvalidError(
+            f"`@app.function` needs a function, not {type(function).__name__}.",
+            hint="Put it right above a `def`, below no decorator that makes something else of it.",
+        )
+    if serialized:
+        return
+    qualname = function.__qualname__
+    if "<locals>" in qualname or "<lambda>" in qualname:
+        raise InvalidError(
+            f"The `@app.function` decorator must apply to functions in global scope, unless "
+            f"`serialized=True` is set; {qualname} is not in global scope.",
+            hint="Move the function to the top level of its module, or use serialized=True.",
+        )
+    if "." in qualname:
+        raise InvalidError(
+            f"The `@app.function` decorator cannot be used on the method {qualname}.",
+            hint="Decorate the class with `@app.cls()` and the method with `@cloudfn.method()`.",
+        )
+
+
+def is_generator_function(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a generator, plain or asynchronous."""
+    return bool(function.__code__.co_flags & _GENERATOR)
+
+
+def declare(
+    function: Callable[..., Any],
+    *,
+    module: str,
+    name: str,
+    is_generator: bool,
+    env: Mapping[str, str | None] | None,
+    cpu: float | tuple[float, float] | None,
+    memory: int | tuple[int, int] | None,
+    min_containers: int | None,
+    max_containers: int | None,
+    buffer_containers: int | None,
+    scaledown_window: int | None,
+    retries: Any,
+    timeout: Any,
+    startup_timeout: int | None,
+    single_use: bool,
+    fork: bool,
+) -> FunctionSpec:
+    """Return the spec of a Function; see `App.function` for the arguments.
+
+    Raises:
+        InvalidError: A value makes no sense; the text names it.
+    """
+    if timeout is None:
+        raise InvalidError("`timeout` cannot be set to None.", hint="The longest is 86400 seconds, a day.")
+    if is_generator and retries is not None:
+        raise InvalidError("Generator Functions do not support retries.")
+    return FunctionSpec(
+        name=name,
+        module=module,
+        qualname=function.__qualname__,
+        is_async=bool(function.__code__.co_flags & _ASYNC),
+        is_generator=is_generator,
+        autoscaler=declared_autoscaler(
+            min_containers, max_containers, buffer_containers, scaledown_window
+        ),
+        resources=declared_resources(cpu, memory),
+        retries=parse_retries(retries),
+        timeout=timeout,
+        startup_timeout=timeout if startup_timeout is None else startup_timeout,
+        single_use=single_use,
+        fork=fork,
+        env=_variables(env),
+    )
+
+
+def _variables(env: Mapping[str, str | None] | None) -> dict[str, str]:
+    if env is None:
+        return {}
+    for name, value in env.items():
+        if not isinstance(name, str) or not isinstance(value, str | None):
+            raise InvalidError(f"`env` must map names to text, not {name!r} to {value!r}.")
+    return {name: value for name, value in env.items() if value is not None}

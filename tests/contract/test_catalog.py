@@ -1,0 +1,404 @@
+"""What every catalog promises, and what the one on disk promises beyond."""
+
+import sqlite3
+import stat
+from dataclasses import replace
+
+import pytest
+
+from cloudfn.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    DataLossError,
+    ExecutionError,
+    InvalidError,
+    NotFoundError,
+    PermissionDeniedError,
+    VersionError,
+)
+from cloudfn.model.function import AutoscalerSettings, FunctionSpec, Resources
+from cloudfn.model.retry import Retries
+from cloudfn.providers.base import FunctionRecord, RevisionSpec
+from cloudfn.providers.local.catalog import SCHEMA, SqliteCatalog
+from cloudfn.testing.memory_catalog import MemoryCatalog
+
+
+def function(name, **changes):
+    return FunctionSpec(name=name, module="jobs", qualname=name, **changes)
+
+
+def revision(*names, bundle="b1"):
+    return RevisionSpec(bundle, "jobs", tuple(map(function, names)), "/usr/bin/python3")
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def catalog(request, tmp_path):
+    if request.param == "memory":
+        yield MemoryCatalog()
+        return
+    catalog = SqliteCatalog(tmp_path / "catalog.db")
+    yield catalog
+    catalog.close()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "catalog.db"
+
+
+def test_a_new_app_is_live_with_its_first_revision(catalog):
+    spec = revision("f")
+
+    app = catalog.create_app("jobs", "deployed", spec, 10.0)
+
+    assert (app.name, app.state, app.revision, app.created, app.stopped) == (
+        "jobs", "deployed", 1, 10.0, None,
+    )  # fmt: skip
+    assert catalog.app(app.app_id) == app
+    assert catalog.deployed("jobs") == app
+    (first,) = catalog.revisions(app.app_id)
+    assert (first.number, first.spec, first.created, first.rollback_of) == (1, spec, 10.0, None)
+
+
+def test_what_is_unknown_is_none_or_empty(catalog):
+    assert catalog.app("ap-x") is None
+    assert catalog.deployed("jobs") is None
+    assert catalog.function("fu-x") is None
+    assert catalog.override("fu-x") is None
+    assert catalog.revision("ap-x", 1) is None
+    assert catalog.revisions("ap-x") == []
+    assert catalog.functions("ap-x") == []
+    assert catalog.apps(stopped=True) == []
+
+
+def test_a_revision_comes_back_as_it_was_declared(catalog):
+    rich = function(
+        "f",
+        is_async=True,
+        serialized="gAWV",
+        autoscaler=AutoscalerSettings(max_containers=3),
+        resources=Resources(cpu=0.5, memory=256, memory_limit=512),
+        retries=Retries(max_retries=2),
+        timeout=7,
+        env={"A": "ä"},
+    )
+    spec = RevisionSpec(
+        "b1", "jobs", (rich, function("g")), "/usr/bin/python3", ("/lib/a",), "3.11.7",
+        (("commit", "abc"), ("user", "me")),
+    )  # fmt: skip
+    app = catalog.create_app("jobs", "deployed", spec, 1.0)
+
+    assert catalog.revision(app.app_id, 1).spec == spec
+
+
+def test_a_deployed_name_is_taken_while_its_app_lives(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+
+    with pytest.raises(AlreadyExistsError, match="jobs"):
+        catalog.create_app("jobs", "deployed", revision("f"), 2.0)
+    catalog.stop_app(app.app_id, 3.0)
+    again = catalog.create_app("jobs", "deployed", revision("f"), 4.0)
+
+    assert again.app_id != app.app_id
+    assert catalog.deployed("jobs") == again
+
+
+def test_ephemeral_apps_share_names_and_are_not_known_by_them(catalog):
+    first = catalog.create_app("jobs", "ephemeral", revision("f"), 1.0)
+    second = catalog.create_app("jobs", "ephemeral", revision("f"), 2.0)
+
+    assert first.app_id != second.app_id
+    assert catalog.deployed("jobs") is None
+
+
+def test_an_app_cannot_be_made_in_a_state_that_is_none(catalog):
+    with pytest.raises(InvalidError, match="stopped"):
+        catalog.create_app("jobs", "stopped", revision("f"), 1.0)
+
+    assert catalog.apps(stopped=True) == []
+
+
+def test_a_new_revision_is_live_and_the_old_ones_stay(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+
+    record = catalog.add_revision(app.app_id, revision("f", bundle="b2"), 2.0)
+    back = catalog.add_revision(app.app_id, revision("f"), 3.0, rollback_of=1)
+
+    assert (record.number, back.number) == (2, 3)
+    assert catalog.app(app.app_id).revision == 3
+    found = [(r.number, r.spec.bundle, r.rollback_of) for r in catalog.revisions(app.app_id)]
+    assert found == [(1, "b1", None), (2, "b2", None), (3, "b1", 1)]
+    assert catalog.revision(app.app_id, 2) == record
+
+
+def test_revisions_are_added_to_living_apps_only(catalog):
+    with pytest.raises(NotFoundError):
+        catalog.add_revision("ap-x", revision("f"), 1.0)
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+    catalog.stop_app(app.app_id, 2.0)
+    with pytest.raises(ExecutionError, match="stopped"):
+        catalog.add_revision(app.app_id, revision("f", bundle="b2"), 3.0)
+
+    assert len(catalog.revisions(app.app_id)) == 1
+
+
+def test_a_function_keeps_its_id_over_revisions_even_when_it_was_gone(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f", "g"), 1.0)
+    before = {f.name: f.function_id for f in catalog.functions(app.app_id)}
+
+    catalog.add_revision(app.app_id, revision("h", "f"), 2.0)
+    between = {f.name: f.function_id for f in catalog.functions(app.app_id)}
+    catalog.add_revision(app.app_id, revision("g"), 3.0)
+    after = {f.name: f.function_id for f in catalog.functions(app.app_id)}
+
+    assert list(between) == ["h", "f"]
+    assert between["f"] == before["f"]
+    assert after == {"g": before["g"]}
+    assert catalog.function(before["f"]) == FunctionRecord(before["f"], app.app_id, "f")
+
+
+def test_functions_of_different_apps_have_different_ids(catalog):
+    one = catalog.create_app("one", "deployed", revision("f"), 1.0)
+    two = catalog.create_app("two", "deployed", revision("f"), 1.0)
+
+    (f,), (g,) = catalog.functions(one.app_id), catalog.functions(two.app_id)
+
+    assert f.function_id != g.function_id
+
+
+def test_stopping_is_recorded_once(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+
+    catalog.stop_app(app.app_id, 5.0)
+    catalog.stop_app(app.app_id, 6.0)
+    catalog.stop_app("ap-x", 6.0)
+
+    assert catalog.app(app.app_id) == replace(app, state="stopped", stopped=5.0)
+    assert catalog.deployed("jobs") is None
+
+
+def test_the_newest_apps_come_first_and_stopped_ones_on_demand(catalog):
+    a = catalog.create_app("a", "deployed", revision("f"), 1.0)
+    b = catalog.create_app("b", "ephemeral", revision("f"), 2.0)
+    c = catalog.create_app("c", "ephemeral", revision("f"), 2.0)
+    catalog.stop_app(b.app_id, 3.0)
+
+    assert [app.app_id for app in catalog.apps()] == [c.app_id, a.app_id]
+    assert [app.name for app in catalog.apps(stopped=True)] == ["c", "b", "a"]
+
+
+def test_a_live_app_changes_its_state(catalog):
+    app = catalog.create_app("jobs", "ephemeral", revision("f"), 1.0)
+
+    catalog.set_state(app.app_id, "detached")
+    assert catalog.app(app.app_id).state == "detached"
+
+    catalog.stop_app(app.app_id, 2.0)
+    with pytest.raises(ExecutionError):
+        catalog.set_state(app.app_id, "ephemeral")
+    with pytest.raises(NotFoundError):
+        catalog.set_state("ap-x", "ephemeral")
+    with pytest.raises(InvalidError):
+        catalog.set_state(app.app_id, "stopped")
+
+
+def test_no_app_becomes_the_second_deployed_one_of_its_name(catalog):
+    catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+    other = catalog.create_app("jobs", "ephemeral", revision("f"), 2.0)
+
+    with pytest.raises(AlreadyExistsError):
+        catalog.set_state(other.app_id, "deployed")
+
+    assert catalog.app(other.app_id).state == "ephemeral"
+
+
+def test_a_forgotten_app_leaves_nothing(catalog):
+    app = catalog.create_app("jobs", "ephemeral", revision("f"), 1.0)
+    (f,) = catalog.functions(app.app_id)
+    catalog.set_override(f.function_id, {"min_containers": 1}, expected=0, now=2.0, by="me")
+    catalog.stop_app(app.app_id, 3.0)
+
+    catalog.forget_app(app.app_id)
+    catalog.forget_app(app.app_id)
+
+    assert catalog.apps(stopped=True) == []
+    assert catalog.revisions(app.app_id) == []
+    assert catalog.function(f.function_id) is None
+    assert catalog.override(f.function_id) is None
+
+
+def test_live_apps_and_those_that_were_deployed_are_not_forgotten(catalog):
+    live = catalog.create_app("live", "ephemeral", revision("f"), 1.0)
+    gone = catalog.create_app("gone", "deployed", revision("f"), 1.0)
+    catalog.stop_app(gone.app_id, 2.0)
+
+    for app in (live, gone):
+        with pytest.raises(ExecutionError, match=app.name):
+            catalog.forget_app(app.app_id)
+
+    assert len(catalog.apps(stopped=True)) == 2
+
+
+def test_an_override_replaces_the_one_that_was_read(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+    (f,) = catalog.functions(app.app_id)
+
+    first = catalog.set_override(
+        f.function_id, {"min_containers": 2, "max_containers": None}, expected=0, now=5.0, by="me"
+    )
+    assert first.changes == (("max_containers", None), ("min_containers", 2))
+    assert (first.version, first.updated, first.updated_by) == (1, 5.0, "me")
+    assert catalog.override(f.function_id) == first
+
+    second = catalog.set_override(
+        f.function_id, {"buffer_containers": 1}, expected=1, now=6.0, by="you"
+    )
+    assert second.version == 2
+    assert catalog.override(f.function_id) == second
+
+
+def test_an_override_based_on_another_version_is_refused(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+    (f,) = catalog.functions(app.app_id)
+    with pytest.raises(ConflictError):
+        catalog.set_override(f.function_id, {"min_containers": 2}, expected=1, now=5.0, by="me")
+    kept = catalog.set_override(f.function_id, {"min_containers": 3}, expected=0, now=5.0, by="me")
+
+    with pytest.raises(ConflictError):
+        catalog.set_override(f.function_id, {"min_containers": 2}, expected=0, now=6.0, by="you")
+
+    assert catalog.override(f.function_id) == kept
+
+
+def test_an_unknown_function_has_no_override_to_set(catalog):
+    with pytest.raises(NotFoundError):
+        catalog.set_override("fu-x", {"min_containers": 2}, expected=0, now=5.0, by="me")
+
+
+def test_clearing_drops_the_overrides_of_one_app(catalog):
+    one = catalog.create_app("one", "deployed", revision("f", "g"), 1.0)
+    two = catalog.create_app("two", "deployed", revision("f"), 1.0)
+    ids = [f.function_id for app in (one, two) for f in catalog.functions(app.app_id)]
+    for function_id in ids:
+        catalog.set_override(function_id, {"min_containers": 1}, expected=0, now=2.0, by="me")
+
+    catalog.clear_overrides(one.app_id)
+    catalog.clear_overrides("ap-x")
+
+    assert [catalog.override(function_id) is None for function_id in ids] == [True, True, False]
+
+
+def test_the_version_of_a_cleared_override_never_comes_back(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+    (f,) = catalog.functions(app.app_id)
+    read = catalog.set_override(f.function_id, {"min_containers": 1}, expected=0, now=2.0, by="me")
+    catalog.clear_overrides(app.app_id)
+    other = catalog.set_override(
+        f.function_id, {"min_containers": 2}, expected=0, now=3.0, by="you"
+    )
+
+    with pytest.raises(ConflictError):
+        catalog.set_override(
+            f.function_id, {"min_containers": 3}, expected=read.version, now=4.0, by="me"
+        )
+
+    assert other.version > read.version
+
+
+# On disk
+
+
+def test_the_catalog_outlives_its_process(path):
+    catalog = SqliteCatalog(path)
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+    catalog.add_revision(app.app_id, revision("f", "g"), 2.0)
+    (f, _) = catalog.functions(app.app_id)
+    override = catalog.set_override(
+        f.function_id, {"min_containers": 1}, expected=0, now=2.0, by="me"
+    )
+
+    # Not closed: a killed process does not close either.
+    again = SqliteCatalog(path)
+
+    assert again.app(app.app_id) == replace(app, revision=2)
+    assert again.functions(app.app_id) == catalog.functions(app.app_id)
+    assert again.override(f.function_id) == override
+    catalog.close()
+    again.close()
+
+
+def test_a_newer_schema_is_refused_and_left_alone(path):
+    SqliteCatalog(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    db.close()
+
+    with pytest.raises(VersionError, match=str(path)):
+        SqliteCatalog(path)
+
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA + 1,)
+    db.close()
+
+
+def test_a_file_that_is_no_catalog_is_refused_by_name(path):
+    path.write_bytes(b"not a database, but long enough to be looked at " * 40)
+
+    with pytest.raises(DataLossError, match=str(path)):
+        SqliteCatalog(path)
+
+
+def test_a_revision_that_cannot_be_read_is_named(path):
+    catalog = SqliteCatalog(path)
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE revisions SET spec = '{}'")
+    db.close()
+
+    with pytest.raises(DataLossError, match=f"Version 1 of app {app.app_id}"):
+        catalog.revisions(app.app_id)
+    catalog.close()
+
+
+def test_only_the_owner_may_read_the_files(path):
+    catalog = SqliteCatalog(path)
+    catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+
+    files = list(path.parent.iterdir())
+
+    assert {file.name for file in files} == {"catalog.db", "catalog.db-wal", "catalog.db-shm"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    catalog.close()
+
+
+def test_a_link_in_the_place_of_the_file_is_refused(path, tmp_path):
+    path.symlink_to(tmp_path / "elsewhere.db")
+
+    with pytest.raises(PermissionDeniedError):
+        SqliteCatalog(path)
+
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
+def test_writes_are_synced_before_they_return(path):
+    catalog = SqliteCatalog(path)
+
+    assert catalog._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert catalog._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    catalog.close()
+
+
+def test_a_write_that_fails_in_the_middle_leaves_nothing(path):
+    catalog = SqliteCatalog(path)
+    twice = revision("f", "g")
+    catalog._db.execute(
+        "CREATE TEMP TRIGGER refuse BEFORE INSERT ON functions WHEN new.name = 'g' "
+        "BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+
+    with pytest.raises(Exception, match="no"):
+        catalog.create_app("jobs", "deployed", twice, 1.0)
+
+    assert catalog.apps(stopped=True) == []
+    assert catalog.create_app("jobs", "deployed", revision("f"), 2.0).revision == 1
+    catalog.close()
