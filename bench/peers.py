@@ -84,7 +84,7 @@ def install(systems: tuple[System, ...]) -> dict[str, str]:
     digest = hashlib.sha256(f"{sys.version} {text}".encode()).hexdigest()
     done = json.loads(_RECORD.read_text()) if _RECORD.exists() else {}
     if done.get("digest") != digest:
-        done = {"digest": digest, "installed": [], "failed": {}}
+        done = {"digest": digest, "installed": []}
     missing = [s.name for s in systems if s.installed and s.name not in done["installed"]]
     if not missing:
         return {}

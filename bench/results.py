@@ -39,6 +39,7 @@ class Row:
         runs: How many runs gave numbers.
         contended: How many of them had to share the machine with other work.
         problem: Why there are no numbers, or what failed beside those that there are.
+        other_run: Whether it was taken from the record of another run.
     """
 
     measure: str
@@ -47,6 +48,7 @@ class Row:
     runs: int
     contended: int
     problem: str
+    other_run: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,10 @@ def markdown_tables(record: Mapping[str, Any]) -> str:
     for name, title, cells, notes in _tables(record):
         head, *body = cells
         lines = [_bar(head), _bar(["---"] + ["---:"] * (len(head) - 1)), *map(_bar, body)]
-        parts.append(f"### `{name}`: {title}\n\n" + "\n".join(lines))
-        parts.extend(f"- {note}" if i else f"\n- {note}" for i, note in enumerate(notes))
-    return "\n\n".join(part.strip("\n") for part in parts).replace("\n\n- ", "\n- ")
+        parts += [f"### `{name}`: {title}", "\n".join(lines)]
+        if notes:
+            parts.append("\n".join(f"- {note}" for note in notes))
+    return "\n\n".join(parts)
 
 
 def between_markers(page: str, tables: str) -> str:
@@ -135,6 +138,12 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     ]
 
 
+def lost(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Row]:
+    """Rows that gave numbers before and fail now."""
+    old = {(row.measure, row.system) for row in rows(before) if row.runs}
+    return [row for row in rows(now) if not row.runs and (row.measure, row.system) in old]
+
+
 def change_lines(found: Sequence[Change]) -> list[str]:
     """A line per metric, the regressions marked."""
     table = [["measure", "system", "metric", "before", "now", "worse by", ""]]
@@ -155,7 +164,7 @@ def merged(record: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any
         raise ValueError("a quick run and a full one cannot be merged: their sizes differ")
     own = {(sample["measure"], sample["system"]) for sample in record["samples"]}
     taken = [
-        {**sample, "other_run": other["began"]}
+        {"other_run": other["began"], **sample}
         for sample in other["samples"]
         if (sample["measure"], sample["system"]) not in own
     ]
@@ -188,21 +197,27 @@ def _tables(
 def _cells(row: Row, metrics: Sequence[Metric]) -> list[str]:
     numbers = [row.metrics[m.key].text() if m.key in row.metrics else "–" for m in metrics]
     load = f", {row.contended} contended" if row.contended else ""
-    return [row.system, *numbers, f"{row.runs}{load}"]
+    other = ", other run" if row.other_run else ""
+    return [row.system, *numbers, f"{row.runs}{load}{other}"]
 
 
 def _row(measure: Measure, system: str, samples: Sequence[Mapping[str, Any]]) -> Row:
     good = [sample for sample in samples if "metrics" in sample]
     problems = dict.fromkeys(sample["problem"] for sample in samples if "problem" in sample)
-    if any("other_run" in sample for sample in samples):
-        problems[f"measured in another run, begun {samples[0]['other_run']}"] = None
     spreads = {}
     for metric in measure.metrics:
         values = [s["metrics"][metric.key] for s in good if metric.key in s["metrics"]]
         if values:
             spreads[metric.key] = Spread(statistics.median(values), min(values), max(values))
-    contended = sum(sample["others"] > CONTENDED for sample in good)
-    return Row(measure.name, system, spreads, len(good), contended, "; ".join(problems))
+    return Row(
+        measure=measure.name,
+        system=system,
+        metrics=spreads,
+        runs=len(good),
+        contended=sum(sample["others"] > CONTENDED for sample in good),
+        problem="; ".join(problems),
+        other_run=any("other_run" in sample for sample in samples),
+    )
 
 
 def _measure(name: str) -> Measure:
@@ -212,7 +227,11 @@ def _measure(name: str) -> Measure:
 def _about(record: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     kind = "quick run" if record["quick"] else "run"
-    return f"One {kind}, begun {record['began']}, on {record['machine']}. Versions: {versions}."
+    missing = "" if "cloudfn" in record["systems"] else " cloudfn was not part of it."
+    place = f"begun {record['began']}, on {record['machine']}"
+    others = sorted({s["other_run"] for s in record["samples"] if "other_run" in s})
+    merged = f" Rows that say so are of another run, begun {', '.join(others)}." if others else ""
+    return f"One {kind}, {place}.{missing}{merged} Versions: {versions}."
 
 
 def _number(value: float) -> str:

@@ -30,11 +30,20 @@ _VERSIONS = """
 import importlib.metadata as m, json
 print(json.dumps({d.metadata['Name'].lower(): d.version for d in m.distributions()}))
 """
-_SHOWN = ("cloudfn", "loky", "joblib", "ray", "distributed", "celery", "huey")
+#: the distribution whose version says which release of a system ran
+_DISTRIBUTIONS = {
+    "cloudfn": "cloudfn",
+    "loky": "loky",
+    "joblib": "joblib",
+    "ray": "ray",
+    "dask": "distributed",
+    "celery": "celery",
+    "huey": "huey",
+}
 
 
 def main() -> int:
-    """Run the benchmark, return the exit status: 1 after a regression."""
+    """Run the benchmark, return the exit status: 1 after a regression of a judged system."""
     # A run that is asked to end still kills what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _options()
@@ -89,7 +98,7 @@ def _read(path: Path | None) -> dict[str, Any] | None:
 def _measure_all(options: argparse.Namespace) -> dict[str, Any]:
     systems: tuple[System, ...] = options.chosen
     began = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    _say("installing the peers that are missing")
+    _say("installing the peers, unless they are there")
     missing = peers.install(systems)
     samples = [
         {"measure": measure.name, "system": system.name, "problem": f"not available: {reason}"}
@@ -247,10 +256,14 @@ def _machine() -> str:
 
 def _versions(systems: tuple[System, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for interpreter in {system.interpreter for system in systems}:
-        output = subprocess.run([interpreter, "-c", _VERSIONS], capture_output=True, check=True)
-        known = json.loads(output.stdout)
-        found |= {name: known[name] for name in _SHOWN if name in known}
+    known = {
+        interpreter: json.loads(subprocess.check_output([interpreter, "-c", _VERSIONS]))
+        for interpreter in {system.interpreter for system in systems}
+    }
+    for system in systems:
+        distribution = _DISTRIBUTIONS.get(system.name, "")
+        if distribution in known[system.interpreter]:
+            found[distribution] = known[system.interpreter][distribution]
     if any(system.name == "celery" for system in systems):
         found["celery's broker"] = _broker()
     return found
@@ -277,8 +290,11 @@ def _show(record: dict[str, Any], markdown: str | None) -> None:
 
 def _judge(old: dict[str, Any], record: dict[str, Any], judged: str) -> int:
     found = [change for change in results.changes(old, record) if change.system in _names(judged)]
+    lost = [row for row in results.lost(old, record) if row.system in _names(judged)]
     print("\n" + "\n".join(results.change_lines(found)))
-    return 1 if any(change.regressed for change in found) else 0
+    for row in lost:
+        print(f"{row.measure}  {row.system}  REGRESSION: {row.problem}")
+    return 1 if lost or any(change.regressed for change in found) else 0
 
 
 def _brief(sample: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from cloudfn.agent.dispatch import PATIENCE, batch_size, worth_refilling
 from cloudfn.agent.exits import explain_exit
 from cloudfn.agent.memory import MemoryGuard
 from cloudfn.agent.pool import Pool, PoolSpec
-from cloudfn.agent.zygotes import MARKER, Runtime, Template, Zygote
+from cloudfn.agent.zygotes import MARKER, Template, Zygote
 from cloudfn.clock import Clock
 from cloudfn.errors import Error
 from cloudfn.model.call import (
@@ -134,7 +134,7 @@ class Agent:
         self._config = config
         self._memory = memory
         self._random = random.Random()
-        self._zygotes: dict[Runtime, Zygote] = {}
+        self._zygotes: dict[str, Zygote] = {}
         self._templates: dict[object, Template] = {}
         self._pools: dict[str, Pool] = {}
         self._containers: dict[str, Container] = {}
@@ -176,12 +176,12 @@ class Agent:
         if pool is None:
             return
         for container in list(pool.containers.values()):
-            self.stop(container, ContainerLost("its app was stopped"))
+            self.stop(container, ContainerLost("its app was stopped") if container.held else None)
         self._release_template(pool.spec)
 
-    def prestart_for(self, interpreter: str, import_paths: Sequence[str]) -> None:
-        """Have a zygote ready for a runtime that will be asked for soon."""
-        self._zygote(Runtime(interpreter, tuple(import_paths)))
+    def prestart(self, interpreter: str) -> None:
+        """Have a zygote ready for an interpreter that will be asked for soon."""
+        self._zygote(interpreter)
 
     # Dispatch
 
@@ -270,6 +270,8 @@ class Agent:
         if not held and (container.draining or self._ledger_idle(pool)):
             self._events.changed()
         if container.draining:
+            if not held:
+                self._loop.call_later(LEAVE_GRACE, container.kill)
             return
         batch = batch_size(pool.service, single=False)
         if self.intake and worth_refilling(len(held), batch):
@@ -316,6 +318,7 @@ class Agent:
     def on_broken(self, container: Container, error: dict[str, Any]) -> None:
         """A container failed to start."""
         self._start_failed(container, str(error.get("error", "it failed to start")))
+        container.draining = True
         container.kill()
 
     def on_output(self, container: Container, seq: int, source: LogSource, data: bytes) -> None:
@@ -328,12 +331,13 @@ class Agent:
 
     def on_channel_closed(self, container: Container) -> None:
         """A container can say nothing any more; if it does not end by itself, end it."""
-        if container.doom is None and container.held:
+        # An exit that is under way explains itself better than this.
+        self._loop.call_later(CHANNEL_GRACE, self._end_mute, container)
+
+    def _end_mute(self, container: Container) -> None:
+        if not container.gone and container.doom is None:
             container.doom = Crashed("user code closed the container's channel")
-            # An exit that is under way explains itself better than this.
-            self._loop.call_later(CHANNEL_GRACE, container.kill)
-            return
-        self._loop.call_later(CHANNEL_GRACE, container.kill)
+        container.kill()
 
     # Starting and stopping
 
@@ -406,13 +410,17 @@ class Agent:
         from base64 import b64decode
 
         packed = b64decode(event.get("error") or "")
+        failed: list[Pool] = []
         self._templates = {k: t for k, t in self._templates.items() if t is not template}
         for container in self._of_template(template):
             pool = self._pools.get(container.pool)
+            container.draining = True
             self._bury(container, None)
-            if pool is not None:
-                pool.start_failed(self._clock.monotonic())
-                self._fail_waiting(pool, "its module cannot be imported", packed)
+            if pool is not None and pool not in failed:
+                failed.append(pool)
+        for pool in failed:
+            pool.start_failed(self._clock.monotonic())
+            self._fail_waiting(pool, "its module cannot be imported", packed)
         template.close()
 
     def _container_started(self, event: dict[str, Any]) -> None:
@@ -430,7 +438,8 @@ class Agent:
         container = self._containers.get(event["container"])
         if container is not None:
             container.drain_output()
-            self._bury(container, event.get("status"))
+            status = event.get("status")
+            self._bury(container, status if isinstance(status, int) and status >= 0 else None)
 
     def on_template_output(self, template: Template, data: bytes) -> None:
         """The user's module printed something while it was imported."""
@@ -461,6 +470,7 @@ class Agent:
         container.close()
         del self._containers[container.container_id]
         if pool is None:
+            self._close_unused(container.template)
             return
         pool.containers.pop(container.container_id, None)
         ending = container.doom or explain_exit(status, over_memory=over_memory)
@@ -470,7 +480,11 @@ class Agent:
             self._settle(pool, claim, ending)
         container.held.clear()
         if not container.ready and not container.draining and not self._closing:
-            self._start_failed(container, getattr(ending, "reason", "it ended"))
+            if isinstance(ending, Crashed):
+                self._start_failed(container, ending.reason)
+            else:
+                pool.start_lost(self._clock.monotonic())
+        self._close_unused(container.template)
         self._events.changed()
 
     def _give_back_unread(self, container: Container) -> None:
@@ -507,11 +521,13 @@ class Agent:
             if claim is None:
                 continue
             self._give_back_unread(container)
-            if terminate:
-                self.stop(container, ContainerLost("it was cancelled"))
-                return
-            container.cancel_running(seq, fence)
-            self._loop.call_later(CANCEL_GRACE, self._end_stubborn, container, claim)
+            if claim not in container.held:
+                self.kick(container.pool)
+            elif terminate:
+                self.stop(container, ContainerLost("its input was cancelled"))
+            else:
+                container.cancel_running(seq, fence)
+                self._loop.call_later(CANCEL_GRACE, self._end_stubborn, container, claim)
             return
 
     def _end_stubborn(self, container: Container, claim: Claim) -> None:
@@ -596,16 +612,16 @@ class Agent:
 
     # Processes
 
-    def _zygote(self, runtime: Runtime) -> Zygote:
-        zygote = self._zygotes.get(runtime)
+    def _zygote(self, interpreter: str) -> Zygote:
+        zygote = self._zygotes.get(interpreter)
         if zygote is None:
             environ = {**self._config.environ, MARKER: self._config.marker}
-            zygote = Zygote(self._loop, runtime, environ, self._config.log, self._zygote_closed)
-            self._zygotes[runtime] = zygote
+            zygote = Zygote(self._loop, interpreter, environ, self._config.log, self._zygote_closed)
+            self._zygotes[interpreter] = zygote
         return zygote
 
     def _zygote_closed(self, zygote: Zygote) -> None:
-        self._zygotes.pop(zygote.runtime, None)
+        self._zygotes.pop(zygote.interpreter, None)
 
     def _template(self, spec: PoolSpec) -> Template:
         key = _template_key(spec)
@@ -613,7 +629,7 @@ class Agent:
         if template is None or template.closed:
             template = Template(self._loop, spec.program, self._config.environ, self)
             self._templates[key] = template
-            self._zygote(spec.program.runtime).start_template(template)
+            self._zygote(spec.program.runtime.interpreter).start_template(template)
         return template
 
     def _release_template(self, spec: PoolSpec) -> None:
@@ -622,7 +638,12 @@ class Agent:
         if any(_template_key(pool.spec) == key for pool in self._pools.values()):
             return
         template = self._templates.pop(key, None)
-        if template is not None and not self._of_template(template):
+        if template is not None:
+            self._close_unused(template)
+
+    def _close_unused(self, template: Template) -> None:
+        """Close a template that no pool asks for any more, once its last container has ended."""
+        if template not in self._templates.values() and not self._of_template(template):
             template.close()
 
     def hand_back(self) -> None:

@@ -85,6 +85,9 @@ class Container:
         self.exclusive = False
         #: nested calls that its running input waits for
         self.waiting_calls = 0
+        #: it can say nothing any more
+        self.mute = False
+        self._launched = False
         self._loop = loop
         self._buffer = bytearray()
         near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -108,23 +111,30 @@ class Container:
     def launch(self, owner: ContainerOwner, message: dict[str, Any]) -> None:
         """Have the template start the process, and listen to it."""
         self._owner = owner
-        theirs = [
+        self._launched = True
+        theirs = self._theirs()
+        self.template.start_container(
+            {"op": "container", "container": self.container_id, **message}, theirs
+        )
+        self._close_theirs()
+        self._loop.add_reader(self._stream, self._read_stream)
+        self._loop.add_reader(self._stdout, self._read_pipe, self._stdout, LogSource.STDOUT)
+        self._loop.add_reader(self._stderr, self._read_pipe, self._stderr, LogSource.STDERR)
+
+    def _theirs(self) -> list[int]:
+        return [
             self._far.fileno(),
             self._stream_theirs.fileno(),
             self._stdout_theirs,
             self._stderr_theirs,
             self._cancel_theirs,
         ]
-        self.template.start_container(
-            {"op": "container", "container": self.container_id, **message}, theirs
-        )
+
+    def _close_theirs(self) -> None:
         self._far.close()
         self._stream_theirs.close()
-        for fd in theirs[2:]:
+        for fd in (self._stdout_theirs, self._stderr_theirs, self._cancel_theirs):
             os.close(fd)
-        self._loop.add_reader(self._stream, self._read_stream)
-        self._loop.add_reader(self._stdout, self._read_pipe, self._stdout, LogSource.STDOUT)
-        self._loop.add_reader(self._stderr, self._read_pipe, self._stderr, LogSource.STDERR)
 
     def give(self, claims: list[Claim], now: float) -> list[Claim]:
         """Hand inputs over; return those that do not fit into the socket now."""
@@ -194,7 +204,11 @@ class Container:
 
     def close(self) -> None:
         """Close every channel. Idempotent."""
+        if self.gone:
+            return
         self.gone = True
+        if not self._launched:
+            self._close_theirs()
         if self._stream.fileno() >= 0:
             self._loop.remove_reader(self._stream)
         for sock in (self._near, self._far_reader, self._stream):
@@ -249,6 +263,7 @@ class Container:
             return
         self._loop.remove_reader(self._stream)
         self._stream.close()
+        self.mute = True
         if not self.gone:
             owner.on_channel_closed(self)
 

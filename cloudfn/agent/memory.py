@@ -40,6 +40,7 @@ def memory_guard(name: str) -> MemoryGuard:
         except OSError:
             continue
         if (base / files.limit).exists() or _delegate(base, files):
+            _remove_stale(base)
             return CgroupGuard(base, files)
     return ResidentGuard()
 
@@ -54,6 +55,14 @@ class _Files:
 
 _V1_FILES = _Files("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.oom_control")
 _V2_FILES = _Files("memory.max", "memory.swap.max", "memory.events")
+
+
+def _remove_stale(base: Path) -> None:
+    """Remove the groups of containers that died with an earlier daemon."""
+    for group in base.iterdir():
+        if group.is_dir():
+            with contextlib.suppress(OSError):
+                group.rmdir()
 
 
 def _delegate(base: Path, files: _Files) -> bool:

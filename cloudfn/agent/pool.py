@@ -59,6 +59,10 @@ class Pool:
         self.blocked_until = now + _BACKOFF[min(self.failed_starts, len(_BACKOFF)) - 1]
         return self.failed_starts >= START_TRIES
 
+    def start_lost(self, now: float) -> None:
+        """A starting container was taken away from outside: try again, but not in a tight loop."""
+        self.blocked_until = max(self.blocked_until, now + _BACKOFF[0])
+
     def serving(self) -> list[Container]:
         """The containers that take inputs, the most recently busy one first."""
         ready = [c for c in self.containers.values() if c.ready and not c.draining]

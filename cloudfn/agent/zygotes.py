@@ -138,21 +138,21 @@ class Template:
 
 
 class Zygote:
-    """A bare interpreter that templates are forked from; one per runtime."""
+    """A bare process that templates are forked from; one per interpreter."""
 
     def __init__(
         self,
         loop: AbstractEventLoop,
-        runtime: Runtime,
+        interpreter: str,
         environ: dict[str, str],
         log: Path,
         on_close: Callable[[Zygote], None],
     ) -> None:
-        self.runtime = runtime
+        self.interpreter = interpreter
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, log.open("ab") as output:
             self._process = subprocess.Popen(
-                [runtime.interpreter, "-m", "cloudfn.worker", "--control", str(theirs.fileno())],
+                [interpreter, "-m", "cloudfn.worker", "--control", str(theirs.fileno())],
                 env=environ,
                 cwd="/",
                 stdin=subprocess.DEVNULL,

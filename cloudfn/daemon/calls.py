@@ -41,6 +41,10 @@ class Engine(Protocol):
         """Inputs wait in a pool."""
         ...
 
+    def delivering(self) -> None:
+        """Outcomes are about to go out."""
+        ...
+
     def waits(self, seq: int, change: int) -> None:
         """A running input began or ended to wait for a nested call."""
         ...
@@ -396,6 +400,7 @@ class Calls:
             call.has_blobs = True
 
     def _flush(self) -> None:
+        self._engine.delivering()
         dirty, self._dirty = self._dirty, []
         for watch in dirty:
             watch.flush()

@@ -8,10 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudfn.providers.local.blobs import LocalBlobs
-from cloudfn.providers.local.ledger import SqliteLedger
-from cloudfn.providers.local.logs import LocalLogs
-
 from cloudfn.agent.agent import Agent, AgentConfig
 from cloudfn.agent.memory import memory_guard
 from cloudfn.agent.pool import Pool, PoolSpec
@@ -25,7 +21,10 @@ from cloudfn.daemon.output import Output
 from cloudfn.daemon.session import container_key
 from cloudfn.model.call import Status
 from cloudfn.providers.base import Claim, Ledger
+from cloudfn.providers.local.blobs import LocalBlobs
 from cloudfn.providers.local.catalog import SqliteCatalog
+from cloudfn.providers.local.ledger import SqliteLedger
+from cloudfn.providers.local.logs import LocalLogs
 from cloudfn.settings import Settings
 from cloudfn.wire.messages import BlobRef, LogSource, is_blob
 
@@ -92,11 +91,9 @@ class Engine:
 
     def recorded(self, claim: Claim, status: Status, payload: bytes) -> None:
         """An input has its outcome: its argument is needed no more."""
-        self.output.flush()
         self.calls.recorded(claim.call_id, claim.index, status, payload)
         if is_blob(claim.payload):
             self.delete_blob(BlobRef.decode(claim.payload))
-        self.output.changed()
 
     def adopt(self, claim: Claim, payload: bytes) -> bytes:
         """A container's result lies in a blob: make it the call's."""
@@ -132,6 +129,11 @@ class Engine:
         self.agent.kick(pool)
         if self.ledger.counts(pool).pending:
             self.planner.poke()
+
+    def delivering(self) -> None:
+        """Outcomes are about to go out: what their inputs printed goes first."""
+        self.output.flush()
+        self.output.changed()
 
     def waits(self, seq: int, change: int) -> None:
         """A running input began or ended to wait for a nested call."""

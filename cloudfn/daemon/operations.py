@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from cloudfn.providers.local.logs import LogQuery
-
 from cloudfn.control.deploy.plan import RollbackRequest, StopRequest
 from cloudfn.daemon.apps import parse_request
 from cloudfn.daemon.engine import Engine
@@ -17,6 +15,7 @@ from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost, Status
 from cloudfn.providers.base import CallRecord
+from cloudfn.providers.local.logs import LogQuery
 from cloudfn.wire.messages import Kind
 
 Fields = dict[str, Any]
@@ -388,7 +387,7 @@ class Operations:
     # The daemon itself
 
     def op_prestart(self, _session: Session, fields: Fields) -> Fields:
-        self._engine.agent.prestart_for(fields["interpreter"], fields.get("import_paths") or [])
+        self._engine.agent.prestart(fields["interpreter"])
         return {}
 
     def op_status(self, _session: Session, _fields: Fields) -> Fields:

@@ -6,13 +6,12 @@ from asyncio import AbstractEventLoop, TimerHandle
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from cloudfn.providers.local.logs import LocalLogs, LogEntry
-
 from cloudfn.agent.pool import PoolSpec
 from cloudfn.clock import Clock
 from cloudfn.daemon.session import Session
 from cloudfn.model import ids
 from cloudfn.providers.base import Claim
+from cloudfn.providers.local.logs import LocalLogs, LogEntry
 from cloudfn.wire.messages import Kind, LogSource
 
 _SOURCES: dict[LogSource, Literal["stdout", "stderr", "system"]] = {

@@ -26,6 +26,7 @@ def parent() -> int | None:
     return current.seq or None
 
 
+@cache
 def pickle_context(module: str | None) -> PickleContext:
     """Return how objects of the user's file travel to a program.
 

@@ -103,11 +103,11 @@ class Twin(Generic[P, T]):
         self._steps = steps
         self.__doc__ = steps.__doc__
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
         warn_in_event_loop(self._steps.__name__)
         return run(self._steps(*args, **kwargs))
 
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+    def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """The same, to be awaited."""
         return run_async(self._steps(*args, **kwargs))
 
@@ -161,3 +161,35 @@ def warn_in_event_loop(name: str) -> None:
         AsyncUsageWarning,
         stacklevel=3,
     )
+
+
+class Iterating(Generic[P, T]):
+    """A bound method whose result does the work; its `aio` twin is the same, for `async for`."""
+
+    __slots__ = ("__doc__", "_method")
+
+    def __init__(self, method: Callable[P, T]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._method(*args, **kwargs)
+
+    def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same, to be used with `async for` or `async with`."""
+        return self._method(*args, **kwargs)
+
+
+class iterating(Generic[P, T]):  # noqa: N801 - a decorator
+    """Gives a method whose result works with and without an event loop its `aio` twin."""
+
+    __slots__ = ("__doc__", "_method")
+
+    def __init__(self, method: Callable[Concatenate[Any, P], T]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, instance: object, owner: type | None = None) -> Iterating[P, T]:
+        if instance is None:
+            return self  # type: ignore[return-value]  # documentation tools look at the class
+        return Iterating(self._method.__get__(instance, owner))

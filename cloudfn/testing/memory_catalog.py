@@ -141,10 +141,14 @@ class MemoryCatalog:
         self, app: _App, spec: RevisionSpec, now: float, rollback_of: int | None
     ) -> RevisionRecord:
         app_id, number = app.record.app_id, app.record.revision + 1
-        for function in spec.functions:
-            if function.name not in app.functions:
-                record = FunctionRecord(mint("fu"), app_id, function.name)
-                app.functions[function.name] = self._functions[record.function_id] = record
+        for declared in spec.functions:
+            if declared.name not in app.functions:
+                record = FunctionRecord(mint("fu"), app_id, declared.name)
+                app.functions[declared.name] = self._functions[record.function_id] = record
+        kept = {function.name for function in spec.functions}
+        for function in app.functions.values():
+            if function.name not in kept:
+                self._overrides.pop(function.function_id, None)
         revision = RevisionRecord(app_id, number, spec, now, rollback_of)
         app.revisions.append(revision)
         app.record = replace(app.record, revision=number)

@@ -305,6 +305,19 @@ def test_the_version_of_a_cleared_override_never_comes_back(catalog):
     assert other.version > read.version
 
 
+def test_a_function_that_vanishes_takes_its_override_along(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f", "g"), 1.0)
+    f, g = catalog.functions(app.app_id)
+    for function_id in (f.function_id, g.function_id):
+        catalog.set_override(function_id, {"min_containers": 1}, expected=0, now=2.0, by="me")
+
+    catalog.add_revision(app.app_id, revision("g"), 3.0)
+    catalog.add_revision(app.app_id, revision("f", "g"), 4.0)
+
+    assert catalog.override(f.function_id) is None
+    assert catalog.override(g.function_id) is not None
+
+
 # On disk
 
 

@@ -24,8 +24,6 @@ def state(tmp_path):
 def blobs(state, tmp_path):
     memory = tmp_path / "memory"
     memory.mkdir()
-    # tmp_path is no memory file system everywhere; what lies on the same one is renamed, so the
-    # tests of copying ask for it by `durable`.
     return LocalBlobs.open(state, memory=memory)
 
 
@@ -258,6 +256,8 @@ def test_a_result_travels_from_memory_to_disk(state):
     try:
         ref = put(blobs, "results-co-1/r1", os.urandom(3 << 20))
         data = blobs.path(ref).read_bytes()
+
+        put(blobs, "fc-1/r1", b"cut short by a crash", durable=True)
 
         adopted = blobs.adopt(ref, "fc-1", durable=True)
 

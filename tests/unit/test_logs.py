@@ -125,6 +125,20 @@ def test_lines_of_one_moment_keep_their_order(logs):
     assert texts(logs.read(LogQuery(tail=20))) == [f"{n}" for n in range(30, 50)]
 
 
+def test_lines_of_one_moment_keep_their_order_when_a_file_is_set_aside(logs, directory):
+    for n in range(200):
+        logs.write(entry(1.0, f"{n:03}" + "x" * 50_000))
+    logs.flush()
+    (old,) = directory.rglob("*.jsonl.1")
+    now = old.with_name("co-1.jsonl").stat().st_mtime
+    os.utime(old, (now, now))
+
+    found = [int(text[:3]) for text in texts(logs.read(LogQuery(tail=None)))]
+
+    assert len(found) > 160
+    assert found == list(range(200 - len(found), 200))
+
+
 def test_the_tail_is_the_last_entries_over_all_containers(logs):
     for n in range(210):
         logs.write(entry(float(n), f"{n}", container_id=f"co-{n % 7}"))

@@ -115,7 +115,7 @@ class LocalBlobs:
                 raise _missing(ref)
             return adopted
         try:
-            _move(source, target, copy=ref.durable != adopted.durable, sync=durable)
+            _move(source, target, sync=durable)
         except OSError as error:
             raise _explain(ref, error) from error
         return adopted
@@ -251,29 +251,32 @@ def _is_whole(path: Path, size: int) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size == size
 
 
-def _move(source: Path, target: Path, *, copy: bool, sync: bool) -> None:
-    """Bring a file to a directory that may have to be made."""
-    put = _copy if copy else _rename
+def _move(source: Path, target: Path, *, sync: bool) -> None:
+    """Bring a file to a directory that may have to be made, perhaps on another file system."""
     try:
-        put(source, target, sync)
+        _put(source, target, sync=sync)
     except FileNotFoundError:
         target.parent.mkdir(mode=0o700, exist_ok=True)
         if sync:
             _sync(target.parent.parent)
-        put(source, target, sync)
+        _put(source, target, sync=sync)
     if sync:
         _sync(target.parent)
-    if copy:
+
+
+def _put(source: Path, target: Path, *, sync: bool) -> None:
+    if sync:
+        _sync(source)
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(source, target, sync=sync)
         source.unlink(missing_ok=True)
 
 
-def _rename(source: Path, target: Path, sync: bool) -> None:  # noqa: FBT001 - one of two alike
-    if sync:
-        _sync(source)
-    source.rename(target)
-
-
-def _copy(source: Path, target: Path, sync: bool) -> None:  # noqa: FBT001 - one of two alike
+def _copy(source: Path, target: Path, *, sync: bool) -> None:
     reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC

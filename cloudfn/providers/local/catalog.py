@@ -113,6 +113,8 @@ class SqliteCatalog:
                 "UPDATE apps SET revision = ? WHERE app_id = ?", (record.number, app_id)
             )
             self._insert_revision(record)
+            # A function that vanishes takes its override along.
+            self._drop_overrides("app_id = ? AND revision < ?", app_id, record.number)
         return record
 
     def stop_app(self, app_id: str, now: float) -> None:
@@ -217,11 +219,7 @@ class SqliteCatalog:
 
     def clear_overrides(self, app_id: str) -> None:
         with self._writing():
-            self._db.execute(
-                "UPDATE overrides SET changes = NULL WHERE changes IS NOT NULL "
-                "AND function_id IN (SELECT function_id FROM functions WHERE app_id = ?)",
-                (app_id,),
-            )
+            self._drop_overrides("app_id = ?", app_id)
 
     # How
 
@@ -297,6 +295,13 @@ class SqliteCatalog:
                 (mint("fu"), record.app_id, function.name, record.number, position)
                 for position, function in enumerate(record.spec.functions)
             ],
+        )
+
+    def _drop_overrides(self, functions: str, *values: object) -> None:
+        self._db.execute(
+            "UPDATE overrides SET changes = NULL WHERE changes IS NOT NULL "
+            f"AND function_id IN (SELECT function_id FROM functions WHERE {functions})",
+            values,
         )
 
     def _revision(self, row: tuple[str, int, str, float, int | None]) -> RevisionRecord:

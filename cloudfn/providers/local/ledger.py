@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from cloudfn.errors import ConflictError, Error, ExecutionError, NotFoundError
+from cloudfn.errors import Error, ExecutionError, NotFoundError
 from cloudfn.model.call import Counters, Status
 from cloudfn.providers.base import (
     Admission,
@@ -25,6 +25,7 @@ from cloudfn.providers.base import (
     Outcome,
     PoolCounts,
 )
+from cloudfn.providers.local.admission import admit
 from cloudfn.providers.local.power import LogSync
 from cloudfn.providers.local.records import BLOCK_BITS, DELIVERED, Call, Page, Scar
 from cloudfn.providers.local.recovery import load_scars, lose_running, queue_scarred, restore_held
@@ -45,7 +46,9 @@ _LAST = int(Status.LOST)
 class SqliteLedger:
     """The Ledger port over one SQLite file, for one single-threaded process that owns it."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, limits: Limits, now: float) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, limits: Limits, now: float
+    ) -> None:
         self._connection = connection
         self._limits = limits
         self._owner = os.getpid()
@@ -94,7 +97,8 @@ class SqliteLedger:
         self._stamp(now)
         # Those that finished just before the last owner died.
         self._store.execute(
-            "UPDATE call SET ended=? WHERE ended IS NULL AND (sealed OR cancelled) AND finished=known",
+            "UPDATE call SET ended=? "
+            "WHERE ended IS NULL AND (sealed OR cancelled) AND finished=known",
             (now,),
         )
         self.commit()
@@ -112,69 +116,12 @@ class SqliteLedger:
         self, call: CallSpec, first: int, payloads: Sequence[bytes], *, sealed: bool, now: float
     ) -> Admission:
         self._see(now)
-        known = self._memory.find(call.call_id)
-        if known is None:
-            return self._open_call(call, first, payloads, sealed=sealed)
-        if known.spec.function_id != call.function_id:
-            raise ConflictError(
-                f"Call {call.call_id} is one of function {known.spec.function_id}, "
-                f"not of {call.function_id}."
-            )
-        have = len(known.statuses)
-        if first > have:
-            return Admission(have)
-        fresh = payloads[have - first :] if have > first else payloads
-        if fresh and known.sealed:
-            raise ConflictError(f"Call {call.call_id} is sealed: it has {have} inputs for ever.")
-        return self._admit(known, fresh, sealed=sealed and first + len(payloads) >= have)
-
-    def _open_call(
-        self, spec: CallSpec, first: int, payloads: Sequence[bytes], *, sealed: bool
-    ) -> Admission:
-        if first:
-            return Admission(0)
-        if payloads:
-            room, refused = self._room(spec)
-            if room < 1:
-                return Admission(0, refused)
-        return self._admit(self._memory.add_call(spec), payloads, sealed=sealed)
-
-    def _admit(self, call: Call, payloads: Sequence[bytes], *, sealed: bool) -> Admission:
-        refused = ""
-        if payloads and call.cancelled:
-            self._admit_cancelled(call, len(payloads))
-        elif payloads:
-            room, reason = self._room(call.spec)
-            if room < len(payloads):
-                payloads, refused = payloads[:room], reason
-            if payloads:
-                self._memory.admit(call, payloads)
-        if sealed and not refused and not call.sealed:
-            call.sealed = True
-            self._touch(call)
-        return Admission(len(call.statuses), refused)
-
-    def _admit_cancelled(self, call: Call, count: int) -> None:
-        """Nothing of a cancelled call runs; its client learns so by the outcomes."""
-        known = len(call.statuses)
-        call.statuses += bytes([Status.CANCELLED]) * count
-        call.finished += count
-        call.failed += count
-        call.mark(known, known + count - 1)
-        self._touch(call)
-
-    def _room(self, spec: CallSpec) -> tuple[int, str]:
-        """Return how many inputs may come, and the sentence about why no more."""
-        function, limits = spec.function_id, self._limits
-        spawn = spec.kind.durable
-        waiting, running = self._memory.load_of(function, spawn=spawn)
-        pending = limits.spawn_pending if spawn else limits.pending
-        room, total = pending - waiting, limits.total - waiting - running
-        if not spawn and total < room:
-            reason = f"function {function} has {waiting + running} inputs, the limit is {limits.total}"
-            return max(total, 0), reason
-        kind = "pending spawned" if spawn else "pending"
-        return max(room, 0), f"function {function} has {waiting} {kind} inputs, the limit is {pending}"
+        admission = admit(self._memory, self._limits, call, first, payloads, sealed=sealed)
+        if sealed:
+            known = self._memory.find(call.call_id)
+            if known is not None:
+                self._note_end(known)
+        return admission
 
     # Claims
 
@@ -453,17 +400,13 @@ class SqliteLedger:
 
     def _note_end(self, call: Call) -> None:
         """Note that a call may be complete; the next method that knows the time says when."""
-        if call.complete:
+        if call.complete and call.ended is None:
             self._unstamped.append(call)
-
-    def _touch(self, call: Call) -> None:
-        self._store.dirty[call] = None
-        self._note_end(call)
 
     def _check_owner(self) -> None:
         if os.getpid() != self._owner:
             raise ExecutionError(
-                "The ledger belongs to the process that opened it, and this one was forked from it.",
+                "The ledger belongs to the process that opened it; this one was forked from it.",
                 hint="Only the daemon uses the ledger; everything else asks the daemon.",
             )
 

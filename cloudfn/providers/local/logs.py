@@ -178,12 +178,14 @@ class LocalLogs:
         if limit <= 0:
             return []
         kept: list[LogEntry] = []
+        seen: set[int] = set()
         # The file written to last comes first: most others need no look then.
-        for written, path in sorted(self._files(query), reverse=True):
+        for written, path in sorted(self._files(query), key=_recency, reverse=True):
             floor = kept[0].at if len(kept) == limit else query.since
             if floor is not None and written < floor:
                 break
-            kept += _read_tail(path, query, floor, limit)
+            # What was read later is older, also where the times are equal.
+            kept = _read_tail(path, query, floor, limit, seen) + kept
             kept.sort(key=lambda entry: entry.at)
             del kept[:-limit]
         return kept
@@ -303,7 +305,15 @@ def _write_all(file: int, data: bytes) -> None:
         view = view[os.write(file, view) :]
 
 
-def _read_tail(path: Path, query: LogQuery, floor: float | None, limit: int) -> list[LogEntry]:
+def _recency(file: tuple[float, Path]) -> tuple[float, bool]:
+    """Sorts files by their last line; one set aside comes before the one that replaced it."""
+    written, path = file
+    return written, path.name.endswith(_SUFFIX)
+
+
+def _read_tail(
+    path: Path, query: LogQuery, floor: float | None, limit: int, seen: set[int]
+) -> list[LogEntry]:
     """Return the last `limit` wanted entries of a file, but none older than `floor`."""
     app_id, name = path.parent.name, path.name
     container_id = name.removesuffix(_OLD_SUFFIX).removesuffix(_SUFFIX)
@@ -311,7 +321,7 @@ def _read_tail(path: Path, query: LogQuery, floor: float | None, limit: int) -> 
         container_id = ""
     promising = _prefilter(query)
     entries: list[LogEntry] = []
-    for line in _lines_backwards(path):
+    for line in _lines_backwards(path, seen):
         # The time is needed even where the entry is not wanted, but not of each such line.
         if not promising(line):
             continue
@@ -340,14 +350,21 @@ def _prefilter(query: LogQuery) -> Callable[[bytes], bool]:
     return lambda line: all(needle in line for needle in needles)
 
 
-def _lines_backwards(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file without their ends, the last one first."""
+def _lines_backwards(path: Path, seen: set[int]) -> Iterator[bytes]:
+    """Yield the lines of a file without their ends, the last one first.
+
+    `seen` has the inodes of files read before: a file may be set aside while another thread reads.
+    """
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
-        position = os.fstat(file).st_size
+        found = os.fstat(file)
+        if found.st_ino in seen:
+            return
+        seen.add(found.st_ino)
+        position = found.st_size
         rest = b""
         while position:
             start = max(position - _BLOCK, 0)

@@ -1,11 +1,11 @@
 """What makes committed writes survive a power cut. Does I/O; usable from any thread.
 
-SQLite in WAL mode with `synchronous=NORMAL` appends a commit to the write-ahead log and leaves it to
-the operating system; with FULL it calls `fdatasync` on the log after that, and this is the whole
-difference (sqlite.org/pragma.html#pragma_synchronous). So a commit under NORMAL followed by an
-`fdatasync` of the log is a commit under FULL, and one sync serves all commits before it. What a
-checkpoint has moved out of the log is no concern: under NORMAL a checkpoint syncs the log before it
-writes to the database, and the database before the log is used from its start again.
+SQLite in WAL mode with `synchronous=NORMAL` appends a commit to the write-ahead log and leaves it
+to the operating system; with FULL it syncs the log after that, and this is the whole difference
+(sqlite.org/pragma.html#pragma_synchronous). So a commit under NORMAL followed by an `fdatasync` of
+the log is a commit under FULL, and one sync serves all commits before it. What a checkpoint has
+moved out of the log is no concern: under NORMAL too it syncs the log before it writes to the
+database, and the database before the log is used from its start again.
 """
 
 from __future__ import annotations

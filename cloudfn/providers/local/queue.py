@@ -293,7 +293,7 @@ class Queue:
         fence, pool, call_id = self._fence, call.lane.pool, call.spec.call_id
         seqs, indices = range(seq, seq + count), range(index, index + count)
         claims += [
-            Claim(seq, fence, pool, call_id, index, payload, UNHURT, False)
+            Claim(seq, fence, pool, call_id, index, payload, UNHURT, False)  # noqa: FBT003
             for seq, index, payload in zip(seqs, indices, payloads, strict=True)
         ]
         self.running.update(dict.fromkeys(seqs, (page, fence)))

@@ -36,8 +36,8 @@ class Lane:
     """The waiting inputs of one pool that were made by `.spawn`, or of those that were not."""
 
     __slots__ = (
-        "behind", "cursor", "delayed", "function", "loaded", "next_seq", "number", "pending", "pool",
-        "ring", "running", "spawn",
+        "behind", "cursor", "delayed", "function", "loaded", "next_seq", "number", "pending",
+        "pool", "ring", "running", "spawn",
     )  # fmt: skip
 
     def __init__(self, number: int, function: str, pool: str, *, spawn: bool) -> None:
@@ -113,8 +113,8 @@ class Call:
 
     __slots__ = (
         "cancelled", "changed", "chunks", "delayed", "ended", "expired", "failed", "finished",
-        "first_seq", "fresh", "gone", "lane", "last_seq", "number", "outcomes", "pages", "queued", "returned",
-        "running", "scars", "sealed", "spec", "statuses", "stored", "waiting",
+        "first_seq", "fresh", "gone", "lane", "last_seq", "number", "outcomes", "pages", "queued",
+        "returned", "running", "scars", "sealed", "spec", "statuses", "stored", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int, spec: CallSpec, lane: Lane) -> None:

@@ -218,7 +218,8 @@ class Residents:
             return
         start = size = 0
         for position, payload in enumerate(payloads):
-            if position > start and (size + len(payload) > PAGE_BYTES or position - start == PAGE_INPUTS):
+            count = position - start
+            if count and (count == PAGE_INPUTS or size + len(payload) > PAGE_BYTES):
                 self._add_page(call, payloads[start:position])
                 start, size = position, 0
             size += len(payload)
@@ -244,6 +245,20 @@ class Residents:
         if self._bytes < PAYLOAD_BYTES:
             self._keep(page, list(payloads))
         self.queue.add_fresh(page)
+
+    def admit_cancelled(self, call: Call, count: int) -> None:
+        """Append inputs to a cancelled call: nothing of it runs, and its client learns so."""
+        known = len(call.statuses)
+        call.statuses += bytes([Status.CANCELLED]) * count
+        call.finished += count
+        call.failed += count
+        call.mark(known, known + count - 1)
+        self._store.dirty[call] = None
+
+    def seal(self, call: Call) -> None:
+        """Note that no input follows."""
+        call.sealed = True
+        self._store.dirty[call] = None
 
     def page_at(self, seq: int) -> Page | None:
         """Return the page of an unfinished input that the file has."""

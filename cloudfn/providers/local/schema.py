@@ -121,7 +121,7 @@ def explain(path: Path, error: sqlite3.Error) -> Error:
     if is_damage(error):
         return DataLossError(
             f"The ledger {path} is damaged: {error}.",
-            hint="Restart the daemon (`cloudfn daemon stop`): it moves the file aside and says where to.",
+            hint="Restart the daemon: it moves the file aside and says where to.",
         )
     return ExecutionError(
         f"The ledger {path} cannot be read or written: {error} ({name}).",
@@ -197,7 +197,8 @@ def _name(error: sqlite3.Error) -> str:
 def _cannot_open(path: Path, error: sqlite3.Error) -> Error:
     if _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return ExecutionError(
-            f"Another process has the ledger {path}.", hint=f"Find it with `fuser {path}` and stop it."
+            f"Another process has the ledger {path}.",
+            hint=f"Find it with `fuser {path}` and stop it.",
         )
     return explain(path, error)
 

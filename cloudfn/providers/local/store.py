@@ -7,7 +7,7 @@ flush that fails poisons the transaction: nothing of it is kept, and the commit 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,9 @@ class Store:
             self._connection.execute("ROLLBACK")
         for buffer in (self.dirty, self.forgotten, self.scars):
             buffer.clear()
-        for rows in (self._lanes, self._payloads, self._pages_done, self._chunks_done, self._statements):
+        for rows in (self._lanes, self._payloads, self._pages_done, self._chunks_done):
             rows.clear()
+        self._statements.clear()
 
     def resume(self) -> None:
         """Let writes be committed again, after a rollback."""
@@ -220,7 +221,8 @@ class Store:
 
     def _write_scars(self) -> None:
         changes = self.scars.items()
-        self._many("DELETE FROM scar WHERE seq=?", [(seq,) for seq, scar in changes if scar is None])
+        healed = [(seq,) for seq, change in changes if change is None]
+        self._many("DELETE FROM scar WHERE seq=?", healed)
         rows = [
             (seq, call, scar.counters.failures, scar.counters.crashes, scar.counters.losses,
              scar.not_before, scar.alone)
@@ -262,7 +264,8 @@ class Store:
         """Return the call that `row` describes, with everything but its pages."""
         parent = None if row[6] is None else (row[6], row[7])
         kind, durable = CallKind(row[3]), bool(row[4])
-        call = Call(row[0], CallSpec(row[1], lane.function, lane.pool, kind, row[5], parent, durable), lane)
+        spec = CallSpec(row[1], lane.function, lane.pool, kind, row[5], parent, durable)
+        call = Call(row[0], spec, lane)
         call.first_seq, call.last_seq = row[8], row[9]
         call.sealed, call.cancelled, call.expired = bool(row[10]), bool(row[11]), bool(row[17])
         call.finished, call.failed, call.running, call.ended = row[13], row[14], row[15], row[16]
@@ -314,7 +317,7 @@ class Store:
         rows = self.read(query, (seq,))
         return rows[0] if rows and seq < rows[0][0] + rows[0][3] else None
 
-    def pages_after(self, lane: Lane) -> Iterator[Row]:
+    def pages_after(self, lane: Lane) -> Generator[Row, None, None]:
         """Yield (seq, first, count, lengths, data, call row …) of what lies behind the cursor."""
         query = (
             f"SELECT p.seq, p.first, p.count, p.lengths, p.data, {_CALL_COLUMNS} "
@@ -331,15 +334,13 @@ class Store:
 
     def scarred(self) -> Iterator[tuple[int, int, Scar]]:
         """Yield (seq, call number, scar) of all that are on disk."""
-        for seq, call, failures, crashes, losses, not_before, alone in self.read("SELECT * FROM scar"):
-            yield seq, call, Scar(Counters(failures, crashes, losses), not_before, bool(alone))
+        for seq, call, *counters, not_before, alone in self.read("SELECT * FROM scar"):
+            yield seq, call, Scar(Counters(*counters), not_before, bool(alone))
 
     def records(self, where: str, parameters: Row) -> list[CallRecord]:
         """Return calls, the newest first."""
         self.flush()
-        query = (
-            f"SELECT {_RECORD_COLUMNS} FROM call c JOIN lane l ON l.number=c.lane {where} "
-        )
+        query = f"SELECT {_RECORD_COLUMNS} FROM call c JOIN lane l ON l.number=c.lane {where} "
         return [_record(row) for row in self.read(query, parameters)]
 
 

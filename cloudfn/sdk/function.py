@@ -1,0 +1,461 @@
+"""The Function: what a decorated function becomes, and the handle of a deployed one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cloudfn.errors import ExecutionError, InvalidError, NotFoundError, UnimplementedError
+from cloudfn.sdk.client import Client, current_settings, default_client
+from cloudfn.sdk.twins import Steps, iterating, twin
+
+if TYPE_CHECKING:
+    from cloudfn.model.function import FunctionSpec
+    from cloudfn.sdk.app import App
+    from cloudfn.sdk.function_call import FunctionCall
+    from cloudfn.sdk.maps import MapRequest, MapResult
+    from cloudfn.sdk.records import FunctionAutoscalerSettings, FunctionCurrentStats
+    from cloudfn.sdk.target import Target
+
+_LEAVE = -1
+_RESET = {"min_containers": 0, "max_containers": None, "buffer_containers": 0, "scaledown_window": 60}
+
+
+class Function:
+    """A function that runs in containers. It cannot be called; say how: `.remote(…)`, `.local(…)`."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        raw: Callable[..., Any] | None = None,
+        spec: FunctionSpec | None = None,
+        app: App | None = None,
+        serialized: bool = False,
+    ) -> None:
+        self.__cloudfn_raw__ = raw
+        self.name = name
+        self.spec = spec
+        self.serialized = serialized
+        self._app = app
+        self._app_name: str | None = None
+        self._app_id: str | None = None
+        self._function_id: str | None = None
+        self._module: str | None = spec.module if spec else None
+        self._is_generator: bool | None = spec.is_generator if spec else None
+        self._environment: str | None = None
+        self._client: Client | None = None
+        if raw is not None:
+            self.__name__ = raw.__name__
+            self.__qualname__ = raw.__qualname__
+            self.__module__ = raw.__module__
+            self.__doc__ = raw.__doc__
+
+    # ------------------------------------------------------------------------------- identity
+
+    @classmethod
+    def from_name(
+        cls,
+        app_name: str,
+        name: str,
+        *,
+        version: int | None = None,
+        environment_name: str | None = None,
+        client: Client | None = None,
+    ) -> Function:
+        """Return the handle of a deployed function; looked up when it is first used.
+
+        Raises:
+            InvalidError: The name is that of a class's method.
+            UnimplementedError: A version was asked for.
+        """
+        if "." in name:
+            raise InvalidError(
+                f"{name!r} is a method of a class.",
+                hint=f"Use cloudfn.Cls.from_name({app_name!r}, {name.partition('.')[0]!r}).",
+            )
+        if version is not None:
+            raise UnimplementedError(
+                "`version` is not available yet in this version.",
+                hint="Leave it away to call the live version.",
+            )
+        function = cls(name)
+        function._app_name = app_name  # noqa: SLF001
+        function._environment = environment_name  # noqa: SLF001
+        function._client = client  # noqa: SLF001
+        return function
+
+    @property
+    def app(self) -> App | None:
+        """The App that the function is defined on."""
+        return self._app
+
+    @property
+    def object_id(self) -> str:
+        """The function's id, once it is known to the engine.
+
+        Raises:
+            ExecutionError: It is not.
+        """
+        if self._function_id is None:
+            raise self._unhydrated()
+        return self._function_id
+
+    @property
+    def is_hydrated(self) -> bool:
+        """Whether the engine knows the function, as far as we know."""
+        return self._function_id is not None
+
+    @property
+    def is_generator(self) -> bool:
+        """Whether the function yields."""
+        return bool(self._is_generator)
+
+    def get_raw_f(self) -> Callable[..., Any]:
+        """Return the user's own function.
+
+        Raises:
+            ExecutionError: Only its name is known here.
+        """
+        if self.__cloudfn_raw__ is None:
+            raise ExecutionError(
+                f"The definition for this Function is missing here; only its name, {self.name!r}, is known.",
+                hint="Use `.remote(…)`, or import the module that defines it.",
+            )
+        return self.__cloudfn_raw__
+
+    @twin
+    def hydrate(self, client: Client | None = None) -> Steps[Function]:
+        """Look the function up now, rather than on first use."""
+        if client is not None:
+            self._client = client
+        yield from self._target()
+        return self
+
+    # --------------------------------------------------------------------------------- calling
+
+    def local(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run the function right here; an `async def` returns its coroutine."""
+        return self.get_raw_f()(*args, **kwargs)
+
+    @twin
+    def remote(self, /, *args: Any, **kwargs: Any) -> Steps[Any]:
+        """Run the function in a container and return its result; raises what it raises there."""
+        from cloudfn.sdk.invocation import call_remote
+
+        message = "A generator function cannot be called with `.remote(...)`."
+        self._refuse_generator(message, hint="Use `.remote_gen(...)` instead.")
+        target = yield from self._target()
+        self._refuse_generator(message, hint="Use `.remote_gen(...)` instead.")
+        return (yield from call_remote(target, self.name, args, kwargs))
+
+    @iterating
+    def remote_gen(self, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        """Run a generator function in a container; not available yet."""
+        if self._is_generator is False:
+            raise InvalidError(
+                "A non-generator function cannot be called with `.remote_gen(...)`.",
+                hint="Use `.remote(...)` instead.",
+            )
+        raise UnimplementedError(
+            "`.remote_gen` is not available yet in this version.",
+            hint="Return a list from the function, and call it with `.remote(…)`.",
+        )
+
+    @twin
+    def spawn(self, /, *args: Any, **kwargs: Any) -> Steps[FunctionCall]:
+        """Start the function in a container and return at once with a handle of the call."""
+        from cloudfn.sdk.function_call import FunctionCall
+        from cloudfn.sdk.invocation import call_spawn
+
+        self._refuse_generator("Cannot `spawn` a generator function.")
+        target = yield from self._target()
+        self._refuse_generator("Cannot `spawn` a generator function.")
+        call_id = yield from call_spawn(target, self.name, args, kwargs)
+        return FunctionCall(call_id, client=self._client, environment=self._environment, inputs=1)
+
+    @iterating
+    def map(
+        self,
+        *input_iterators: Any,
+        kwargs: dict[str, Any] | None = None,
+        order_outputs: bool = True,
+        return_exceptions: bool = False,
+        wrap_returned_exceptions: bool | None = None,  # noqa: ARG002 - Modal's; means nothing
+    ) -> MapResult:
+        """Run the function once for each item, or tuple of items, and iterate over the results.
+
+        Args:
+            *input_iterators: Iterables, plain or asynchronous, one for each argument; they are read
+                as results come back, so that infinite ones are fine, up to the shortest.
+            kwargs: Keyword arguments of every input.
+            order_outputs: Results come in the order of the inputs, otherwise as they finish.
+            return_exceptions: Failures are among the results; otherwise the first one is raised.
+            wrap_returned_exceptions: Accepted and ignored.
+        """
+        return self._mapped(
+            "map",
+            input_iterators,
+            kwargs,
+            ordered=order_outputs,
+            return_exceptions=return_exceptions,
+        )
+
+    @iterating
+    def starmap(
+        self,
+        input_iterator: Iterable[Sequence[Any]] | Any,
+        *,
+        kwargs: dict[str, Any] | None = None,
+        order_outputs: bool = True,
+        return_exceptions: bool = False,
+        wrap_returned_exceptions: bool | None = None,  # noqa: ARG002 - Modal's; means nothing
+    ) -> MapResult:
+        """Do the same as `map` for an iterable of argument sequences."""
+        return self._mapped(
+            "starmap",
+            (input_iterator,),
+            kwargs,
+            star=True,
+            ordered=order_outputs,
+            return_exceptions=return_exceptions,
+        )
+
+    @twin
+    def for_each(
+        self,
+        *input_iterators: Any,
+        kwargs: dict[str, Any] | None = None,
+        ignore_exceptions: bool = False,
+    ) -> Steps[None]:
+        """Run the function once for each item, wait for all, and drop the results."""
+        from cloudfn.sdk.maps import consume
+
+        request = self._request(
+            "for_each",
+            input_iterators,
+            kwargs,
+            ordered=False,
+            return_exceptions=ignore_exceptions,
+        )
+        yield from consume(request)
+
+    @twin
+    def spawn_map(
+        self, *input_iterators: Any, kwargs: dict[str, Any] | None = None
+    ) -> Steps[FunctionCall]:
+        """Start the function once for each item; return one handle of all of them."""
+        from cloudfn.sdk.function_call import FunctionCall
+        from cloudfn.sdk.maps import spawn_all
+
+        request = self._request("spawn_map", input_iterators, kwargs)
+        _, call_id, inputs = yield from spawn_all(request)
+        return FunctionCall(
+            call_id, client=self._client, environment=self._environment, inputs=inputs
+        )
+
+    experimental_spawn_map = spawn_map
+
+    # --------------------------------------------------------------------------------- scaling
+
+    @property
+    def autoscaler(self) -> Autoscaler:
+        """The function's autoscaler."""
+        return Autoscaler(self)
+
+    @twin
+    def update_autoscaler(
+        self,
+        *,
+        min_containers: int | None = None,
+        max_containers: int | None = None,
+        buffer_containers: int | None = None,
+        scaledown_window: int | None = None,
+    ) -> Steps[FunctionAutoscalerSettings]:
+        """Change how the function scales, until the next deploy; None leaves a value as it is.
+
+        Raises:
+            InvalidError: The settings make no sense together; nothing is changed then.
+        """
+        changes = {
+            "min_containers": min_containers,
+            "max_containers": max_containers,
+            "buffer_containers": buffer_containers,
+            "scaledown_window": scaledown_window,
+        }
+        given = {name: value for name, value in changes.items() if value is not None}
+        return (yield from self._update(given))
+
+    @twin
+    def get_current_stats(self) -> Steps[FunctionCurrentStats]:
+        """Return how many inputs and containers the function has right now."""
+        from cloudfn.sdk.records import FunctionCurrentStats
+
+        target = yield from self._target()
+        told = yield from target.client.ask("stats", function_id=target.function_id)
+        return FunctionCurrentStats(
+            backlog=told.get("backlog", 0),
+            num_total_runners=told.get("num_total_runners", 0),
+            num_running_inputs=told.get("num_running_inputs", 0),
+            input_headroom=told.get("input_headroom", 0),
+        )
+
+    # -------------------------------------------------------------------------------- the app's
+
+    def bind(
+        self, function_id: str, app_id: str, client: Client | None, environment: str | None
+    ) -> None:
+        """The engine knows the function from here on; called by its App."""
+        self._function_id = function_id
+        self._app_id = app_id
+        self._client = client
+        self._environment = environment
+
+    def unbind(self) -> None:
+        """Its App runs no more."""
+        self._function_id = self._app_id = None
+
+    def __repr__(self) -> str:
+        return f"<Function {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = (
+            self.name,
+            self._app_name,
+            self._app_id,
+            self._function_id,
+            self._module,
+            self._is_generator,
+        )
+        return _restored, state
+
+    # ------------------------------------------------------------------------------- internals
+
+    def _refuse_generator(self, message: str, hint: str | None = None) -> None:
+        if self._is_generator:
+            raise InvalidError(message, hint=hint)
+
+    def _mapped(self, method: str, iterables: Sequence[Any], kwargs: Any, **how: bool) -> MapResult:
+        from cloudfn.sdk.maps import MapResult
+
+        return MapResult(self._request(method, iterables, kwargs, **how))
+
+    def _request(
+        self, method: str, iterables: Sequence[Any], kwargs: dict[str, Any] | None, **how: bool
+    ) -> MapRequest:
+        from cloudfn.sdk.maps import MapRequest
+        from cloudfn.sdk.sources import check_iterables
+
+        self._refuse_generator(f"A generator function cannot be called with `.{method}(...)`.")
+        check_iterables(iterables, method)
+        if self._function_id is None and self._app_name is None and current_settings().container is None:
+            raise self._unhydrated()
+        return MapRequest(method, self._target, self.name, iterables, dict(kwargs or {}), **how)
+
+    def _engine(self) -> Client:
+        return self._client or default_client(self._environment)
+
+    def _target(self) -> Steps[Target]:
+        from cloudfn.sdk.target import Target, parent, pickle_context
+
+        if self._function_id is None:
+            yield from self._look_up()
+        assert self._function_id is not None
+        return Target(self._engine(), self._function_id, pickle_context(self._module), parent())
+
+    def _look_up(self) -> Steps[None]:
+        container = current_settings().container
+        app = self._app_name or (container.app_id if container else None)
+        if app is None:
+            raise self._unhydrated()
+        try:
+            told = yield from self._engine().ask("function_lookup", app=app, name=self.name)
+        except NotFoundError as error:
+            if error.message.startswith("Lookup failed"):
+                raise
+            raise NotFoundError(
+                f"Lookup failed for Function '{self.name}' from the '{app}' app: {error.message}",
+                hint=error.hint,
+            ) from None
+        self._function_id = told["function_id"]
+        self._app_id = told.get("app_id")
+        spec = told.get("spec", {})
+        self._module = spec.get("module", self._module)
+        self._is_generator = bool(spec.get("is_generator"))
+
+    def _update(self, changes: dict[str, int | None]) -> Steps[FunctionAutoscalerSettings]:
+        from cloudfn.sdk.records import FunctionAutoscalerSettings
+
+        target = yield from self._target()
+        told = yield from target.client.ask(
+            "settings_update", function_id=target.function_id, changes=changes
+        )
+        return FunctionAutoscalerSettings.from_reply(told["settings"])
+
+    def _unhydrated(self) -> ExecutionError:
+        return ExecutionError(
+            f"The Function {self.name!r} has not been hydrated with the metadata it needs to run, because the "
+            "App it is defined on is not running.",
+            hint="Call it inside `with app.run():` or a local entry point, or deploy the app and use "
+            "`Function.from_name`.",
+        )
+
+
+class Autoscaler:
+    """How a Function scales: `update` changes it, `settings` tells."""
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+
+    @twin
+    def update(
+        self,
+        *,
+        min_containers: int | None = _LEAVE,
+        max_containers: int | None = _LEAVE,
+        buffer_containers: int | None = _LEAVE,
+        scaledown_window: int | None = _LEAVE,
+    ) -> Steps[FunctionAutoscalerSettings]:
+        """Change what is given, until the next deploy; None means the default: 0, or no limit.
+
+        Raises:
+            InvalidError: The settings make no sense together; nothing is changed then.
+        """
+        given = {
+            "min_containers": min_containers,
+            "max_containers": max_containers,
+            "buffer_containers": buffer_containers,
+            "scaledown_window": scaledown_window,
+        }
+        changes = {
+            name: _RESET[name] if value is None else value
+            for name, value in given.items()
+            if value != _LEAVE
+        }
+        return (yield from self._function._update(changes))  # noqa: SLF001
+
+    @twin
+    def settings(self) -> Steps[FunctionAutoscalerSettings]:
+        """Return the settings in force: the decorator's with later changes on top."""
+        from cloudfn.sdk.records import FunctionAutoscalerSettings
+
+        target = yield from self._function._target()  # noqa: SLF001
+        told = yield from target.client.ask("settings_get", function_id=target.function_id)
+        return FunctionAutoscalerSettings.from_reply(told["settings"])
+
+
+def _restored(
+    name: str,
+    app_name: str | None,
+    app_id: str | None,
+    function_id: str | None,
+    module: str | None,
+    is_generator: bool | None,  # noqa: FBT001 - by position, from a pickle
+) -> Function:
+    function = Function(name)
+    function._app_name = app_name  # noqa: SLF001
+    function._app_id = app_id  # noqa: SLF001
+    function._function_id = function_id  # noqa: SLF001
+    function._module = module  # noqa: SLF001
+    function._is_generator = is_generator  # noqa: SLF001
+    return function
