@@ -12,7 +12,8 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cloudfn.model.call import CallKind, Status
@@ -43,23 +44,21 @@ def run_map(path: Path, inputs: int, batch: int) -> tuple[int, dict[str, float],
     ledger = SqliteLedger.open(path, Limits(), now=0.0)
     spec = CallSpec("fc-bench", "fu-bench", "fu-bench@1", CallKind.MAP, 0.0)
     spent = dict.fromkeys(STEPS, 0.0)
-    entries: list[Entry] = []
-    indices: list[int] = []
     begin = time.perf_counter()
     for first in range(0, inputs, batch):
-        with_commit = ledger.commit
-        payloads = [ARGUMENTS] * batch
-        spent["submit"] += cpu(
-            lambda: (ledger.submit(spec, first, payloads, sealed=False, now=1.0), with_commit())
-        )
-        claims = []
-        spent["claim"] += cpu(
-            lambda: (claims.extend(ledger.claim(spec.pool, batch, 1.0)), with_commit())
-        )
+        with cpu(spent, "submit"):
+            ledger.submit(spec, first, [ARGUMENTS] * batch, sealed=False, now=1.0)
+            ledger.commit()
+        with cpu(spent, "claim"):
+            claims = ledger.claim(spec.pool, batch, 1.0)
+            ledger.commit()
         entries = [Entry(c.seq, c.fence, Status.RETURNED, RESULT) for c in claims]
-        indices = [c.index for c in claims]
-        spent["record"] += cpu(lambda: (ledger.record(entries), with_commit()))
-        spent["delivered"] += cpu(lambda: (ledger.delivered(spec.call_id, indices), with_commit()))
+        with cpu(spent, "record"):
+            ledger.record(entries)
+            ledger.commit()
+        with cpu(spent, "delivered"):
+            ledger.delivered(spec.call_id, [c.index for c in claims])
+            ledger.commit()
     wall = time.perf_counter() - begin
     ledger.close()
     return inputs, spent, wall
@@ -92,30 +91,26 @@ def singles(path: Path, calls: int) -> None:
         )
 
 
-class timed:  # noqa: N801 - reads like a function
-    """Appends the wall seconds of its block to a list."""
+@contextmanager
+def timed(values: list[float]) -> Iterator[None]:
+    """Append the wall seconds of a block to a list."""
+    begin = time.perf_counter()
+    yield
+    values.append(time.perf_counter() - begin)
 
-    def __init__(self, values: list[float]) -> None:
-        self.values = values
 
-    def __enter__(self) -> None:
-        self.begin = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.values.append(time.perf_counter() - self.begin)
+@contextmanager
+def cpu(spent: dict[str, float], step: str) -> Iterator[None]:
+    """Add the CPU seconds of a block, those in the kernel included."""
+    begin = time.process_time()
+    yield
+    spent[step] += time.process_time() - begin
 
 
 def report(name: str, inputs: int, spent: dict[str, float], wall: float) -> None:
     each = "".join(f"{spent[step] / inputs * 1e6:8.2f} µs" for step in STEPS)
     total = sum(spent.values())
     print(f"{name:>18}{each}{total / inputs * 1e6:8.2f} µs{wall / inputs * 1e6:6.1f} µs")
-
-
-def cpu(action: Callable[[], object]) -> float:
-    """Return the CPU seconds of an action, those in the kernel included."""
-    begin = time.process_time()
-    action()
-    return time.process_time() - begin
 
 
 if __name__ == "__main__":

@@ -148,6 +148,6 @@ def _execute(command: Sequence[str], environ: Mapping[str, str], cwd: str) -> No
 
 
 def _get_result(client: Client, call: str, index: int, timeout: float | None) -> Any:
-    from cloudfn.sdk.call import FunctionCall
+    from cloudfn.sdk.function_call import FunctionCall
 
     return FunctionCall.from_id(call, client=client).get(timeout, index=index)

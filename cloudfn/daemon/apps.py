@@ -219,7 +219,8 @@ class Apps:
         revision = None
         if function is not None:
             revision = self._catalog.revision(function.app_id, int(number))
-        if function is None or revision is None:
+        app = self._catalog.app(function.app_id) if function is not None else None
+        if function is None or revision is None or app is None or app.state == "stopped":
             self._end_inputs(function_id)
             return
         spec = next((s for s in revision.spec.functions if s.name == function.name), None)

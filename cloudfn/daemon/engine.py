@@ -86,6 +86,7 @@ class Engine:
         self.output.close()
         self.ledger.close()  # type: ignore[attr-defined]
         self.catalog.close()
+        self.blobs.close()
 
     # What the agent tells (AgentEvents)
 

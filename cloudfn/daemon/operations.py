@@ -16,7 +16,6 @@ from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost, Status
 from cloudfn.providers.base import CallRecord
 from cloudfn.providers.local.logs import LogQuery
-from cloudfn.wire.messages import Kind
 
 Fields = dict[str, Any]
 
@@ -343,9 +342,9 @@ class Operations:
         app_id = None
         if fields.get("app"):
             app_id = self._engine.apps.named(fields["app"]).app_id
-        follow = bool(fields.get("follow"))
-        if follow:
-            subscription = Subscription(
+        follow = None
+        if fields.get("follow"):
+            follow = Subscription(
                 session,
                 fields["ref"],
                 app_id,
@@ -354,8 +353,6 @@ class Operations:
                 fields.get("call"),
                 fields.get("source"),
             )
-            self._engine.output.subscribe(subscription)
-        self._engine.logs.flush()
         query = LogQuery(
             app_id=app_id,
             function=fields.get("function"),
@@ -367,12 +364,7 @@ class Operations:
             search=fields.get("search"),
             tail=fields.get("tail"),
         )
-        entries = [entry.to_json() for entry in self._engine.logs.read(query)]
-        step = 1000
-        for start in range(0, max(1, len(entries)), step):
-            last = start + step >= len(entries)
-            body = {"ref": fields["ref"], "entries": entries[start : start + step]}
-            session.send_json(Kind.LOGS, {**body, "end": last and not follow})
+        self._engine.output.send_past(session, fields["ref"], query, follow)
         return {}
 
     def op_events(self, session: Session, fields: Fields) -> Fields:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop, TimerHandle
+from asyncio import AbstractEventLoop, Future, TimerHandle
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -11,7 +11,7 @@ from cloudfn.clock import Clock
 from cloudfn.daemon.session import Session
 from cloudfn.model import ids
 from cloudfn.providers.base import Claim
-from cloudfn.providers.local.logs import LocalLogs, LogEntry
+from cloudfn.providers.local.logs import LocalLogs, LogEntry, LogQuery
 from cloudfn.wire.messages import Kind, LogSource
 
 _SOURCES: dict[LogSource, Literal["stdout", "stderr", "system"]] = {
@@ -21,6 +21,7 @@ _SOURCES: dict[LogSource, Literal["stdout", "stderr", "system"]] = {
 }
 _FLUSH_PAUSE = 0.2
 _PROGRESS_PAUSE = 0.1
+_PAGE = 1000
 
 
 class ProgressSource(Protocol):
@@ -43,6 +44,8 @@ class Subscription:
     call: str | None = None
     source: str | None = None
     progress: bool = False
+    #: what matches waits until older entries were sent
+    held: bool = False
     dropped: int = 0
     entries: list[dict[str, Any]] = field(default_factory=list)
 
@@ -58,6 +61,8 @@ class Subscription:
 
     def flush(self) -> None:
         """Send what is queued, unless the client is far behind."""
+        if self.held:
+            return
         if self.session.congested:
             self.dropped += len(self.entries)
         elif self.entries:
@@ -95,6 +100,29 @@ class Output:
         self._subscriptions.append(subscription)
         if subscription.progress:
             self.changed()
+
+    def send_past(
+        self, session: Session, ref: int, query: LogQuery, follow: Subscription | None
+    ) -> None:
+        """Send what was printed before; then, with `follow`, what comes."""
+        self._logs.flush()
+        if follow is not None:
+            follow.held = True
+            self.subscribe(follow)
+        # Files are read in another thread: a long search must not stop the loop.
+        reading = self._loop.run_in_executor(None, self._logs.read, query)
+
+        def send(done: Future[list[LogEntry]]) -> None:
+            entries = [entry.to_json() for entry in done.result()]
+            for start in range(0, max(1, len(entries)), _PAGE):
+                last = start + _PAGE >= len(entries) and follow is None
+                page = {"ref": ref, "entries": entries[start : start + _PAGE], "end": last}
+                session.send_json(Kind.LOGS, page)
+            if follow is not None:
+                follow.held = False
+                follow.flush()
+
+        reading.add_done_callback(send)
 
     def unsubscribe(self, session: Session, ref: int | None = None) -> None:
         """End one or all subscriptions of a client."""

@@ -247,7 +247,9 @@ class Server:
         engine.journal.after_commit(lambda: None)
         engine.logs.prune(engine.clock.wall())
         engine.blobs.sweep(
-            lambda call_id: engine.ledger.call(call_id) is not None,
+            lambda name: (
+                engine.ledger.call(name) is not None or engine.agent.container(name) is not None
+            ),
             older_than=_EXPIRY_PAUSE,
             now=engine.clock.wall(),
         )

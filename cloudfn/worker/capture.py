@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import os
 import select
-import socket
 import sys
 from collections import deque
 from contextlib import suppress
 from struct import Struct
 from threading import Lock, get_ident
-from typing import Any
+from typing import Any, Protocol
 
 from cloudfn.wire.messages import ContainerKind, LogSource
 
@@ -25,6 +24,18 @@ _LOG = Struct("<IBQB")
 _LOG_REST = 10
 
 
+class Channel(Protocol):
+    """What is needed of a socket."""
+
+    def send(self, data: Any, /) -> int:
+        """Send some of the data; return how many bytes."""
+        ...
+
+    def close(self) -> None:
+        """Close this process's end."""
+        ...
+
+
 class Stream:
     """Sends whole frames, whoever interrupts: threads, signal handlers, handlers that raise.
 
@@ -36,7 +47,7 @@ class Stream:
         exit_status: How this process ends at once when the channel is gone.
     """
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._send_some = channel.send
         self._lock = Lock()

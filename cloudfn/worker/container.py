@@ -94,6 +94,7 @@ class Container:
         signal.signal(signal.SIGUSR1, self._on_cancel)
         signal.signal(signal.SIGINT, self._on_interrupt)
         os.register_at_fork(after_in_child=self._after_fork_in_child)
+        self._on_cancel(signal.SIGUSR1, None)  # what came before anybody listened
 
     def serve(self) -> None:
         """Run inputs until the agent has no more, or wants this container to leave."""

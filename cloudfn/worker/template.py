@@ -78,12 +78,15 @@ class Template:
             self._tell_imported(fork_safe=False, why="fork=False", seconds=0.0)
             return
         before = forksafety.observe()
-        start = self._clock.monotonic()
+        start, me = self._clock.monotonic(), os.getpid()
         try:
             loader.import_program(self._order)
             standard.flush()
         except BaseException as error:
-            self._fail(error, standard)
+            if os.getpid() == me:
+                self._fail(error, standard)
+        if os.getpid() != me:  # a child that the program forked and that came back here
+            os._exit(0)
         seconds = self._clock.monotonic() - start
         why = forksafety.objection(before, forksafety.observe_after_import())
         self._tell_imported(fork_safe=not why, why=why, seconds=seconds)
@@ -92,7 +95,6 @@ class Template:
         self._forks = True
         self._kept = frozenset(children_of(os.getpid()))
         self._child_handler = signal.getsignal(signal.SIGCHLD)
-        gc.collect()
         gc.freeze()
 
     def serve(self) -> Launch | None:
@@ -238,6 +240,8 @@ def born(birth: Birth, clock: Clock, standard: Standard) -> Template:
     os.setsid()
     adopt_orphans()
     set_name("cf-template")
+    # Containers inherit it until they listen: by default this signal would kill them.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _use_output(birth.output)
     order = TemplateOrder.from_json(birth.program)
     env = _environ(order.env)

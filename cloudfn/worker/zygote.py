@@ -18,6 +18,7 @@ from cloudfn.worker.process import (
     kill_children,
     kill_marked,
     kill_tree,
+    set_name,
 )
 
 # What templates and containers need sooner or later; imported once, for all of them.
@@ -74,6 +75,7 @@ class Zygote:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._control.watch_children()
         adopt_orphans()
+        set_name("cf-zygote")
         _warm_up()
         while True:
             try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ CLOCK = SystemClock()
 class Zygote:
     """A zygote, and what was received from it."""
 
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     control: socket.socket
     marker: str
     folder: Path
@@ -106,7 +107,7 @@ class Template:
     bundle: Path
     pid: int
 
-    def imported(self) -> dict:
+    def imported(self) -> dict[str, Any]:
         return _event(self.control, "imported")
 
     def container(self, function: str, **env: str) -> "Container":
@@ -140,7 +141,7 @@ class Template:
         stream.settimeout(PATIENCE)
         return Container(self, name, packets, packets_end, stream, out, err, cancel)
 
-    def exited(self) -> dict:
+    def exited(self) -> dict[str, Any]:
         return _event(self.control, "exited")
 
 
@@ -158,7 +159,7 @@ class Container:
     cancel_pipe: int
     pid: int = 0
     decoder: Decoder = field(default_factory=Decoder)
-    logs: list = field(default_factory=list)
+    logs: list[Log] = field(default_factory=list)
 
     def ready(self) -> "Container":
         kind, body = self.frame()
@@ -224,7 +225,7 @@ class Container:
             log.data for log in self.logs if source is None or log.source == source
         ).decode()
 
-    def leave(self) -> dict:
+    def leave(self) -> dict[str, Any]:
         """Tell the container to go, and return how it went."""
         self.packets.shutdown(socket.SHUT_WR)
         with suppress(EOFError):
@@ -232,16 +233,16 @@ class Container:
         return self.template.exited()
 
 
-def _send(control: socket.socket, message: dict, descriptors: list[int]) -> None:
+def _send(control: socket.socket, message: dict[str, Any], descriptors: list[int]) -> None:
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))
     control.sendmsg([json.dumps(message).encode()], [rights])
 
 
-def _event(control: socket.socket, kind: str) -> dict:
+def _event(control: socket.socket, kind: str) -> dict[str, Any]:
     control.settimeout(PATIENCE)
     packet = control.recv(1 << 20)
     assert packet, "the other side closed its control socket"
-    event = json.loads(packet)
+    event: dict[str, Any] = json.loads(packet)
     assert event["event"] == kind, event
     return event
 
@@ -310,7 +311,8 @@ def start(zygote) -> Callable[..., Container]:
     def started(source: str, function: str = "f", **changes) -> Container:
         template = zygote.template(source, function, **changes)
         assert template.imported()["ok"]
-        return template.container(function).ready()
+        container: Container = template.container(function).ready()
+        return container
 
     return started
 
@@ -462,7 +464,9 @@ def test_an_order_that_is_too_big_for_a_packet_comes_in_a_file(zygote):
 
 
 def test_containers_draw_different_random_numbers(zygote):
-    template = zygote.template("import random\nrandom.seed(1)\ndef f(): return random.random()", "f")
+    template = zygote.template(
+        "import random\nrandom.seed(1)\ndef f(): return random.random()", "f"
+    )
     template.imported()
 
     first, second = (template.container("f").ready().run() for _ in range(2))
@@ -848,7 +852,7 @@ def test_a_handler_of_user_code_that_raises_amid_a_print_leaves_the_stream_whole
             return x
     """)
 
-    with pytest.raises(Exception, match="Alarm|program.Alarm"):
+    with pytest.raises(Exception, match="Alarm"):
         container.run(1)
     assert container.run(0) == 0
 
@@ -859,14 +863,20 @@ def test_a_handler_of_user_code_that_raises_amid_a_print_leaves_the_stream_whole
 @pytest.mark.parametrize(
     ("source", "why"),
     [
-        ("import threading\nthreading.Thread(target=threading.Event().wait, name='idler', "
-         "daemon=True).start()", "Python thread (idler)"),
+        (
+            "import threading\nthreading.Thread(target=threading.Event().wait, name='idler', "
+            "daemon=True).start()",
+            "Python thread (idler)",
+        ),
         ("import socket\nkept = socket.socket()", "1 socket"),
     ],
 )
 def test_what_a_fork_would_lose_means_fresh_interpreters(zygote, source, why):
-    template = zygote.template(source + "\nimport os\ndef f(): return os.getppid(), kept_by()\n"
-        "def kept_by(): return 'kept' in globals() or threading.active_count()", "f")
+    template = zygote.template(
+        source + "\nimport os\ndef f(): return os.getppid(), kept_by()\n"
+        "def kept_by(): return 'kept' in globals() or threading.active_count()",
+        "f",
+    )
 
     event = template.imported()
 
@@ -1020,7 +1030,8 @@ def test_a_container_whose_descriptors_were_closed_ends_at_once(start):
 )
 @pytest.mark.parametrize("fork", [True, False])
 def test_what_a_container_leaves_behind_is_killed_with_it(zygote, leftover, fork):
-    template = zygote.template(f"""
+    template = zygote.template(
+        f"""
         import os, subprocess, time
         told = []
         def daemon(work):
@@ -1037,7 +1048,11 @@ def test_what_a_container_leaves_behind_is_killed_with_it(zygote, leftover, fork
             return started.pid if started else int(os.read(told[0], 100).split()[-1])
         def g():
             return "innocent"
-    """, "f", "g", fork=fork)
+    """,
+        "f",
+        "g",
+        fork=fork,
+    )
     template.imported()
     guilty, innocent = (template.container(name).ready() for name in "fg")
     left = guilty.run()
@@ -1051,13 +1066,15 @@ def test_what_a_container_leaves_behind_is_killed_with_it(zygote, leftover, fork
 
 
 def test_a_container_leaves_the_daemons_of_others_alone(zygote):
-    template = zygote.template("""
+    template = zygote.template(
+        """
         import subprocess
         def f():
             shell = "sleep 600 & echo $!"
             return int(subprocess.run(["setsid", "sh", "-c", shell], stdout=-1).stdout or 0)
     """.replace("stdout=-1", "stdout=subprocess.PIPE").replace("& echo", ">/dev/null 2>&1 & echo"),
-        "f")
+        "f",
+    )
     template.imported()
     stays, goes = (template.container("f").ready() for _ in range(2))
     kept, lost = stays.run(), goes.run()
@@ -1070,10 +1087,13 @@ def test_a_container_leaves_the_daemons_of_others_alone(zygote):
 
 
 def test_the_death_of_a_template_takes_its_containers_and_their_daemons_along(zygote):
-    template = zygote.template("""
+    template = zygote.template(
+        """
         import subprocess
         def f(): return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
-    """, "f")
+    """,
+        "f",
+    )
     template.imported()
     container = template.container("f").ready()
     left = container.run()
@@ -1087,10 +1107,13 @@ def test_the_death_of_a_template_takes_its_containers_and_their_daemons_along(zy
 
 
 def test_a_template_that_is_let_go_ends_with_all_that_it_started(zygote):
-    template = zygote.template("""
+    template = zygote.template(
+        """
         import subprocess
         def f(): return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
-    """, "f")
+    """,
+        "f",
+    )
     template.imported()
     container = template.container("f").ready()
     left = container.run()
@@ -1103,7 +1126,8 @@ def test_a_template_that_is_let_go_ends_with_all_that_it_started(zygote):
 
 @pytest.mark.parametrize("fork", [True, False])
 def test_the_death_of_the_agent_leaves_nothing_behind(zygote, fork):
-    template = zygote.template("""
+    template = zygote.template(
+        """
         import subprocess, os
         def f():
             if os.fork() == 0:
@@ -1112,7 +1136,10 @@ def test_the_death_of_the_agent_leaves_nothing_behind(zygote, fork):
                     while True: os.read(os.pipe()[0], 1)
                 os._exit(0)
             return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
-    """, "f", fork=fork)
+    """,
+        "f",
+        fork=fork,
+    )
     template.imported()
     container = template.container("f").ready()
     container.run()

@@ -27,13 +27,18 @@ from cloudfn.providers.base import (
 )
 from cloudfn.providers.local.admission import admit
 from cloudfn.providers.local.power import LogSync
-from cloudfn.providers.local.records import BLOCK_BITS, DELIVERED, Call, Page, Scar
+from cloudfn.providers.local.records import (
+    BLOCK_BITS,
+    DELIVERED,
+    Call,
+    Page,
+    Scar,
+)
 from cloudfn.providers.local.recovery import load_scars, lose_running, queue_scarred, restore_held
 from cloudfn.providers.local.residents import Residents
 from cloudfn.providers.local.schema import PATIENCE, log_path, open_database
 from cloudfn.providers.local.store import Store
 from cloudfn.settings import Limits
-from cloudfn.wire.messages import encode_json
 
 #: calls that `expire` drops at a time, so that nobody waits long for it
 _EXPIRED_AT_ONCE = 10_000
@@ -92,15 +97,7 @@ class SqliteLedger:
         load_scars(self._memory, self._store)
         lose_running(self._memory, self._store)
         queue_scarred(self._memory, now)
-        for call in self._memory.in_memory():
-            self._note_end(call)
-        self._stamp(now)
-        # Those that finished just before the last owner died.
-        self._store.execute(
-            "UPDATE call SET ended=? "
-            "WHERE ended IS NULL AND (sealed OR cancelled) AND finished=known",
-            (now,),
-        )
+        self._stamp_leftovers(now)
         self.commit()
 
     def close(self) -> None:
@@ -128,7 +125,6 @@ class SqliteLedger:
     def claim(self, pool: str, limit: int, now: float) -> list[Claim]:
         self._see(now)
         queue = self._memory.queue
-        queue.promote(now)
         claims = queue.claim(pool, limit)
         if queue.epoch != self._epoch:
             self._store_epoch()
@@ -213,42 +209,14 @@ class SqliteLedger:
         call = self._memory.find(call_id)
         if call is None:
             raise NotFoundError(f"There is no call {call_id}.", hint="See `cloudfn call list`.")
-        if call.expired:
-            return []
-        statuses = call.statuses
-        end = len(statuses) if end is None else min(end, len(statuses))
-        found = self._store.outcomes(call, start, end)
-        if call.cancelled:
-            # Inputs that were cancelled while they waited have no row.
-            for index in range(start, end):
-                if statuses[index] == Status.CANCELLED and index not in found:
-                    found[index] = _cancelled_payload(call_id)
-        return [
-            Outcome(index, _STATUSES[statuses[index]], found[index])
-            for index in sorted(found)
-            if statuses[index] <= _LAST
-        ]
+        end = len(call.statuses) if end is None else min(end, len(call.statuses))
+        return [] if call.expired else self._store.outcomes(call, start, end)
 
     def delivered(self, call_id: str, indices: Sequence[int]) -> None:
         self._check_owner()
         call = self._memory.find(call_id)
-        if call is None or call.spec.durable:
-            return
-        statuses, chunks = call.statuses, call.chunks
-        known = len(statuses)
-        for index in indices:
-            if not (0 <= index < known and _RETURNED <= statuses[index] <= _LAST):
-                continue
-            statuses[index] |= DELIVERED
-            call.changed.add(index >> BLOCK_BITS)
-            chunk = chunks.pop(index, None)
-            if chunk is None:
-                call.outcomes = [fresh for fresh in call.outcomes if fresh[0] != index]
-                continue
-            chunk.left -= 1
-            if not chunk.left:
-                self._store.finish_chunk(call, chunk)
-        self._store.dirty[call] = None
+        if call is not None and not call.spec.durable:
+            self._memory.deliver(call, indices)
 
     # Calls end
 
@@ -275,9 +243,9 @@ class SqliteLedger:
 
     def expire(self, now: float, retention: float) -> list[str]:
         self._check_owner()
-        # Stamped with the latest time before this one, if no other method has told one since.
+        # What ended since a method told the time ended about then, not just now.
         self._stamp(self._now)
-        self._now = now
+        self._see(now)
         store = self._store
         store.flush()
         query = "SELECT number, id FROM call WHERE expired=? AND ended<=? ORDER BY ended LIMIT ?"
@@ -329,7 +297,6 @@ class SqliteLedger:
 
     def next_due(self, now: float) -> float | None:
         self._see(now)
-        self._memory.queue.promote(now)
         return self._memory.queue.next_due()
 
     # What survives
@@ -368,10 +335,11 @@ class SqliteLedger:
         queue_scarred(memory, self._now)
         self._memory = memory
         self._store.resume()
-        self._unstamped = [call for call in memory.in_memory() if call.complete]
         self._recorded.clear()
         self._released.clear()
         self._store_epoch()
+        self._unstamped.clear()
+        self._stamp_leftovers(self._now)
 
     def _ended_claims(self) -> Iterator[tuple[int, int]]:
         for entries, results in self._recorded:
@@ -385,9 +353,10 @@ class SqliteLedger:
         self._store.set_epoch(self._epoch)
 
     def _see(self, now: float) -> None:
-        """Take note of the time."""
+        """Take note of the time: who is due, and when calls ended."""
         self._check_owner()
         self._now = now
+        self._memory.queue.promote(now)
         if self._unstamped:
             self._stamp(now)
 
@@ -397,6 +366,17 @@ class SqliteLedger:
                 call.ended = now
                 self._store.dirty[call] = None
         self._unstamped.clear()
+
+    def _stamp_leftovers(self, now: float) -> None:
+        """Stamp calls that are complete in the file or by a recovery, and have no stamp."""
+        for call in self._memory.in_memory():
+            self._note_end(call)
+        self._stamp(now)
+        self._store.execute(
+            "UPDATE call SET ended=? "
+            "WHERE ended IS NULL AND (sealed OR cancelled) AND finished=known",
+            (now,),
+        )
 
     def _note_end(self, call: Call) -> None:
         """Note that a call may be complete; the next method that knows the time says when."""
@@ -409,8 +389,3 @@ class SqliteLedger:
                 "The ledger belongs to the process that opened it; this one was forked from it.",
                 hint="Only the daemon uses the ledger; everything else asks the daemon.",
             )
-
-
-def _cancelled_payload(call_id: str) -> bytes:
-    message = f"The input was cancelled (call {call_id})."
-    return encode_json({"error": "RemoteError", "message": message, "hint": None})

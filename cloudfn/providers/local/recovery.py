@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cloudfn.model.call import Again, ContainerLost, Status, settle
-from cloudfn.model.ids import input_id
-from cloudfn.providers.local.records import UNHURT, Page, Scar
+from cloudfn.providers.local.records import UNHURT, Page, Scar, lost_payload
 from cloudfn.providers.local.residents import Residents
 from cloudfn.providers.local.store import Store
-from cloudfn.wire.messages import encode_json
 
 _UNHURT = Scar(UNHURT, 0.0, alone=False)
 
@@ -69,7 +67,5 @@ def _lose_page(memory: Residents, page: Page) -> None:
         if isinstance(verdict, Again):
             memory.hurt(call, seq, scar._replace(counters=verdict.counters, not_before=0.0))
         else:
-            name = input_id(call.spec.call_id, page.first + offset)
-            message = f"Input {name} is given up: {verdict.reason}."
-            payload = encode_json({"error": "InputLost", "message": message, "hint": None})
+            payload = lost_payload(call.spec.call_id, page.first + offset, verdict.reason)
             memory.end(page, seq, verdict.status, payload)

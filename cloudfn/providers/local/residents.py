@@ -15,6 +15,7 @@ from cloudfn.providers.local.queue import Queue
 from cloudfn.providers.local.records import (
     BLOCK,
     BLOCK_BITS,
+    DELIVERED,
     Call,
     Lane,
     Page,
@@ -35,6 +36,8 @@ PAGE_INPUTS, PAGE_BYTES = 1_024, 1 << 20
 CALLS = 8_192
 
 _PENDING = int(Status.PENDING)
+_RETURNED = int(Status.RETURNED)
+_LAST = int(Status.LOST)
 #: what becomes of status bytes when a call is cancelled
 _CANCEL = bytes([Status.CANCELLED, *range(1, 256)])
 
@@ -182,6 +185,25 @@ class Residents:
         call.gone = True
         # What is left of it in heaps shall not look as if it waited.
         call.statuses = call.statuses.translate(_CANCEL)
+
+    def deliver(self, call: Call, indices: Sequence[int]) -> None:
+        """Delete outcomes, those that exist."""
+        statuses = call.statuses
+        known = len(statuses)
+        for index in indices:
+            if not (0 <= index < known and _RETURNED <= statuses[index] <= _LAST):
+                continue
+            statuses[index] |= DELIVERED
+            call.changed.add(index >> BLOCK_BITS)
+            chunk = call.chunks.pop(index, None)
+            if chunk is None:
+                # It is not in the file yet, or was implied by a cancellation.
+                call.outcomes = [fresh for fresh in call.outcomes if fresh[0] != index]
+                continue
+            chunk.left -= 1
+            if not chunk.left:
+                self._store.finish_chunk(call, chunk)
+        self._store.dirty[call] = None
 
     def hurt(self, call: Call, seq: int, scar: Scar) -> None:
         """Note what became of an unfinished input."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from cloudfn.errors import DataLossError, Error
 from cloudfn.model.call import CallKind, Counters, Status
-from cloudfn.providers.base import CallRecord, CallSpec
+from cloudfn.providers.base import CallRecord, CallSpec, Outcome
 from cloudfn.providers.local.records import (
     BLOCK,
     BLOCK_BITS,
@@ -22,6 +22,7 @@ from cloudfn.providers.local.records import (
     Lane,
     Page,
     Scar,
+    cancelled_payload,
     join_payloads,
     pack_numbers,
     split_payloads,
@@ -284,14 +285,25 @@ class Store:
             left = [i for i in unpack_numbers(indices) if call.statuses[i] <= Status.LOST]
             call.chunks.update(dict.fromkeys(left, Chunk(number, len(left))))
 
-    def outcomes(self, call: Call, start: int, end: int) -> dict[int, bytes]:
-        """Return the payloads of recorded outcomes, by index; delivered ones may be among them."""
+    def outcomes(self, call: Call, start: int, end: int) -> list[Outcome]:
+        """Return the outcomes of a call that are recorded and not delivered, start ≤ index < end."""
         query = "SELECT indices, lengths, data FROM outcome WHERE call=? AND low<? AND high>=?"
         found: dict[int, bytes] = {}
         for indices, lengths, data in self.read(query, (call.number, end, start)):
             found.update(zip(unpack_numbers(indices), split_payloads(lengths, data), strict=True))
         found.update(call.outcomes)
-        return {index: payload for index, payload in found.items() if start <= index < end}
+        statuses = call.statuses
+        if call.cancelled:
+            # Inputs that were cancelled while they waited have no row.
+            implied = cancelled_payload(call.spec.call_id)
+            for index in range(start, end):
+                if statuses[index] == Status.CANCELLED:
+                    found.setdefault(index, implied)
+        return [
+            Outcome(index, Status(statuses[index]), found[index])
+            for index in sorted(found)
+            if start <= index < end and statuses[index] <= Status.LOST
+        ]
 
     def payloads(self, page: Page) -> list[bytes]:
         """Return the payloads of a page."""

@@ -1,0 +1,98 @@
+"""Shows a run: what its containers print, as it comes, and a line that says how far it is."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, groupby
+from typing import IO, Any
+
+from cloudfn.cli import progress, terminal
+from cloudfn.cli.progress import Figures
+from cloudfn.cli.status_line import StatusLine, attached
+from cloudfn.clock import Clock
+
+#: runs that are over sooner get no progress line
+_QUIET_START = 0.3
+_TICK = 0.1
+
+
+class RunDisplay:
+    """Takes an app's `LOGS` and `EVENT` messages, from any thread, while it is open.
+
+    With `quiet` only the program's own output is shown. Without a terminal on stderr there is no
+    progress line, and nothing but text is written.
+    """
+
+    def __init__(self, clock: Clock, *, quiet: bool = False) -> None:
+        self._clock = clock
+        self._quiet = quiet
+        self._started = clock.monotonic()
+        self._streams: dict[str, IO[str]] = {"stdout": sys.stdout, "stderr": sys.stderr}
+        enabled = not quiet and terminal.is_terminal(sys.stderr)
+        self._line = StatusLine(sys.stderr, enabled=enabled)
+        self._attached = attached(self._line)
+        self._figures = Figures()
+        self._over = threading.Event()
+        self._ticker: threading.Thread | None = None
+
+    def __enter__(self) -> RunDisplay:
+        self._attached.__enter__()
+        if self._line.enabled:
+            self._ticker = threading.Thread(target=self._tick, name="cloudfn-progress", daemon=True)
+            self._ticker.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._line.close()
+        self._attached.__exit__(*error)
+
+    @property
+    def figures(self) -> Figures:
+        """The latest figures."""
+        return self._figures
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Show one message of the engine."""
+        entries = message.get("entries")
+        if entries:
+            self._print(entries)
+        if message.get("event") == "containers" or "containers_peak" in message:
+            self._figures = self._figures.joined(Figures.of(message))
+
+    def finish(self, *, succeeded: bool) -> None:
+        """Write the summary; call it after the display is closed."""
+        if self._quiet:
+            return
+        elapsed = self._clock.monotonic() - self._started
+        terminal.say(progress.summary(self._figures, elapsed, succeeded=succeeded))
+
+    def _print(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        for source, group in groupby(entries, key=lambda entry: str(entry.get("source"))):
+            if source == "system" and self._quiet:
+                continue
+            stream = self._streams.get(source, self._streams["stderr"])
+            text = "".join(str(entry.get("text", "")) for entry in group)
+            if terminal.is_terminal(stream):
+                text = terminal.clean(text, colours=True)
+            try:
+                self._line.write(stream, text)
+                stream.flush()
+            except (OSError, ValueError):
+                # The reader is gone. The program goes on; its own prints will find out.
+                continue
+
+    def _tick(self) -> None:
+        for tick in self._ticks():
+            elapsed = self._clock.monotonic() - self._started
+            self._line.show(progress.line(self._figures, elapsed, tick))
+
+    def _ticks(self) -> Iterator[int]:
+        pause = _QUIET_START
+        for tick in count():
+            if self._over.wait(pause):
+                return
+            yield tick
+            pause = _TICK
