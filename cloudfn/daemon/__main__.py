@@ -16,6 +16,7 @@ from cloudfn.daemon.engine import Engine, Place
 from cloudfn.daemon.lifecycle import Lock, end_leftovers, listen
 from cloudfn.daemon.server import Server
 from cloudfn.errors import AlreadyExistsError, Error
+from cloudfn.providers.local import open_provider
 from cloudfn.sdk.starter import environment_key, prepare_state_dir
 from cloudfn.settings import Settings, container_environ, load
 
@@ -59,7 +60,9 @@ async def _run(settings: Settings) -> None:
         _log.warning("ended %d processes of an earlier daemon", ended)
     key = environment_key(state_dir)
     place = Place(state_dir, str(path), key, marker, container_environ())
-    engine = Engine(loop, settings, place, SystemClock())
+    clock = SystemClock()
+    provider = open_provider(state_dir, settings.limits, clock.wall())
+    engine = Engine(loop, settings, place, provider, clock)
     server = Server(loop, engine, key)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.shut_down, "now")

@@ -20,11 +20,7 @@ from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.output import Output
 from cloudfn.daemon.session import container_key
 from cloudfn.model.call import Status
-from cloudfn.providers.base import Claim, Ledger
-from cloudfn.providers.local.blobs import LocalBlobs
-from cloudfn.providers.local.catalog import SqliteCatalog
-from cloudfn.providers.local.ledger import SqliteLedger
-from cloudfn.providers.local.logs import LocalLogs
+from cloudfn.providers.base import Claim, Provider
 from cloudfn.settings import Settings
 from cloudfn.wire.messages import BlobRef, LogSource, is_blob
 
@@ -48,18 +44,21 @@ class Engine:
     """The working parts of one environment on one machine. Single-threaded."""
 
     def __init__(
-        self, loop: AbstractEventLoop, settings: Settings, place: Place, clock: Clock
+        self,
+        loop: AbstractEventLoop,
+        settings: Settings,
+        place: Place,
+        provider: Provider,
+        clock: Clock,
     ) -> None:
         self.clock = clock
         self.settings = settings
         self.place = place
         self._loop = loop
-        self.ledger: Ledger = SqliteLedger.open(
-            place.state_dir / "ledger.db", settings.limits, now=clock.wall()
-        )
-        self.catalog = SqliteCatalog(place.state_dir / "catalog.db")
-        self.blobs = LocalBlobs.open(place.state_dir)
-        self.logs = LocalLogs(place.state_dir / "logs")
+        self.ledger = provider.ledger
+        self.catalog = provider.catalog
+        self.blobs = provider.blobs
+        self.logs = provider.logs
         self.journal = Journal(loop, self.ledger)
         app_names: dict[str, str] = {}
         self.app_names = app_names
@@ -84,7 +83,7 @@ class Engine:
         self.journal.close()
         self.agent.close()
         self.output.close()
-        self.ledger.close()  # type: ignore[attr-defined]
+        self.ledger.close()
         self.catalog.close()
         self.blobs.close()
 

@@ -14,8 +14,8 @@ from cloudfn.daemon.session import Session
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost, Status
+from cloudfn.model.log import LogQuery
 from cloudfn.providers.base import CallRecord
-from cloudfn.providers.local.logs import LogQuery
 
 Fields = dict[str, Any]
 

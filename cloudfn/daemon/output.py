@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop, Future, TimerHandle
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from cloudfn.agent.pool import PoolSpec
 from cloudfn.clock import Clock
 from cloudfn.daemon.session import Session
 from cloudfn.model import ids
-from cloudfn.providers.base import Claim
-from cloudfn.providers.local.logs import LocalLogs, LogEntry, LogQuery
+from cloudfn.model.log import LogEntry, LogQuery, Source
+from cloudfn.providers.base import Claim, Logs
 from cloudfn.wire.messages import Kind, LogSource
 
-_SOURCES: dict[LogSource, Literal["stdout", "stderr", "system"]] = {
+_SOURCES: dict[LogSource, Source] = {
     LogSource.STDOUT: "stdout",
     LogSource.STDERR: "stderr",
     LogSource.SYSTEM: "system",
@@ -80,7 +80,7 @@ class Output:
     def __init__(
         self,
         loop: AbstractEventLoop,
-        logs: LocalLogs,
+        logs: Logs,
         clock: Clock,
         app_names: dict[str, str],
         source: ProgressSource,

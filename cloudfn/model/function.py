@@ -194,7 +194,7 @@ def _request_and_limit(
     if value is None:
         return default, None
     pair = value if isinstance(value, tuple) else (value, None)
-    if len(pair) != 2 or any(  # noqa: PLR2004 - request and limit
+    if len(pair) != 2 or any(
         isinstance(part, bool) or not isinstance(part, int | float | None) for part in pair
     ):
         raise InvalidError(f"`{name}` must be a number or a (request, limit) pair, not {value!r}.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from cloudfn.model.call import CallKind, Counters, Status
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec
+from cloudfn.model.log import LogEntry, LogQuery
+from cloudfn.wire.messages import BlobRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Claim:
 
     __slots__ = ("alone", "call_id", "counters", "fence", "index", "payload", "pool", "seq")
 
-    def __init__(  # noqa: PLR0913 - one value per column; built on the hot path
+    def __init__(
         self,
         seq: int,
         fence: int,
@@ -232,6 +235,10 @@ class Ledger(Protocol):
         """Make all committed writes survive a power cut. May be called from another thread."""
         ...
 
+    def close(self) -> None:
+        """Give the store back; what is not committed is lost. Idempotent."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class RevisionSpec:
@@ -329,7 +336,11 @@ class Catalog(Protocol):
     """
 
     def create_app(self, name: str, state: str, spec: RevisionSpec, now: float) -> AppRecord:
-        """Register an app with its first revision; raises AlreadyExistsError for a live deployed name."""
+        """Register an app with its first revision.
+
+        Raises:
+            AlreadyExistsError: A deployed app of that name lives.
+        """
         ...
 
     def add_revision(
@@ -397,6 +408,79 @@ class Catalog(Protocol):
     def clear_overrides(self, app_id: str) -> None:
         """Drop all overrides of an app's functions."""
         ...
+
+    def close(self) -> None:
+        """Give the store back. Idempotent."""
+        ...
+
+
+class Blobs(Protocol):
+    """Payloads of 64 KiB and more, under random names; a frame's MAC binds name and size."""
+
+    @property
+    def fast(self) -> Path:
+        """Directory whose blobs may live in memory."""
+        ...
+
+    @property
+    def durable(self) -> Path:
+        """Directory whose blobs survive a power cut."""
+        ...
+
+    def adopt(self, ref: BlobRef, call_id: str, *, durable: bool) -> BlobRef:
+        """Make a container's result one of the call's blobs; return its new reference.
+
+        Raises:
+            DataLossError: There is no such blob, or it is not whole.
+        """
+        ...
+
+    def delete(self, ref: BlobRef) -> None:
+        """Delete a blob. Idempotent."""
+        ...
+
+    def delete_call(self, call_id: str) -> None:
+        """Delete all blobs of a call. Idempotent."""
+        ...
+
+    def sweep(self, known: Callable[[str], bool], older_than: float, now: float) -> int:
+        """Delete what belongs to no known call or container; return how many directories."""
+        ...
+
+    def close(self) -> None:
+        """Leave no empty directories behind."""
+        ...
+
+
+class Logs(Protocol):
+    """What containers print, by app, container, call and input."""
+
+    def write(self, entry: LogEntry) -> None:
+        """Take an entry; it is readable after the next `flush`."""
+        ...
+
+    def flush(self) -> None:
+        """Make everything written readable."""
+        ...
+
+    def read(self, query: LogQuery) -> list[LogEntry]:
+        """Return entries in the order of their times. May be called from any thread."""
+        ...
+
+    def prune(self, now: float) -> int:
+        """Drop what is too old or too much; return how many files."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A place where work can run: a frozen bundle of ports."""
+
+    name: str
+    ledger: Ledger
+    catalog: Catalog
+    blobs: Blobs
+    logs: Logs
 
 
 def effective(spec: FunctionSpec, override: Override | None) -> AutoscalerSettings:

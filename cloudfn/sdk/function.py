@@ -80,9 +80,9 @@ class Function:
                 hint="Leave it away to call the live version.",
             )
         function = cls(name)
-        function._app_name = app_name  # noqa: SLF001
-        function._environment = environment_name  # noqa: SLF001
-        function._client = client  # noqa: SLF001
+        function._app_name = app_name
+        function._environment = environment_name
+        function._client = client
         return function
 
     @property

@@ -137,7 +137,7 @@ class FunctionCall:
         return call_graph(told["nodes"])
 
     @static_twin
-    def gather(*function_calls: FunctionCall) -> Steps[list[Any]]:  # type: ignore[misc]  # noqa: N805
+    def gather(*function_calls: FunctionCall) -> Steps[list[Any]]:  # type: ignore[misc]
         """Wait for several calls; return their results in the order of the arguments.
 
         Raises:

@@ -1,4 +1,4 @@
-"""One text for `f(...)` and `await f.aio(...)`: operations as generators of steps. No I/O of its own.
+"""One text for `f(...)` and `await f.aio(...)`: operations as generators of steps. No own I/O.
 
 An operation yields steps, things that take time; each knows how to be done by blocking and by
 awaiting. `run` drives an operation in the first way, `run_async` in the second.
@@ -97,11 +97,10 @@ async def run_async(steps: Steps[T]) -> T:
 class Twin(Generic[P, T]):
     """A bound operation: call it to block, or call and await its `aio`."""
 
-    __slots__ = ("__doc__", "_steps")
+    __slots__ = ("_steps",)
 
     def __init__(self, steps: Callable[P, Steps[T]]) -> None:
         self._steps = steps
-        self.__doc__ = steps.__doc__
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
         warn_in_event_loop(self._steps.__name__)
@@ -115,8 +114,6 @@ class Twin(Generic[P, T]):
 class twin(Generic[P, T]):  # noqa: N801 - a decorator
     """Makes a method that is a generator of steps callable, with an `aio` twin."""
 
-    __slots__ = ("__doc__", "_steps")
-
     def __init__(self, steps: Callable[Concatenate[Any, P], Steps[T]]) -> None:
         self._steps = steps
         self.__doc__ = steps.__doc__
@@ -129,8 +126,6 @@ class twin(Generic[P, T]):  # noqa: N801 - a decorator
 
 class static_twin(Generic[P, T]):  # noqa: N801 - a decorator
     """The same for a function that belongs to a class."""
-
-    __slots__ = ("__doc__", "_steps")
 
     def __init__(self, steps: Callable[P, Steps[T]]) -> None:
         self._steps = steps
@@ -166,11 +161,10 @@ def warn_in_event_loop(name: str) -> None:
 class Iterating(Generic[P, T]):
     """A bound method whose result does the work; its `aio` twin is the same, for `async for`."""
 
-    __slots__ = ("__doc__", "_method")
+    __slots__ = ("_method",)
 
     def __init__(self, method: Callable[P, T]) -> None:
         self._method = method
-        self.__doc__ = method.__doc__
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._method(*args, **kwargs)
@@ -182,8 +176,6 @@ class Iterating(Generic[P, T]):
 
 class iterating(Generic[P, T]):  # noqa: N801 - a decorator
     """Gives a method whose result works with and without an event loop its `aio` twin."""
-
-    __slots__ = ("__doc__", "_method")
 
     def __init__(self, method: Callable[Concatenate[Any, P], T]) -> None:
         self._method = method

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
-import resource
 import signal
 import sys
 import time
@@ -274,6 +272,8 @@ def _use_output(output: int) -> None:
 
 def _place(descriptors: list[int]) -> Channels:
     """Put a container's pipes on 1 and 2 and its channels where user code will not meet them."""
+    import resource
+
     packets, stream, out, err, cancel = descriptors
     _put(os.open(os.devnull, os.O_RDONLY), 0)
     _put(out, 1)
@@ -290,6 +290,8 @@ def _put(descriptor: int, number: int) -> None:
 
 
 def _raise(descriptor: int, lowest: int) -> int:
+    import fcntl
+
     high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, lowest)
     os.close(descriptor)
     return high

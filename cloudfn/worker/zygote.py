@@ -29,8 +29,10 @@ _WARM = (
     "cloudfn.wire.culprits",
     "cloudfn.wire.exceptions",
     "faulthandler",
+    "fcntl",
     "linecache",
     "random",
+    "resource",
     "threading",
     "traceback",
 )
@@ -134,7 +136,7 @@ class Zygote:
 
 def _warm_up() -> None:
     for name in _WARM:
-        with suppress(ImportError):
+        with suppress(Exception):  # who needs it will see why it fails
             module = import_module(name)
             if name == "cloudfn":
                 getattr(module, "App", None)  # may be imported at first use

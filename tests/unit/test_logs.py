@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from cloudfn.errors import InvalidError
-from cloudfn.providers.local.logs import ROTATE, LocalLogs, LogEntry, LogQuery
+from cloudfn.model.log import LogEntry, LogQuery
+from cloudfn.providers.local.logs import ROTATE, LocalLogs
 
 
 def entry(at, text="hello\n", **changes):

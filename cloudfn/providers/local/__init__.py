@@ -1,1 +1,34 @@
-"""."""
+"""This machine as a provider: SQLite and files, inside the daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cloudfn.providers.base import Provider
+from cloudfn.providers.local.blobs import LocalBlobs
+from cloudfn.providers.local.catalog import SqliteCatalog
+from cloudfn.providers.local.ledger import SqliteLedger
+from cloudfn.providers.local.logs import LocalLogs
+from cloudfn.settings import Limits
+
+
+def open_provider(state_dir: Path, limits: Limits, now: float) -> Provider:
+    """Open the stores of one environment, for the one process that owns them.
+
+    Args:
+        state_dir: The environment's private directory.
+        limits: How many inputs a function may have.
+        now: Seconds since the epoch.
+
+    Raises:
+        VersionError: A newer cloudfn wrote them.
+        DataLossError: One is damaged; it was moved aside.
+        ExecutionError: Another process has one.
+    """
+    return Provider(
+        name="local",
+        ledger=SqliteLedger.open(state_dir / "ledger.db", limits, now=now),
+        catalog=SqliteCatalog(state_dir / "catalog.db"),
+        blobs=LocalBlobs.open(state_dir),
+        logs=LocalLogs(state_dir / "logs"),
+    )

@@ -1,0 +1,93 @@
+"""cloudfn: Modal's way of working on machines that you own.
+
+Names are imported when they are first used, so that `import cloudfn` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+# The module `typing` takes longer to import than all that is below; type checkers know the name.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cloudfn import exception
+    from cloudfn.errors import Error
+    from cloudfn.model.retry import Retries
+    from cloudfn.sdk.app import App
+    from cloudfn.sdk.context import (
+        current_function_call_id,
+        current_input_id,
+        enable_output,
+        is_local,
+    )
+    from cloudfn.sdk.function import Function
+    from cloudfn.sdk.function_call import FunctionCall
+    from cloudfn.sdk.records import (
+        FunctionAutoscalerSettings,
+        FunctionCurrentStats,
+        FunctionStats,
+        InputInfo,
+        InputStatus,
+    )
+    from cloudfn.wire.version import VERSION as __version__
+
+__all__ = [  # noqa: RUF022 - grouped by what they are for
+    # declare
+    "App",
+    "Retries",
+    # call
+    "Function",
+    "FunctionCall",
+    # look
+    "FunctionAutoscalerSettings",
+    "FunctionCurrentStats",
+    "FunctionStats",
+    "InputInfo",
+    "InputStatus",
+    # where am I
+    "current_function_call_id",
+    "current_input_id",
+    "is_local",
+    # the rest
+    "Error",
+    "__version__",
+    "enable_output",
+    "exception",
+]
+
+_PLACES = {
+    "App": "cloudfn.sdk.app",
+    "Error": "cloudfn.errors",
+    "Function": "cloudfn.sdk.function",
+    "FunctionAutoscalerSettings": "cloudfn.sdk.records",
+    "FunctionCall": "cloudfn.sdk.function_call",
+    "FunctionCurrentStats": "cloudfn.sdk.records",
+    "FunctionStats": "cloudfn.sdk.records",
+    "InputInfo": "cloudfn.sdk.records",
+    "InputStatus": "cloudfn.sdk.records",
+    "Retries": "cloudfn.model.retry",
+    "current_function_call_id": "cloudfn.sdk.context",
+    "current_input_id": "cloudfn.sdk.context",
+    "enable_output": "cloudfn.sdk.context",
+    "is_local": "cloudfn.sdk.context",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "exception":
+        return import_module("cloudfn.exception")
+    if name == "__version__":
+        from cloudfn.wire.version import VERSION
+
+        return VERSION
+    if name not in _PLACES:
+        raise AttributeError(f"module 'cloudfn' has no attribute {name!r}")
+    value = getattr(import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,592 @@
+"""The App: where functions are declared, and how they are run and deployed together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cloudfn import errors
+from cloudfn.sdk.client import Client, current_settings, default_client
+from cloudfn.sdk.declaration import (
+    check_characters,
+    check_function,
+    check_name,
+    check_unavailable,
+    declare,
+    is_generator_function,
+)
+from cloudfn.sdk.function import Function
+from cloudfn.sdk.twins import Blocking, Steps, iterating, run, run_async, static_twin, twin
+
+if TYPE_CHECKING:
+    from cloudfn.model.retry import Retries
+
+_TAG_MAX = 50
+
+
+class Deployment(NamedTuple):
+    """What came of a deploy."""
+
+    app_id: str
+    revision: int
+    #: False: nothing differed from the live revision
+    changed: bool
+
+
+class LocalEntrypoint:
+    """A function that runs here, with the App's functions ready; calling it just calls it."""
+
+    def __init__(self, raw: Callable[..., Any], name: str, app: App) -> None:
+        self.__cloudfn_raw__ = raw
+        self.name = name
+        self.app = app
+        self.__name__ = raw.__name__
+        self.__doc__ = raw.__doc__
+        self.__module__ = raw.__module__
+
+    def get_raw_f(self) -> Callable[..., Any]:
+        """Return the user's own function."""
+        return self.__cloudfn_raw__
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self.__cloudfn_raw__(*args, **kwargs)
+
+
+class App:
+    """A group of functions that are run or deployed together.
+
+    Args:
+        name: Its name in the environment; needed for `deploy`.
+        tags: Marks for your own use.
+        image: Not available yet.
+        secrets: Not available yet.
+        volumes: Not available yet.
+        include_source: Bring the program's sources to the containers.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        tags: dict[str, str] | None = None,
+        image: Any = None,
+        secrets: Sequence[Any] = (),
+        volumes: Mapping[Any, Any] | None = None,
+        include_source: bool = True,
+    ) -> None:
+        if name is not None:
+            check_name("App", name)
+        check_unavailable({"image": image, "secrets": secrets, "volumes": volumes or {}}, "App()")
+        _check_source(include_source)
+        self._name = name
+        self._tags = dict(tags or {})
+        self._module: str = sys._getframe(1).f_globals.get("__name__", "__main__")  # noqa: SLF001
+        self._functions: dict[str, Function] = {}
+        self._entrypoints: dict[str, LocalEntrypoint] = {}
+        self._app_id: str | None = None
+        self._is_running = False
+        #: what came of the last `deploy`
+        self.deployment: Deployment | None = None
+        #: what the engine said when the last `run` ended: containers_peak, done, failed
+        self.summary: dict[str, Any] = {}
+
+    # ------------------------------------------------------------------------------ properties
+
+    @property
+    def name(self) -> str | None:
+        """The name that it was given."""
+        return self._name
+
+    @property
+    def app_id(self) -> str | None:
+        """Its id, `ap-…`, while it runs or once it is deployed; otherwise None."""
+        return self._app_id
+
+    @property
+    def description(self) -> str:
+        """Its name, or else that of its file."""
+        if self._name:
+            return self._name
+        file = getattr(sys.modules.get(self._module), "__file__", None)
+        return file.replace("\\", "/").rpartition("/")[2] if file else "app"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether `run` is open."""
+        return self._is_running
+
+    @property
+    def module_name(self) -> str:
+        """The module that made it."""
+        return self._module
+
+    @property
+    def registered_functions(self) -> dict[str, Function]:
+        """Its functions, by name."""
+        return dict(self._functions)
+
+    @property
+    def registered_entrypoints(self) -> dict[str, LocalEntrypoint]:
+        """Its local entry points, by name."""
+        return dict(self._entrypoints)
+
+    @property
+    def registered_classes(self) -> dict[str, Any]:
+        """Its classes: none yet."""
+        return {}
+
+    def get_tags(self) -> dict[str, str]:
+        """Return its tags."""
+        return dict(self._tags)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Replace its tags."""
+        self._tags = dict(tags)
+
+    # ----------------------------------------------------------------------------- declaration
+
+    def function(
+        self,
+        _forgotten: Any = None,
+        /,
+        *,
+        env: Mapping[str, str | None] | None = None,
+        serialized: bool = False,
+        cpu: float | tuple[float, float] | None = None,
+        memory: int | tuple[int, int] | None = None,
+        min_containers: int | None = None,
+        max_containers: int | None = None,
+        buffer_containers: int | None = None,
+        scaledown_window: int | None = None,
+        retries: int | Retries | None = None,
+        timeout: int = 300,
+        startup_timeout: int | None = None,
+        name: str | None = None,
+        is_generator: bool | None = None,
+        single_use_containers: bool = False,
+        max_inputs: int | None = None,
+        fork: bool = True,
+        include_source: bool | None = None,
+        **others: Any,
+    ) -> Callable[[Callable[..., Any]], Function]:
+        """Make a function one that runs in containers.
+
+        Args:
+            env: Variables set in its containers.
+            serialized: Send the function by value; for functions that cannot be imported.
+            cpu: Cores that a container asks for, or (request, limit).
+            memory: MiB that a container asks for, or (request, limit).
+            min_containers: Containers kept while the App lives.
+            max_containers: Most containers; 0 and None mean no limit.
+            buffer_containers: Idle containers kept beyond the need while the function is active.
+            scaledown_window: Seconds that an idle container is kept, 2 to 3600.
+            retries: Further attempts after a failure, or a `Retries`.
+            timeout: Seconds that one attempt may run.
+            startup_timeout: Seconds that a container may take to start; `timeout` when omitted.
+            name: Its name in the App; that of the function when omitted.
+            is_generator: Whether it yields; seen from the function when omitted.
+            single_use_containers: A container runs one input and ends.
+            max_inputs: Modal's old name of that: 1.
+            fork: Containers may be forked from a warm template that imported the program.
+            include_source: Bring the program's sources to the containers.
+            **others: Modal's options that this version does not have; empty ones are accepted.
+
+        Raises:
+            InvalidError: A value makes no sense; the text names it.
+            UnimplementedError: Something was asked for that does not exist yet, or not here.
+        """
+        if _forgotten is not None:
+            raise errors.InvalidError(
+                "Did you forget parentheses? Suggestion: `@app.function()`.",
+                hint="Write `@app.function()` above the function.",
+            )
+        check_unavailable(others, "App.function()")
+        _check_source(include_source)
+        if max_inputs not in (None, 1):
+            raise errors.InvalidError(
+                f"`max_inputs` can only be 1, not {max_inputs!r}.", hint="Use single_use_containers=True."
+            )
+        if name is not None:
+            check_name("Function", name)
+
+        def decorate(raw: Callable[..., Any]) -> Function:
+            if isinstance(raw, Function):
+                raise errors.InvalidError(
+                    f"{raw.name} is a Function already.", hint="Use `@app.function()` once."
+                )
+            check_function(raw, serialized=serialized)
+            spec = declare(
+                raw,
+                module=raw.__module__ or "__main__",
+                name=raw.__qualname__ if name is None and not serialized else name or raw.__name__,
+                is_generator=is_generator_function(raw) if is_generator is None else is_generator,
+                env=env,
+                cpu=cpu,
+                memory=memory,
+                min_containers=min_containers,
+                max_containers=max_containers,
+                buffer_containers=buffer_containers,
+                scaledown_window=scaledown_window,
+                retries=retries,
+                timeout=timeout,
+                startup_timeout=startup_timeout,
+                single_use=single_use_containers or max_inputs == 1,
+                fork=fork,
+            )
+            function = Function(spec.name, raw=raw, spec=spec, app=self, serialized=serialized)
+            self._register(function)
+            return function
+
+        return decorate
+
+    def cls(self, *_: Any, **__: Any) -> Any:
+        """Make a class one whose methods run in containers; not available yet."""
+        raise errors.UnimplementedError(
+            "`@app.cls` is not available yet in this version.",
+            hint="Use functions; what should be loaded once can live in a global of the module.",
+        )
+
+    def local_entrypoint(
+        self, _forgotten: Any = None, /, *, name: str | None = None
+    ) -> Callable[[Callable[..., Any]], LocalEntrypoint]:
+        """Make a function what `cloudfn run` runs on this machine, with the functions ready.
+
+        Raises:
+            InvalidError: There is an entry point of that name already.
+        """
+        if _forgotten is not None:
+            raise errors.InvalidError(
+                "Did you forget parentheses? Suggestion: `@app.local_entrypoint()`.",
+                hint="Write `@app.local_entrypoint()` above the function.",
+            )
+        if name is not None:
+            check_name("local entry point", name)
+
+        def decorate(raw: Callable[..., Any]) -> LocalEntrypoint:
+            wanted = name or raw.__qualname__
+            if wanted in self._entrypoints:
+                raise errors.InvalidError(
+                    f"Duplicate local entry point name: {wanted!r}.",
+                    hint="Rename one, or give it `name=`.",
+                )
+            entrypoint = LocalEntrypoint(raw, wanted, self)
+            self._entrypoints[wanted] = entrypoint
+            return entrypoint
+
+        return decorate
+
+    def include(self, other: App, inherit_tags: bool = True) -> App:  # noqa: FBT001, FBT002 - Modal's
+        """Take in the functions and entry points of another App; return this one."""
+        for function in other._functions.values():
+            self._register(function)
+        for name, entrypoint in other._entrypoints.items():
+            self._entrypoints.setdefault(name, entrypoint)
+        if inherit_tags:
+            self._tags = {**other._tags, **self._tags}
+        return self
+
+    def _register(self, function: Function) -> None:
+        known = self._functions.get(function.name)
+        if known is not None and known is not function:
+            _warn_collision(function.name)
+        self._functions[function.name] = function
+
+    # --------------------------------------------------------------------------- run and deploy
+
+    @iterating
+    def run(
+        self,
+        *,
+        name: str | None = None,
+        client: Client | None = None,
+        detach: bool = False,
+        interactive: bool = False,
+        environment_name: str | None = None,
+    ) -> AppRun:
+        """Run the App while the `with` block is open: its functions can be called inside.
+
+        Args:
+            name: How it is listed.
+            client: The engine; this environment's when omitted.
+            detach: Calls that are under way at the end of the block go on.
+            interactive: Not available.
+            environment_name: Another environment than the one that is set.
+        """
+        if interactive:
+            raise errors.UnimplementedError("`interactive` is not available yet in this version.")
+        return AppRun(self, name, client, environment_name, detach=detach)
+
+    @twin
+    def deploy(
+        self,
+        *,
+        name: str | None = None,
+        environment_name: str | None = None,
+        tag: str = "",
+        client: Client | None = None,
+        strategy: str = "rolling",
+        keep_overrides: bool = False,
+    ) -> Steps[App]:
+        """Keep the App running until it is stopped, and replace an earlier one of the name.
+
+        Args:
+            name: Its name; the App's own when omitted.
+            environment_name: Another environment than the one that is set.
+            tag: A mark for the history.
+            client: The engine; this environment's when omitted.
+            strategy: "rolling": old containers finish what they run. "recreate": they end at once,
+                and what they ran is run again.
+            keep_overrides: Settings made with `update_autoscaler` stay.
+
+        Raises:
+            InvalidError: It has no name, or one that is not allowed.
+        """
+        wanted = name or self._name
+        if not wanted:
+            raise errors.InvalidError(
+                "You need to either supply an explicit deployment name to the deploy command, or have a "
+                "name set on the app.",
+                hint='Write `app = cloudfn.App("some-name")`, or app.deploy(name="some-name").',
+            )
+        check_characters("App", wanted)
+        if strategy not in ("rolling", "recreate"):
+            raise errors.InvalidError(f"`strategy` must be 'rolling' or 'recreate', not {strategy!r}.")
+        if tag and (len(tag) > _TAG_MAX):
+            raise errors.InvalidError(f"`tag` is longer than {_TAG_MAX} characters.")
+        _refuse_in_container("deploy")
+        engine = client or default_client(environment_name)
+        told = yield from self._open(
+            engine, wanted, "deployed", tag=tag, strategy=strategy, keep_overrides=keep_overrides
+        )
+        self.deployment = Deployment(told["app_id"], told["revision"], told["changed"])
+        self._bind(told, client, environment_name)
+        return self
+
+    @static_twin
+    def lookup(
+        name: str,  # type: ignore[misc]  # noqa: N805 - static
+        *,
+        client: Client | None = None,
+        environment_name: str | None = None,
+        create_if_missing: bool = False,
+    ) -> Steps[App]:
+        """Return a deployed App, by name or id, without its functions' definitions.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        if create_if_missing:
+            raise errors.UnimplementedError("`create_if_missing` is not available yet in this version.")
+        engine = client or default_client(environment_name)
+        told = yield from engine.ask("app_list", all=False)
+        for record in told["apps"]:
+            if record["app_id"] == name or (record["name"] == name and record["state"] == "deployed"):
+                return _found(record, client, environment_name)
+        raise errors.NotFoundError(
+            f"There is no deployed app {name!r}.", hint="`cloudfn app list` lists those that there are."
+        )
+
+    @twin
+    def stop(self) -> Steps[None]:
+        """End the App: what waits or runs is cancelled.
+
+        Raises:
+            ExecutionError: It neither runs nor is deployed.
+        """
+        if self._app_id is None:
+            raise errors.ExecutionError("The App is not running.", hint="Use `cloudfn app stop NAME`.")
+        engine = default_client()
+        if self._is_running:
+            yield from engine.ask("app_close", app_id=self._app_id)
+            engine.unkeep(self._app_id)
+        else:
+            yield from engine.ask("app_stop", name=self._app_id)
+        self._unbind()
+
+    def __repr__(self) -> str:
+        return f"<App {self.description}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return App, (self._name,)
+
+    # ------------------------------------------------------------------------------- internals
+
+    def _open(
+        self,
+        engine: Client,
+        name: str,
+        state: str,
+        *,
+        tag: str = "",
+        strategy: str = "rolling",
+        keep_overrides: bool = False,
+    ) -> Steps[dict[str, Any]]:
+        from pathlib import Path
+
+        from cloudfn.sdk.revision import revision_of
+
+        for function in self._functions.values():
+            check_characters("Function", function.name)
+        welcome = yield from engine.ready()
+        deployed = state == "deployed"
+        # Classes of the user's program that live here must be the ones that containers import.
+        revision = yield Blocking(
+            lambda: revision_of(
+                list(self._functions.values()),
+                self._module,
+                Path(welcome.bundles),
+                durable=deployed,
+                labels=deployed,
+                tag=tag,
+            )
+        )
+        return (
+            yield from engine.ask(
+                "app_open",
+                name=name,
+                state=state,
+                revision=revision,
+                strategy=strategy,
+                keep_overrides=keep_overrides,
+            )
+        )
+
+    def _bind(self, told: dict[str, Any], client: Client | None, environment: str | None) -> None:
+        app_id = told["app_id"]
+        self._app_id = app_id
+        for name, function_id in told["functions"].items():
+            function = self._functions.get(name)
+            if function is not None:
+                function.bind(function_id, app_id, client, environment)
+
+    def _unbind(self) -> None:
+        self._app_id = None
+        for function in self._functions.values():
+            function.unbind()
+
+
+class AppRun:
+    """An App that runs while this is open, with `with` or `async with`."""
+
+    def __init__(
+        self,
+        app: App,
+        name: str | None,
+        client: Client | None,
+        environment: str | None,
+        *,
+        detach: bool,
+    ) -> None:
+        self._app = app
+        self._name = name
+        self._client = client
+        self._environment = environment
+        self._detach = detach
+        self._listening: int | None = None
+
+    def __enter__(self) -> App:
+        return run(self._begin())
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        run(self._end(error))
+
+    async def __aenter__(self) -> App:
+        return await run_async(self._begin())
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await run_async(self._end(error))
+
+    def _engine(self) -> Client:
+        return self._client or default_client(self._environment)
+
+    def _begin(self) -> Steps[App]:
+        from cloudfn.sdk.context import wanted_sink
+
+        app = self._app
+        if app._is_running:  # noqa: SLF001
+            raise errors.InvalidError("App is already running and can't be started again.")
+        _refuse_in_container("run")
+        engine = self._engine()
+        app._is_running = True  # noqa: SLF001
+        try:
+            state = "detached" if self._detach else "ephemeral"
+            told = yield from app._open(engine, self._name or app.description, state)  # noqa: SLF001
+            app._bind(told, self._client, self._environment)  # noqa: SLF001
+            if not self._detach:
+                engine.keep(told["app_id"])
+            sink = wanted_sink()
+            if sink is not None:
+                self._listening = engine.listen("events", {"app_id": told["app_id"]}, sink)
+        except BaseException:
+            app._is_running = False  # noqa: SLF001
+            app._unbind()  # noqa: SLF001
+            raise
+        return app
+
+    def _end(self, error: BaseException | None) -> Steps[None]:
+        app, engine = self._app, self._engine()
+        app_id = app.app_id
+        app._is_running = False  # noqa: SLF001
+        app._unbind()  # noqa: SLF001
+        if app_id is None:
+            return  # it was stopped inside
+        try:
+            if not self._detach:
+                app.summary = yield from engine.ask("app_close", app_id=app_id)
+        except errors.Error:
+            if error is None:
+                raise
+        finally:
+            engine.unkeep(app_id)
+            if self._listening is not None:
+                engine.release(self._listening, tell=False)
+                self._listening = None
+
+
+def _check_source(include_source: bool | None) -> None:
+    if include_source is False:
+        raise errors.UnimplementedError(
+            "`include_source=False` is not available yet in this version.",
+            hint="Leave it away; sources that are not imported stay here.",
+        )
+
+
+def _refuse_in_container(what: str) -> None:
+    if current_settings().container is not None:
+        raise errors.InvalidError(
+            f"`app.{what}()` cannot be used inside a container.",
+            hint="Put it under `if __name__ == '__main__':` or into a local entry point.",
+        )
+
+
+def _warn_collision(name: str) -> None:
+    import warnings
+
+    warnings.warn(
+        f"function name {name!r} collision! Overriding existing function with the new one.",
+        errors.UserWarning,
+        stacklevel=4,
+    )
+
+
+def _found(record: dict[str, Any], client: Client | None, environment: str | None) -> App:
+    app = App(record["name"])
+    app._app_id = record["app_id"]  # noqa: SLF001
+    for name in record["functions"]:
+        function = Function.from_name(
+            record["name"], name, environment_name=environment, client=client
+        )
+        app._functions[name] = function  # noqa: SLF001
+    return app

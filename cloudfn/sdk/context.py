@@ -1,0 +1,95 @@
+"""Where the program runs: here or in a container, for which input, and whether output is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any
+
+from cloudfn.sdk.client import current_settings, default_client
+from cloudfn.sdk.twins import run
+from cloudfn.wire.current import current
+
+Sink = Callable[[dict[str, Any]], None]
+
+_sink: ContextVar[Sink | None] = ContextVar("cloudfn_output", default=None)
+
+
+def is_local() -> bool:
+    """Whether the program runs here, rather than in a container."""
+    return current_settings().container is None
+
+
+def current_input_id() -> str | None:
+    """Return the id of the input that runs in this container; None outside of one."""
+    found = _current_input()
+    return found["input_id"] if found else None
+
+
+def current_function_call_id() -> str | None:
+    """Return the id of the call whose input runs in this container; None outside of one."""
+    found = _current_input()
+    return found["call"] if found else None
+
+
+def _current_input() -> dict[str, Any] | None:
+    claim = current.claim()
+    if claim is None or is_local():
+        return None
+    key, seq = claim, claim[0]
+    if _last.get("claim") != key:
+        told = run(default_client().ask("input_current", seq=seq))
+        _last.update(told, claim=key)
+    return _last
+
+
+# What the engine said of the input that runs; the next input replaces it.
+_last: dict[str, Any] = {}
+
+
+class enable_output:  # noqa: N801 - Modal's name
+    """While open, an app that runs streams its containers' output to stdout and stderr.
+
+    Args:
+        sink: Gets the engine's messages instead, one dict at a time, on any thread.
+    """
+
+    def __init__(self, sink: Sink | None = None) -> None:
+        self._wanted = sink or write_through
+        self._token: Token[Sink | None] | None = None
+
+    def __enter__(self) -> enable_output:
+        self._token = _sink.set(self._wanted)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            _sink.reset(self._token)
+            self._token = None
+
+    async def __aenter__(self) -> enable_output:
+        return self.__enter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        self.__exit__(*error)
+
+
+def wanted_sink() -> Sink | None:
+    """Return where output is to go; None when nobody asked for it."""
+    return _sink.get()
+
+
+def write_through(message: dict[str, Any]) -> None:
+    """Write the text of log entries to stdout and stderr, as it is."""
+    import sys
+
+    for entry in message.get("entries", ()):
+        stream = sys.stdout if entry.get("source") == "stdout" else sys.stderr
+        stream.write(entry.get("text", ""))
+        stream.flush()

@@ -1,0 +1,94 @@
+"""What a revision has to know of this interpreter and this checkout. Reads files, runs nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from cloudfn.wire.version import VERSION
+
+
+def import_paths(root: Path | None) -> list[str]:
+    """Return the directories of `sys.path` that the interpreter would not search by itself.
+
+    Those come from PYTHONPATH and from programs; the program's own directory, which travels in the
+    bundle, the standard library and installed packages are left out.
+
+    Args:
+        root: The program's own directory.
+    """
+    own = {os.path.abspath(root)} if root is not None else set()
+    found = []
+    for entry in sys.path:
+        if not entry:
+            continue
+        path = os.path.abspath(entry)
+        if path in own or not os.path.isdir(path) or _is_built_in(path):
+            continue
+        found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def python_version() -> str:
+    """Return this Python's version, as `3.11.7`."""
+    return ".".join(map(str, sys.version_info[:3]))
+
+
+def labels(root: Path | None, tag: str) -> dict[str, str]:
+    """Return the facts for the history: who deployed what, with what."""
+    found = {"cloudfn": VERSION, "user": _user(), "commit": _commit(root), "tag": tag}
+    return {name: value for name, value in found.items() if value}
+
+
+def _is_built_in(path: str) -> bool:
+    library = os.path.dirname(os.path.abspath(os.__file__))
+    parts = path.split(os.sep)
+    return (
+        path == library
+        or path.startswith(library + os.sep)
+        or "site-packages" in parts
+        or "dist-packages" in parts
+    )
+
+
+def _user() -> str:
+    from getpass import getuser
+
+    try:
+        return getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
+
+
+def _commit(root: Path | None) -> str:
+    """Return the commit that is checked out, read from git's own files; empty if there is none."""
+    for folder in (root, *root.parents) if root is not None else ():
+        git = folder / ".git"
+        try:
+            if git.is_file():  # a worktree
+                git = folder / git.read_text().partition("gitdir:")[2].strip()
+            if git.is_dir():
+                return _head(git)
+        except OSError:
+            return ""
+    return ""
+
+
+def _head(git: Path) -> str:
+    head = (git / "HEAD").read_text().strip()
+    if not head.startswith("ref:"):
+        return head
+    name = head.partition(":")[2].strip()
+    common = git
+    if (git / "commondir").is_file():
+        common = git / (git / "commondir").read_text().strip()
+    loose = common / name
+    if loose.is_file():
+        return loose.read_text().strip()
+    packed = common / "packed-refs"
+    if packed.is_file():
+        for line in packed.read_text().splitlines():
+            if line.endswith(f" {name}"):
+                return line.partition(" ")[0]
+    return ""

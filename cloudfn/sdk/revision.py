@@ -1,0 +1,110 @@
+"""Turns an App as it stands into the revision that the engine keeps: sources, settings, interpreter."""
+
+from __future__ import annotations
+
+import sys
+from base64 import b64encode
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudfn import errors
+from cloudfn.sdk import interpreter
+
+if TYPE_CHECKING:
+    from cloudfn.model.function import FunctionSpec
+    from cloudfn.sdk.function import Function
+    from cloudfn.sdk.program import Program
+
+_LARGE_CLOSURE = 256 << 10
+_LARGEST_CLOSURE = 16 << 20
+
+
+def revision_of(
+    functions: Iterable[Function], module: str, bundles: Path, *, durable: bool, labels: bool, tag: str
+) -> dict[str, Any]:
+    """Store the sources of an App and return its revision as plain data.
+
+    Args:
+        functions: The App's functions.
+        module: The module that defines the App.
+        bundles: Where the engine keeps source bundles.
+        durable: The bundle has to survive a power cut.
+        labels: Collect the facts for the history.
+        tag: The user's own mark for the history.
+
+    Raises:
+        InvalidError: A source cannot be brought along.
+        SerializationError: A function that goes by value cannot be pickled.
+    """
+    program = _program(module)
+    specs = [_final_spec(function, program) for function in functions]
+    root = program.root if program else None
+    return {
+        "bundle": _stored(program, bundles, durable=durable),
+        "module": program.module_name if program else "",
+        "functions": [spec.to_json() for spec in specs],
+        "interpreter": sys.executable,
+        "import_paths": interpreter.import_paths(root),
+        "python_version": interpreter.python_version(),
+        "labels": interpreter.labels(root, tag) if labels else {},
+    }
+
+
+def _program(module: str) -> Program | None:
+    """Return the program around the App's module; None in notebooks and the REPL."""
+    from cloudfn.sdk.program import imported_program, main_program
+
+    main = main_program()
+    if module == "__main__" or (main is not None and main.module_name == module):
+        return main
+    return imported_program(module)
+
+
+def _stored(program: Program | None, bundles: Path, *, durable: bool) -> str:
+    from cloudfn.sdk.bundle import Bundle, collect, store
+
+    if program is None:
+        from hashlib import sha256
+
+        bundle = Bundle((), sha256(b"").hexdigest(), 0)
+    else:
+        bundle = collect(program.module_name, program.root, program.entry)
+    store(bundle, bundles, durable=durable)
+    return bundle.digest
+
+
+def _final_spec(function: Function, program: Program | None) -> FunctionSpec:
+    spec = function.spec
+    assert spec is not None
+    module = spec.module
+    if module == "__main__":
+        module = program.module_name if program else ""
+    if function.serialized or not module:
+        return replace(spec, module=module, serialized=_by_value(function, program))
+    return replace(spec, module=module)
+
+
+def _by_value(function: Function, program: Program | None) -> str:
+    from cloudfn.wire import codec
+
+    name = program.module_name if program else None
+    what = f"the function {function.name}"
+    data = codec.dumps(function.get_raw_f(), codec.PickleContext(name, by_value=True), what)
+    if len(data) > _LARGEST_CLOSURE:
+        raise errors.InvalidError(
+            f"The function {function.name} and what it refers to take {len(data) >> 20} MiB as a pickle; "
+            f"at most {_LARGEST_CLOSURE >> 20} MiB can be sent.",
+            hint="Pass large objects as arguments, or load them inside the function.",
+        )
+    if len(data) > _LARGE_CLOSURE:
+        import warnings
+
+        warnings.warn(
+            f"The function {function.name} and what it refers to take {len(data) >> 10} KiB as a pickle. "
+            "Pass large objects as arguments, or load them inside the function.",
+            errors.UserWarning,
+            stacklevel=2,
+        )
+    return b64encode(data).decode("ascii")
