@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         InputInfo,
         InputStatus,
     )
-    from cloudfn.wire.version import VERSION as __version__
+    from cloudfn.wire.version import VERSION as __version__  # noqa: N811
 
 __all__ = [  # noqa: RUF022 - grouped by what they are for
     # declare

@@ -57,6 +57,8 @@ class Settings:
     full_traceback: bool = False
     #: set inside a container only
     container: ContainerIdentity | None = None
+    #: this process imports programs for containers, or is one
+    worker: bool = False
 
     @property
     def state_dir(self) -> Path:
@@ -91,7 +93,14 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
         client_grace=_seconds(env, "CLOUDFN_CLIENT_GRACE", 60.0),
         full_traceback=env.get("CLOUDFN_TRACEBACK", "") not in ("", "0"),
         container=_container(env),
+        worker=bool(env.get("CLOUDFN_MARKER")),
     )
+
+
+def choose_environment(name: str) -> None:
+    """Make `name` the environment of this process and of what it starts; before anything loads."""
+    _check_name(name)
+    os.environ["CLOUDFN_ENVIRONMENT"] = name
 
 
 def daemon_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -19,27 +19,33 @@ _WEIGHT = 0.3
 
 @dataclass(frozen=True, slots=True)
 class ServiceTime:
-    """What is known of how long a pool's inputs take, in seconds; None before the first one."""
+    """What is known of how long a pool's inputs take, in seconds."""
 
+    #: None before the first one has finished
     mean: float | None = None
+    #: what one was seen to exceed lately; one slow input among many makes hand-overs small, but it
+    #: does not make the mean large
+    slowest: float = 0.0
 
     def after(self, total: float, count: int) -> ServiceTime:
-        """Return the estimate after `count` inputs took `total` seconds together."""
+        """Return the estimate after `count` (at least 1) inputs took `total` seconds together."""
         newest = total / count
+        slowest = self.slowest * (1 - _WEIGHT)
         if self.mean is None:
-            return ServiceTime(newest)
-        return replace(self, mean=self.mean + _WEIGHT * (newest - self.mean))
+            return ServiceTime(newest, slowest)
+        return ServiceTime(self.mean + _WEIGHT * (newest - self.mean), slowest)
 
     def at_least(self, seconds: float) -> ServiceTime:
         """Return the estimate after an input was seen to take longer than `seconds`."""
-        return ServiceTime(max(self.mean or 0.0, seconds))
+        return replace(self, slowest=max(self.slowest, seconds))
 
 
 def batch_size(service: ServiceTime, *, single: bool) -> int:
     """Return how many inputs a container may hold, the running one included."""
     if single or service.mean is None:
         return 1
-    return max(1, min(MAX_BATCH, int(HANDOVER_WORK / max(service.mean, 1e-9))))
+    expected = max(service.mean, service.slowest, 1e-9)
+    return max(1, min(MAX_BATCH, int(HANDOVER_WORK / expected)))
 
 
 def worth_refilling(held: int, batch: int) -> bool:

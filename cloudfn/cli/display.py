@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, groupby
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from cloudfn.cli import progress, terminal
 from cloudfn.cli.progress import Figures
@@ -37,7 +37,7 @@ class RunDisplay:
         self._over = threading.Event()
         self._ticker: threading.Thread | None = None
 
-    def __enter__(self) -> RunDisplay:
+    def __enter__(self) -> Self:
         self._attached.__enter__()
         if self._line.enabled:
             self._ticker = threading.Thread(target=self._tick, name="cloudfn-progress", daemon=True)

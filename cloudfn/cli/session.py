@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
 from cloudfn import settings as settings_module
 from cloudfn.clock import Clock, SystemClock
 from cloudfn.settings import Settings
+
+if TYPE_CHECKING:
+    from cloudfn.sdk.client import Client as SdkClient
 
 Reply = dict[str, Any]
 
@@ -47,6 +50,7 @@ class Host:
         connect: Opens a client; with `start` it starts the daemon where none runs, otherwise a
             daemon that does not run is a ConnectionError.
         prestart: Begins to start the daemon, without waiting for it.
+        open_program: Returns the client that a user's program in this process is going to use.
         execute: Becomes another program (arguments, environment, working directory).
         get_result: Waits for the result of a call's input (call id, index, seconds or None);
             raises what the function raised, or the builtin TimeoutError.
@@ -56,6 +60,7 @@ class Host:
 
     connect: Callable[[Settings, bool], Client]
     prestart: Callable[[Settings], None]
+    open_program: Callable[[Settings], SdkClient]
     execute: Callable[[Sequence[str], Mapping[str, str], str], None]
     get_result: Callable[[Client, str, int, float | None], Any]
     load_settings: Callable[[str | None], Settings]
@@ -119,6 +124,7 @@ def system_host() -> Host:
     return Host(
         connect=_connect,
         prestart=_prestart,
+        open_program=_open_program,
         execute=_execute,
         get_result=_get_result,
         load_settings=lambda environment: settings_module.load(environment=environment),
@@ -137,6 +143,14 @@ def _prestart(settings: Settings) -> None:
     connection.prestart(settings)
 
 
+def _open_program(settings: Settings) -> SdkClient:
+    from cloudfn.sdk.client import default_client
+
+    # What the program looks up by name is looked up in the same environment.
+    settings_module.choose_environment(settings.environment)
+    return default_client(settings.environment)
+
+
 def _execute(command: Sequence[str], environ: Mapping[str, str], cwd: str) -> None:
     import os
     import sys
@@ -147,7 +161,7 @@ def _execute(command: Sequence[str], environ: Mapping[str, str], cwd: str) -> No
     os.execvpe(command[0], list(command), dict(environ))
 
 
-def _get_result(client: Client, call: str, index: int, timeout: float | None) -> Any:
+def _get_result(client: Any, call: str, index: int, timeout: float | None) -> Any:
     from cloudfn.sdk.function_call import FunctionCall
 
     return FunctionCall.from_id(call, client=client).get(timeout, index=index)

@@ -57,6 +57,10 @@ class Engine(Protocol):
         """Stop an input that runs and whose outcome is recorded."""
         ...
 
+    def lives(self, container_id: str) -> bool:
+        """Whether there is such a container."""
+        ...
+
     def delete_blob(self, ref: BlobRef) -> None:
         """Delete a payload that nobody needs."""
         ...
@@ -125,6 +129,8 @@ class Call:
     starved: bool = False
     #: monotonic time since when no client is there
     orphaned: float | None = None
+    #: container that its client is in
+    home: str | None = None
     #: seq of the input that waits for this call
     parent_seq: int | None = None
 
@@ -186,7 +192,7 @@ class Calls:
             call = self._new_call(call_id, header)
         watch = Watch(session, message.ref, call, owner=True)
         call.watches.append(watch)
-        call.orphaned = None
+        call.orphaned, call.home = None, session.container_id
         self._by_ref[session, message.ref] = watch
         return watch
 
@@ -364,21 +370,34 @@ class Calls:
                 call.orphaned = now
 
     def adopt_orphans(self) -> None:
-        """After a start: transient calls of the ledger wait for their clients."""
+        """After a start: transient calls of the ledger wait for their clients.
+
+        Those that were made in containers wait for nobody: the containers died with the daemon, and
+        their inputs, when they run again, make calls of their own.
+        """
         now = self._clock.monotonic()
         for record in self._ledger.calls(limit=1_000_000):
             if record.spec.durable or record.spec.call_id in self._calls:
                 continue
             call = Call(record.spec, record.known, record.sealed, orphaned=now, has_blobs=True)
             self._calls[record.spec.call_id] = call
+            if record.spec.parent is not None:
+                self._end(call)
 
     def end_orphans(self, grace: float) -> None:
-        """Cancel transient calls whose client has been gone for `grace` seconds."""
+        """Cancel transient calls whose client has been gone for `grace` seconds, or died here."""
         now = self._clock.monotonic()
         for call in list(self._calls.values()):
-            if call.orphaned is not None and now - call.orphaned >= grace:
-                self.cancel(call.spec.call_id, terminate=False)
-                self._forget(call)
+            if call.orphaned is None:
+                continue
+            died = call.home is not None and not self._engine.lives(call.home)
+            if died or now - call.orphaned >= grace:
+                self._end(call)
+
+    def _end(self, call: Call) -> None:
+        """Cancel and forget a call that nobody will ask for."""
+        self.cancel(call.spec.call_id, terminate=False)
+        self._forget(call)
 
     # From the engine
 

@@ -148,6 +148,10 @@ class Engine:
         """Stop an input that runs and whose outcome is recorded."""
         self.agent.cancel(seq, fence, terminate=terminate)
 
+    def lives(self, container_id: str) -> bool:
+        """Whether there is such a container."""
+        return self.agent.container(container_id) is not None
+
     def delete_blob(self, ref: BlobRef) -> None:
         """Delete a payload that nobody needs."""
         self.blobs.delete(ref)
@@ -172,12 +176,10 @@ class Engine:
         return Snapshot(now, pools, cores, memory)
 
     def _observe(self, pool: Pool, now: float) -> PoolSnapshot:
-        behind, longest = 0, 0.0
+        behind = 0
         views = []
         for container in pool.containers.values():
-            if container.held:
-                behind += len(container.held) - 1
-                longest = max(longest, now - container.head_since)
+            behind += max(0, len(container.held) - 1)
             views.append(
                 ContainerView(
                     container.container_id,
@@ -186,6 +188,7 @@ class Engine:
                     waiting=container.waiting_calls > 0,
                     last_used=container.last_used,
                     draining=container.draining,
+                    running=now - container.head_since if container.held else 0.0,
                 )
             )
         resources = pool.spec.function.resources
@@ -195,12 +198,12 @@ class Engine:
             live=pool.live,
             waiting=self.ledger.counts(pool.spec.pool).pending + behind,
             service=pool.service.mean,
-            longest=longest,
             start_time=pool.start_time,
             last_active=pool.last_active,
             cpu=min(resources.cpu, self._machine[0]),
             memory=min(resources.memory, self._machine[1]),
             containers=tuple(views),
+            single_use=pool.spec.function.single_use,
             blocked_until=pool.blocked_until,
             last_lowered=pool.last_lowered,
         )

@@ -218,6 +218,13 @@ class Operations:
             calls = [call for call in calls if call["app_name"] == fields["app"]]
         return {"calls": calls}
 
+    def op_input_current(self, _session: Session, fields: Fields) -> Fields:
+        found = self._engine.running(int(fields["seq"]))
+        if found is None:
+            raise NotFoundError("No container holds that input any more.")
+        call_id, index = found
+        return {"call": call_id, "index": index, "input_id": ids.input_id(call_id, index)}
+
     def _record(self, call_id: str) -> CallRecord:
         record = self._engine.ledger.call(call_id)
         if record is None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudfn import errors
-from cloudfn.sdk.client import Client, current_settings, default_client
+from cloudfn.sdk.app_run import AppRun, refuse_in_container
+from cloudfn.sdk.client import Client, default_client
 from cloudfn.sdk.declaration import (
     check_characters,
     check_function,
@@ -18,7 +18,7 @@ from cloudfn.sdk.declaration import (
     is_generator_function,
 )
 from cloudfn.sdk.function import Function
-from cloudfn.sdk.twins import Blocking, Steps, iterating, run, run_async, static_twin, twin
+from cloudfn.sdk.twins import Blocking, Steps, iterating, static_twin, twin
 
 if TYPE_CHECKING:
     from cloudfn.model.retry import Retries
@@ -51,6 +51,7 @@ class LocalEntrypoint:
         return self.__cloudfn_raw__
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the user's own function."""
         return self.__cloudfn_raw__(*args, **kwargs)
 
 
@@ -86,7 +87,8 @@ class App:
         self._functions: dict[str, Function] = {}
         self._entrypoints: dict[str, LocalEntrypoint] = {}
         self._app_id: str | None = None
-        self._is_running = False
+        #: `run` is open
+        self.is_running = False
         #: what came of the last `deploy`
         self.deployment: Deployment | None = None
         #: what the engine said when the last `run` ended: containers_peak, done, failed
@@ -111,11 +113,6 @@ class App:
             return self._name
         file = getattr(sys.modules.get(self._module), "__file__", None)
         return file.replace("\\", "/").rpartition("/")[2] if file else "app"
-
-    @property
-    def is_running(self) -> bool:
-        """Whether `run` is open."""
-        return self._is_running
 
     @property
     def module_name(self) -> str:
@@ -147,7 +144,7 @@ class App:
 
     # ----------------------------------------------------------------------------- declaration
 
-    def function(
+    def function(  # noqa: PLR0913 - Modal's
         self,
         _forgotten: Any = None,
         /,
@@ -206,7 +203,8 @@ class App:
         _check_source(include_source)
         if max_inputs not in (None, 1):
             raise errors.InvalidError(
-                f"`max_inputs` can only be 1, not {max_inputs!r}.", hint="Use single_use_containers=True."
+                f"`max_inputs` can only be 1, not {max_inputs!r}.",
+                hint="Use single_use_containers=True.",
             )
         if name is not None:
             check_name("Function", name)
@@ -352,21 +350,23 @@ class App:
             )
         check_characters("App", wanted)
         if strategy not in ("rolling", "recreate"):
-            raise errors.InvalidError(f"`strategy` must be 'rolling' or 'recreate', not {strategy!r}.")
+            raise errors.InvalidError(
+                f"`strategy` must be 'rolling' or 'recreate', not {strategy!r}."
+            )
         if tag and (len(tag) > _TAG_MAX):
             raise errors.InvalidError(f"`tag` is longer than {_TAG_MAX} characters.")
-        _refuse_in_container("deploy")
+        refuse_in_container("deploy")
         engine = client or default_client(environment_name)
-        told = yield from self._open(
+        told = yield from self.open(
             engine, wanted, "deployed", tag=tag, strategy=strategy, keep_overrides=keep_overrides
         )
         self.deployment = Deployment(told["app_id"], told["revision"], told["changed"])
-        self._bind(told, client, environment_name)
+        self.bind(told, client, environment_name)
         return self
 
     @static_twin
     def lookup(
-        name: str,  # type: ignore[misc]  # noqa: N805 - static
+        name: str,  # noqa: N805 - static
         *,
         client: Client | None = None,
         environment_name: str | None = None,
@@ -378,14 +378,19 @@ class App:
             NotFoundError: There is none of that name.
         """
         if create_if_missing:
-            raise errors.UnimplementedError("`create_if_missing` is not available yet in this version.")
+            raise errors.UnimplementedError(
+                "`create_if_missing` is not available yet in this version."
+            )
         engine = client or default_client(environment_name)
         told = yield from engine.ask("app_list", all=False)
         for record in told["apps"]:
-            if record["app_id"] == name or (record["name"] == name and record["state"] == "deployed"):
+            if record["app_id"] == name or (
+                record["name"] == name and record["state"] == "deployed"
+            ):
                 return _found(record, client, environment_name)
         raise errors.NotFoundError(
-            f"There is no deployed app {name!r}.", hint="`cloudfn app list` lists those that there are."
+            f"There is no deployed app {name!r}.",
+            hint="`cloudfn app list` lists those that there are.",
         )
 
     @twin
@@ -396,14 +401,16 @@ class App:
             ExecutionError: It neither runs nor is deployed.
         """
         if self._app_id is None:
-            raise errors.ExecutionError("The App is not running.", hint="Use `cloudfn app stop NAME`.")
+            raise errors.ExecutionError(
+                "The App is not running.", hint="Use `cloudfn app stop NAME`."
+            )
         engine = default_client()
-        if self._is_running:
+        if self.is_running:
             yield from engine.ask("app_close", app_id=self._app_id)
             engine.unkeep(self._app_id)
         else:
             yield from engine.ask("app_stop", name=self._app_id)
-        self._unbind()
+        self.unbind()
 
     def __repr__(self) -> str:
         return f"<App {self.description}>"
@@ -411,9 +418,9 @@ class App:
     def __reduce__(self) -> tuple[Any, ...]:
         return App, (self._name,)
 
-    # ------------------------------------------------------------------------------- internals
+    # --------------------------------------------------------------------------- with the engine
 
-    def _open(
+    def open(
         self,
         engine: Client,
         name: str,
@@ -423,6 +430,7 @@ class App:
         strategy: str = "rolling",
         keep_overrides: bool = False,
     ) -> Steps[dict[str, Any]]:
+        """Register the App as it stands with the engine; for `run` and `deploy`."""
         from pathlib import Path
 
         from cloudfn.sdk.revision import revision_of
@@ -453,7 +461,8 @@ class App:
             )
         )
 
-    def _bind(self, told: dict[str, Any], client: Client | None, environment: str | None) -> None:
+    def bind(self, told: dict[str, Any], client: Client | None, environment: str | None) -> None:
+        """The engine knows the App and its functions from here on."""
         app_id = told["app_id"]
         self._app_id = app_id
         for name, function_id in told["functions"].items():
@@ -461,98 +470,11 @@ class App:
             if function is not None:
                 function.bind(function_id, app_id, client, environment)
 
-    def _unbind(self) -> None:
+    def unbind(self) -> None:
+        """The App runs no more."""
         self._app_id = None
         for function in self._functions.values():
             function.unbind()
-
-
-class AppRun:
-    """An App that runs while this is open, with `with` or `async with`."""
-
-    def __init__(
-        self,
-        app: App,
-        name: str | None,
-        client: Client | None,
-        environment: str | None,
-        *,
-        detach: bool,
-    ) -> None:
-        self._app = app
-        self._name = name
-        self._client = client
-        self._environment = environment
-        self._detach = detach
-        self._listening: int | None = None
-
-    def __enter__(self) -> App:
-        return run(self._begin())
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        run(self._end(error))
-
-    async def __aenter__(self) -> App:
-        return await run_async(self._begin())
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await run_async(self._end(error))
-
-    def _engine(self) -> Client:
-        return self._client or default_client(self._environment)
-
-    def _begin(self) -> Steps[App]:
-        from cloudfn.sdk.context import wanted_sink
-
-        app = self._app
-        if app._is_running:  # noqa: SLF001
-            raise errors.InvalidError("App is already running and can't be started again.")
-        _refuse_in_container("run")
-        engine = self._engine()
-        app._is_running = True  # noqa: SLF001
-        try:
-            state = "detached" if self._detach else "ephemeral"
-            told = yield from app._open(engine, self._name or app.description, state)  # noqa: SLF001
-            app._bind(told, self._client, self._environment)  # noqa: SLF001
-            if not self._detach:
-                engine.keep(told["app_id"])
-            sink = wanted_sink()
-            if sink is not None:
-                self._listening = engine.listen("events", {"app_id": told["app_id"]}, sink)
-        except BaseException:
-            app._is_running = False  # noqa: SLF001
-            app._unbind()  # noqa: SLF001
-            raise
-        return app
-
-    def _end(self, error: BaseException | None) -> Steps[None]:
-        app, engine = self._app, self._engine()
-        app_id = app.app_id
-        app._is_running = False  # noqa: SLF001
-        app._unbind()  # noqa: SLF001
-        if app_id is None:
-            return  # it was stopped inside
-        try:
-            if not self._detach:
-                app.summary = yield from engine.ask("app_close", app_id=app_id)
-        except errors.Error:
-            if error is None:
-                raise
-        finally:
-            engine.unkeep(app_id)
-            if self._listening is not None:
-                engine.release(self._listening, tell=False)
-                self._listening = None
 
 
 def _check_source(include_source: bool | None) -> None:
@@ -560,14 +482,6 @@ def _check_source(include_source: bool | None) -> None:
         raise errors.UnimplementedError(
             "`include_source=False` is not available yet in this version.",
             hint="Leave it away; sources that are not imported stay here.",
-        )
-
-
-def _refuse_in_container(what: str) -> None:
-    if current_settings().container is not None:
-        raise errors.InvalidError(
-            f"`app.{what}()` cannot be used inside a container.",
-            hint="Put it under `if __name__ == '__main__':` or into a local entry point.",
         )
 
 

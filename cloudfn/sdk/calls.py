@@ -28,13 +28,19 @@ class Submission:
         function_id: What is called.
         kind: Which method calls it.
         parent: Inside a container, the number of the input that runs.
+        box: Where news go; its own when omitted.
     """
 
     def __init__(
-        self, client: Client, function_id: str, kind: CallKind, parent: int | None = None
+        self,
+        client: Client,
+        function_id: str,
+        kind: CallKind,
+        parent: int | None = None,
+        box: Mailbox | None = None,
     ) -> None:
         self.call_id = ids.mint("fc")
-        self.box = Mailbox()
+        self.box = box or Mailbox()
         self.opened = False
         #: the engine has inputs 0 … known − 1
         self.known = 0

@@ -106,7 +106,9 @@ class Client(Protocol):
         """Take in what has arrived, without waiting."""
         ...
 
-    def listen(self, op: str, fields: dict[str, Any], sink: Callable[[dict[str, Any]], None]) -> int:
+    def listen(
+        self, op: str, fields: dict[str, Any], sink: Callable[[dict[str, Any]], None]
+    ) -> int:
         """Have `sink` called with what follows a `logs` or `events` request; return its number."""
         ...
 
@@ -119,9 +121,13 @@ class Client(Protocol):
         ...
 
 
-@cache
 def current_settings() -> Settings:
-    """Return this process's settings, read once."""
+    """Return this process's settings, read once; a fork may have become a container."""
+    return _settings(os.getpid())
+
+
+@cache
+def _settings(_pid: int) -> Settings:
     from cloudfn import settings
 
     return settings.load()

@@ -21,6 +21,7 @@ from cloudfn.sdk.pump import Pump
 from cloudfn.sdk.session import Session, error_of
 from cloudfn.sdk.starter import Starter
 from cloudfn.sdk.twins import Blocking, Steps, run
+from cloudfn.sdk.waiting import Listener, Request, Waker, reply_of
 from cloudfn.settings import Settings
 from cloudfn.wire.messages import Delivered, Kind, decode_json, encode_json
 
@@ -50,55 +51,7 @@ def connect(settings: Settings, *, start: bool = True) -> Connection:
 
 def prestart(settings: Settings) -> None:
     """Begin to start the daemon where none runs, and do not wait for it."""
-    Starter(settings).prestart()
-
-
-class Waker:
-    """A signal from one thread to another; one that came before the wait counts."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = allocate_lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        """Give the signal."""
-        try:
-            self._lock.release()
-        except RuntimeError:
-            return  # it was given already
-
-    def wait(self, seconds: float | None) -> bool:
-        """Wait for the signal and take it; False after `seconds`."""
-        return self._lock.acquire(True, -1 if seconds is None else max(seconds, 0))
-
-
-class _Request:
-    """A request without its reply yet."""
-
-    __slots__ = ("body", "box", "session", "tag")
-
-    def __init__(self, body: bytes, box: Mailbox, tag: int) -> None:
-        self.body = body
-        self.box = box
-        self.tag = tag
-        #: the session it was sent in
-        self.session: Session | None = None
-
-
-class _Listener:
-    """A subscription: what follows its request goes to `sink`."""
-
-    __slots__ = ("fields", "pumped", "sink")
-
-    def __init__(
-        self, fields: dict[str, Any], sink: Callable[[dict[str, Any]], None], *, pumped: bool
-    ) -> None:
-        self.fields = fields
-        self.sink = sink
-        #: nobody waits for it, so that the pump has to
-        self.pumped = pumped
+    Starter.shared(settings).prestart()
 
 
 class Connection:
@@ -115,16 +68,17 @@ class Connection:
         self.settings = settings
         self._pid = os.getpid()
         self._clock = clock or SystemClock()
-        self._starter = starter or Starter(settings, start=start, clock=self._clock)
+        own = None if start else Starter(settings, start=False, clock=self._clock)
+        self._starter = starter or own or Starter.shared(settings)
         self._session: Session | None = None
         self._send_lock = allocate_lock()
         # Who reads is an entry in a dict: taking and leaving the role are single, atomic steps.
         self._role: dict[str, object] = {}
         self._followers: dict[Waker, None] = {}
         self._numbers = count(1)
-        self._requests: dict[int, _Request] = {}
+        self._requests: dict[int, Request] = {}
         self._streams: dict[int, Stream] = {}
-        self._listeners: dict[int, _Listener] = {}
+        self._listeners: dict[int, Listener] = {}
         self._apps: dict[str, None] = {}
         self._untold: deque[tuple[int, Sequence[int]]] = deque()
         self._untold_count = 0
@@ -138,7 +92,7 @@ class Connection:
     def ready(self) -> Steps[Welcome]:
         """Connect, if need be; see `Client`."""
         session = self._session
-        if session is None or session.broken:
+        if session is None or session.over:
             yield Blocking(self.connect)
             session = self._session
         assert session is not None
@@ -182,7 +136,7 @@ class Connection:
             if listener.pumped:
                 self._pump.listen(-1)
         session = self._session
-        if tell and session is not None and not session.broken:
+        if tell and session is not None and not session.over:
             self._tell("call_release", ref=ref)
 
     def delivered(self, ref: int, indices: Sequence[int], *, now: bool = False) -> None:
@@ -200,19 +154,22 @@ class Connection:
     def poll(self) -> None:
         """Take in what has arrived, without waiting; see `Client`."""
         session = self._session
-        if session is None or session.broken or not session.wait_readable(0):
+        if session is None or session.over or self._role:
             return
         me = object()
         try:
-            if self._role.setdefault("reader", me) is me:
+            is_free = self._role.setdefault("reader", me) is me
+            if is_free and session.check_receiving() and session.wait_readable(0):
                 self._receive(session)
         finally:
             self._leave_role(me)
 
-    def listen(self, op: str, fields: dict[str, Any], sink: Callable[[dict[str, Any]], None]) -> int:
+    def listen(
+        self, op: str, fields: dict[str, Any], sink: Callable[[dict[str, Any]], None]
+    ) -> int:
         """Have `sink` called with what follows a request; see `Client`."""
         ref = next(self._numbers)
-        self._listeners[ref] = _Listener({"op": op, **fields}, sink, pumped=True)
+        self._listeners[ref] = Listener({"op": op, **fields}, sink, pumped=True)
         self._tell(op, ref=ref, **fields)
         self._pump.listen(1)
         return ref
@@ -237,7 +194,7 @@ class Connection:
         run(self.ready())
         box = Mailbox()
         ref = next(self._numbers)
-        self._listeners[ref] = _Listener(
+        self._listeners[ref] = Listener(
             {"op": op, **fields}, lambda told: box.put(Kind.EVENT, told), pumped=False
         )
         # The reply, an error perhaps, lands in the same mailbox.
@@ -263,19 +220,18 @@ class Connection:
             return
         self._closed = True
         session = self._session
-        if session is not None and not session.broken:
-            with self._send_lock:
-                self._send([])
+        with self._send_lock:
+            self._send([])
         self._fail_all(errors.ClientClosed("The client was closed while this was under way."))
         self._pump.stop()
         if session is not None:
-            session.close()
+            session.give_up()
 
     # -------------------------------------------------------------------------------- waiting
 
     def connect(self) -> None:
         """Connect, if need be; blocks."""
-        self.wait_until(lambda: self._session is not None and not self._session.broken, None)
+        self.wait_until(lambda: self._session is not None and not self._session.over, None)
 
     def wait_for(self, box: Mailbox, timeout: float | None) -> bool:
         """Block until there is mail; False after `timeout` seconds."""
@@ -318,7 +274,7 @@ class Connection:
     def _wait_aside(self, box: Mailbox) -> None:
         """Wait for mail of a subscription for a moment, in the shadow of those who call."""
         session = self._session
-        if session is None or session.broken:
+        if session is None or session.over:
             self.wait_for(box, _LISTENING_PAUSE)
             return
         waker = Waker()
@@ -346,7 +302,7 @@ class Connection:
             if self._closed:
                 raise errors.ClientClosed
             session = self._session
-            if session is None or session.broken:
+            if session is None or not session.check_receiving():
                 self._reconnect()
                 continue
             remaining = self._remaining(deadline)
@@ -359,7 +315,7 @@ class Connection:
         try:
             messages = session.receive()
         except errors.AuthError:
-            session.close()  # what was under way is taken up by the next session
+            session.give_up()  # what was under way is taken up by the next session
             return
         for kind, body in messages:
             self._dispatch(kind, body)
@@ -383,16 +339,22 @@ class Connection:
             ref = told.get("ref", 0)
             listener = self._listeners.get(ref)
             if listener is not None:
-                listener.sink(told)
+                self._hand(ref, listener, told)
             elif told.get("event") == "rejected" and ref in self._streams:
                 self._streams[ref].box.put(FAILED, error_of(told["error"]))
+
+    def _hand(self, ref: int, listener: Listener, told: dict[str, Any]) -> None:
+        try:
+            listener.sink(told)
+        except Exception:  # noqa: BLE001 - output that nobody takes must not disturb calls
+            self.release(ref, tell=False)
 
     # -------------------------------------------------------------------------------- sending
 
     def _request(self, op: str, fields: dict[str, Any], box: Mailbox, tag: int) -> int:
         number = next(self._numbers)
         body = encode_json({"id": number, "op": op, **fields})
-        request = _Request(body, box, tag)
+        request = Request(body, box, tag)
         self._requests[number] = request
         with self._send_lock:
             # Whoever reconnected in the meantime has sent it already.
@@ -411,7 +373,7 @@ class Connection:
         """Send with the lock held, after what waited for the next message."""
         session = self._session
         # After a fork the socket is the parent's.
-        if session is None or session.broken or self._pid != os.getpid():
+        if session is None or self._pid != os.getpid() or not session.check_sending():
             return
         while self._untold:
             ref, indices = self._untold.popleft()
@@ -432,7 +394,8 @@ class Connection:
         """Open the next session, with the reader's role, and take up what was under way."""
         old = self._session
         if old is not None:
-            old.close()
+            with self._send_lock:
+                old.close()
         try:
             self._fruitless += 1
             if self._fruitless > _MOST_FRUITLESS:
@@ -452,6 +415,8 @@ class Connection:
             self._untold_count = 0
             self._session = session
             self._send(self._resumption(session))
+        for waker in list(self._followers):
+            waker.set()  # some wait for nothing but a session
 
     def _resumption(self, session: Session) -> list[tuple[int, bytes]]:
         for number, request in list(self._requests.items()):
@@ -468,7 +433,7 @@ class Connection:
             if fields is not None:
                 number = next(self._numbers)
                 body = encode_json({"id": number, "ref": ref, **fields})
-                self._requests[number] = _Request(body, stream.box, RESUMED)
+                self._requests[number] = Request(body, stream.box, RESUMED)
         for request in list(self._requests.values()):
             request.session = session
             bodies.append(request.body)
@@ -508,12 +473,3 @@ class Arrival:
         if self._box.messages:
             return True
         return await self._connection._pump.arrival(self._box, self._timeout)  # noqa: SLF001
-
-
-def reply_of(kind: int, told: Any) -> dict[str, Any]:
-    """Return the reply that a mailbox held; raises the error that it is."""
-    if kind == FAILED:
-        raise told
-    if "error" in told:
-        raise error_of(told["error"])
-    return dict(told)

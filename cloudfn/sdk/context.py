@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from cloudfn.sdk.client import current_settings, default_client
 from cloudfn.sdk.twins import run
@@ -18,7 +18,8 @@ _sink: ContextVar[Sink | None] = ContextVar("cloudfn_output", default=None)
 
 def is_local() -> bool:
     """Whether the program runs here, rather than in a container."""
-    return current_settings().container is None
+    settings = current_settings()
+    return settings.container is None and not settings.worker
 
 
 def current_input_id() -> str | None:
@@ -59,7 +60,7 @@ class enable_output:  # noqa: N801 - Modal's name
         self._wanted = sink or write_through
         self._token: Token[Sink | None] | None = None
 
-    def __enter__(self) -> enable_output:
+    def __enter__(self) -> Self:
         self._token = _sink.set(self._wanted)
         return self
 
@@ -73,11 +74,11 @@ class enable_output:  # noqa: N801 - Modal's name
             _sink.reset(self._token)
             self._token = None
 
-    async def __aenter__(self) -> enable_output:
+    async def __aenter__(self) -> Self:
         return self.__enter__()
 
-    async def __aexit__(self, *error: object) -> None:
-        self.__exit__(*error)
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__(None, None, None)
 
 
 def wanted_sink() -> Sink | None:
@@ -86,10 +87,12 @@ def wanted_sink() -> Sink | None:
 
 
 def write_through(message: dict[str, Any]) -> None:
-    """Write the text of log entries to stdout and stderr, as it is."""
+    """Write what containers printed to stdout and stderr, as it is."""
     import sys
 
+    streams = {"stdout": sys.stdout, "stderr": sys.stderr}
     for entry in message.get("entries", ()):
-        stream = sys.stdout if entry.get("source") == "stdout" else sys.stderr
-        stream.write(entry.get("text", ""))
-        stream.flush()
+        stream = streams.get(entry.get("source"))
+        if stream is not None:
+            stream.write(entry.get("text", ""))
+            stream.flush()

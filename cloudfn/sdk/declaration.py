@@ -51,7 +51,9 @@ _RENAMED = {
 def check_name(kind: str, name: object) -> str:
     """Return the name; raises InvalidError unless it is text."""
     if not isinstance(name, str):
-        raise InvalidError(f"Invalid value for {kind} name: Must be string, not {type(name).__name__}.")
+        raise InvalidError(
+            f"Invalid value for {kind} name: Must be string, not {type(name).__name__}."
+        )
     return name
 
 
@@ -90,7 +92,9 @@ def check_unavailable(options: Mapping[str, Any], what: str) -> None:
                 hint=f"Write schedule=cloudfn.Cron({value!r}).",
             )
         if name in _NOT_YET:
-            raise UnimplementedError(f"`{name}` is not available yet in this version.", hint=_NOT_YET[name])
+            raise UnimplementedError(
+                f"`{name}` is not available yet in this version.", hint=_NOT_YET[name]
+            )
         raise UnimplementedError(
             f"`{name}` means nothing on one machine.", hint=f"Leave `{name}` away to run here."
         )
@@ -153,7 +157,9 @@ def declare(
         InvalidError: A value makes no sense; the text names it.
     """
     if timeout is None:
-        raise InvalidError("`timeout` cannot be set to None.", hint="The longest is 86400 seconds, a day.")
+        raise InvalidError(
+            "`timeout` cannot be set to None.", hint="The longest is 86400 seconds, a day."
+        )
     if is_generator and retries is not None:
         raise InvalidError("Generator Functions do not support retries.")
     return FunctionSpec(

@@ -12,13 +12,12 @@ from cloudfn.sdk.twins import Steps, iterating, twin
 if TYPE_CHECKING:
     from cloudfn.model.function import FunctionSpec
     from cloudfn.sdk.app import App
+    from cloudfn.sdk.autoscaler import Autoscaler
     from cloudfn.sdk.function_call import FunctionCall
-    from cloudfn.sdk.maps import MapRequest, MapResult
+    from cloudfn.sdk.map_result import MapResult
+    from cloudfn.sdk.maps import MapRequest
     from cloudfn.sdk.records import FunctionAutoscalerSettings, FunctionCurrentStats
     from cloudfn.sdk.target import Target
-
-_LEAVE = -1
-_RESET = {"min_containers": 0, "max_containers": None, "buffer_containers": 0, "scaledown_window": 60}
 
 
 class Function:
@@ -129,7 +128,7 @@ class Function:
         """Look the function up now, rather than on first use."""
         if client is not None:
             self._client = client
-        yield from self._target()
+        yield from self.target()
         return self
 
     # --------------------------------------------------------------------------------- calling
@@ -145,7 +144,7 @@ class Function:
 
         message = "A generator function cannot be called with `.remote(...)`."
         self._refuse_generator(message, hint="Use `.remote_gen(...)` instead.")
-        target = yield from self._target()
+        target = yield from self.target()
         self._refuse_generator(message, hint="Use `.remote_gen(...)` instead.")
         return (yield from call_remote(target, self.name, args, kwargs))
 
@@ -169,7 +168,7 @@ class Function:
         from cloudfn.sdk.invocation import call_spawn
 
         self._refuse_generator("Cannot `spawn` a generator function.")
-        target = yield from self._target()
+        target = yield from self.target()
         self._refuse_generator("Cannot `spawn` a generator function.")
         call_id = yield from call_spawn(target, self.name, args, kwargs)
         return FunctionCall(call_id, client=self._client, environment=self._environment, inputs=1)
@@ -229,7 +228,7 @@ class Function:
         ignore_exceptions: bool = False,
     ) -> Steps[None]:
         """Run the function once for each item, wait for all, and drop the results."""
-        from cloudfn.sdk.maps import consume
+        from cloudfn.sdk.map_result import consume
 
         request = self._request(
             "for_each",
@@ -246,7 +245,7 @@ class Function:
     ) -> Steps[FunctionCall]:
         """Start the function once for each item; return one handle of all of them."""
         from cloudfn.sdk.function_call import FunctionCall
-        from cloudfn.sdk.maps import spawn_all
+        from cloudfn.sdk.map_result import spawn_all
 
         request = self._request("spawn_map", input_iterators, kwargs)
         _, call_id, inputs = yield from spawn_all(request)
@@ -261,6 +260,8 @@ class Function:
     @property
     def autoscaler(self) -> Autoscaler:
         """The function's autoscaler."""
+        from cloudfn.sdk.autoscaler import Autoscaler
+
         return Autoscaler(self)
 
     @twin
@@ -283,15 +284,15 @@ class Function:
             "buffer_containers": buffer_containers,
             "scaledown_window": scaledown_window,
         }
-        given = {name: value for name, value in changes.items() if value is not None}
-        return (yield from self._update(given))
+        given: dict[str, int | None] = {k: v for k, v in changes.items() if v is not None}
+        return (yield from self.update_settings(given))
 
     @twin
     def get_current_stats(self) -> Steps[FunctionCurrentStats]:
         """Return how many inputs and containers the function has right now."""
         from cloudfn.sdk.records import FunctionCurrentStats
 
-        target = yield from self._target()
+        target = yield from self.target()
         told = yield from target.client.ask("stats", function_id=target.function_id)
         return FunctionCurrentStats(
             backlog=told.get("backlog", 0),
@@ -336,7 +337,7 @@ class Function:
             raise InvalidError(message, hint=hint)
 
     def _mapped(self, method: str, iterables: Sequence[Any], kwargs: Any, **how: bool) -> MapResult:
-        from cloudfn.sdk.maps import MapResult
+        from cloudfn.sdk.map_result import MapResult
 
         return MapResult(self._request(method, iterables, kwargs, **how))
 
@@ -348,14 +349,19 @@ class Function:
 
         self._refuse_generator(f"A generator function cannot be called with `.{method}(...)`.")
         check_iterables(iterables, method)
-        if self._function_id is None and self._app_name is None and current_settings().container is None:
+        if (
+            self._function_id is None
+            and self._app_name is None
+            and current_settings().container is None
+        ):
             raise self._unhydrated()
-        return MapRequest(method, self._target, self.name, iterables, dict(kwargs or {}), **how)
+        return MapRequest(method, self.target, self.name, iterables, dict(kwargs or {}), **how)
 
     def _engine(self) -> Client:
         return self._client or default_client(self._environment)
 
-    def _target(self) -> Steps[Target]:
+    def target(self) -> Steps[Target]:
+        """Return what a call is aimed at; looks the function up on first use."""
         from cloudfn.sdk.target import Target, parent, pickle_context
 
         if self._function_id is None:
@@ -383,10 +389,10 @@ class Function:
         self._module = spec.get("module", self._module)
         self._is_generator = bool(spec.get("is_generator"))
 
-    def _update(self, changes: dict[str, int | None]) -> Steps[FunctionAutoscalerSettings]:
+    def update_settings(self, changes: dict[str, int | None]) -> Steps[FunctionAutoscalerSettings]:
         from cloudfn.sdk.records import FunctionAutoscalerSettings
 
-        target = yield from self._target()
+        target = yield from self.target()
         told = yield from target.client.ask(
             "settings_update", function_id=target.function_id, changes=changes
         )
@@ -399,49 +405,6 @@ class Function:
             hint="Call it inside `with app.run():` or a local entry point, or deploy the app and use "
             "`Function.from_name`.",
         )
-
-
-class Autoscaler:
-    """How a Function scales: `update` changes it, `settings` tells."""
-
-    def __init__(self, function: Function) -> None:
-        self._function = function
-
-    @twin
-    def update(
-        self,
-        *,
-        min_containers: int | None = _LEAVE,
-        max_containers: int | None = _LEAVE,
-        buffer_containers: int | None = _LEAVE,
-        scaledown_window: int | None = _LEAVE,
-    ) -> Steps[FunctionAutoscalerSettings]:
-        """Change what is given, until the next deploy; None means the default: 0, or no limit.
-
-        Raises:
-            InvalidError: The settings make no sense together; nothing is changed then.
-        """
-        given = {
-            "min_containers": min_containers,
-            "max_containers": max_containers,
-            "buffer_containers": buffer_containers,
-            "scaledown_window": scaledown_window,
-        }
-        changes = {
-            name: _RESET[name] if value is None else value
-            for name, value in given.items()
-            if value != _LEAVE
-        }
-        return (yield from self._function._update(changes))  # noqa: SLF001
-
-    @twin
-    def settings(self) -> Steps[FunctionAutoscalerSettings]:
-        """Return the settings in force: the decorator's with later changes on top."""
-        from cloudfn.sdk.records import FunctionAutoscalerSettings
-
-        target = yield from self._function._target()  # noqa: SLF001
-        told = yield from target.client.ask("settings_get", function_id=target.function_id)
-        return FunctionAutoscalerSettings.from_reply(told["settings"])
 
 
 def _restored(

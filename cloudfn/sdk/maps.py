@@ -13,11 +13,11 @@ from cloudfn.clock import Clock, SystemClock
 from cloudfn.model import ids
 from cloudfn.model.call import CallKind, Status
 from cloudfn.sdk.calls import Submission
-from cloudfn.sdk.client import Client, Welcome
+from cloudfn.sdk.client import Client, Mailbox, Welcome
 from cloudfn.sdk.mapping import MapSession
 from cloudfn.sdk.payloads import Packer, failure_of, payload_size, result_of
 from cloudfn.sdk.sources import AsyncSource, SyncSource, source_of
-from cloudfn.sdk.twins import Blocking, IsAsync, Step, Steps, in_event_loop, run, run_async
+from cloudfn.sdk.twins import Blocking, IsAsync, Step, Steps
 from cloudfn.wire import codec
 from cloudfn.wire.messages import Outcomes, is_blob
 
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 
 #: seconds that a small room is left alone, and between looks at the socket while results are read
 _SOON = 0.005
-_WARN_EVERY = 8
+#: refusals between two warnings
+WARN_EVERY = 8
 _RETURNED = int(Status.RETURNED)
-#: inputs of a spawn_map that are sent and not acknowledged
-_SPAWN_WINDOW = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +109,13 @@ class Mapping:
     def _start(self) -> Steps[None]:
         request = self.request
         is_async = yield IsAsync()
-        box = _LateBox()
+        box = Mailbox()
         self._source = source_of(
             request.iterables, box, self._clock, star=request.star, prefer_async=is_async
         )
         items = yield from self._items(1 if self._source.is_async else 8)
         while not items and not self._source.exhausted:
-            yield box.arrival()
+            yield _FirstInput(box)
             items = yield from self._items(8)
         if not items:
             self.done = True
@@ -126,15 +125,10 @@ class Mapping:
         self._welcome = yield from target.client.ready()
         window = self._welcome.map_window
         self._session = MapSession(window, ordered=request.ordered)
-        self._call = Submission(
-            target.client, target.function_id, CallKind.MAP, target.parent
-        )
+        self._call = Submission(target.client, target.function_id, CallKind.MAP, target.parent, box)
         self._call.have = self._session.have
-        box.lead_to(self._call.box)
-        self._packer = Packer(
-            target.context, self._welcome, self._call.call_id, durable=False
-        )
-        yield from self._send(items)
+        self._packer = Packer(target.context, self._welcome, self._call.call_id, durable=False)
+        self._send(items)
 
     def _go_on(self) -> Steps[None]:
         if self.done:
@@ -167,7 +161,7 @@ class Mapping:
             if count:
                 items = yield from self._items(count)
                 if items or self._source.exhausted:
-                    yield from self._send(items)
+                    self._send(items)
                     client.poll()
                     continue
             if self.ready:
@@ -181,9 +175,10 @@ class Mapping:
         if isinstance(source, SyncSource):
             return source.read(most)
         step: Step[list[tuple[Any, ...]]] = source.read(most)
-        return (yield step)
+        items: list[tuple[Any, ...]] = yield step
+        return items
 
-    def _send(self, items: list[tuple[Any, ...]]) -> Steps[None]:
+    def _send(self, items: list[tuple[Any, ...]]) -> None:
         session, call, source, packer = self._session, self._call, self._source, self._packer
         assert session is not None
         assert call is not None
@@ -200,8 +195,6 @@ class Mapping:
         session.sent(len(payloads), sizes, slow=source.slow)
         if payloads or session.exhausted:
             call.send(payloads, sealed=session.exhausted)
-        return
-        yield  # a generator, as all that may take time
 
     def _note_unsent(self, packed: Sequence[bytes | errors.Error]) -> None:
         assert self._session is not None
@@ -210,7 +203,9 @@ class Mapping:
             if isinstance(each, bytes):
                 before += 1
                 continue
-            each.add_note(f"input {before + len(self._holes)} of {self.request.name}.{self.request.method}")
+            each.add_note(
+                f"input {before + len(self._holes)} of {self.request.name}.{self.request.method}"
+            )
             if not self.request.return_exceptions:
                 raise each
             self._holes.append((before, each))
@@ -228,8 +223,8 @@ class Mapping:
             if indices:
                 yield from self._decode(indices, statuses, payloads)
         refusals = call.refusals
-        if refusals >= self._warned + _WARN_EVERY:
-            self._warned = refusals - refusals % _WARN_EVERY
+        if refusals >= self._warned + WARN_EVERY:
+            self._warned = refusals - refusals % WARN_EVERY
             warn_limited(self.request)
 
     def _look_for_failure(self, outcomes: Outcomes) -> None:
@@ -295,175 +290,29 @@ class Mapping:
             self.ready.append(self._holes.popleft()[1])
 
 
-class _LateBox:
-    """Stands for the mailbox of a call that is not open yet."""
+class _FirstInput:
+    """The step that waits until an asynchronous source has something; nobody is connected yet."""
 
-    def __init__(self) -> None:
-        self._box: Any = None
-        self._future: Any = None
+    __slots__ = ("_box",)
 
-    def put(self, kind: int, body: Any) -> None:
-        """Deliver."""
-        if self._box is not None:
-            self._box.put(kind, body)
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
-
-    def lead_to(self, box: Any) -> None:
-        """Deliver there from now on."""
+    def __init__(self, box: Mailbox) -> None:
         self._box = box
 
-    def arrival(self) -> _LateBox:
-        """Return the step that waits for the first delivery."""
-        return self
-
     def block(self) -> None:
-        """Never waits: without a loop, sources are read by blocking."""
+        """Return at once: without a loop, such sources are read by blocking."""
 
     async def wait(self) -> None:
-        """Wait for a delivery."""
-        from asyncio import get_running_loop
+        """Wait for a delivery, which comes from this very loop."""
+        from asyncio import Event
 
-        self._future = get_running_loop().create_future()
-        await self._future
-
-
-class MapResult:
-    """The results of a map: an iterator, for `for` and for `async for`. Nothing runs before that."""
-
-    def __init__(self, request: MapRequest, clock: Clock | None = None) -> None:
-        self._mapping = Mapping(request, clock)
-        self._started = False
-
-    def __iter__(self) -> MapResult:
-        self._begin()
-        return self
-
-    def __next__(self) -> Any:
-        mapping = self._mapping
-        ready = mapping.ready
-        if ready and mapping.now() < mapping.service_at:
-            return ready.popleft()
-        self._begin()
-        run(mapping.advance())
-        if ready:
-            return ready.popleft()
-        self._raise_failure()
-        raise StopIteration
-
-    def __aiter__(self) -> MapResult:
-        self._started = True
-        return self
-
-    async def __anext__(self) -> Any:
-        mapping = self._mapping
-        ready = mapping.ready
-        if ready and mapping.now() < mapping.service_at:
-            return ready.popleft()
-        self._started = True
-        await run_async(mapping.advance())
-        if ready:
-            return ready.popleft()
-        self._raise_failure()
-        raise StopAsyncIteration
-
-    def close(self) -> None:
-        """Want no more results; inputs that are not finished are cancelled."""
-        self._started = True
-        self._mapping.close()
-
-    def __del__(self) -> None:
-        if not hasattr(self, "_started"):
-            return
-        if self._started:
-            self._mapping.close()
-            return
-        request = self._mapping.request
-        warnings.warn(
-            f"The results of a call to {request.name}.{request.method} were not consumed, so the call "
-            "will never be executed. Iterate over them, or use `.for_each` if you do not need them.",
-            errors.UserWarning,
-            stacklevel=2,
-        )
-
-    def _begin(self) -> None:
-        self._started = True
-        if in_event_loop():
-            request = self._mapping.request
-            raise errors.InvalidError(
-                f"`.{request.method}` cannot be iterated over with `for` inside an event loop.",
-                hint=f"Use `async for … in {request.name}.{request.method}.aio(…)`.",
-            )
-
-    def _raise_failure(self) -> None:
-        failure = self._mapping.failure
-        if failure is not None:
-            self._mapping.failure = None
-            raise failure
-
-
-def consume(request: MapRequest) -> Steps[None]:
-    """Carry a map out and drop its results."""
-    mapping = Mapping(request)
-    try:
-        while not mapping.done:
-            yield from mapping.advance()
-            mapping.ready.clear()
-            if mapping.failure is not None:
-                raise mapping.failure
-    finally:
-        mapping.close()
-
-
-def spawn_all(request: MapRequest) -> Steps[tuple[Client, str, int]]:
-    """Send all inputs as one call that outlives us; return client, call and number of inputs."""
-    target = yield from request.target()
-    client = target.client
-    welcome = yield from client.ready()
-    is_async = yield IsAsync()
-    call = Submission(client, target.function_id, CallKind.SPAWN_MAP, target.parent)
-    source = source_of(
-        request.iterables, call.box, SystemClock(), star=request.star, prefer_async=is_async
-    )
-    packer = Packer(target.context, welcome, call.call_id, durable=True)
-    warned = 0
-    try:
-        while not (source.exhausted and call.acknowledged):
-            if not source.exhausted and call.sent - call.known < _SPAWN_WINDOW and not call.refused:
-                got = source.read(256)
-                items = got if isinstance(got, list) else (yield got)
-                payloads = yield Blocking(_packed, packer, items, request)
-                if payloads or source.exhausted:
-                    call.send(payloads, sealed=source.exhausted)
-                    client.poll()
-                    if not source.exhausted:
-                        for _ in call.mail():
-                            pass
-                        continue
-            yield client.arrival(call.box)
-            for _ in call.mail():
-                pass
-            if call.refusals >= warned + _WARN_EVERY:
-                warned = call.refusals
-                warn_limited(request)
-    except BaseException:
-        client.release(call.ref, tell=True)
-        raise
-    finally:
-        source.close()
-    call.close(finished=False)
-    return client, call.call_id, call.sent
-
-
-def _packed(
-    packer: Packer, items: Sequence[tuple[Any, ...]], request: MapRequest
-) -> list[bytes]:
-    payloads: list[bytes] = []
-    for each in packer.pack_many(items, request.kwargs):
-        if not isinstance(each, bytes):
-            raise each
-        payloads.append(each)
-    return payloads
+        arrived = Event()
+        self._box.waker = arrived.set
+        try:
+            if not self._box.messages:
+                await arrived.wait()
+        finally:
+            self._box.waker = None
+        self._box.messages.clear()
 
 
 def warn_limited(request: MapRequest) -> None:

@@ -132,7 +132,8 @@ def failure_of(status: int, payload: bytes, welcome: Welcome) -> BaseException:
         return error_of(decode_json(payload))
     try:
         if is_blob(payload):
-            return _read_blob(payload, welcome, _unpacked)
+            failure: BaseException = _read_blob(payload, welcome, _unpacked)
+            return failure
         return _unpacked(payload)
     except errors.Error as error:
         return error

@@ -39,7 +39,7 @@ class FunctionAutoscalerSettings:
     @classmethod
     def from_reply(cls, told: dict[str, Any]) -> FunctionAutoscalerSettings:
         """Return the settings in an engine's reply."""
-        return cls(**{name: told.get(name) for name in cls.__slots__})  # type: ignore[attr-defined]
+        return cls(**{name: told.get(name) for name in cls.__slots__})
 
 
 class InputStatus(IntEnum):
@@ -81,7 +81,7 @@ class InputInfo:
 def call_graph(nodes: list[dict[str, Any]]) -> list[InputInfo]:
     """Return the roots of the graph that an engine's reply describes."""
     known = {node["input_id"]: _info(node) for node in nodes}
-    roots = []
+    roots: list[InputInfo] = []
     for node in nodes:
         info = known[node["input_id"]]
         above = known.get(node.get("parent") or "")

@@ -22,7 +22,13 @@ _LARGEST_CLOSURE = 16 << 20
 
 
 def revision_of(
-    functions: Iterable[Function], module: str, bundles: Path, *, durable: bool, labels: bool, tag: str
+    functions: Iterable[Function],
+    module: str,
+    bundles: Path,
+    *,
+    durable: bool,
+    labels: bool,
+    tag: str,
 ) -> dict[str, Any]:
     """Store the sources of an App and return its revision as plain data.
 

@@ -26,11 +26,11 @@ class Restarting(Exception):  # noqa: N818 - never leaves cloudfn.sdk
 
 
 class Session:
-    """A connection that is set up. `broken` says that it cannot be used any more.
+    """A connection that is set up. `over` says that it cannot be used any more.
 
     An interrupt may come between any two instructions, so both directions count as torn while a
-    message is neither wholly inside nor wholly outside; a torn session is given up, and what it
-    carried is taken up again by the next one.
+    message is neither wholly inside nor wholly outside. Whoever comes to receive or send next and
+    finds its direction torn, gives the session up; the next one takes up what was under way.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -47,9 +47,29 @@ class Session:
         self._closed = False
 
     @property
-    def broken(self) -> bool:
-        """Whether it is over."""
-        return self._torn_in or self._torn_out or self._closed
+    def over(self) -> bool:
+        """Whether it has ended; any thread may ask."""
+        return self._closed
+
+    def check_receiving(self) -> bool:
+        """Whether the next message can be received; asked by the one thread that receives."""
+        if self._torn_in:
+            self.give_up()
+        return not self._closed
+
+    def check_sending(self) -> bool:
+        """Whether the next message can be sent; asked by the one thread that sends."""
+        if self._torn_out:
+            self.give_up()
+        return not self._closed
+
+    def give_up(self) -> None:
+        """End it, and wake who waits for messages."""
+        self._closed = True
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # the other side was first
 
     def shake_hands(self, key: bytes, container: str | None) -> None:
         """Agree on keys for this session.
@@ -110,7 +130,7 @@ class Session:
         except BlockingIOError:
             return rest
         except OSError:
-            self._closed = True
+            self.give_up()
             return None
         self._torn_out = False
         return None

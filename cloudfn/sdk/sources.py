@@ -103,7 +103,7 @@ class AsyncSource:
 
             self._loop = new_event_loop()
         try:
-            return [self._loop.run_until_complete(anext(self._inputs))]  # type: ignore[arg-type]
+            return [self._loop.run_until_complete(_next(self._inputs))]
         except StopAsyncIteration:
             self._ended = True
             return []
@@ -167,6 +167,10 @@ class _Fetch:
         return self._source.fetch_ready(self._most)
 
 
+async def _next(inputs: AsyncIterator[Args]) -> Args:
+    return await anext(inputs)
+
+
 def source_of(
     iterables: Sequence[Any], box: Mailbox, clock: Clock, *, star: bool, prefer_async: bool
 ) -> SyncSource | AsyncSource:
@@ -220,7 +224,8 @@ async def _zipped(
 def _reader(iterable: Any, *, prefer_async: bool) -> Callable[[], Any]:
     """Return what gives the next item: an awaitable, or a tuple that holds it."""
     if _is_async(iterable, prefer_async=prefer_async):
-        return aiter(iterable).__anext__
+        advance: Callable[[], Any] = aiter(iterable).__anext__
+        return advance
     iterator: Iterator[Any] = iter(iterable)
 
     def read() -> tuple[Any]:

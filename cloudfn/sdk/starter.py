@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,9 @@ class Starter:
         clock: What the time is.
     """
 
-    def __init__(self, settings: Settings, *, start: bool = True, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, start: bool = True, clock: Clock | None = None
+    ) -> None:
         self._settings = settings
         self._may_start = start and settings.container is None
         self._clock = clock or SystemClock()
@@ -48,6 +52,11 @@ class Starter:
         self._started: list[float] = []
         container = settings.container
         self._socket = Path(container.socket) if container else settings.state_dir / _SOCKET
+
+    @classmethod
+    def shared(cls, settings: Settings) -> Starter:
+        """Return the one that this process has for an environment: it knows what was started."""
+        return _shared(settings, os.getpid())
 
     def open(self) -> Session:
         """Return a session with the daemon, started if need be.
@@ -128,8 +137,9 @@ class Starter:
                     raise self._failed(f"did not listen within {_PATIENCE:g} seconds") from None
             assert self._process is not None
             status = self._process.poll()
-            if status == 0:
-                # It lost against another one that started at the same time, or that left since.
+            if status is not None and status <= 0:
+                # It lost against another one that started at the same time, it left since, or
+                # somebody killed it.
                 self._start()
             elif status is not None:
                 raise self._failed(f"ended with status {status}")
@@ -142,15 +152,24 @@ class Starter:
         text = f"The daemon of the environment {self._settings.environment!r} {what}."
         if tail:
             text += f" The end of its log:\n{tail}"
-        return errors.ConnectionError(text, hint=f"The whole log is {log}; `cloudfn doctor` looks for causes.")
+        return errors.ConnectionError(
+            text, hint=f"The whole log is {log}; `cloudfn doctor` looks for causes."
+        )
 
     def _start(self) -> None:
         now = self._clock.monotonic()
         self._started = [at for at in self._started if now - at < _STARTS_WITHIN]
         if len(self._started) >= _STARTS:
-            raise self._failed(f"was started {_STARTS} times within {_STARTS_WITHIN:g} seconds and did not stay")
+            raise self._failed(
+                f"was started {_STARTS} times within {_STARTS_WITHIN:g} seconds and did not stay"
+            )
         self._started.append(now)
         self._process = start_daemon(self._settings)
+
+
+@cache
+def _shared(settings: Settings, _pid: int) -> Starter:
+    return Starter(settings)
 
 
 def start_daemon(settings: Settings) -> Popen[bytes]:
@@ -221,10 +240,8 @@ def _make_key(path: Path) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
-        try:
+        with suppress(FileExistsError):
             os.link(aside, path)
-        except FileExistsError:
-            pass
     finally:
         os.unlink(aside)
 
@@ -241,7 +258,9 @@ def _check_private(path: Path, *, folder: bool) -> bool:
             hint=f"Remove the link, or set CLOUDFN_HOME to where the data should live: rm {path}",
         )
     if folder and not stat.S_ISDIR(info.st_mode):
-        raise errors.PermissionDeniedError(f"{path} is not a directory.", hint=f"Remove it: rm {path}")
+        raise errors.PermissionDeniedError(
+            f"{path} is not a directory.", hint=f"Remove it: rm {path}"
+        )
     if not hasattr(os, "geteuid"):
         return True
     if info.st_uid != os.geteuid():
@@ -259,7 +278,7 @@ def _check_private(path: Path, *, folder: bool) -> bool:
 
 
 def _environ(settings: Settings) -> dict[str, str]:
-    """Return the daemon's variables: cleaned, with the same cloudfn and what it needs importable."""
+    """Return the daemon's variables: cleaned, with cloudfn and what it needs importable."""
     environ = daemon_environ()
     environ["CLOUDFN_HOME"] = os.fspath(settings.root)
     homes = [_home_of("cloudfn"), _home_of("cloudpickle")]

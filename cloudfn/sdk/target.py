@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import NamedTuple
 
@@ -26,18 +27,21 @@ def parent() -> int | None:
     return current.seq or None
 
 
-@cache
 def pickle_context(module: str | None) -> PickleContext:
     """Return how objects of the user's file travel to a program.
 
     Args:
         module: The module that the receiver imports as its own; None if it is unknown.
     """
+    return _context(module, os.getpid())
+
+
+@cache
+def _context(module: str | None, _pid: int) -> PickleContext:
     ours = _main_module()
     return PickleContext(ours, by_value=module is not None and ours is not None and module != ours)
 
 
-@cache
 def _main_module() -> str | None:
     if current_settings().container is not None:
         import sys

@@ -404,6 +404,10 @@ class MemoryLedger:
     def sync(self) -> None:
         self._begin("sync")
 
+    def close(self) -> None:
+        self._begin("close")
+        self._rollback()
+
     # Within
 
     def _begin(self, method: str, now: float | None = None) -> None:

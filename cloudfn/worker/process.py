@@ -21,6 +21,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 # Milliseconds.
 _ROUND = 200
+_PAUSE = 20
+# Finding nothing twice in a row after a kill, or once at all, means that nothing is left.
+_EMPTY_LOOKS = 2
 _TAG = b"/memfd:cloudfn-"
 
 
@@ -162,10 +165,18 @@ def kill_marked(
         Whether none is left.
     """
     deadline = clock.monotonic() + patience
-    while found := marked(name, value, spare):
+    empty_looks = 1
+    while empty_looks < _EMPTY_LOOKS:
+        found = marked(name, value, spare)
         if clock.monotonic() >= deadline:
-            return False
-        _await_end(found, lambda pid: variable_of(pid, name) == value)
+            return not found
+        if found:
+            empty_looks = 0
+            _await_end(found, lambda pid: variable_of(pid, name) == value)
+        else:
+            # In the midst of an `exec`, a process does not tell its environment.
+            empty_looks += 1
+            select.poll().poll(_PAUSE if empty_looks < _EMPTY_LOOKS else 0)
     return True
 
 

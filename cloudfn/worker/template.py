@@ -34,6 +34,8 @@ from cloudfn.worker.zygote import Birth
 _HIGH = 700
 _CONTAINER = "CLOUDFN_CONTAINER_ID"
 _NOT_STARTED = 71
+_LOOK_AGAIN = 0.02
+_MOST_LOOKS = 10
 _DESCRIPTORS = 5
 
 
@@ -63,6 +65,9 @@ class Template:
         self._forks = False
         self._containers: dict[int, _Container] = {}
         self._kept: frozenset[int] = frozenset()
+        # Adopted processes of unknown origin, and how often that was asked; they go with the last
+        # container.
+        self._strangers: dict[int, int] = {}
         self._child_handler: Any = signal.SIG_DFL
 
     def prepare(self, standard: Standard) -> None:
@@ -100,7 +105,7 @@ class Template:
         self._control.watch_children()
         while True:
             try:
-                order = self._control.wait()
+                order = self._control.wait(_LOOK_AGAIN if self._is_unsure() else None)
             except Gone:
                 self._clear_up()
                 return None
@@ -192,7 +197,7 @@ class Template:
             while info := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 ended = True
                 self._bury(info.si_pid)
-        if ended:
+        if ended or self._is_unsure():
             self._kill_leftovers()
 
     def _bury(self, pid: int) -> None:
@@ -208,12 +213,20 @@ class Template:
     def _kill_leftovers(self) -> None:
         """Kill what containers that ended left: processes in sessions of their own, daemons."""
         alive = {each.container for each in self._containers.values()}
+        strangers: dict[int, int] = {}
         for pid in children_of(os.getpid()):
             if pid in self._containers or pid in self._kept:
                 continue
             owner = tag_of(pid) or variable_of(pid, _CONTAINER)
-            if owner not in alive and (owner is not None or not alive):
+            if owner is None and alive:
+                strangers[pid] = self._strangers.get(pid, 0) + 1
+            elif owner not in alive:
                 kill_tree(pid)
+        self._strangers = strangers
+
+    def _is_unsure(self) -> bool:
+        """Whether to look again: in the midst of an `exec`, a process does not tell whose it is."""
+        return any(looks < _MOST_LOOKS for looks in self._strangers.values())
 
     def _tell_end(
         self, container: str, pid: int, status: int, max_rss: int, why: str | None = None

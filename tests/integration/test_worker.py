@@ -1045,7 +1045,10 @@ def test_what_a_container_leaves_behind_is_killed_with_it(zygote, leftover, fork
         def f():
             told[:] = os.pipe()
             started = {leftover}
-            return started.pid if started else int(os.read(told[0], 100).split()[-1])
+            lines = b""
+            while lines.count(b"\\n") < {leftover.count("daemon")}:
+                lines += os.read(told[0], 100)
+            return started.pid if started else int(lines.split()[-1])
         def g():
             return "innocent"
     """,
@@ -1084,6 +1087,35 @@ def test_a_container_leaves_the_daemons_of_others_alone(zygote):
     _await_end(lost)
 
     assert _is_alive(kept)
+
+
+def test_a_daemon_that_hides_whose_it_is_goes_with_the_last_container(zygote):
+    template = zygote.template(
+        """
+        import os, shutil
+        def f():
+            told = os.pipe()
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0:
+                    os.write(told[1], b"%d" % os.getpid())
+                    os.execve(shutil.which("sleep"), ["sleep", "600"], {})
+                os._exit(0)
+            os.wait()
+            return int(os.read(told[0], 100))
+        """,
+        "f",
+    )
+    template.imported()
+    first, last = (template.container("f").ready() for _ in range(2))
+    left = [each.run() for each in (first, last)]
+
+    for each in (first, last):
+        os.kill(each.pid, signal.SIGKILL)
+        template.exited()
+
+    for pid in left:
+        _await_end(pid)
 
 
 def test_the_death_of_a_template_takes_its_containers_and_their_daemons_along(zygote):

@@ -1,20 +1,31 @@
 """How many containers each pool should have. Pure: the same snapshot gives the same decisions.
 
-desired = clamp(max(min, need + (buffer if active)), …, max), at once on the way up. `need` counts
-only work that will still be there when a new container would be ready. On the way down, idle
-containers leave after `scaledown_window`, or early when there are clearly too many of them.
-Pools that together ask for more than the machine get equal shares of it (max-min fairness).
+    desired = min(max(min, need + (buffer if active)), max)
+
+at once on the way up. On the way down, idle containers leave after `scaledown_window`, or early
+when there are clearly too many of them; starting ones are never called off, but for max. What a
+decision makes so is not decided again. `need.py` says what the work needs, `room.py` who gets how
+much of a machine that is too small for all.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from math import ceil, sqrt
 
+from cloudfn.control.planner.need import need
+from cloudfn.control.planner.room import (
+    Ask,
+    Stops,
+    current,
+    least_useful,
+    make_room,
+    serving,
+    starts,
+    targets,
+)
 from cloudfn.control.planner.snapshot import ContainerView, PoolDecision, PoolSnapshot, Snapshot
 
-#: no container is taken to start faster than this, in seconds
-START_FLOOR = 0.02
 #: an idle container beyond the comfortable number is kept this part of the window
 EARLY_PART = 0.25
 EARLY_FLOOR = 2.0
@@ -22,57 +33,80 @@ EARLY_FLOOR = 2.0
 EARLY_PAUSE = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What one pool asks for when it looks at nobody else, and why."""
+
+    ask: Ask
+    limiting: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Release:
+    """Which containers of a pool have had their time, by which rule, and why."""
+
+    stop: tuple[str, ...] = ()
+    limiting: str = "window"
+    reason: str = ""
+
+
 def decide(snapshot: Snapshot) -> tuple[PoolDecision, ...]:
     """Decide for all pools."""
-    wishes = [_wish(pool, snapshot) for pool in snapshot.pools]
-    granted = _share(snapshot, [wish.desired for wish in wishes])
+    now = snapshot.now
+    wishes = [_wish(pool, snapshot.cores, now) for pool in snapshot.pools]
+    asks = [wish.ask for wish in wishes]
+    goals = targets(snapshot, asks)
+    releases = [_release(pool, goal, now) for pool, goal in zip(snapshot.pools, goals, strict=True)]
+    stops: Stops = [release.stop for release in releases]
+    further = make_room(snapshot, goals, stops)
+    counts = starts(snapshot, asks, goals)
     return tuple(
-        _carry_out(pool, _limit(wish, grant), snapshot.now)
-        for pool, wish, grant in zip(snapshot.pools, wishes, granted, strict=True)
+        _decision(*each)
+        for each in zip(snapshot.pools, wishes, goals, releases, further, counts, strict=True)
     )
 
 
-def need(pool: PoolSnapshot, cores: float) -> int:
-    """Return how many containers the pool's present work keeps busy."""
-    serving = [c for c in pool.containers if not c.draining]
-    busy = sum(c.busy for c in serving)
-    if pool.waiting == 0:
-        return busy
-    arriving = sum(not c.ready for c in serving)
-    hands = len(serving)
-    start = max(pool.start_time, START_FLOOR)
-    service = max(pool.service or 0.0, pool.longest)
-    if service == 0.0:
-        # Nothing has finished and nothing has run for long: as many as can compute at once.
-        return max(hands, min(busy + pool.waiting, ceil(cores)))
-    left = pool.waiting - arriving - (hands - arriving) * start / service
-    if left <= 0:
-        return max(busy, min(hands, busy + pool.waiting))
-    # A new container must find at least its own start time's worth of work.
-    return hands + ceil(left * service / max(start, service))
-
-
-def _wish(pool: PoolSnapshot, snapshot: Snapshot) -> PoolDecision:
+def _wish(pool: PoolSnapshot, cores: float, now: float) -> _Wish:
     settings = pool.settings
-    current = sum(not c.draining for c in pool.containers)
-    needed = need(pool, snapshot.cores)
-    busy = sum(c.busy for c in pool.containers if not c.draining)
-    desired, limiting = needed, "need"
+    have, busy = current(pool), sum(c.busy for c in pool.containers)
+    needed = need(pool, cores)
+    minimum = settings.min_containers if pool.live else 0
+    buffer = settings.buffer_containers if pool.live and _active(pool, now) else 0
+    desired, limiting = needed + buffer, "buffer" if buffer else "need"
     reason = f"{pool.waiting} waiting and {busy} busy need {needed}"
-    if pool.live and settings.buffer_containers and _active(pool, snapshot.now):
-        desired += settings.buffer_containers
-        limiting, reason = "buffer", f"{reason}, buffer of {settings.buffer_containers}"
-    if pool.live and desired < settings.min_containers:
-        desired = settings.min_containers
-        limiting, reason = "min", f"{reason}, min {settings.min_containers}"
+    if needed < pool.waiting + busy:
+        reason += _because(pool)
+    if buffer:
+        reason += f", buffer of {buffer}"
+    if desired < minimum:
+        desired, limiting = minimum, "min"
+        reason += f", min {minimum}"
     if settings.max_containers is not None and desired > settings.max_containers:
-        desired = settings.max_containers
-        limiting, reason = "max", f"{reason}, max {settings.max_containers}"
-    if desired > current and snapshot.now < pool.blocked_until:
-        wait = pool.blocked_until - snapshot.now
-        desired, limiting = current, "backoff"
-        reason = f"{reason}, but starts failed: next try in {wait:.1f}s"
-    return PoolDecision(pool.pool, current, desired, 0, (), limiting, reason)
+        desired, limiting = settings.max_containers, "max"
+        reason += f", max {settings.max_containers}"
+    if desired > have and now < pool.blocked_until:
+        desired, limiting = have, "backoff"
+        reason += f", but starts failed: next try in {pool.blocked_until - now:.1f}s"
+    held_up = sum(c.busy and c.waiting for c in pool.containers)
+    ask = Ask(
+        first=min(desired, held_up + 1),
+        minimum=min(desired, minimum),
+        needed=min(desired, max(minimum, needed)),
+        desired=desired,
+    )
+    return _Wish(ask, limiting, reason)
+
+
+def _because(pool: PoolSnapshot) -> str:
+    """Say why fewer containers are enough than there are inputs."""
+    if pool.service is None:
+        return " until one has finished"
+    if pool.service < 0.001:
+        return f" at {pool.service * 1e6:.0f} µs each"
+    if pool.service < 1:
+        return f" at {pool.service * 1e3:.0f} ms each"
+    return f" at {pool.service:.1f} s each"
 
 
 def _active(pool: PoolSnapshot, now: float) -> bool:
@@ -81,87 +115,68 @@ def _active(pool: PoolSnapshot, now: float) -> bool:
     return now - pool.last_active < pool.settings.scaledown_window
 
 
-def _share(snapshot: Snapshot, desired: list[int]) -> list[int]:
-    """Return how many containers each pool may have: everybody one, then by equal shares."""
-    granted = [min(1, want) for want in desired]
-    free = snapshot.cores - sum(
-        pool.cpu * grant for pool, grant in zip(snapshot.pools, granted, strict=True)
-    )
-    room = snapshot.memory - sum(
-        pool.memory * grant for pool, grant in zip(snapshot.pools, granted, strict=True)
-    )
-    # A container whose input waits for a nested call computes nothing: its share is free.
-    free += sum(pool.cpu * sum(c.waiting for c in pool.containers) for pool in snapshot.pools)
-    hungry = [i for i, want in enumerate(desired) if want > granted[i]]
-    while hungry:
-        hungry.sort(key=lambda i: granted[i] * snapshot.pools[i].cpu)
-        poorest = hungry[0]
-        pool = snapshot.pools[poorest]
-        if pool.cpu > free + 1e-9 or pool.memory > room:
-            hungry.pop(0)
-            continue
-        granted[poorest] += 1
-        free -= pool.cpu
-        room -= pool.memory
-        if granted[poorest] >= desired[poorest]:
-            hungry.pop(0)
-    return [
-        max(grant, _unblocking(pool, want))
-        for pool, want, grant in zip(snapshot.pools, desired, granted, strict=True)
-    ]
+def _release(pool: PoolSnapshot, goal: int, now: float) -> _Release:
+    """Say which containers go, whatever the other pools do."""
+    staying = serving(pool)
+    surplus = current(pool) - goal
+    release = _retire(staying, surplus) if not pool.live else _overdue(pool, staying, surplus, now)
+    limit = pool.settings.max_containers
+    over = 0 if limit is None else len(staying) - len(release.stop) - limit
+    if over <= 0:
+        return release
+    left = [c for c in staying if c.container_id not in release.stop]
+    return _Release((*release.stop, *least_useful(left, over)), "max")
 
 
-def _unblocking(pool: PoolSnapshot, desired: int) -> int:
-    """Return the containers that a pool needs so that a chain of waiting parents goes on."""
-    serving = [c for c in pool.containers if not c.draining]
-    stuck = bool(serving) and all(c.waiting for c in serving)
-    return min(desired, len(serving) + 1) if stuck and pool.waiting else 0
-
-
-def _limit(wish: PoolDecision, grant: int) -> PoolDecision:
-    if wish.desired <= grant:
-        return wish
-    reason = f"{wish.reason}, the machine has room for {grant}"
-    return replace(wish, desired=grant, limiting="machine", reason=reason)
-
-
-def _carry_out(pool: PoolSnapshot, wish: PoolDecision, now: float) -> PoolDecision:
-    surplus = wish.current - wish.desired
-    if surplus < 0:
-        return replace(wish, start=-surplus)
-    if surplus == 0:
-        return wish
-    serving = [c for c in pool.containers if not c.draining]
-    if wish.limiting in ("machine", "max") or not pool.live:
-        # Someone else waits for this room, or the user wants fewer: now, the least useful first.
-        return replace(wish, stop=_least_useful(serving, surplus))
-    stop, limiting = _overdue(pool, serving, surplus, now)
-    if not stop:
-        return replace(wish, desired=wish.current)
-    kept = wish.current - len(stop)
-    reason = f"{len(stop)} idle, {wish.reason}"
-    return replace(wish, desired=kept, stop=stop, limiting=limiting, reason=reason)
-
-
-def _least_useful(serving: list[ContainerView], count: int) -> tuple[str, ...]:
-    ranked = sorted(serving, key=lambda c: (c.busy, c.waiting, c.last_used))
-    return tuple(c.container_id for c in ranked[:count])
+def _retire(staying: list[ContainerView], surplus: int) -> _Release:
+    """Nobody will send a pool new work whose revision is not live: its idle containers go now."""
+    idle = [c for c in staying if not c.busy]
+    stop = least_useful(idle, min(surplus, len(idle)))
+    return _Release(stop, "retired", f"{len(stop)} idle of a revision that is not live")
 
 
 def _overdue(
-    pool: PoolSnapshot, serving: list[ContainerView], surplus: int, now: float
-) -> tuple[tuple[str, ...], str]:
-    """Return the idle containers whose time is over, longest idle first, and the rule that says so."""
+    pool: PoolSnapshot, staying: list[ContainerView], surplus: int, now: float
+) -> _Release:
+    """Say which idle containers have had their time, the longest idle first."""
     window = pool.settings.scaledown_window
-    idle = sorted((c for c in serving if c.ready and not c.busy), key=lambda c: c.last_used)
-    expired = tuple(c.container_id for c in idle if now - c.last_used >= window)[:surplus]
-    if expired:
-        return expired, "window"
+    idle = sorted(
+        (c for c in staying if c.ready and not c.busy), key=lambda c: (c.last_used, c.container_id)
+    )
+    expired = tuple(c.container_id for c in idle if now - c.last_used >= window)
+    if stop := expired[: max(0, surplus)]:
+        return _Release(stop, "window", f"{len(stop)} idle for {window}s")
     if now - pool.last_lowered < EARLY_PAUSE:
-        return (), "steady"
-    busy = len(serving) - len(idle)
-    comfortable = pool.settings.buffer_containers + ceil(sqrt(busy)) + 1
-    spare = min(surplus, len(idle) - comfortable, ceil(len(idle) / 2))
+        return _Release()
+    comfortable = pool.settings.buffer_containers + ceil(sqrt(len(staying) - len(idle))) + 1
+    spare = max(0, min(surplus, len(idle) - comfortable, ceil(len(idle) / 2)))
     grace = max(EARLY_FLOOR, EARLY_PART * window)
-    early = tuple(c.container_id for c in idle[: max(0, spare)] if now - c.last_used >= grace)
-    return early, "early" if early else "steady"
+    stop = tuple(c.container_id for c in idle[:spare] if now - c.last_used >= grace)
+    return _Release(stop, "early", f"{len(stop)} of {len(idle)} idle are clearly too many")
+
+
+def _decision(
+    pool: PoolSnapshot,
+    wish: _Wish,
+    goal: int,
+    release: _Release,
+    further: tuple[str, ...],
+    start: int,
+) -> PoolDecision:
+    have, stop = current(pool), (*release.stop, *further)
+    kept = len(serving(pool)) - len(stop)
+    desired = goal if have <= goal else max(goal, kept)
+    limiting, reason = wish.limiting, wish.reason
+    if wish.ask.desired > goal:
+        limiting, reason = "machine", f"{reason}, the machine has room for {goal}"
+    if further and limiting != "machine":
+        limiting, reason = "machine", f"{len(further)} idle make room for others, {reason}"
+    elif release.stop:
+        limiting = release.limiting
+        reason = f"{release.reason}, {reason}" if release.reason else reason
+    elif desired > goal and limiting != "machine":
+        limiting = "window"
+        reason = f"{reason}, idle ones stay for {pool.settings.scaledown_window}s"
+    if later := goal - have - start if goal > have else 0:
+        reason = f"{reason}, {later} of them when there is memory"
+    return PoolDecision(pool.pool, have, desired, start, stop, limiting, reason)

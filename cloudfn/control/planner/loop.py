@@ -1,9 +1,14 @@
-"""The planner's loop: observe, decide, act, and keep the story. Single-threaded, on an event loop."""
+"""The planner's loop: observe, decide, act, and keep the story.
+
+Single-threaded, on an event loop.
+"""
 
 from __future__ import annotations
 
+import logging
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,11 +16,17 @@ from cloudfn.clock import Clock
 from cloudfn.control.planner.decide import decide
 from cloudfn.control.planner.snapshot import PoolDecision, PoolSnapshot, Snapshot
 
-#: seconds between decisions while inputs wait, while containers live, and at least
+_log = logging.getLogger(__name__)
+
+#: seconds between decisions while inputs wait for something that time alone brings
 _BUSY_PAUSE = 0.05
+#: while anything is alive
 _PAUSE = 1.0
+#: at least, however often it is poked
 _SHORTEST_PAUSE = 0.005
 _STORY = 500
+#: more waiting does not help: an event ends these, and an event pokes
+_WALLS = ("machine", "max")
 
 
 class Hands(Protocol):
@@ -32,11 +43,14 @@ class Hands(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """One change that the planner made: when, what it saw, what it did and why."""
+    """One change that the planner made: when, what it saw, what it did and why.
+
+    `decide(saw)` makes the same decision again.
+    """
 
     #: seconds since the epoch
     at: float
-    saw: PoolSnapshot
+    saw: Snapshot
     did: PoolDecision
 
 
@@ -74,12 +88,45 @@ class PlannerLoop:
     def _tick(self) -> None:
         self._timer, self._due = None, float("inf")
         self._last = self._loop.time()
+        try:
+            pause = self._decide()
+        except Exception:  # noqa: BLE001 - whatever went wrong, there is a next time
+            _log.exception("the planner failed; it goes on in %gs", _PAUSE)
+            pause = _PAUSE
+        if pause is not None:
+            self._schedule(self._last + pause)
+
+    def _decide(self) -> float | None:
+        """Decide for all pools and act; return the seconds until the next time, if it needs one."""
         snapshot = self._hands.observe()
-        for pool, decision in zip(snapshot.pools, decide(snapshot), strict=True):
-            if decision.start or decision.stop:
-                self.story.append(Chapter(self._clock.wall(), pool, decision))
-                self._hands.act(decision)
-        if any(pool.waiting for pool in snapshot.pools):
-            self._schedule(self._last + _BUSY_PAUSE)
-        elif any(pool.containers or pool.settings.min_containers for pool in snapshot.pools):
-            self._schedule(self._last + _PAUSE)
+        decisions = decide(snapshot)
+        changes = [decision for decision in decisions if decision.start or decision.stop]
+        failed = [decision for decision in changes if not self._carry_out(snapshot, decision)]
+        return _PAUSE if failed else _pause(snapshot.pools, decisions)
+
+    def _carry_out(self, snapshot: Snapshot, decision: PoolDecision) -> bool:
+        """Act for one pool; what fails there does not keep the others waiting."""
+        try:
+            self._hands.act(decision)
+        except Exception:  # noqa: BLE001 - one pool's trouble
+            _log.exception("a decision for %s could not be carried out", decision.pool)
+            return False
+        self.story.append(Chapter(self._clock.wall(), snapshot, decision))
+        return True
+
+
+def _pause(pools: Sequence[PoolSnapshot], decisions: Sequence[PoolDecision]) -> float | None:
+    """Return the seconds until the next decision; None: until somebody pokes."""
+    if any(
+        pool.waiting and decision.limiting not in _WALLS
+        for pool, decision in zip(pools, decisions, strict=True)
+    ):
+        return _BUSY_PAUSE
+    if any(_is_alive(pool) for pool in pools):
+        return _PAUSE
+    return None
+
+
+def _is_alive(pool: PoolSnapshot) -> bool:
+    wants_some = pool.live and pool.settings.min_containers > 0
+    return bool(pool.waiting or pool.containers or wants_some)

@@ -1,10 +1,17 @@
-"""What the planner sees and what it decides: frozen values, complete enough to be replayed."""
+"""What the planner sees and what it decides: frozen values, complete enough to be replayed. Pure.
+
+A stored snapshot is plain data (`to_json`); `decide(Snapshot.from_json(data))` gives the decision
+that was made from it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from cloudfn.model.function import AutoscalerSettings
+
+_NEVER = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +29,8 @@ class ContainerView:
     last_used: float
     #: it takes no more inputs and leaves when it is done
     draining: bool = False
+    #: seconds that its present input has run; 0 without one
+    running: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +43,41 @@ class PoolSnapshot:
     live: bool
     #: inputs that no container has started
     waiting: int
-    #: seconds that an input takes; None while unknown
+    #: seconds that an input takes; None before the first one has finished
     service: float | None
-    #: seconds that the longest running attempt has run
-    longest: float
     #: seconds from the decision to start a container to ready
     start_time: float
-    #: when the pool last had an input in it
+    #: when the pool last had an input in it; -inf: never
     last_active: float
-    #: share of the machine that each container asks for
+    #: cores that each container asks for, more than 0
     cpu: float
-    #: MiB
+    #: MiB that each container asks for
     memory: int
     containers: tuple[ContainerView, ...]
+    #: a container ends after one input
+    single_use: bool = False
     #: containers may not be started before this time, after failed starts
     blocked_until: float = 0.0
     #: when the number of containers was last lowered
     last_lowered: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `from_json`."""
+        data = asdict(self)
+        # JSON has no infinity.
+        data["last_active"] = None if self.last_active == _NEVER else self.last_active
+        data["containers"] = list(data["containers"])
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> PoolSnapshot:
+        """Return the pool that `to_json` wrote; unknown fields of a newer writer are ignored."""
+        values = _known(cls, data)
+        values["settings"] = AutoscalerSettings(**_known(AutoscalerSettings, data["settings"]))
+        values["last_active"] = _NEVER if data["last_active"] is None else data["last_active"]
+        views = (ContainerView(**_known(ContainerView, view)) for view in data["containers"])
+        values["containers"] = tuple(views)
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +91,38 @@ class Snapshot:
     cores: float
     memory: int
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `from_json`."""
+        return {
+            "now": self.now,
+            "pools": [pool.to_json() for pool in self.pools],
+            "cores": self.cores,
+            "memory": self.memory,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Snapshot:
+        """Return the snapshot that `to_json` wrote."""
+        pools = tuple(PoolSnapshot.from_json(pool) for pool in data["pools"])
+        return cls(data["now"], pools, data["cores"], data["memory"])
+
 
 @dataclass(frozen=True, slots=True)
 class PoolDecision:
     """What to do with one pool, and why."""
 
     pool: str
-    #: containers it has, draining ones left out, and containers it should have
+    #: containers that it has and should have; those that leave and hold no input are left out
     current: int
     desired: int
     #: how many to start now
     start: int
     #: which to let go, after what they are doing
     stop: tuple[str, ...]
-    #: what set the number: need, min, max, buffer, machine, window, backoff, steady
+    #: what set the number: need, buffer, min, max, machine, backoff, window, early, retired
     limiting: str
     reason: str
+
+
+def _known(kind: type[Any], data: dict[str, Any]) -> dict[str, Any]:
+    return {field.name: data[field.name] for field in fields(kind) if field.name in data}

@@ -35,7 +35,7 @@ from cloudfn.providers.local.records import (
     Scar,
 )
 from cloudfn.providers.local.recovery import load_scars, lose_running, queue_scarred, restore_held
-from cloudfn.providers.local.residents import Residents
+from cloudfn.providers.local.residents import Budget, Residents
 from cloudfn.providers.local.schema import PATIENCE, log_path, open_database
 from cloudfn.providers.local.store import Store
 from cloudfn.settings import Limits
@@ -43,6 +43,7 @@ from cloudfn.settings import Limits
 #: calls that `expire` drops at a time, so that nobody waits long for it
 _EXPIRED_AT_ONCE = 10_000
 
+_BUDGET = Budget()
 _STATUSES = tuple(Status)
 _RETURNED = int(Status.RETURNED)
 _LAST = int(Status.LOST)
@@ -52,7 +53,12 @@ class SqliteLedger:
     """The Ledger port over one SQLite file, for one single-threaded process that owns it."""
 
     def __init__(
-        self, connection: sqlite3.Connection, path: Path, limits: Limits, now: float
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        limits: Limits,
+        now: float,
+        budget: Budget,
     ) -> None:
         self._connection = connection
         self._limits = limits
@@ -66,11 +72,20 @@ class SqliteLedger:
         self._recorded: list[tuple[Sequence[Entry], list[bool]]] = []
         self._released: list[tuple[int, int]] = []
         epoch = self._store.number("SELECT value FROM meta WHERE name='epoch'") + 1
-        self._memory = Residents(self._store, epoch)
+        self._budget = budget
+        self._memory = Residents(self._store, epoch, budget)
         self._store_epoch()
 
     @classmethod
-    def open(cls, path: Path, limits: Limits, *, now: float, patience: float = PATIENCE) -> Self:
+    def open(
+        cls,
+        path: Path,
+        limits: Limits,
+        *,
+        now: float,
+        patience: float = PATIENCE,
+        budget: Budget = _BUDGET,
+    ) -> Self:
         """Open a ledger, or create it. What ran when its last owner died, counts as lost once.
 
         Args:
@@ -78,6 +93,7 @@ class SqliteLedger:
             limits: How many inputs a function may have.
             now: Seconds since the epoch.
             patience: Seconds to wait for another process that has the file.
+            budget: How much of it may be in memory.
 
         Raises:
             VersionError: A newer cloudfn wrote it.
@@ -85,7 +101,7 @@ class SqliteLedger:
             ExecutionError: Another process has it, or it cannot be opened.
             ResourceExhaustedError: The disk is full.
         """
-        ledger = cls(open_database(path, now, patience), path, limits, now)
+        ledger = cls(open_database(path, now, patience), path, limits, now, budget)
         try:
             ledger._recover(now)
         except BaseException:
@@ -329,7 +345,7 @@ class SqliteLedger:
         for seq, fence in self._ended_claims():
             held[seq] = max(fence, held.get(seq, 0))
         self._store.rollback()
-        memory = Residents(self._store, self._memory.queue.epoch, after=self._memory)
+        memory = Residents(self._store, self._memory.queue.epoch, self._budget, after=self._memory)
         load_scars(memory, self._store)
         restore_held(memory, held)
         queue_scarred(memory, self._now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 from cloudfn.model.call import Status
 from cloudfn.providers.base import CallSpec
@@ -24,17 +25,6 @@ from cloudfn.providers.local.records import (
 )
 from cloudfn.providers.local.store import Row, Store
 
-#: waiting inputs of a lane in memory from which further ones stay on disk
-LOADED = 4_096
-#: how many a lane reads at a time
-REFILL = 2_048
-#: bytes of payloads in memory from which further ones stay on disk
-PAYLOAD_BYTES = 16 << 20
-#: inputs and bytes of one payload row
-PAGE_INPUTS, PAGE_BYTES = 1_024, 1 << 20
-#: calls in memory from which idle ones are dropped
-CALLS = 8_192
-
 _PENDING = int(Status.PENDING)
 _RETURNED = int(Status.RETURNED)
 _LAST = int(Status.LOST)
@@ -42,11 +32,31 @@ _LAST = int(Status.LOST)
 _CANCEL = bytes([Status.CANCELLED, *range(1, 256)])
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much of a ledger may be in memory."""
+
+    #: waiting inputs of a lane from which further ones stay on disk
+    loaded: int = 4_096
+    #: how many a lane reads at a time
+    refill: int = 2_048
+    #: bytes of payloads from which further ones stay on disk
+    payload_bytes: int = 16 << 20
+    #: inputs and bytes of one payload row
+    page_inputs: int = 1_024
+    page_bytes: int = 1 << 20
+    #: calls from which idle ones are dropped
+    calls: int = 8_192
+
+
 class Residents:
     """The calls, lanes and pages in memory."""
 
-    def __init__(self, store: Store, epoch: int, after: Residents | None = None) -> None:
+    def __init__(
+        self, store: Store, epoch: int, budget: Budget, after: Residents | None = None
+    ) -> None:
         self._store = store
+        self._budget = budget
         self.queue = Queue(epoch, store.dirty, self._load, self._refill)
         self.lanes: dict[int, Lane] = {}
         #: lanes with unfinished inputs, perhaps others
@@ -55,7 +65,7 @@ class Residents:
         self._calls: dict[str, Call] = {}
         self._by_number: dict[int, Call] = {}
         self._next_number = store.number("SELECT max(number) FROM call") + 1
-        self._sweep_at = CALLS
+        self._sweep_at = budget.calls
         self._bytes = 0
         self._next_lane = store.number("SELECT max(number) FROM lane") + 1
         self._read_lanes()
@@ -229,19 +239,20 @@ class Residents:
         for call in list(self._calls.values()):
             if not call.pages and (call.ended is not None or not call.complete):
                 self.drop(call)
-        self._sweep_at = max(CALLS, 2 * len(self._calls))
+        self._sweep_at = max(self._budget.calls, 2 * len(self._calls))
 
     # Pages
 
     def admit(self, call: Call, payloads: Sequence[bytes]) -> None:
         """Append waiting inputs to a call."""
-        if len(payloads) <= PAGE_INPUTS and sum(map(len, payloads)) <= PAGE_BYTES:
+        most, most_bytes = self._budget.page_inputs, self._budget.page_bytes
+        if len(payloads) <= most and sum(map(len, payloads)) <= most_bytes:
             self._add_page(call, payloads)
             return
         start = size = 0
         for position, payload in enumerate(payloads):
             count = position - start
-            if count and (count == PAGE_INPUTS or size + len(payload) > PAGE_BYTES):
+            if count and (count == most or size + len(payload) > most_bytes):
                 self._add_page(call, payloads[start:position])
                 start, size = position, 0
             size += len(payload)
@@ -259,12 +270,12 @@ class Residents:
         call.mark(first, first + count - 1)
         self._store.add_page(seq, call, first, payloads)
         self._store.dirty[call] = None
-        if lane.behind or lane.loaded >= LOADED:
+        if lane.behind or lane.loaded >= self._budget.loaded:
             lane.behind = True
             return
         lane.cursor = seq
         page = call.pages[seq] = Page(seq, call, first, count)
-        if self._bytes < PAYLOAD_BYTES:
+        if self._bytes < self._budget.payload_bytes:
             self._keep(page, list(payloads))
         self.queue.add_fresh(page)
 
@@ -341,12 +352,12 @@ class Residents:
         self._store.flush()
         with closing(self._store.pages_after(lane)) as rows:
             for seq, first, count, lengths, data, *call_row in rows:
-                if lane.loaded >= REFILL:
+                if lane.loaded >= self._budget.refill:
                     return
                 lane.cursor = seq
                 call = self._by_number.get(call_row[0]) or self._build(tuple(call_row))
                 page = self.page(call, seq, first, count)
-                if page.payloads is None and self._bytes < PAYLOAD_BYTES:
+                if page.payloads is None and self._bytes < self._budget.payload_bytes:
                     self._keep(page, split_payloads(lengths, data))
                 self._queue_page(page)
         lane.behind = False

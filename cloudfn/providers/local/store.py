@@ -286,7 +286,7 @@ class Store:
             call.chunks.update(dict.fromkeys(left, Chunk(number, len(left))))
 
     def outcomes(self, call: Call, start: int, end: int) -> list[Outcome]:
-        """Return the outcomes of a call that are recorded and not delivered, start ≤ index < end."""
+        """Return outcomes that are recorded and not delivered, start ≤ index < end, in order."""
         query = "SELECT indices, lengths, data FROM outcome WHERE call=? AND low<? AND high>=?"
         found: dict[int, bytes] = {}
         for indices, lengths, data in self.read(query, (call.number, end, start)):

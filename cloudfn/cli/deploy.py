@@ -1,0 +1,77 @@
+"""`cloudfn deploy`: keeps the app of a file until it is stopped."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cloudfn import errors
+from cloudfn.cli import moments, terminal
+from cloudfn.cli.options import EnvironmentOption, JsonOption, StrategyOption, check_strategy
+from cloudfn.cli.run import ModuleOption
+from cloudfn.cli.session import session_of
+
+
+def build() -> typer.Typer:
+    """Return the command."""
+    app = typer.Typer(rich_markup_mode=None)
+    app.command("deploy", no_args_is_help=True)(deploy)
+    return app
+
+
+def deploy(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE[::APP]", help="A file with an app.")],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the deployed app, instead of the App's own.")
+    ] = None,
+    tag: Annotated[str, typer.Option(help="Your mark for the history.")] = "",
+    strategy: StrategyOption = "rolling",
+    keep_overrides: Annotated[
+        bool, typer.Option("--keep-overrides", help="Keep what update-autoscaler changed.")
+    ] = False,
+    module: ModuleOption = False,
+    as_json: JsonOption = False,
+    env: EnvironmentOption = None,
+) -> None:
+    """Deploy the app of a file: it can be called by name from any process, until it is stopped."""
+    from cloudfn.cli.loading import ABORTING, open_program
+    from cloudfn.cli.runnables import find_app
+
+    check_strategy(strategy)
+    session = session_of(context, env)
+    clock = session.host.clock
+    started = clock.monotonic()
+    program, client = open_program(session, file, module=module)
+    app = find_app(program.module, program.name)
+    try:
+        app.deploy(
+            name=name, tag=tag, client=client, strategy=strategy, keep_overrides=keep_overrides
+        )
+    except KeyboardInterrupt:
+        terminal.say(ABORTING)
+        raise
+    outcome = app.deployment
+    if outcome is None:
+        raise errors.InternalError("The engine did not say what came of the deploy.")
+    seconds = clock.monotonic() - started
+    deployed_name = name or app.name
+    functions = sorted(app.registered_functions)
+    if as_json:
+        terminal.print_json(
+            {
+                "app_id": outcome.app_id,
+                "name": deployed_name,
+                "revision": outcome.revision,
+                "changed": outcome.changed,
+                "functions": functions,
+            }
+        )
+    elif outcome.changed:
+        terminal.say(f"✓ App {deployed_name} deployed in {moments.span(seconds)}.")
+        terminal.say(f"  revision v{outcome.revision}, functions: {', '.join(functions) or 'none'}")
+    else:
+        terminal.say(
+            f"✓ Deployment skipped: nothing changed. {deployed_name} is v{outcome.revision}."
+        )

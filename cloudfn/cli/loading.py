@@ -1,0 +1,40 @@
+"""Importing a user's program for a command, and saying what went wrong with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cloudfn import errors
+from cloudfn.cli import terminal
+from cloudfn.cli.results import tell_failure
+from cloudfn.cli.session import Session
+
+if TYPE_CHECKING:
+    from cloudfn.sdk.client import Client
+    from cloudfn.sdk.program import Program
+
+ABORTING = "Aborting app initialization..."
+
+
+def open_program(session: Session, ref: str, *, module: bool) -> tuple[Program, Client]:
+    """Import the program that `ref` names, while the daemon starts; return it and its client.
+
+    Raises:
+        Error: There is no such program, or it cannot be imported; its traceback was printed.
+        KeyboardInterrupt: Ctrl-C; that was said.
+    """
+    settings = session.settings
+    try:
+        session.host.prestart(settings)
+        client = session.host.open_program(settings)
+        from cloudfn.sdk import program
+
+        return program.load(ref, module=module), client
+    except errors.Error as error:
+        cause = error.__cause__
+        if cause is not None and not isinstance(cause, errors.Error | OSError):
+            tell_failure(cause, full=settings.full_traceback)
+        raise
+    except KeyboardInterrupt:
+        terminal.say(ABORTING)
+        raise

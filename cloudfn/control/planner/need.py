@@ -1,0 +1,58 @@
+"""How many containers the present work of a pool keeps busy. Pure.
+
+A new container must find at least its own start time's worth of work. So thousands of tiny inputs
+start few containers, and sleeping ones as many as there are inputs.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from cloudfn.control.planner.snapshot import ContainerView, PoolSnapshot
+
+#: no container is taken to start faster than this, in seconds
+START_FLOOR = 0.02
+_ROUNDING = 1e-9
+
+
+def need(pool: PoolSnapshot, cores: float) -> int:
+    """Return how many containers the pool's work needs, those included that it keeps busy now.
+
+    It does not depend on idle and starting containers, and more waiting inputs never need less.
+    """
+    busy = sum(c.busy for c in pool.containers)
+    if pool.single_use:
+        return busy + pool.waiting
+    return busy + min(pool.waiting, _further(pool, cores))
+
+
+def _further(pool: PoolSnapshot, cores: float) -> int:
+    """Return how many containers beside the busy ones the waiting inputs are worth."""
+    computing = [c for c in pool.containers if c.busy and not c.waiting]
+    if pool.service is not None:
+        return _worth_starting(pool, computing, pool.service)
+    # Nothing has finished: as many as can compute at once, and one that does.
+    guess = max(ceil(cores) - len(computing), 0 if computing else 1)
+    shortest = min((c.running for c in computing), default=0.0)
+    if shortest < _start_time(pool):
+        return guess
+    return max(guess, _worth_starting(pool, computing, shortest))
+
+
+def _worth_starting(pool: PoolSnapshot, computing: list[ContainerView], service: float) -> int:
+    """Return how many containers find enough to do when an input takes `service` seconds."""
+    start = _start_time(pool)
+    worth = max(start, service)
+    helping = sum(c.running <= worth and not c.draining for c in computing)
+    work = pool.waiting * service - helping * start
+    further = ceil(work / worth - _ROUNDING)
+    if helping:
+        return max(0, further)
+    # Nobody comes to them. If all that run are slower than inputs used to be, the waiting ones may
+    # be slow too: double, and look again.
+    slow = sum(c.running > worth for c in computing)
+    return max(1, further, slow)
+
+
+def _start_time(pool: PoolSnapshot) -> float:
+    return max(pool.start_time, START_FLOOR)

@@ -1,0 +1,109 @@
+"""An App while it runs: opened at the engine, its functions known, its output passed on."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from cloudfn import errors
+from cloudfn.sdk.client import Client, current_settings, default_client
+from cloudfn.sdk.twins import Steps, run, run_async
+
+if TYPE_CHECKING:
+    from cloudfn.sdk.app import App
+
+
+class AppRun:
+    """An App that runs while this is open, with `with` or `async with`."""
+
+    def __init__(
+        self,
+        app: App,
+        name: str | None,
+        client: Client | None,
+        environment: str | None,
+        *,
+        detach: bool,
+    ) -> None:
+        self._app = app
+        self._name = name
+        self._client = client
+        self._environment = environment
+        self._detach = detach
+        self._listening: int | None = None
+
+    def __enter__(self) -> App:
+        return run(self._begin())
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        run(self._end(error))
+
+    async def __aenter__(self) -> App:
+        return await run_async(self._begin())
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await run_async(self._end(error))
+
+    def _engine(self) -> Client:
+        return self._client or default_client(self._environment)
+
+    def _begin(self) -> Steps[App]:
+        from cloudfn.sdk.context import wanted_sink
+
+        app = self._app
+        if app.is_running:
+            raise errors.InvalidError("App is already running and can't be started again.")
+        refuse_in_container("run")
+        engine = self._engine()
+        app.is_running = True
+        try:
+            state = "detached" if self._detach else "ephemeral"
+            told = yield from app.open(engine, self._name or app.description, state)
+            app.bind(told, self._client, self._environment)
+            if not self._detach:
+                engine.keep(told["app_id"])
+            sink = wanted_sink()
+            if sink is not None:
+                self._listening = engine.listen("events", {"app_id": told["app_id"]}, sink)
+        except BaseException:
+            app.is_running = False
+            app.unbind()
+            raise
+        return app
+
+    def _end(self, error: BaseException | None) -> Steps[None]:
+        app, engine = self._app, self._engine()
+        app_id = app.app_id
+        app.is_running = False
+        app.unbind()
+        if app_id is None:
+            return  # it was stopped inside
+        try:
+            if not self._detach:
+                app.summary = yield from engine.ask("app_close", app_id=app_id)
+        except errors.Error:
+            if error is None:
+                raise
+        finally:
+            engine.unkeep(app_id)
+            if self._listening is not None:
+                engine.release(self._listening, tell=False)
+                self._listening = None
+
+
+def refuse_in_container(what: str) -> None:
+    if current_settings().worker:
+        raise errors.InvalidError(
+            f"`app.{what}()` cannot be used inside a container.",
+            hint="Put it under `if __name__ == '__main__':` or into a local entry point.",
+        )
