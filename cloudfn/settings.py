@@ -10,6 +10,8 @@ from pathlib import Path
 from cloudfn.errors import InvalidError
 
 ENVIRONMENT_NAME_MAX = 64
+#: variables that only containers have; a daemon with the marker would be taken for one
+_OF_CONTAINERS = ("CLOUDFN_CONTAINER", "CLOUDFN_MARKER", "CLOUDFN_BLOBS")
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
@@ -122,7 +124,7 @@ def daemon_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     cleaned |= {
         name: value
         for name, value in env.items()
-        if name.startswith("CLOUDFN_") and not name.startswith("CLOUDFN_CONTAINER")
+        if name.startswith("CLOUDFN_") and not name.startswith(_OF_CONTAINERS)
     }
     for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
         if name in env:

@@ -72,17 +72,29 @@ def functions_in(tree: ast.AST, place: str) -> Iterator[Measured]:
     while scopes:
         scope, prefix = scopes.pop()
         paths = 1
-        nodes = list(ast.iter_child_nodes(scope))
+        nodes = children(scope)
         while nodes:
             node = nodes.pop()
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 scopes.append((node, f"{prefix}{node.name}."))
                 continue
             paths += ways(node)
-            nodes.extend(ast.iter_child_nodes(node))
+            nodes += children(node)
         if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (scope.end_lineno or scope.lineno) - scope.lineno + 1
             yield Measured(lines, paths, prefix[:-1], f"{place}:{scope.lineno}")
+
+
+def children(node: ast.AST) -> list[ast.AST]:
+    """Return what ast.iter_child_nodes yields, faster: most of the time beside parsing goes here."""
+    found: list[ast.AST] = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, ast.AST):
+            found.append(value)
+        elif isinstance(value, list):
+            found += [each for each in value if isinstance(each, ast.AST)]
+    return found
 
 
 def ways(node: ast.AST) -> int:

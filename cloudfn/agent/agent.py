@@ -96,6 +96,14 @@ class AgentEvents(Protocol):
         """A container printed something."""
         ...
 
+    def delayed(self) -> None:
+        """An input waits for the time of its retry."""
+        ...
+
+    def ended(self, container_id: str) -> None:
+        """A container is gone, and whatever results it had not delivered with it."""
+        ...
+
     def adopt(self, claim: Claim, payload: bytes) -> bytes:
         """A result lies in a blob that the container wrote: return the reference to keep."""
         ...
@@ -309,6 +317,8 @@ class Agent:
             case Again(counters, delay, alone):
                 not_before = self._clock.wall() + delay if delay else 0.0
                 self._ledger.retry(claim.seq, claim.fence, counters, not_before, alone=alone)
+                if delay:
+                    self._events.delayed()
                 self._events.changed()
             case Finish(_, status, payload, reason):
                 body = payload or failure(pool.spec, claim, status, reason, ending)
@@ -317,7 +327,10 @@ class Agent:
 
     def on_broken(self, container: Container, error: dict[str, Any]) -> None:
         """A container failed to start."""
-        self._start_failed(container, str(error.get("error", "it failed to start")))
+        from base64 import b64decode
+
+        packed = b64decode(error.get("error") or "")
+        self._start_failed(container, "it failed while it started", packed)
         container.draining = True
         container.kill()
 
@@ -466,6 +479,7 @@ class Agent:
             return
         pool = self._pools.get(container.pool)
         over_memory = self._memory.release(container.container_id)
+        self._events.ended(container.container_id)
         self._give_back_unread(container)
         container.close()
         del self._containers[container.container_id]
@@ -492,12 +506,12 @@ class Agent:
         if taken:
             self._give_back(taken)
 
-    def _start_failed(self, container: Container, reason: str) -> None:
+    def _start_failed(self, container: Container, reason: str, packed: bytes = b"") -> None:
         pool = self._pools.get(container.pool)
         if pool is None or container.ready:
             return
         if pool.start_failed(self._clock.monotonic()):
-            self._fail_waiting(pool, reason, b"")
+            self._fail_waiting(pool, reason, packed)
 
     def _fail_waiting(self, pool: Pool, reason: str, packed: bytes) -> None:
         """No container of the pool can start: end its waiting inputs with the reason."""

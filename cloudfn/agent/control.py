@@ -11,7 +11,9 @@ from typing import Any
 
 from cloudfn.wire.messages import decode_json, encode_json
 
-MAX_PACKET = 200 << 10
+#: a larger message travels in a file whose descriptor is attached
+MAX_PACKET = 128 << 10
+_READ_SIZE = 256 << 10
 
 
 class ControlChannel:
@@ -38,7 +40,11 @@ class ControlChannel:
         if self.closed:
             return
         held = [os.dup(fd) for fd in fds]
-        self._backlog.append((encode_json(message), held))
+        packet = encode_json(message)
+        if len(packet) > MAX_PACKET:
+            held.append(_in_memory(packet))
+            packet = encode_json({"attached": True})
+        self._backlog.append((packet, held))
         if len(self._backlog) == 1:
             self._flush()
 
@@ -72,7 +78,7 @@ class ControlChannel:
     def _readable(self) -> None:
         while not self.closed:
             try:
-                packet = self._sock.recv(MAX_PACKET)
+                packet = self._sock.recv(_READ_SIZE)
             except BlockingIOError:
                 return
             except OSError:
@@ -86,6 +92,15 @@ class ControlChannel:
         if not self.closed:
             self.close()
             self._on_close()
+
+
+def _in_memory(data: bytes) -> int:
+    """Return a descriptor of a file that holds a message which is too large for a packet."""
+    fd = os.memfd_create("cloudfn-message", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 def _close_all(fds: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ from itertools import count, groupby
 from typing import IO, Any, Self
 
 from cloudfn.cli import progress, terminal
+from cloudfn.cli.logs import text_of
 from cloudfn.cli.progress import Figures
 from cloudfn.cli.status_line import StatusLine, attached
 from cloudfn.clock import Clock
@@ -70,11 +71,10 @@ class RunDisplay:
         terminal.say(progress.summary(self._figures, elapsed, succeeded=succeeded))
 
     def _print(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        for source, group in groupby(entries, key=lambda entry: str(entry.get("source"))):
-            if source == "system" and self._quiet:
-                continue
-            stream = self._streams.get(source, self._streams["stderr"])
-            text = "".join(str(entry.get("text", "")) for entry in group)
+        wanted = (entry for entry in entries if self._is_wanted(entry))
+        for source, group in groupby(wanted, key=lambda entry: entry.get("source")):
+            stream = self._streams["stdout" if source == "stdout" else "stderr"]
+            text = "".join(map(text_of, group))
             if terminal.is_terminal(stream):
                 text = terminal.clean(text, colours=True)
             try:
@@ -83,6 +83,12 @@ class RunDisplay:
             except (OSError, ValueError):
                 # The reader is gone. The program goes on; its own prints will find out.
                 continue
+
+    def _is_wanted(self, entry: Mapping[str, Any]) -> bool:
+        if entry.get("source") != "system":
+            return True
+        # Why the planner did what the progress line shows is in `cloudfn app logs`.
+        return not self._quiet and entry.get("container") != "planner"
 
     def _tick(self) -> None:
         for tick in self._ticks():

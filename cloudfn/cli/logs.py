@@ -101,7 +101,7 @@ def print_logs(session: Session, request: LogRequest, *, timestamps: bool, as_js
 def print_entry(entry: Mapping[str, Any], *, timestamps: bool = False) -> None:
     """Print one entry, as it came, to stdout or stderr."""
     stream = sys.stdout if entry.get("source") == "stdout" else sys.stderr
-    text = str(entry.get("text", ""))
+    text = text_of(entry)
     if terminal.is_terminal(stream):
         text = terminal.clean(text, colours=True)
     if timestamps:
@@ -111,6 +111,13 @@ def print_entry(entry: Mapping[str, Any], *, timestamps: bool = False) -> None:
         text = "\n".join(f"{before}  {line}" for line in lines) + ("\n" if ends else "")
     stream.write(text)
     stream.flush()
+
+
+def text_of(entry: Mapping[str, Any]) -> str:
+    """Return an entry's text; what the engine itself says is a line of its own."""
+    text = str(entry.get("text", ""))
+    whole = entry.get("source") != "system" or text.endswith("\n")
+    return text if whole else f"{text}\n"
 
 
 def _entries(session: Session, fields: dict[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -285,6 +285,10 @@ class Calls:
         call.orphaned = None
         self._by_ref[session, ref] = watch
         owned = {index for first, last in have for index in range(first, last + 1)}
+        if owned and not call.spec.durable:
+            # The engine died before it was told, or before that held.
+            self._journal.write(lambda: self._ledger.delivered(call_id, sorted(owned)))
+        call.delivered = len(owned)
         self._push_recorded(watch, lambda index: index not in owned)
         return {"known": call.known, "refused": False}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, TimerHandle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,7 @@ class Engine:
         )
         self.calls = Calls(loop, self.journal, self.ledger, self, clock)
         self._machine = (float(_cores()), _memory_mib())
+        self._due: TimerHandle | None = None
 
     def close(self) -> None:
         """Stop everything; what ran goes back to the ledger without blame."""
@@ -101,6 +102,26 @@ class Engine:
             BlobRef.decode(payload), claim.call_id, durable=self.calls.is_durable(claim.call_id)
         )
         return ref.encode()
+
+    def delayed(self) -> None:
+        """Inputs wait for the time of their retry: look again when the first is due."""
+        due = self.ledger.next_due(self.clock.wall())
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        if due is not None:
+            self._due = self._loop.call_later(max(0.0, due - self.clock.wall()), self._ring_due)
+
+    def _ring_due(self) -> None:
+        self._due = None
+        self.delayed()
+        for pool in self.agent.pools():
+            if self.ledger.counts(pool.spec.pool).pending:
+                self.inputs_arrived(pool.spec.pool)
+
+    def ended(self, container_id: str) -> None:
+        """A container is gone, and whatever results it had not delivered with it."""
+        self.blobs.delete_results(container_id)
 
     def changed(self) -> None:
         """Containers came, went or changed state."""

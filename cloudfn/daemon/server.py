@@ -61,6 +61,7 @@ class Server:
         engine.calls.adopt_orphans()
         for pool in engine.agent.pools():
             engine.agent.kick(pool.spec.pool)
+        engine.delayed()
         engine.planner.poke()
         # Whoever started us most likely runs functions under the same interpreter, at once.
         engine.agent.prestart(sys.executable)

@@ -443,6 +443,10 @@ class Blobs(Protocol):
         """Delete all blobs of a call. Idempotent."""
         ...
 
+    def delete_results(self, container_id: str) -> None:
+        """Delete results that a container wrote and that nobody adopted. Idempotent."""
+        ...
+
     def sweep(self, known: Callable[[str], bool], older_than: float, now: float) -> int:
         """Delete what belongs to no known call or container; return how many directories."""
         ...

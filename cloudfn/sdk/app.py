@@ -144,7 +144,7 @@ class App:
 
     # ----------------------------------------------------------------------------- declaration
 
-    def function(  # noqa: PLR0913 - Modal's
+    def function(  # noqa: PLR0913 - one for each option
         self,
         _forgotten: Any = None,
         /,
@@ -275,7 +275,7 @@ class App:
 
         return decorate
 
-    def include(self, other: App, inherit_tags: bool = True) -> App:  # noqa: FBT001, FBT002 - Modal's
+    def include(self, other: App, inherit_tags: bool = True) -> App:  # noqa: FBT001, FBT002
         """Take in the functions and entry points of another App; return this one."""
         for function in other._functions.values():
             self._register(function)
@@ -344,8 +344,8 @@ class App:
         wanted = name or self._name
         if not wanted:
             raise errors.InvalidError(
-                "You need to either supply an explicit deployment name to the deploy command, or have a "
-                "name set on the app.",
+                "You need to either supply an explicit deployment name to the deploy command, or "
+                "have a name set on the app.",
                 hint='Write `app = cloudfn.App("some-name")`, or app.deploy(name="some-name").',
             )
         check_characters("App", wanted)
@@ -450,16 +450,15 @@ class App:
                 tag=tag,
             )
         )
-        return (
-            yield from engine.ask(
-                "app_open",
-                name=name,
-                state=state,
-                revision=revision,
-                strategy=strategy,
-                keep_overrides=keep_overrides,
-            )
+        told = yield from engine.ask(
+            "app_open",
+            name=name,
+            state=state,
+            revision=revision,
+            strategy=strategy,
+            keep_overrides=keep_overrides,
         )
+        return {**told, "module": revision["module"]}
 
     def bind(self, told: dict[str, Any], client: Client | None, environment: str | None) -> None:
         """The engine knows the App and its functions from here on."""
@@ -468,7 +467,7 @@ class App:
         for name, function_id in told["functions"].items():
             function = self._functions.get(name)
             if function is not None:
-                function.bind(function_id, app_id, client, environment)
+                function.bind(function_id, app_id, told["module"], client, environment)
 
     def unbind(self) -> None:
         """The App runs no more."""
@@ -477,7 +476,7 @@ class App:
             function.unbind()
 
 
-def _check_source(include_source: bool | None) -> None:
+def _check_source(include_source: object) -> None:
     if include_source is False:
         raise errors.UnimplementedError(
             "`include_source=False` is not available yet in this version.",

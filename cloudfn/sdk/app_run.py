@@ -102,6 +102,7 @@ class AppRun:
 
 
 def refuse_in_container(what: str) -> None:
+    """Raise InvalidError where programs are imported for containers."""
     if current_settings().worker:
         raise errors.InvalidError(
             f"`app.{what}()` cannot be used inside a container.",

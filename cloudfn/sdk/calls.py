@@ -217,5 +217,5 @@ def refusal(name: str) -> errors.ResourceExhaustedError:
     return errors.ResourceExhaustedError(
         f"The function {name} has as many waiting inputs as it may have.",
         hint="Try again when some are finished, or use `.map`, which waits by itself; "
-        "CLOUDFN_LIMIT_PENDING, CLOUDFN_LIMIT_TOTAL and CLOUDFN_LIMIT_SPAWN_PENDING raise the limits.",
+        "CLOUDFN_LIMIT_PENDING, …_TOTAL and …_SPAWN_PENDING raise the limits.",
     )

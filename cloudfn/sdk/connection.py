@@ -55,7 +55,7 @@ def prestart(settings: Settings) -> None:
 
 
 class Connection:
-    """A process's way to the daemon of one environment; every method may be called by any thread."""
+    """A process's way to the daemon of one environment; any thread may call any method."""
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ _ASYNC = 0x80 | 0x200
 
 #: options that later versions bring, and what to do until then
 _NOT_YET = {
-    "image": "Functions run under the Python that deploys them, with its packages: install there what you need.",
+    "image": "Functions run under the Python that deploys them: install there what you need.",
     "schedule": "Call the function from cron or a systemd timer for now.",
     "secrets": "Pass what is secret with `env=`, or read it from a file that only you can read.",
     "gpu": "All GPUs of this machine are visible to its containers.",
@@ -104,7 +104,8 @@ def check_function(function: Any, *, serialized: bool) -> None:
     """Raise InvalidError or TypeError unless a decorated thing can be a Function."""
     if isinstance(function, type):
         raise TypeError(
-            "The `@app.function` decorator cannot be used on a class. Please use `@app.cls` instead."
+            "The `@app.function` decorator cannot be used on a class. "
+            "Please use `@app.cls` instead."
         )
     if not callable(function) or not hasattr(function, "__code__"):
         raise InvalidError(
@@ -132,7 +133,7 @@ def is_generator_function(function: Callable[..., Any]) -> bool:
     return bool(function.__code__.co_flags & _GENERATOR)
 
 
-def declare(
+def declare(  # noqa: PLR0913 - one for each option
     function: Callable[..., Any],
     *,
     module: str,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Function:
-    """A function that runs in containers. It cannot be called; say how: `.remote(…)`, `.local(…)`."""
+    """A function that runs in containers. It is not callable: use `.remote(…)` or `.local(…)`."""
 
     def __init__(
         self,
@@ -118,7 +118,8 @@ class Function:
         """
         if self.__cloudfn_raw__ is None:
             raise ExecutionError(
-                f"The definition for this Function is missing here; only its name, {self.name!r}, is known.",
+                f"The definition for this Function is missing here: only its name, {self.name!r}, "
+                "is known.",
                 hint="Use `.remote(…)`, or import the module that defines it.",
             )
         return self.__cloudfn_raw__
@@ -180,7 +181,7 @@ class Function:
         kwargs: dict[str, Any] | None = None,
         order_outputs: bool = True,
         return_exceptions: bool = False,
-        wrap_returned_exceptions: bool | None = None,  # noqa: ARG002 - Modal's; means nothing
+        wrap_returned_exceptions: bool | None = None,  # noqa: ARG002
     ) -> MapResult:
         """Run the function once for each item, or tuple of items, and iterate over the results.
 
@@ -208,7 +209,7 @@ class Function:
         kwargs: dict[str, Any] | None = None,
         order_outputs: bool = True,
         return_exceptions: bool = False,
-        wrap_returned_exceptions: bool | None = None,  # noqa: ARG002 - Modal's; means nothing
+        wrap_returned_exceptions: bool | None = None,  # noqa: ARG002
     ) -> MapResult:
         """Do the same as `map` for an iterable of argument sequences."""
         return self._mapped(
@@ -304,9 +305,15 @@ class Function:
     # -------------------------------------------------------------------------------- the app's
 
     def bind(
-        self, function_id: str, app_id: str, client: Client | None, environment: str | None
+        self,
+        function_id: str,
+        app_id: str,
+        module: str,
+        client: Client | None,
+        environment: str | None,
     ) -> None:
-        """The engine knows the function from here on; called by its App."""
+        """The engine knows the function from here on; `module` is what its containers import."""
+        self._module = module
         self._function_id = function_id
         self._app_id = app_id
         self._client = client
@@ -390,6 +397,7 @@ class Function:
         self._is_generator = bool(spec.get("is_generator"))
 
     def update_settings(self, changes: dict[str, int | None]) -> Steps[FunctionAutoscalerSettings]:
+        """Change autoscaler settings; return those in force then."""
         from cloudfn.sdk.records import FunctionAutoscalerSettings
 
         target = yield from self.target()
@@ -400,10 +408,10 @@ class Function:
 
     def _unhydrated(self) -> ExecutionError:
         return ExecutionError(
-            f"The Function {self.name!r} has not been hydrated with the metadata it needs to run, because the "
-            "App it is defined on is not running.",
-            hint="Call it inside `with app.run():` or a local entry point, or deploy the app and use "
-            "`Function.from_name`.",
+            f"The Function {self.name!r} has not been hydrated with the metadata it needs to run, "
+            "because the App it is defined on is not running.",
+            hint="Call it inside `with app.run():` or a local entry point, or deploy the app and "
+            "use `Function.from_name`.",
         )
 
 
@@ -413,7 +421,7 @@ def _restored(
     app_id: str | None,
     function_id: str | None,
     module: str | None,
-    is_generator: bool | None,  # noqa: FBT001 - by position, from a pickle
+    is_generator: bool | None,  # noqa: FBT001
 ) -> Function:
     function = Function(name)
     function._app_name = app_name  # noqa: SLF001

@@ -6,13 +6,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cloudfn.clock import SystemClock
-from cloudfn.errors import OutputExpiredError
 from cloudfn.model.call import Status
-from cloudfn.sdk.calls import Attachment
-from cloudfn.sdk.client import FAILED, RESUMED, Client, Mailbox, default_client
+from cloudfn.sdk.client import Client, Mailbox, default_client
 from cloudfn.sdk.payloads import failure_of, result_of
-from cloudfn.sdk.session import error_of
+from cloudfn.sdk.reading import Reading
 from cloudfn.sdk.twins import (
     Blocking,
     Steps,
@@ -23,14 +20,12 @@ from cloudfn.sdk.twins import (
     twin,
     warn_in_event_loop,
 )
-from cloudfn.wire.messages import Kind, Outcomes, is_blob
+from cloudfn.wire.messages import Kind, is_blob
 
 if TYPE_CHECKING:
     from cloudfn.sdk.records import InputInfo
 
 _RETURNED = int(Status.RETURNED)
-#: seconds that an outcome may be under way when we know that it is there
-_UNDER_WAY = 1.0
 
 
 class FunctionCall:
@@ -99,7 +94,7 @@ class FunctionCall:
         """
         if index < 0:
             raise ValueError(f"Invalid index range: {index} is negative.")
-        reading = _Reading(self._engine(), self._call_id, index, index + 1)
+        reading = Reading(self._engine(), self._call_id, index, index + 1)
         try:
             status, payload = yield from reading.wait(index, timeout)
         finally:
@@ -118,7 +113,7 @@ class FunctionCall:
         return CallResults(self, start, end)
 
     @twin
-    def cancel(self, terminate_containers: bool = False) -> Steps[None]:  # noqa: FBT001, FBT002 - Modal's
+    def cancel(self, terminate_containers: bool = False) -> Steps[None]:  # noqa: FBT001, FBT002
         """Cancel all inputs that are not finished; `get` raises a RemoteError then.
 
         Args:
@@ -137,7 +132,7 @@ class FunctionCall:
         return call_graph(told["nodes"])
 
     @static_twin
-    def gather(*function_calls: FunctionCall) -> Steps[list[Any]]:  # type: ignore[misc]
+    def gather(*function_calls: FunctionCall) -> Steps[list[Any]]:
         """Wait for several calls; return their results in the order of the arguments.
 
         Raises:
@@ -181,100 +176,6 @@ def _restored(call_id: str, inputs: int | None) -> FunctionCall:
     return FunctionCall(call_id, inputs=inputs)
 
 
-class _Reading:
-    """An attachment being read: outcomes by index, and what the engine said of the call."""
-
-    def __init__(
-        self,
-        client: Client,
-        call_id: str,
-        start: int,
-        end: int | None,
-        box: Mailbox | None = None,
-    ) -> None:
-        self.client = client
-        self.outcomes: dict[int, tuple[int, bytes]] = {}
-        self.told: dict[str, Any] | None = None
-        self._clock = SystemClock()
-        self._attachment = Attachment(client, call_id, start, end, box)
-        self._asked = False
-
-    @property
-    def ref(self) -> int:
-        """The number that its messages carry."""
-        return self._attachment.ref
-
-    def begin(self) -> Steps[None]:
-        """Ask for the outcomes."""
-        if not self._asked:
-            self._asked = True
-            yield from self.client.ready()
-            self._attachment.ask()
-
-    def wait(self, index: int, timeout: float | None) -> Steps[tuple[int, bytes]]:
-        """Return status and payload of an input's outcome; see `FunctionCall.get`."""
-        deadline = None if timeout is None else self._clock.monotonic() + timeout
-        yield from self.begin()
-        looked = False
-        while index not in self.outcomes:
-            if self.told is not None:
-                self._check(index)
-            left = None
-            if deadline is not None and self.told is not None:
-                left = deadline - self._clock.monotonic()
-                if left <= 0 and looked:
-                    raise TimeoutError(f"There is no result within {timeout:g} seconds.")
-                if left <= 0:
-                    # What was recorded before we asked may be on its way; a look must see it.
-                    looked = True
-                    left = yield from self._grace()
-            if not (yield self.client.arrival(self._attachment.box, left)):
-                continue
-            self.absorb()
-        return self.outcomes[index]
-
-    def absorb(self) -> None:
-        """Deal with what has arrived."""
-        messages = self._attachment.box.messages
-        while messages:
-            self.take(*messages.popleft())
-
-    def take(self, kind: int, body: Any) -> None:
-        """Deal with one message; raises the error that it is."""
-        if kind == Kind.OUTCOMES:
-            outcomes = Outcomes.decode(body)
-            for index, status, payload in zip(*outcomes[1:], strict=True):
-                self.outcomes.setdefault(index, (status, payload))
-        elif kind == RESUMED:
-            if "error" in body:
-                raise error_of(body["error"])
-            self.told = body
-        elif kind == FAILED:
-            raise body
-
-    def close(self) -> None:
-        """Want nothing more."""
-        self._attachment.close()
-
-    def _check(self, index: int) -> None:
-        told = self.told
-        assert told is not None
-        if told.get("sealed") and index >= told.get("known", 0):
-            raise ValueError(
-                f"Invalid index range: there is no input {index}, the call has {told['known']}."
-            )
-        if told.get("expired"):
-            raise OutputExpiredError(
-                f"The results of {self._attachment.call_id} were kept for their time and are gone.",
-                hint="CLOUDFN_RETENTION says for how many seconds results are kept.",
-            )
-
-    def _grace(self) -> Steps[float]:
-        info = yield from self.client.ask("call_info", call=self._attachment.call_id)
-        self.absorb()
-        return _UNDER_WAY if info.get("finished", 0) >= info.get("known", 1) else 0.0
-
-
 class CallResults:
     """The results of a call's inputs: an iterator, for `for` and for `async for`."""
 
@@ -283,7 +184,7 @@ class CallResults:
         self._next = start
         self._start = start
         self._end = end
-        self._reading: _Reading | None = None
+        self._reading: Reading | None = None
 
     def __iter__(self) -> CallResults:
         return self
@@ -337,22 +238,23 @@ class CallResults:
         known = info["known"]
         if self._start > known or (self._end is not None and self._end > known):
             raise ValueError(
-                f"Invalid index range: {self._start} to {self._end}, but the call has {known} inputs."
+                f"Invalid index range: {self._start} to {self._end}, of {known} inputs."
             )
         if self._end is None:
             self._end = known
-        self._reading = _Reading(call._engine(), call.object_id, self._start, self._end)  # noqa: SLF001
+        engine = call._engine()  # noqa: SLF001
+        self._reading = Reading(engine, call.object_id, self._start, self._end)
 
 
 def _gather(calls: Sequence[FunctionCall]) -> Steps[list[Any]]:
     if not calls:
         return []
     results: dict[int, Any] = {}
-    readings: list[_Reading] = []
+    readings: list[Reading] = []
     box = Mailbox()
     try:
         for call in calls:
-            reading = _Reading(call._engine(), call.object_id, 0, 1, box)  # noqa: SLF001
+            reading = Reading(call._engine(), call.object_id, 0, 1, box)  # noqa: SLF001
             readings.append(reading)
             yield from reading.begin()
         by_ref = {reading.ref: number for number, reading in enumerate(readings)}
@@ -366,14 +268,9 @@ def _gather(calls: Sequence[FunctionCall]) -> Steps[list[Any]]:
                 else:
                     # Replies come in the order of the requests; an error is raised either way.
                     number = unanswered.popleft() if unanswered else 0
-                reading = readings[number]
-                reading.take(kind, body)
-                if number in results:
-                    continue
-                if 0 in reading.outcomes:
-                    results[number] = yield from calls[number]._value(*reading.outcomes[0])  # noqa: SLF001
-                elif reading.told is not None:
-                    reading._check(0)  # noqa: SLF001
+                outcome = readings[number].outcome_after(kind, body)
+                if outcome is not None and number not in results:
+                    results[number] = yield from calls[number]._value(*outcome)  # noqa: SLF001
         return [results[number] for number in range(len(readings))]
     finally:
         for reading in readings:

@@ -21,7 +21,7 @@ _SPAWN_WINDOW = 2048
 
 
 class MapResult:
-    """The results of a map: an iterator, for `for` and for `async for`. Nothing runs before that."""
+    """The results of a map: an iterator for `for` and `async for`. Nothing runs before that."""
 
     def __init__(self, request: MapRequest, clock: Clock | None = None) -> None:
         self._mapping = Mapping(request, clock)
@@ -72,8 +72,9 @@ class MapResult:
             return
         request = self._mapping.request
         warnings.warn(
-            f"The results of a call to {request.name}.{request.method} were not consumed, so the call "
-            "will never be executed. Iterate over them, or use `.for_each` if you do not need them.",
+            f"The results of a call to {request.name}.{request.method} were not consumed, so the "
+            "call will never be executed. Iterate over them, or use `.for_each` if you do not "
+            "need them.",
             errors.UserWarning,
             stacklevel=2,
         )

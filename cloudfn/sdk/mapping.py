@@ -103,7 +103,7 @@ class MapSession:
     def have(self) -> Ranges:
         """Return the outcomes that are here, as ranges; any thread may ask."""
         below = [[0, self._floor - 1]] if self._floor else []
-        return below + ranges_of(sorted(tuple(self._ahead)))
+        return below + ranges_of(sorted(self._ahead.copy()))
 
     def _fresh(self, outcomes: Outcomes) -> list[int]:
         fresh = []

@@ -1,4 +1,4 @@
-"""Carries out `.map` and its relatives: reads inputs, sends them, and hands results to the caller."""
+"""Carries out `.map` and its relatives: reads inputs, sends them, hands results to the caller."""
 
 from __future__ import annotations
 
@@ -318,8 +318,8 @@ class _FirstInput:
 def warn_limited(request: MapRequest) -> None:
     """Say that a limit of the engine slows a map down."""
     warnings.warn(
-        f"{request.name}.{request.method} progress is limited. Common bottlenecks include slow iteration "
-        "over results, or function backlogs.",
+        f"{request.name}.{request.method} progress is limited. Common bottlenecks include slow "
+        "iteration over results, or function backlogs.",
         errors.ServerWarning,
         stacklevel=2,
     )

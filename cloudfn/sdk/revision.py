@@ -1,4 +1,4 @@
-"""Turns an App as it stands into the revision that the engine keeps: sources, settings, interpreter."""
+"""Turns an App as it stands into the revision that the engine keeps."""
 
 from __future__ import annotations
 
@@ -100,16 +100,16 @@ def _by_value(function: Function, program: Program | None) -> str:
     data = codec.dumps(function.get_raw_f(), codec.PickleContext(name, by_value=True), what)
     if len(data) > _LARGEST_CLOSURE:
         raise errors.InvalidError(
-            f"The function {function.name} and what it refers to take {len(data) >> 20} MiB as a pickle; "
-            f"at most {_LARGEST_CLOSURE >> 20} MiB can be sent.",
+            f"The function {function.name} and what it refers to take {len(data) >> 20} MiB "
+            f"as a pickle; at most {_LARGEST_CLOSURE >> 20} MiB can be sent.",
             hint="Pass large objects as arguments, or load them inside the function.",
         )
     if len(data) > _LARGE_CLOSURE:
         import warnings
 
         warnings.warn(
-            f"The function {function.name} and what it refers to take {len(data) >> 10} KiB as a pickle. "
-            "Pass large objects as arguments, or load them inside the function.",
+            f"The function {function.name} and what it refers to take {len(data) >> 10} KiB "
+            "as a pickle. Pass large objects as arguments, or load them inside the function.",
             errors.UserWarning,
             stacklevel=2,
         )

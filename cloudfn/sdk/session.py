@@ -1,4 +1,4 @@
-"""One authenticated connection to the daemon: a socket, its two streams of frames, the handshake."""
+"""One authenticated connection to the daemon: a socket, two streams of frames, the handshake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the inputs of a map come from: any iterables, read on the caller's thread, in small bites."""
+"""Where the inputs of a map come from: iterables, read on the caller's thread in small bites."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class AsyncSource:
                 while len(self._buffer) >= self._most:
                     taken.clear()
                     await taken.wait()
-        except BaseException as error:  # noqa: BLE001 - raised where the inputs are taken
+        except BaseException as error:  # noqa: BLE001 - raised where inputs are taken
             self._error = error
         self._ended = self._error is None
         self._box.put(SOURCE, None)

@@ -103,6 +103,7 @@ class Twin(Generic[P, T]):
         self._steps = steps
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do it, and block meanwhile."""
         warn_in_event_loop(self._steps.__name__)
         return run(self._steps(*args, **kwargs))
 
@@ -138,7 +139,8 @@ class static_twin(Generic[P, T]):  # noqa: N801 - a decorator
 def in_event_loop() -> bool:
     """Whether this thread runs an event loop right now."""
     asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None
+    # The public function raises where there is none, which takes ten times as long.
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
 
 
 def warn_in_event_loop(name: str) -> None:
@@ -167,6 +169,7 @@ class Iterating(Generic[P, T]):
         self._method = method
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the method."""
         return self._method(*args, **kwargs)
 
     def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> T:

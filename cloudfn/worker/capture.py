@@ -200,7 +200,7 @@ class Standard:
     def complain(self, text: str) -> None:
         """Write a text to stderr, whatever user code did to it."""
         with suppress(ValueError):
-            self.err.write(text)
+            self.err.write(text if text.endswith("\n") else f"{text}\n")
             self.err.flush()
 
 

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from cloudfn import errors, settings
 from cloudfn.cli.main import build, main
 from cloudfn.cli.session import Host, Session
+from cloudfn.sdk.client import Welcome
+from cloudfn.sdk.twins import Steps
 
 #: when every command of these tests runs
 NOW = 1_800_000_000.0
@@ -45,6 +47,40 @@ class FakeClient:
 
     def close(self) -> None:
         self.closed = True
+
+
+class FakeEngine:
+    """What a program that runs here needs of the engine: it can be opened, watched and closed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.answers: dict[str, Answer] = {
+            "app_open": {"app_id": "ap-1", "revision": 1, "changed": True, "functions": {}},
+            "app_close": {"containers_peak": 3, "done": 12, "failed": 1},
+        }
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.sink: Callable[[dict[str, Any]], None] = lambda _message: None
+        self._welcome = Welcome("test", str(folder), str(folder), str(folder / "bundles"), 1000)
+
+    def ready(self) -> Steps[Welcome]:
+        yield from ()
+        return self._welcome
+
+    def ask(self, op: str, **fields: Any) -> Steps[dict[str, Any]]:
+        yield from ()
+        return FakeClient(self.answers, asked=self.asked).request(op, **fields)
+
+    def listen(self, _op: str, _fields: dict[str, Any], sink: Callable[..., None]) -> int:
+        self.sink = sink
+        return 1
+
+    def release(self, ref: int, *, tell: bool) -> None:
+        pass
+
+    def keep(self, app_id: str) -> None:
+        pass
+
+    def unkeep(self, app_id: str) -> None:
+        pass
 
 
 class FixedClock:
@@ -84,16 +120,22 @@ class CommandLine:
 
     home: Path
     client: FakeClient = field(default_factory=lambda: FakeClient({}))
+    engine: FakeEngine = field(init=False)
     daemon_runs: bool = True
     clock: FixedClock = field(default_factory=FixedClock)
     executed: list[tuple[list[str], dict[str, str], str]] = field(default_factory=list)
     environments: list[str] = field(default_factory=list)
+    prestarted: list[str] = field(default_factory=list)
     result: Callable[[], Any] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.engine = FakeEngine(self.home)
 
     def host(self) -> Host:
         return Host(
             connect=self._connect,
-            prestart=lambda _settings: None,
+            prestart=lambda chosen: self.prestarted.append(chosen.environment),
+            open_program=lambda _settings: self.engine,
             execute=self._execute,
             get_result=lambda _client, _call, _index, _timeout: self.result(),
             load_settings=lambda name: settings.load(

@@ -249,10 +249,12 @@ class Twins(RuleBasedStateMachine):
             if status == Status.RUNNING
         ]
         # The newest claim of an input is the one that holds, if it runs.
-        newest = {(real.call_id, real.index): (real, fake) for real, fake in every}
+        newest = {
+            (twins[0].call_id, twins[0].index): twins
+            for twins in sorted(every, key=lambda twins: twins[0].fence)
+        }
         self._held = {key: newest[key] for key in running}
-        holding = set(map(id, self._held.values()))
-        self._past = [twins for twins in every if id(twins) not in holding]
+        self._past = [twins for twins in every if twins not in self._held.values()]
 
     # What holds all the time
 
