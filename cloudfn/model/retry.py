@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+
 from cloudfn.errors import InvalidError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
     """How often and when a failed input is run again.
 
@@ -23,33 +26,30 @@ class Retries:
         TypeError: `max_retries` is missing or an argument is given by position.
     """
 
-    __slots__ = ("backoff_coefficient", "initial_delay", "max_delay", "max_retries")
+    max_retries: int
+    backoff_coefficient: float = 2.0
+    initial_delay: float = 1.0
+    max_delay: float = 60.0
 
-    def __init__(
-        self,
-        *,
-        max_retries: int,
-        backoff_coefficient: float = 2.0,
-        initial_delay: float = 1.0,
-        max_delay: float = 60.0,
-    ) -> None:
-        if isinstance(max_retries, bool) or not isinstance(max_retries, int):
+    def __post_init__(self) -> None:
+        if isinstance(self.max_retries, bool) or not isinstance(self.max_retries, int):
             raise InvalidError(
-                f"Invalid retries: `max_retries` must be an int, not {max_retries!r}."
+                f"Invalid retries: `max_retries` must be an int, not {self.max_retries!r}.",
+                hint="It counts the attempts after the first one; 0 means that there are none.",
             )
-        _within("max_retries", max_retries, 0, None)
-        _within("backoff_coefficient", backoff_coefficient, 1, 10)
-        _within("initial_delay", initial_delay, 0, 60)
-        _within("max_delay", max_delay, 1, 60)
-        self.max_retries = max_retries
-        self.backoff_coefficient = float(backoff_coefficient)
-        self.initial_delay = float(initial_delay)
-        self.max_delay = float(max_delay)
+        if self.max_retries < 0:
+            raise InvalidError(
+                f"Invalid retries: `max_retries` must be at least 0, not {self.max_retries}."
+            )
+        _check("backoff_coefficient", self.backoff_coefficient, 1, 10)
+        _check("initial_delay", self.initial_delay, 0, 60)
+        _check("max_delay", self.max_delay, 1, 60)
 
     def delay(self, retry: int, jitter: float = 0.0) -> float:
-        """Return the seconds to wait before retry number `retry`, which counts from 1.
+        """Return the seconds to wait before a retry.
 
         Args:
+            retry: Its number, which counts from 1.
             jitter: A number in [0, 1); takes off up to a tenth of the delay.
 
         Raises:
@@ -59,23 +59,13 @@ class Retries:
             raise ValueError(f"retries count from 1, not {retry}")
         if self.initial_delay == 0:
             return 0.0
-        # Past some 2,000 doublings a float overflows; max_delay is reached long before.
-        growth = self.backoff_coefficient ** min(retry - 1, 300)
+        # A float overflows somewhere past 10^300; max_delay is reached long before.
+        growth = float(self.backoff_coefficient) ** min(retry - 1, 300)
         return min(self.initial_delay * growth, self.max_delay) * (1 - jitter / 10)
 
     def to_json(self) -> dict[str, float]:
-        """Return the policy as plain data."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Retries) and self.to_json() == other.to_json()
-
-    def __hash__(self) -> int:
-        return hash(tuple(sorted(self.to_json().items())))
-
-    def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in sorted(self.__slots__))
-        return f"Retries({fields})"
+        """Return the policy as plain data, which are its arguments."""
+        return asdict(self)
 
 
 def parse_retries(value: object) -> Retries | None:
@@ -94,9 +84,10 @@ def parse_retries(value: object) -> Retries | None:
     return Retries(max_retries=value, backoff_coefficient=1.0, initial_delay=1.0)
 
 
-def _within(name: str, value: float, low: float, high: float | None) -> None:
+def _check(name: str, value: float, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidError(f"Invalid retries: `{name}` must be a number, not {value!r}.")
-    if value != value or value < low or (high is not None and value > high):
-        bounds = f"at least {low}" if high is None else f"between {low} and {high}"
-        raise InvalidError(f"Invalid retries: `{name}` must be {bounds}, not {value}.")
+    if not low <= value <= high:
+        raise InvalidError(
+            f"Invalid retries: `{name}` must be between {low} and {high}, not {value}."
+        )

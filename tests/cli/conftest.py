@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cloudfn import errors, settings
 from cloudfn.cli.main import build, main
 from cloudfn.cli.session import Host, Session
-from cloudfn.sdk.client import Welcome
+from cloudfn.sdk.client import Client, Welcome
 from cloudfn.sdk.twins import Steps
 
 #: when every command of these tests runs
@@ -121,6 +121,7 @@ class CommandLine:
     home: Path
     client: FakeClient = field(default_factory=lambda: FakeClient({}))
     engine: FakeEngine = field(init=False)
+    environ: dict[str, str] = field(default_factory=dict)
     daemon_runs: bool = True
     clock: FixedClock = field(default_factory=FixedClock)
     executed: list[tuple[list[str], dict[str, str], str]] = field(default_factory=list)
@@ -135,11 +136,11 @@ class CommandLine:
         return Host(
             connect=self._connect,
             prestart=lambda chosen: self.prestarted.append(chosen.environment),
-            open_program=lambda _settings: self.engine,
+            open_program=self._open_program,
             execute=self._execute,
             get_result=lambda _client, _call, _index, _timeout: self.result(),
             load_settings=lambda name: settings.load(
-                {"CLOUDFN_HOME": str(self.home / "state")}, environment=name
+                {"CLOUDFN_HOME": str(self.home / "state"), **self.environ}, environment=name
             ),
             clock=self.clock,
             home=self.home,
@@ -156,6 +157,10 @@ class CommandLine:
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         return Outcome(done.exit_code, done.stdout, done.stderr)
+
+    def _open_program(self, chosen: settings.Settings) -> Client:
+        self.environments.append(chosen.environment)
+        return cast("Client", self.engine)
 
     def _connect(self, chosen: settings.Settings, start: bool) -> FakeClient:
         self.environments.append(chosen.environment)

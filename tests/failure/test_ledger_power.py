@@ -334,7 +334,7 @@ class TestOpening:
             pass
         other = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
-        timer = threading.Timer(0.2, lambda: other.execute("COMMIT").connection.close())
+        timer = threading.Timer(0.2, other.close)
         timer.start()
         with opened(path, patience=30.0) as ledger:
             assert submit(ledger, 0) == Admission(1)

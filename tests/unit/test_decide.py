@@ -1,4 +1,4 @@
-"""The planner's policy: what the need is, who gets how much of the machine, and laws for all of it."""
+"""The planner's policy: the need, who gets how much of the machine, and laws for all of it."""
 
 import json
 from dataclasses import replace
@@ -480,7 +480,7 @@ def test_a_starting_container_is_less_useful_than_an_idle_one_and_that_than_a_bu
     assert ranked == ("d", "a", "b", "c")
 
 
-# --------------------------------------------------------------------------- the size of the machine
+# -------------------------------------------------------------------------- the size of the machine
 
 
 def two_cores(*pools: PoolSnapshot, memory: int = ROOMY) -> tuple[PoolDecision, ...]:
@@ -591,7 +591,7 @@ def test_idle_containers_make_room_when_another_pool_needs_their_memory():
     assert first.limiting == "machine"
     assert first.reason == "2 idle make room for others, 0 waiting and 0 busy need 0"
     assert (second.desired, second.start) == (4, 2)
-    assert second.reason == "4 waiting and 0 busy need 4, 2 of them when there is memory"
+    assert second.reason == "4 waiting and 0 busy need 4, 2 of them when there is room"
 
 
 def test_memory_is_not_given_out_twice_while_containers_leave():

@@ -164,19 +164,18 @@ def _decision(
     start: int,
 ) -> PoolDecision:
     have, stop = current(pool), (*release.stop, *further)
-    kept = len(serving(pool)) - len(stop)
-    desired = goal if have <= goal else max(goal, kept)
+    desired = goal if have <= goal else max(goal, len(serving(pool)) - len(stop))
     limiting, reason = wish.limiting, wish.reason
     if wish.ask.desired > goal:
         limiting, reason = "machine", f"{reason}, the machine has room for {goal}"
-    if further and limiting != "machine":
+    elif further:
         limiting, reason = "machine", f"{len(further)} idle make room for others, {reason}"
     elif release.stop:
         limiting = release.limiting
         reason = f"{release.reason}, {reason}" if release.reason else reason
-    elif desired > goal and limiting != "machine":
+    elif desired > goal:
         limiting = "window"
         reason = f"{reason}, idle ones stay for {pool.settings.scaledown_window}s"
-    if later := goal - have - start if goal > have else 0:
-        reason = f"{reason}, {later} of them when there is memory"
+    if later := max(0, goal - have) - start:
+        reason = f"{reason}, {later} of them when there is room"
     return PoolDecision(pool.pool, have, desired, start, stop, limiting, reason)

@@ -222,23 +222,21 @@ class SqliteLedger:
     # Outcomes go
 
     def outcomes(self, call_id: str, start: int = 0, end: int | None = None) -> list[Outcome]:
-        call = self._memory.find(call_id)
+        call = self._find(call_id)
         if call is None:
             raise NotFoundError(f"There is no call {call_id}.", hint="See `cloudfn call list`.")
         end = len(call.statuses) if end is None else min(end, len(call.statuses))
         return [] if call.expired else self._store.outcomes(call, start, end)
 
     def delivered(self, call_id: str, indices: Sequence[int]) -> None:
-        self._check_owner()
-        call = self._memory.find(call_id)
+        call = self._find(call_id)
         if call is not None and not call.spec.durable:
             self._memory.deliver(call, indices)
 
     # Calls end
 
     def cancel(self, call_id: str) -> list[tuple[int, int, int]]:
-        self._check_owner()
-        call = self._memory.find(call_id)
+        call = self._find(call_id)
         if call is None or call.complete:
             return []
         running = list(self._memory.queue.running_of(call))
@@ -248,8 +246,7 @@ class SqliteLedger:
         return sorted((seq, fence, page.first + seq - page.seq) for seq, (page, fence) in running)
 
     def forget(self, call_id: str) -> None:
-        self._check_owner()
-        call = self._memory.find(call_id)
+        call = self._find(call_id)
         if call is None:
             return
         for seq, (_, fence) in list(self._memory.queue.running_of(call)):
@@ -280,20 +277,22 @@ class SqliteLedger:
     # Questions
 
     def call(self, call_id: str) -> CallRecord | None:
-        call = self._memory.find(call_id)
+        call = self._find(call_id)
         return None if call is None else call.record()
 
     def calls(self, *, limit: int, function_id: str | None = None) -> list[CallRecord]:
+        self._check_owner()
         if function_id is None:
             return self._store.records("ORDER BY c.number DESC LIMIT ?", (limit,))
         where = "WHERE l.function=? ORDER BY c.number DESC LIMIT ?"
         return self._store.records(where, (function_id, limit))
 
     def children(self, call_id: str) -> list[CallRecord]:
+        self._check_owner()
         return self._store.records("WHERE c.parent_call=? ORDER BY c.number", (call_id,))
 
     def statuses(self, call_id: str) -> list[Status]:
-        call = self._memory.find(call_id)
+        call = self._find(call_id)
         if call is None:
             return []
         return [_STATUSES[status & ~DELIVERED] for status in call.statuses]
@@ -398,6 +397,10 @@ class SqliteLedger:
         """Note that a call may be complete; the next method that knows the time says when."""
         if call.complete and call.ended is None:
             self._unstamped.append(call)
+
+    def _find(self, call_id: str) -> Call | None:
+        self._check_owner()
+        return self._memory.find(call_id)
 
     def _check_owner(self) -> None:
         if os.getpid() != self._owner:
