@@ -56,7 +56,7 @@ class AuthError(Error):
     """The other side could not be authenticated."""
 
 
-class ClientClosed(Error):
+class ClientClosed(Error):  # noqa: N818 - Modal's name
     """The client was closed while the request was under way."""
 
 
@@ -80,7 +80,7 @@ class InternalError(Error):
     """The engine failed; this is a bug in cloudfn."""
 
 
-class InternalFailure(Error):
+class InternalFailure(Error):  # noqa: N818 - Modal's name
     """An input could not be carried out for reasons outside user code."""
 
 
@@ -136,11 +136,11 @@ class ImageBuildError(RemoteError):
     """The image cannot be built."""
 
 
-class InputLost(RemoteError):
+class InputLost(RemoteError):  # noqa: N818 - what happened to it
     """The input was lost with its container or machine too often."""
 
 
-class ContainerCrashed(RemoteError):
+class ContainerCrashed(RemoteError):  # noqa: N818 - what happened
     """User code took its container down: a signal, an exit, or a limit."""
 
 
@@ -176,7 +176,7 @@ class ModuleNotMountable(Exception):  # noqa: N818 - Modal's name
     """A module has no source that could be brought into a container."""
 
 
-class InputCancellation(BaseException):  # noqa: N818 - Modal's name
+class InputCancellation(BaseException):
     """Raised on the main thread of user code whose input was cancelled."""
 
 

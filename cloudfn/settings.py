@@ -12,6 +12,11 @@ from cloudfn.errors import InvalidError
 ENVIRONMENT_NAME_MAX = 64
 #: variables that only containers have; a daemon with the marker would be taken for one
 _OF_CONTAINERS = ("CLOUDFN_CONTAINER", "CLOUDFN_MARKER", "CLOUDFN_BLOBS")
+#: what a program may expect of any place, and that tells nothing secret
+_PLAIN = frozenset(
+    {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "TMPDIR"}
+)
+_DAEMON_ONLY = frozenset({"SHELL", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"})
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
@@ -79,7 +84,9 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
         InvalidError: A variable has a value that makes no sense; the message names it.
     """
     env = os.environ if environ is None else environ
-    name = environment or env.get("CLOUDFN_ENVIRONMENT") or env.get("MODAL_ENVIRONMENT") or "main"
+    name = environment
+    if name is None:
+        name = env.get("CLOUDFN_ENVIRONMENT") or env.get("MODAL_ENVIRONMENT") or "main"
     _check_name(name)
     return Settings(
         environment=name,
@@ -108,28 +115,13 @@ def choose_environment(name: str) -> None:
 def daemon_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the cleaned environment that a daemon is started with: an allow-list and CLOUDFN_*."""
     env = os.environ if environ is None else environ
-    keep = (
-        "PATH",
-        "HOME",
-        "LANG",
-        "LC_ALL",
-        "LC_CTYPE",
-        "TZ",
-        "USER",
-        "LOGNAME",
-        "SHELL",
-        "TMPDIR",
-    )
-    cleaned = {name: env[name] for name in keep if name in env}
-    cleaned |= {
+    return {
         name: value
         for name, value in env.items()
-        if name.startswith("CLOUDFN_") and not name.startswith(_OF_CONTAINERS)
+        if name in _PLAIN
+        or name in _DAEMON_ONLY
+        or (name.startswith("CLOUDFN_") and not name.startswith(_OF_CONTAINERS))
     }
-    for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
-        if name in env:
-            cleaned[name] = env[name]
-    return cleaned
 
 
 def container_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -138,8 +130,7 @@ def container_environ(environ: Mapping[str, str] | None = None) -> dict[str, str
     Never the daemon's whole environment: that may hold secrets of whoever started it.
     """
     env = os.environ if environ is None else environ
-    keep = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "TMPDIR")
-    allowed = {name: env[name] for name in keep if name in env}
+    allowed = {name: value for name, value in env.items() if name in _PLAIN}
     # Where the daemon itself finds cloudfn and cloudpickle.
     return allowed | {"PYTHONPATH": env.get("PYTHONPATH", ""), "PYTHONSAFEPATH": "1"}
 
@@ -178,8 +169,11 @@ def _whole(env: Mapping[str, str], name: str, default: int) -> int:
     text = env.get(name)
     if text is None or text == "":
         return default
-    if not text.isdigit() or int(text) < 1:
-        raise InvalidError(f"{name}={text!r} is not a whole number of at least 1.")
+    if not text.isdecimal() or int(text) < 1:
+        raise InvalidError(
+            f"{name}={text!r} is not a whole number of at least 1.",
+            hint=f"Unset it for the default, {default}.",
+        )
     return int(text)
 
 
@@ -192,5 +186,8 @@ def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise InvalidError(f"{name}={text!r} is not a number of seconds.")
+        raise InvalidError(
+            f"{name}={text!r} is not a number of seconds.",
+            hint=f"Unset it for the default, {default:g}.",
+        )
     return seconds

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from cloudfn.agent import slices
 from cloudfn.agent.container import Container
 from cloudfn.agent.dispatch import PATIENCE, batch_size, worth_refilling
 from cloudfn.agent.exits import explain_exit
@@ -142,6 +143,8 @@ class Agent:
         self._config = config
         self._memory = memory
         self._random = random.Random()
+        self._slices = slices.Slices()
+        self._slices.set(0, slices.SHORT)
         self._zygotes: dict[str, Zygote] = {}
         self._templates: dict[object, Template] = {}
         self._pools: dict[str, Pool] = {}
@@ -215,7 +218,10 @@ class Agent:
             return True
         claims = self._ledger.claim(pool.spec.pool, room, self._clock.wall())
         if not claims:
+            self._slice(container, slices.SHORT)
             return False
+        crowded = self._ledger.counts(pool.spec.pool).pending > 0
+        self._slice(container, slices.LONG if crowded else slices.SHORT)
         now = self._clock.monotonic()
         if claims[0].alone and container.held:
             self._give_back(claims)
@@ -229,6 +235,11 @@ class Agent:
             self._give_back(rest)
         self._arm_watch()
         return True
+
+    def _slice(self, container: Container, seconds: float) -> None:
+        if container.slice != seconds:
+            container.slice = seconds
+            self._slices.set(container.pid, seconds)
 
     def _give_back(self, claims: Iterable[Claim]) -> None:
         self._ledger.give_back([(claim.seq, claim.fence) for claim in claims])
@@ -682,6 +693,7 @@ class Agent:
             template.close()
         for zygote in list(self._zygotes.values()):
             zygote.close(timeout=2.0)
+        self._memory.close()
 
 
 def failure(spec: PoolSpec, claim: Claim, status: Status, reason: str, ending: Ending) -> bytes:

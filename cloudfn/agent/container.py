@@ -87,6 +87,8 @@ class Container:
         self.waiting_calls = 0
         #: it can say nothing any more
         self.mute = False
+        #: seconds that its turns on a processor should last
+        self.slice = 0.0
         self._launched = False
         self._loop = loop
         self._buffer = bytearray()

@@ -6,6 +6,7 @@ import os
 import signal
 
 from cloudfn.model.call import ContainerLost, Crashed
+from cloudfn.worker.capture import CHANNEL_LOST
 
 #: signals by which the kernel ends a process for what its own code did
 _OWN_FAULT = frozenset(
@@ -41,7 +42,10 @@ def explain_exit(status: int | None, *, over_memory: str | None = None) -> Crash
         if number in _OWN_FAULT:
             return Crashed(f"the container was ended by {name}")
         return ContainerLost(f"its container was killed from outside by {name}")
-    return Crashed(f"the container exited with code {os.WEXITSTATUS(status)} without a result")
+    code = os.WEXITSTATUS(status)
+    if code == CHANNEL_LOST:
+        return Crashed(f"user code closed the container's descriptors (exit code {code})")
+    return Crashed(f"the container exited with code {code} without a result")
 
 
 def _signal_name(number: int) -> str:

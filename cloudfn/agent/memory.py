@@ -30,6 +30,10 @@ class MemoryGuard(Protocol):
         """Stop watching a container that has ended; return its limit as text if it broke it."""
         ...
 
+    def close(self) -> None:
+        """Leave nothing behind; every container has ended."""
+        ...
+
 
 def memory_guard(name: str) -> MemoryGuard:
     """Return the strictest guard that this machine allows; `name` keeps environments apart."""
@@ -39,9 +43,11 @@ def memory_guard(name: str) -> MemoryGuard:
             base.mkdir(exist_ok=True)
         except OSError:
             continue
-        if (base / files.limit).exists() or _delegate(base, files):
+        if _limits_children(base, files):
             _remove_stale(base)
             return CgroupGuard(base, files)
+        with contextlib.suppress(OSError):
+            base.rmdir()
     return ResidentGuard()
 
 
@@ -65,10 +71,12 @@ def _remove_stale(base: Path) -> None:
                 group.rmdir()
 
 
-def _delegate(base: Path, files: _Files) -> bool:
-    """Ask a version 2 hierarchy for the memory controller below `base`."""
-    with contextlib.suppress(OSError):
-        (base / "cgroup.subtree_control").write_text("+memory")
+def _limits_children(base: Path, files: _Files) -> bool:
+    """Whether groups below `base` can have memory limits."""
+    if files is _V2_FILES:
+        # A version 2 group has the controllers that its parent hands down.
+        with contextlib.suppress(OSError):
+            (base / "cgroup.subtree_control").write_text("+memory")
     probe = base / "probe"
     try:
         probe.mkdir(exist_ok=True)
@@ -80,14 +88,19 @@ def _delegate(base: Path, files: _Files) -> bool:
 
 
 class CgroupGuard:
-    """One cgroup per container that has a limit; the kernel ends what goes over it."""
+    """One cgroup per container that has a limit; the kernel ends what goes over it.
+
+    A container whose group cannot be made is watched instead.
+    """
 
     def __init__(self, base: Path, files: _Files) -> None:
         self._base = base
         self._files = files
         self._limits: dict[str, int] = {}
+        self._watched = ResidentGuard()
 
     def watch(self, container_id: str, pid: int, resources: Resources) -> None:
+        """See `MemoryGuard.watch`."""
         if resources.memory_limit is None:
             return
         group = self._base / container_id
@@ -102,21 +115,30 @@ class CgroupGuard:
             # The container is gone already, or the hierarchy was taken away under us.
             with contextlib.suppress(OSError):
                 group.rmdir()
+            self._watched.watch(container_id, pid, resources)
             return
         self._limits[container_id] = resources.memory_limit
 
     def exceeded(self, container_id: str) -> bool:
-        return False
+        """See `MemoryGuard.exceeded`."""
+        return self._watched.exceeded(container_id)
 
     def release(self, container_id: str) -> str | None:
+        """See `MemoryGuard.release`."""
         limit = self._limits.pop(container_id, None)
         if limit is None:
-            return None
+            return self._watched.release(container_id)
         group = self._base / container_id
         killed = self._kills(group)
         with contextlib.suppress(OSError):
             group.rmdir()
         return f"{limit} MiB" if killed else None
+
+    def close(self) -> None:
+        """See `MemoryGuard.close`."""
+        _remove_stale(self._base)
+        with contextlib.suppress(OSError):
+            self._base.rmdir()
 
     def _kills(self, group: Path) -> bool:
         try:
@@ -136,10 +158,12 @@ class ResidentGuard:
         self._page = os.sysconf("SC_PAGE_SIZE")
 
     def watch(self, container_id: str, pid: int, resources: Resources) -> None:
+        """See `MemoryGuard.watch`."""
         if resources.memory_limit is not None:
             self._limits[container_id] = (pid, resources.memory_limit)
 
     def exceeded(self, container_id: str) -> bool:
+        """See `MemoryGuard.exceeded`."""
         watched = self._limits.get(container_id)
         if watched is None:
             return False
@@ -154,7 +178,13 @@ class ResidentGuard:
         return True
 
     def release(self, container_id: str) -> str | None:
+        """See `MemoryGuard.release`."""
         watched = self._limits.pop(container_id, None)
         broken = container_id in self._broken
         self._broken.discard(container_id)
         return f"{watched[1]} MiB" if watched is not None and broken else None
+
+    def close(self) -> None:
+        """See `MemoryGuard.close`."""
+        self._limits.clear()
+        self._broken.clear()

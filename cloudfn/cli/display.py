@@ -23,13 +23,14 @@ class RunDisplay:
     """Takes an app's `LOGS` and `EVENT` messages, from any thread, while it is open.
 
     With `quiet` only the program's own output is shown. Without a terminal on stderr there is no
-    progress line, and nothing but text is written.
+    progress line, and nothing but text is written. `started` is when the command began, by
+    `clock.monotonic`.
     """
 
-    def __init__(self, clock: Clock, *, quiet: bool = False) -> None:
+    def __init__(self, clock: Clock, *, started: float, quiet: bool = False) -> None:
         self._clock = clock
         self._quiet = quiet
-        self._started = clock.monotonic()
+        self._started = started
         self._streams: dict[str, IO[str]] = {"stdout": sys.stdout, "stderr": sys.stderr}
         enabled = not quiet and terminal.is_terminal(sys.stderr)
         self._line = StatusLine(sys.stderr, enabled=enabled)
@@ -65,10 +66,13 @@ class RunDisplay:
 
     def finish(self, *, succeeded: bool) -> None:
         """Write the summary; call it after the display is closed."""
-        if self._quiet:
-            return
         elapsed = self._clock.monotonic() - self._started
-        terminal.say(progress.summary(self._figures, elapsed, succeeded=succeeded))
+        self.say(progress.summary(self._figures, elapsed, succeeded=succeeded))
+
+    def say(self, message: str) -> None:
+        """Write a message, unless only the program's own output is wanted."""
+        if not self._quiet:
+            terminal.say(message)
 
     def _print(self, entries: Sequence[Mapping[str, Any]]) -> None:
         wanted = (entry for entry in entries if self._is_wanted(entry))

@@ -52,14 +52,16 @@ class Figures:
 def line(figures: Figures, elapsed: float, tick: int) -> str:
     """Return the text of the progress line after `elapsed` seconds."""
     spinner = _SPINNER[tick % len(_SPINNER)]
+    # Always with one digit, so that the line does not jump.
+    time = f"{elapsed:.1f} s" if elapsed < 60 else moments.span(elapsed)
     if not figures.total and not figures.containers:
-        return f"{spinner} {moments.span(elapsed)}"
+        return f"{spinner} {time}"
     parts = [f"{figures.done:,}/{figures.total:,} inputs"]
     if figures.failed:
         parts.append(f"{figures.failed:,} failed")
     peak = f" (peak {figures.peak:,})" if figures.peak > figures.containers else ""
     parts.append(f"{_counted(figures.containers, 'container')}{peak}")
-    parts.append(moments.span(elapsed))
+    parts.append(time)
     return f"{spinner} {' · '.join(parts)}"
 
 

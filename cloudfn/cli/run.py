@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ModuleOption = Annotated[
     bool, typer.Option("-m", help="FILE is a module's name, as in pkg.mod.", show_default=False)
 ]
+_DISCONNECTING = "Disconnecting. This ends the app in a few seconds."
+_DETACHING = "Shutting down the client."
 _OWN_OPTIONS = {"--detach", "-d", "--quiet", "-q", "--write-result", "-w", "-m", "--env", "-e"}
 
 
@@ -61,10 +63,12 @@ def run(
     env: EnvironmentOption = None,
 ) -> None:
     """Run a function or local entry point of a file; its functions run in containers."""
+    from cloudfn.cli.display import RunDisplay
     from cloudfn.cli.loading import open_program
     from cloudfn.sdk.entrypoint import UsageError
 
     session = session_of(context, env)
+    started = session.host.clock.monotonic()
     program, client = open_program(session, file, module=module)
     words = arguments or []
     try:
@@ -74,7 +78,8 @@ def run(
         raise typer.Exit(error.exit_code) from None
     if work is None:
         return
-    _Run(session, client, work, detach=detach, name=name, quiet=quiet).carry_out(write_result)
+    display = RunDisplay(session.host.clock, started=started, quiet=quiet)
+    _Run(session, client, work, display, detach=detach, name=name).carry_out(write_result)
 
 
 class _Work:
@@ -113,20 +118,19 @@ class _Run:
         session: Session,
         client: Client,
         work: _Work,
+        display: RunDisplay,
         *,
         detach: bool,
         name: str | None,
-        quiet: bool,
     ) -> None:
-        from cloudfn.cli.display import RunDisplay
-
         self._session = session
         self._client = client
         self._work = work
         self._app = work.runnable.app
         self._detach = detach
         self._name = name
-        self._display: RunDisplay = RunDisplay(session.host.clock, quiet=quiet)
+        self._display = display
+        self._app_id: str | None = None
 
     def carry_out(self, write_result: Path | None) -> None:
         """Run, show the result, write the summary.
@@ -150,23 +154,33 @@ class _Run:
             tell_failure(error, full=self._session.settings.full_traceback)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            if not self._detach:
+            if self._app_id and not self._detach:
                 terminal.say("App aborted.")
             raise
         finally:
+            self._conclude(succeeded=succeeded)
+
+    def _conclude(self, *, succeeded: bool) -> None:
+        if self._app_id is None:
+            return  # it never ran
+        if self._detach:
+            self._display.say(_detached(self._app_id))
+        else:
             self._display.finish(succeeded=succeeded)
 
     def _with_app(self) -> Any:
+        from cloudfn.cli.loading import ABORTING
         from cloudfn.sdk.context import enable_output
 
         opening = True
         try:
             with self._display, enable_output(self._display.take), self._running():
                 opening = False
+                self._app_id = self._app.app_id
                 return self._interruptible()
         except KeyboardInterrupt:
             if opening:
-                terminal.say("Aborting app initialization...")
+                terminal.say(ABORTING)
             raise
         finally:
             self._display.take(self._app.summary)
@@ -175,11 +189,10 @@ class _Run:
         return self._app.run(name=self._name, client=self._client, detach=self._detach)
 
     def _interruptible(self) -> Any:
-        app_id = self._app.app_id
         try:
             return self._work.do(detach=self._detach)
         except KeyboardInterrupt:
-            terminal.say(_parting(app_id, detached=self._detach))
+            terminal.say(_DETACHING if self._detach else _DISCONNECTING)
             raise
 
 
@@ -217,11 +230,9 @@ def _misplaced(words: list[str]) -> str | None:
     return f"If {own[0]} is meant for cloudfn, put it before FILE." if own else None
 
 
-def _parting(app_id: str | None, *, detached: bool) -> str:
-    if not detached:
-        return "Disconnecting. This ends the app in a few seconds."
+def _detached(app_id: str | None) -> str:
     return (
-        "Shutting down the client; the app goes on.\n"
+        f"App {app_id} goes on until its calls are done.\n"
         f"hint: `cloudfn app logs {app_id} --follow` shows what it prints, "
         f"`cloudfn app stop {app_id}` ends it."
     )

@@ -36,7 +36,7 @@ class StatusLine:
         if not self._enabled:
             return
         with self._lock:
-            self._text = text
+            self._text = _rendered(text, self._stream)
             self._draw()
 
     def write(self, target: IO[str], text: str) -> int:
@@ -63,7 +63,7 @@ class StatusLine:
     def _draw(self) -> None:
         if not self._text or self._open_line:
             return
-        self._stream.write(f"\r\x1b[2K{_rendered(self._text, self._stream)}")
+        self._stream.write(f"\r\x1b[2K{self._text}")
         self._stream.flush()
         self._shown = True
 

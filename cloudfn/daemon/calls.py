@@ -240,6 +240,8 @@ class Calls:
         elif call.spec.kind != CallKind.REMOTE:
             self._acknowledge(watch)
         self._engine.inputs_arrived(call.spec.pool)
+        # That nothing follows may be the last that was missing.
+        self._forget_delivered(call)
 
     def _acknowledge(self, watch: Watch) -> None:
         after = self._journal.after_sync if watch.call.spec.durable else self._journal.after_commit
@@ -343,7 +345,11 @@ class Calls:
             ref = call.blobs.pop(index, None)
             if ref is not None:
                 self._engine.delete_blob(ref)
-        if call.sealed and call.delivered >= call.known:
+        self._forget_delivered(call)
+
+    def _forget_delivered(self, call: Call) -> None:
+        """Forget a transient call whose client has every outcome."""
+        if call.sealed and call.delivered >= call.known and not call.spec.durable:
             self._forget(call)
 
     def release(self, session: Session, ref: int) -> None:

@@ -174,12 +174,12 @@ class Engine:
         return self.agent.container(container_id) is not None
 
     def delete_blob(self, ref: BlobRef) -> None:
-        """Delete a payload that nobody needs."""
-        self.blobs.delete(ref)
+        """Delete a payload that nobody needs, once the ledger says so for good."""
+        self.journal.after_commit(lambda: self.blobs.delete(ref))
 
     def delete_blobs_of(self, call_id: str) -> None:
-        """Delete all payloads of a call."""
-        self.blobs.delete_call(call_id)
+        """Delete all payloads of a call, once the ledger has forgotten it for good."""
+        self.journal.after_commit(lambda: self.blobs.delete_call(call_id))
 
     def _end_inputs(self, function_id: str) -> None:
         """Cancel everything unfinished of a function whose app is stopped."""

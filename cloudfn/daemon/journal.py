@@ -7,9 +7,10 @@ commit fails, submissions are refused, and what containers achieved is written a
 from __future__ import annotations
 
 import logging
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, Handle
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 
 from cloudfn.errors import Error
 from cloudfn.model.call import Counters
@@ -17,34 +18,39 @@ from cloudfn.providers.base import Admission, CallSpec, Claim, Entry, Ledger, Po
 
 _log = logging.getLogger(__name__)
 
-#: seconds between two tries to commit while the disk is full or the file locked
+#: seconds between two tries to commit or sync while the disk is full or the file locked
 _RETRY = 0.5
 
+Hook = Callable[[], object]
 Refusal = Callable[[Error], None]
 
 
 class Journal:
-    """The ledger as the daemon writes to it."""
+    """The ledger as the daemon writes to it. Single-threaded, on an event loop."""
 
     def __init__(self, loop: AbstractEventLoop, ledger: Ledger) -> None:
         self._loop = loop
         self._ledger = ledger
-        self._scheduled = False
-        self._committed: list[Callable[[], None]] = []
-        self._synced: list[Callable[[], None]] = []
+        #: the next commit
+        self._timer: Handle | None = None
+        self._committed: list[Hook] = []
         self._refusals: list[Refusal] = []
-        #: writes of holders since the last commit, to be repeated when it fails
-        self._redo: list[Callable[[], object]] = []
-        self._syncing = False
-        self._closed = False
+        #: what was written since the last commit, to be repeated when it fails
+        self._redo: list[Hook] = []
         self._sync_thread = ThreadPoolExecutor(1, thread_name_prefix="sync")
+        #: the sync under way, and the hooks that wait for it
+        self._sync: Future[None] | None = None
+        self._syncing: list[Hook] = []
+        #: the hooks that wait for the next one
+        self._unsynced: list[Hook] = []
+        self._closed = False
         #: why nothing can be written at present
         self.trouble: Error | None = None
 
     # What holders of claims write
 
     def claim(self, pool: str, limit: int, now: float) -> list[Claim]:
-        """See `Ledger.claim`."""
+        """See `Ledger.claim`. A claim outlives a failed commit: its holder keeps it."""
         claims = self._ledger.claim(pool, limit, now)
         if claims:
             self._touch()
@@ -52,23 +58,23 @@ class Journal:
 
     def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:
         """See `Ledger.give_back`."""
-        self._redo.append(lambda: self._ledger.give_back(claims))
-        self._touch()
-        return self._ledger.give_back(claims)
+        given_back = self._ledger.give_back(claims)
+        self._redo_later(lambda: self._ledger.give_back(claims))
+        return given_back
 
     def retry(
         self, seq: int, fence: int, counters: Counters, not_before: float, *, alone: bool = False
     ) -> bool:
         """See `Ledger.retry`."""
-        self._redo.append(lambda: self._ledger.retry(seq, fence, counters, not_before, alone=alone))
-        self._touch()
-        return self._ledger.retry(seq, fence, counters, not_before, alone=alone)
+        accepted = self._ledger.retry(seq, fence, counters, not_before, alone=alone)
+        self._redo_later(lambda: self._ledger.retry(seq, fence, counters, not_before, alone=alone))
+        return accepted
 
     def record(self, entries: Sequence[Entry]) -> list[bool]:
         """See `Ledger.record`."""
-        self._redo.append(lambda: self._ledger.record(entries))
-        self._touch()
-        return self._ledger.record(entries)
+        recorded = self._ledger.record(entries)
+        self._redo_later(lambda: self._ledger.record(entries))
+        return recorded
 
     def counts(self, pool: str) -> PoolCounts:
         """See `Ledger.counts`."""
@@ -86,50 +92,57 @@ class Journal:
         sealed: bool,
         now: float,
     ) -> Admission:
-        """Admit inputs; `refusal` is called instead of the hooks when they cannot be kept.
+        """Admit inputs; `refusal` is called when they cannot be kept after all.
 
         Raises:
             Error: Nothing can be written at present, or the call is another one.
         """
         if self.trouble is not None:
-            raise self.trouble
+            # One error is raised many times: each with the traceback of its own.
+            raise self.trouble.with_traceback(None)
         admission = self._ledger.submit(call, first, payloads, sealed=sealed, now=now)
         self._refusals.append(refusal)
         self._touch()
         return admission
 
-    def write(self, action: Callable[[], object]) -> None:
+    def write(self, action: Hook) -> None:
         """Carry out another write, one that may be repeated."""
-        self._redo.append(action)
-        self._touch()
         action()
+        self._redo_later(action)
 
     # When it holds
 
-    def after_commit(self, hook: Callable[[], None]) -> None:
+    def after_commit(self, hook: Hook) -> None:
         """Call `hook` when everything written so far survives the death of this process."""
         self._committed.append(hook)
         self._touch()
 
-    def after_sync(self, hook: Callable[[], None]) -> None:
+    def after_sync(self, hook: Hook) -> None:
         """Call `hook` when everything written so far survives a power cut."""
         self.after_commit(lambda: self._sync_then(hook))
 
     def close(self) -> None:
-        """Commit what there is and stop."""
-        self._flush()
+        """Commit and sync what there is, and stop; what fails now is not tried again."""
         self._closed = True
-        self._sync_thread.shutdown(wait=True)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._flush()
+        while self._sync is not None:
+            wait([self._sync])
+            self._sync_ended(self._sync)
+        self._sync_thread.shutdown()
+
+    def _redo_later(self, write: Hook) -> None:
+        self._redo.append(write)
+        self._touch()
 
     def _touch(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+        """Commit at the end of this turn of the loop, or with the next try when one is due."""
+        if self._timer is None and not self._closed:
+            self._timer = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        if self._closed:
-            return
-        self._scheduled = False
+        self._timer = None
         try:
             self._ledger.commit()
         except Error as error:
@@ -141,45 +154,56 @@ class Journal:
         self._redo.clear()
         self._refusals.clear()
         hooks, self._committed = self._committed, []
-        for hook in hooks:
-            hook()
+        _call(hooks)
 
     def _failed(self, error: Error) -> None:
-        """The ledger is as it was at its last commit: refuse what is new, repeat what was done."""
+        """The ledger is as it was at its last commit: repeat what was done, refuse what is new."""
         if self.trouble is None:
             _log.error("the ledger cannot be written: %s", error)
         self.trouble = error
+        if not self._closed:
+            # Before anybody writes again: their writes are for that try.
+            self._timer = self._loop.call_later(_RETRY, self._flush)
         refusals, self._refusals = self._refusals, []
-        for refuse in refusals:
-            refuse(error)
-        redo = list(self._redo)
-        for write in redo:
-            write()
-        self._scheduled = True
-        self._loop.call_later(_RETRY, self._flush)
+        _call(list(self._redo))
+        _call([partial(refuse, error) for refuse in refusals])
 
-    def _sync_then(self, hook: Callable[[], None]) -> None:
-        self._synced.append(hook)
-        if not self._syncing:
-            self._sync()
+    def _sync_then(self, hook: Hook) -> None:
+        self._unsynced.append(hook)
+        if self._sync is None:
+            self._start_sync()
 
-    def _sync(self) -> None:
+    def _start_sync(self) -> None:
         """Sync in the other thread; whoever asks meanwhile shares the next one."""
-        self._syncing = True
-        hooks, self._synced = self._synced, []
-        future = self._sync_thread.submit(self._ledger.sync)
+        if self._sync is not None or not self._unsynced:
+            return
+        self._syncing, self._unsynced = self._unsynced, []
+        self._sync = self._sync_thread.submit(self._ledger.sync)
+        if not self._closed:
+            self._sync.add_done_callback(
+                lambda sync: self._loop.call_soon_threadsafe(self._sync_ended, sync)
+            )
 
-        def done() -> None:
-            self._syncing = False
-            error = future.exception()
-            if error is not None:
-                _log.error("the ledger cannot be synced: %s", error)
-                self._synced = hooks + self._synced
-                self._loop.call_later(_RETRY, self._sync)
-                return
-            for hook in hooks:
-                hook()
-            if self._synced and not self._syncing:
-                self._sync()
+    def _sync_ended(self, sync: Future[None]) -> None:
+        if sync is not self._sync:
+            return
+        self._sync = None
+        hooks, self._syncing = self._syncing, []
+        error = sync.exception()
+        if error is None:
+            _call(hooks)
+            self._start_sync()
+            return
+        _log.error("the ledger cannot be synced: %s", error)
+        if not self._closed:
+            self._unsynced = hooks + self._unsynced
+            self._loop.call_later(_RETRY, self._start_sync)
 
-        future.add_done_callback(lambda _: self._loop.call_soon_threadsafe(done))
+
+def _call(hooks: Sequence[Hook]) -> None:
+    """Call all; one that fails keeps no other from being called."""
+    for hook in hooks:
+        try:
+            hook()
+        except Exception:  # noqa: BLE001 - one client's trouble
+            _log.exception("a hook of the journal failed")

@@ -11,13 +11,30 @@ from cloudfn.daemon.apps import parse_request
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.output import Subscription
 from cloudfn.daemon.session import Session
-from cloudfn.errors import InvalidError, NotFoundError
+from cloudfn.errors import InvalidError, NotFoundError, PermissionDeniedError
 from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost, Status
 from cloudfn.model.log import LogQuery
 from cloudfn.providers.base import CallRecord
 
 Fields = dict[str, Any]
+
+#: what user code in containers may ask for: look up, call and rescale functions
+_FOR_CONTAINERS = frozenset(
+    {
+        "call_attach",
+        "call_cancel",
+        "call_graph",
+        "call_info",
+        "call_release",
+        "call_resume",
+        "function_lookup",
+        "input_current",
+        "settings_get",
+        "settings_update",
+        "stats",
+    }
+)
 
 
 class Operations:
@@ -42,6 +59,11 @@ class Operations:
             raise InvalidError(
                 f"The daemon knows no operation {fields.get('op')!r}.",
                 hint="Client and daemon have different versions; run `cloudfn daemon stop`.",
+            )
+        if session.container_id is not None and fields["op"] not in _FOR_CONTAINERS:
+            raise PermissionDeniedError(
+                f"User code in a container may not ask for {fields['op']}.",
+                hint="Do it from outside: with the command line or a script of your own.",
             )
         try:
             return operation(session, fields)
@@ -89,7 +111,14 @@ class Operations:
         }
 
     def op_app_stop(self, _session: Session, fields: Fields) -> Fields:
-        result = self._engine.apps.carry_out(StopRequest(fields["name"]))
+        name = fields["name"]
+        if name.startswith("ap-"):  # an App that was deployed or runs knows its id
+            record = self._engine.apps.named(name)
+            if record.state != "deployed":
+                self._engine.apps.close(record.app_id)
+                return {"app_id": record.app_id}
+            name = record.name
+        result = self._engine.apps.carry_out(StopRequest(name))
         return {"app_id": result.app.app_id}
 
     def op_app_list(self, _session: Session, fields: Fields) -> Fields:

@@ -68,7 +68,8 @@ def declared_autoscaler(
     scaledown_window: int | None,
 ) -> AutoscalerSettings:
     """Return the settings of a decorator, where None means the default and max 0 no limit."""
-    _whole_number("max_containers", max_containers or 0)
+    if max_containers is not None:
+        _whole_number("max_containers", max_containers)
     return AutoscalerSettings(
         min_containers=0 if min_containers is None else min_containers,
         max_containers=max_containers or None,
@@ -89,13 +90,13 @@ class Resources:
     memory_limit: int | None = None
 
     def __post_init__(self) -> None:
-        if self.cpu <= 0:
-            raise InvalidError(f"`cpu` must be positive, not {self.cpu}.")
+        if not 0 < self.cpu < float("inf"):
+            raise InvalidError(f"`cpu` must be a positive number of cores, not {self.cpu}.")
         if self.memory < MIN_MEMORY_MIB:
             raise InvalidError(
                 f"`memory` must be at least {MIN_MEMORY_MIB} MiB, not {self.memory}."
             )
-        if self.cpu_limit is not None and self.cpu_limit < self.cpu:
+        if self.cpu_limit is not None and not self.cpu_limit >= self.cpu:
             raise InvalidError(
                 f"The limit of `cpu` ({self.cpu_limit}) is below the request ({self.cpu})."
             )
@@ -115,7 +116,7 @@ def declared_resources(
     """
     cpu_request, cpu_limit = _request_and_limit("cpu", cpu, DEFAULT_CPU)
     memory_request, memory_limit = _request_and_limit("memory", memory, DEFAULT_MEMORY_MIB)
-    if memory_request != int(memory_request) or int(memory_limit or 0) != (memory_limit or 0):
+    if any(part is not None and part % 1 != 0 for part in (memory_request, memory_limit)):
         raise InvalidError(f"`memory` must be a whole number of MiB, not {memory!r}.")
     return Resources(
         cpu=cpu_request,
@@ -173,12 +174,16 @@ class FunctionSpec:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FunctionSpec:
         """Return the spec that `to_json` wrote; unknown fields of a newer writer are ignored."""
-        known = {f.name for f in fields(cls)}
-        values = {name: value for name, value in data.items() if name in known}
-        values["autoscaler"] = AutoscalerSettings(**data["autoscaler"])
-        values["resources"] = Resources(**data["resources"])
-        values["retries"] = None if data["retries"] is None else Retries(**data["retries"])
+        values = _known(cls, data)
+        values["autoscaler"] = AutoscalerSettings(**_known(AutoscalerSettings, data["autoscaler"]))
+        values["resources"] = Resources(**_known(Resources, data["resources"]))
+        if data["retries"] is not None:
+            values["retries"] = Retries(**_known(Retries, data["retries"]))
         return cls(**values)
+
+
+def _known(kind: type[Any], data: dict[str, Any]) -> dict[str, Any]:
+    return {f.name: data[f.name] for f in fields(kind) if f.name in data}
 
 
 def _whole_number(name: str, value: object) -> None:

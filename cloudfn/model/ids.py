@@ -23,7 +23,7 @@ def parse_input_id(name: str) -> tuple[str, int]:
     """Return (call id, index) of an input's name; raises ValueError for anything else."""
     kind, _, rest = name.partition("-")
     body, _, index = rest.rpartition("-")
-    if kind != "in" or not body:
+    if kind != "in" or not body or not (index.isascii() and index.isdecimal()):
         raise ValueError(f"{name!r} is not the id of an input")
     return f"fc-{body}", int(index)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from _thread import allocate_lock
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 _SOCKET = "daemon.sock"
 _KEY = "key"
 _LOG = "daemon.log"
+_TURN = "start.lock"
 _PATIENCE = 20.0
-_STARTS = 5
+_STARTS = 20
 _STARTS_WITHIN = 60.0
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
@@ -50,6 +52,9 @@ class Starter:
         self._clock = clock or SystemClock()
         self._process: Popen[bytes] | None = None
         self._started: list[float] = []
+        self._turn = _Turn(settings.state_dir / _TURN)
+        #: threads that look for a daemon do so one after the other
+        self._looking = allocate_lock()
         container = settings.container
         self._socket = Path(container.socket) if container else settings.state_dir / _SOCKET
 
@@ -81,7 +86,7 @@ class Starter:
         try:
             connect(self._socket).close()
         except OSError:
-            self._start()
+            self._see_to_a_daemon()
 
     def _open_once(self) -> Session:
         if self._settings.container is None:
@@ -114,9 +119,10 @@ class Starter:
         except OSError as error:
             if not self._may_start:
                 raise self._unreachable(error) from error
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        return self._wait_for_socket()
+        try:
+            return self._wait_for_socket()
+        finally:
+            self._turn.give_back()
 
     def _unreachable(self, error: OSError) -> errors.ConnectionError:
         if self._settings.container is not None:
@@ -135,16 +141,23 @@ class Starter:
             except OSError:
                 if self._clock.monotonic() >= deadline:
                     raise self._failed(f"did not listen within {_PATIENCE:g} seconds") from None
-            assert self._process is not None
-            status = self._process.poll()
-            if status is not None and status <= 0:
-                # It lost against another one that started at the same time, it left since, or
-                # somebody killed it.
-                self._start()
-            elif status is not None:
-                raise self._failed(f"ended with status {status}")
+            self._see_to_a_daemon()
             self._clock.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _see_to_a_daemon(self) -> None:
+        """Start a daemon, unless one that was started is on its way."""
+        with self._looking:
+            process = self._process
+            status = None if process is None else process.poll()
+            if process is not None and status is None:
+                return
+            self._process = None
+            if status is not None and status > 0:
+                raise self._failed(f"ended with status {status}")
+            # Otherwise it lost against one that somebody else started, it left, or it was killed.
+            if self._turn.take():
+                self._start()
 
     def _failed(self, what: str) -> errors.ConnectionError:
         log = self._settings.state_dir / _LOG
@@ -165,6 +178,41 @@ class Starter:
             )
         self._started.append(now)
         self._process = start_daemon(self._settings)
+
+
+class _Turn:
+    """The right to start the daemon: of many that find none, one starts it and the others wait."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+
+    def take(self) -> bool:
+        """Return whether it is ours; the kernel frees it when its owner dies."""
+        if self._fd >= 0:
+            return True
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return True
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return False
+        self._fd = fd
+        return True
+
+    def give_back(self) -> None:
+        """Let others start daemons. Idempotent."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            import fcntl
+
+            # A forked child may have a copy of the descriptor: closing ours would not do.
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            os.close(fd)
 
 
 @cache

@@ -21,10 +21,11 @@ _POSITION = Struct("<QB")
 
 
 def derive_key(key: bytes, purpose: bytes, *parts: bytes) -> bytes:
-    """Return a key for one purpose, derived from `key` and the parts, each with its length."""
-    from hashlib import blake2b  # noqa: PLC0415 - a program that never connects does not pay for it
+    """Return a key for one purpose (at most 16 bytes), derived from `key` and the parts."""
+    # Imported here: a program that never connects does not pay for it.
+    from hashlib import blake2b
 
-    state = blake2b(key=key, digest_size=KEY_SIZE, person=purpose[:16])
+    state = blake2b(key=key, digest_size=KEY_SIZE, person=purpose)
     for part in parts:
         state.update(len(part).to_bytes(4, "big") + part)
     return state.digest()
@@ -36,7 +37,7 @@ class Encoder:
     __slots__ = ("_blake2b", "_key", "_position")
 
     def __init__(self, key: bytes | None = None) -> None:
-        from hashlib import blake2b  # noqa: PLC0415
+        from hashlib import blake2b
 
         self._blake2b = blake2b
         self._key = key
@@ -71,7 +72,7 @@ class Decoder:
     __slots__ = ("_blake2b", "_buffer", "_key", "_position")
 
     def __init__(self, key: bytes | None = None) -> None:
-        from hashlib import blake2b  # noqa: PLC0415
+        from hashlib import blake2b
 
         self._blake2b = blake2b
         self._key = key
@@ -116,7 +117,7 @@ class Decoder:
         return kind, body
 
     def _verify(self, kind: int, body: bytes, mac: bytes) -> None:
-        from hmac import compare_digest  # noqa: PLC0415
+        from hmac import compare_digest
 
         assert self._key is not None
         expected = self._blake2b(

@@ -1,15 +1,17 @@
 """The messages between client and daemon, and between agent and container. Pure.
 
 Messages on the hot path are packed in columns, so that a hundred inputs cost one unpacking;
-everything else is JSON. See `docs/protocol.md` for who says what when.
+everything else is JSON. Every `decode` raises DataLossError for bytes that are no such message. See
+`docs/protocol.md` for who says what when.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from struct import Struct, pack, unpack_from
+from struct import error as struct_error
 from typing import Any, NamedTuple
 
 from cloudfn.errors import DataLossError
@@ -69,7 +71,7 @@ _BLOB = Struct("<cBQ")
 
 def encode_json(value: dict[str, Any]) -> bytes:
     """Return a message of plain data as bytes."""
-    from json import dumps  # noqa: PLC0415
+    from json import dumps
 
     return dumps(value, separators=(",", ":")).encode()
 
@@ -80,7 +82,7 @@ def decode_json(body: bytes) -> dict[str, Any]:
     Raises:
         DataLossError: It is no JSON object.
     """
-    from json import loads  # noqa: PLC0415
+    from json import loads
 
     try:
         value = loads(body)
@@ -113,10 +115,8 @@ class Submit(NamedTuple):
 
     @classmethod
     def decode(cls, body: bytes) -> Submit:
-        """Return the message; raises DataLossError when the bytes are none."""
-        if len(body) < _SUBMIT.size:
-            raise DataLossError("A submission is cut short.")
-        ref, first, count, flags, header_size = _SUBMIT.unpack_from(body)
+        """Return the message that `encode` wrote."""
+        ref, first, count, flags, header_size = _read(_SUBMIT, body)
         start = _SUBMIT.size + header_size
         header = decode_json(body[_SUBMIT.size : start]) if flags & _SUBMIT_OPEN else None
         payloads = _cut(body, start, count)
@@ -137,7 +137,7 @@ class Ack(NamedTuple):
     @classmethod
     def decode(cls, body: bytes) -> Ack:
         """Return the message that `encode` wrote."""
-        ref, known, flags = _ACK.unpack(body)
+        ref, known, flags = _read(_ACK, body)
         return cls(ref, known, bool(flags & _ACK_REFUSED))
 
 
@@ -158,11 +158,11 @@ class Outcomes(NamedTuple):
 
     @classmethod
     def decode(cls, body: bytes) -> Outcomes:
-        """Return the message; raises DataLossError when the bytes are none."""
-        ref, count = _COLUMNS.unpack_from(body)
+        """Return the message that `encode` wrote."""
+        ref, count = _read(_COLUMNS, body)
         start = _COLUMNS.size
         if len(body) < start + 9 * count:
-            raise DataLossError("Outcomes are cut short.")
+            raise _cut_short()
         indices = unpack_from(f"<{count}I", body, start)
         statuses = body[start + 4 * count : start + 5 * count]
         return cls(ref, indices, statuses, _cut(body, start + 5 * count, count))
@@ -182,7 +182,9 @@ class Delivered(NamedTuple):
     @classmethod
     def decode(cls, body: bytes) -> Delivered:
         """Return the message that `encode` wrote."""
-        ref, count = _COLUMNS.unpack_from(body)
+        ref, count = _read(_COLUMNS, body)
+        if len(body) < _COLUMNS.size + 4 * count:
+            raise _cut_short()
         return cls(ref, unpack_from(f"<{count}I", body, _COLUMNS.size))
 
 
@@ -200,7 +202,7 @@ class Run(NamedTuple):
     @classmethod
     def decode(cls, packet: bytes) -> Run:
         """Return the message that `encode` wrote."""
-        _, seq, fence = _RUN.unpack_from(packet)
+        _, seq, fence = _read(_RUN, packet)
         return cls(seq, fence, packet[_RUN.size :])
 
 
@@ -221,7 +223,8 @@ class ContainerOutcome(NamedTuple):
     @classmethod
     def decode(cls, body: bytes) -> ContainerOutcome:
         """Return the message that `encode` wrote."""
-        return cls(*_OUTCOME.unpack_from(body), body[_OUTCOME.size :])
+        seq, fence, status, micros = _read(_OUTCOME, body)
+        return cls(seq, fence, status, micros, body[_OUTCOME.size :])
 
 
 class Log(NamedTuple):
@@ -238,7 +241,8 @@ class Log(NamedTuple):
     @classmethod
     def decode(cls, body: bytes) -> Log:
         """Return the message that `encode` wrote."""
-        return cls(*_LOG.unpack_from(body), body[_LOG.size :])
+        seq, source = _read(_LOG, body)
+        return cls(seq, source, body[_LOG.size :])
 
 
 class BlobRef(NamedTuple):
@@ -256,8 +260,12 @@ class BlobRef(NamedTuple):
     @classmethod
     def decode(cls, payload: bytes) -> BlobRef:
         """Return the reference that a payload starting with `BLOB_MARK` is."""
-        _, durable, size = _BLOB.unpack_from(payload)
-        return cls(payload[_BLOB.size :].decode(), size, bool(durable))
+        _, durable, size = _read(_BLOB, payload)
+        try:
+            name = payload[_BLOB.size :].decode()
+        except UnicodeDecodeError:
+            raise DataLossError("The name of a blob is no text.") from None
+        return cls(name, size, bool(durable))
 
 
 def is_blob(payload: bytes) -> bool:
@@ -265,12 +273,24 @@ def is_blob(payload: bytes) -> bool:
     return payload[:1] == BLOB_MARK
 
 
+def _read(form: Struct, body: bytes) -> tuple[Any, ...]:
+    """Return the fields at the start of a message."""
+    try:
+        return form.unpack_from(body)
+    except struct_error:
+        raise _cut_short() from None
+
+
+def _cut_short() -> DataLossError:
+    return DataLossError("A message is cut short.")
+
+
 def _cut(body: bytes, start: int, count: int) -> list[bytes]:
     """Return `count` byte strings whose lengths stand as a column at `start`, before them."""
     data = start + 4 * count
     if len(body) < data:
-        raise DataLossError("A message is cut short.")
+        raise _cut_short()
     ends = list(accumulate(unpack_from(f"<{count}I", body, start), initial=data))
     if ends[-1] != len(body):
         raise DataLossError("The lengths in a message do not add up.")
-    return [body[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+    return [body[begin:end] for begin, end in pairwise(ends)]

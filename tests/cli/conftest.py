@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cloudfn import errors, settings
-from cloudfn.cli.main import build, main
+from cloudfn.cli.root import build, main
 from cloudfn.cli.session import Host, Session
 from cloudfn.sdk.client import Client, Welcome
 from cloudfn.sdk.twins import Steps

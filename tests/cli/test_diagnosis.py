@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +28,7 @@ server:/home /home nfs4 rw 0 0
     ],
 )
 def test_the_file_system_under_the_state_directory(path, level):
-    assert diagnosis.check_filesystem(diagnosis.Path(path), MOUNTS).level == level
+    assert diagnosis.check_filesystem(Path(path), MOUNTS).level == level
 
 
 def test_a_private_state_directory_is_well(tmp_path):

@@ -159,7 +159,7 @@ def test_the_display_shows_what_containers_print_cleaned_on_a_terminal():
     with (
         contextlib.redirect_stdout(screen),
         contextlib.redirect_stderr(errors),
-        RunDisplay(FixedClock()) as display,
+        RunDisplay(FixedClock(), started=0.0) as display,
     ):
         display.take({"entries": [{"source": "stdout", "text": "a\x1b[2Jb\n"}]})
         display.take({"entries": [{"source": "stderr", "text": "a\x1b[2Jb\n"}]})
@@ -173,7 +173,10 @@ def test_a_reader_that_left_does_not_stop_the_run():
         def write(self, _text):
             raise BrokenPipeError
 
-    with contextlib.redirect_stdout(Closed()), RunDisplay(FixedClock(), quiet=True) as display:
+    with (
+        contextlib.redirect_stdout(Closed()),
+        RunDisplay(FixedClock(), started=0.0, quiet=True) as display,
+    ):
         display.take({"entries": [{"source": "stdout", "text": "x\n"}]})
         display.take({"event": "containers", "done": 1})
 
@@ -190,7 +193,7 @@ def test_a_reader_that_left_does_not_stop_the_run():
         ("\x1b[2J\x1b[1;1H\x07\x08\x9b31m", "31m"),
         ("abc\u202edef\u2066", "abcdef"),
         ("\x1b", ""),
-        ("ends in \x1b[", "ends in ["),
+        ("ends in \x1b[", "ends in "),
     ],
 )
 def test_text_from_elsewhere_loses_what_could_move_the_cursor(text, shown):

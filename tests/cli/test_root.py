@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloudfn import errors
-from cloudfn.cli.main import main
+from cloudfn.cli.root import main
 
 COMMANDS = (
     "run",

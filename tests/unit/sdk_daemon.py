@@ -8,7 +8,6 @@ from pathlib import Path
 from cloudfn.model.call import Status
 from cloudfn.sdk.connection import Connection
 from cloudfn.sdk.function import Function
-from cloudfn.sdk.session import connect
 from cloudfn.sdk.starter import Starter, environment_key, prepare_state_dir
 from cloudfn.settings import Settings
 from cloudfn.wire import codec
@@ -62,6 +61,8 @@ class FakeDaemon:
         #: how many submissions are refused for want of room, each followed by an invitation
         self.refusals = 0
         self.restarting = 0
+        #: the error that every submission is answered with
+        self.rejection = None
         self.answers = {}
         self.key = None
         #: outcomes wait until it is set
@@ -99,6 +100,10 @@ class FakeDaemon:
             connections, self._connections = self._connections, []
         for connection in connections:
             connection.close()
+
+    def say(self, kind, told):
+        """Send a message to the client that came last."""
+        self._connections[-1].send(kind, encode_json(told))
 
     def client(self):
         return Connection(self.settings, starter=Starter(self.settings, start=False))
@@ -194,6 +199,10 @@ class _Connection:
             daemon.calls.setdefault(message.header["call"], Call(message.header))
         call = daemon.calls[self.refs[message.ref]]
         known = len(call.payloads)
+        if daemon.rejection:
+            told = {"event": "rejected", "ref": message.ref, "error": daemon.rejection}
+            self.send(Kind.EVENT, encode_json(told))
+            return
         if daemon.refusals:
             daemon.refusals -= 1
             self.send(Kind.ACK, Ack(message.ref, known, refused=True).encode())
@@ -320,11 +329,3 @@ class Ended(Exception):
 
 def daemon_settings(root):
     return Settings(environment="main", root=Path(root))
-
-
-def listens(settings):
-    try:
-        connect(settings.state_dir / "daemon.sock").close()
-    except OSError:
-        return False
-    return True
