@@ -145,7 +145,7 @@ class Container:
             self.head_since = now
         for position, claim in enumerate(claims):
             try:
-                send(Run(claim.seq, claim.fence, claim.payload).encode())
+                send(Run(claim.seq, claim.fence, claim.payload, claim.durable).encode())
             except (BlockingIOError, BrokenPipeError, ConnectionResetError):
                 return claims[position:]
             if not is_blob(claim.payload):

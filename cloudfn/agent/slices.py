@@ -1,8 +1,8 @@
 """Time slices: who waits for whom when containers want more than the machine has. Thin I/O.
 
 Linux 6.12 and newer let a process say how long its turns on a processor should be; one with short
-turns comes on sooner and gets no more of the whole. Containers of a crowded pool take long turns, all
-others and the daemon short ones, so that a single call beside ten thousand queued inputs waits
+turns comes on sooner and gets no more of the whole. Containers of a crowded pool take long turns,
+all others and the daemon short ones, so that a single call beside ten thousand queued inputs waits
 little longer than alone. Older kernels ignore the wish.
 
 Source: sched_setattr(2) and the `custom_slice` of the EEVDF scheduler (kernel/sched/syscalls.c).

@@ -62,7 +62,7 @@ class _LazyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except errors.Error as error:
-            _report(error)
+            _report(error, session)
             raise typer.Exit(1) from None
         finally:
             if session is not None:
@@ -128,7 +128,11 @@ def _suggestion(name: str) -> str:
     return f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(_COMMANDS)}."
 
 
-def _report(error: errors.Error) -> None:
+def _report(error: errors.Error, session: Session | None) -> None:
     from cloudfn.cli.terminal import say_error
 
+    if session is not None and session.host.shows_tracebacks():
+        from cloudfn.cli.results import tell_failure
+
+        tell_failure(error, full=True)
     say_error(error.message, error.hint)

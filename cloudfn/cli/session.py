@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
+from cloudfn import errors
 from cloudfn import settings as settings_module
 from cloudfn.clock import Clock, SystemClock
 from cloudfn.settings import Settings
@@ -66,6 +67,13 @@ class Host:
     load_settings: Callable[[str | None], Settings]
     clock: Clock = field(default_factory=SystemClock)
     home: Path = field(default_factory=Path.home)
+
+    def shows_tracebacks(self) -> bool:
+        """Whether the user wants to see everything, cloudfn's own frames too."""
+        try:
+            return self.load_settings("main").full_traceback
+        except errors.Error:
+            return False
 
 
 @dataclass(slots=True)

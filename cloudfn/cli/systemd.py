@@ -27,7 +27,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=exec
-ExecStart={_quoted(str(python))} -m cloudfn.daemon --env {_quoted(environment)}
+ExecStart={_quoted(str(python).replace("$", "$$"))} -P -m cloudfn.daemon --env {environment}
 Environment={_quoted(f"CLOUDFN_HOME={root}")}
 Environment=CLOUDFN_DAEMON_IDLE_EXIT={_NEVER_IDLE}
 Restart=always
@@ -41,5 +41,5 @@ WantedBy=default.target
 
 
 def _quoted(word: str) -> str:
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"' if escaped != word or " " in word else word

@@ -162,14 +162,6 @@ class Calls:
         """How many calls somebody waits for or that are not delivered yet."""
         return len(self._calls)
 
-    def is_durable(self, call_id: str) -> bool:
-        """Whether the outcomes of a call must survive a power cut."""
-        call = self._calls.get(call_id)
-        if call is not None:
-            return call.spec.durable
-        record = self._ledger.call(call_id)
-        return record is not None and record.spec.durable
-
     # From clients
 
     def submit(self, session: Session, message: Submit) -> None:

@@ -98,9 +98,7 @@ class Engine:
 
     def adopt(self, claim: Claim, payload: bytes) -> bytes:
         """A container's result lies in a blob: make it the call's."""
-        ref = self.blobs.adopt(
-            BlobRef.decode(payload), claim.call_id, durable=self.calls.is_durable(claim.call_id)
-        )
+        ref = self.blobs.adopt(BlobRef.decode(payload), claim.call_id, durable=claim.durable)
         return ref.encode()
 
     def delayed(self) -> None:

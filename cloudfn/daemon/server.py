@@ -56,6 +56,10 @@ class Server:
         """Take up what the ledger holds, and begin to accept clients."""
         engine = self._engine
         now = engine.clock.monotonic()
+        # Results that died on their way: their containers died with the daemon.
+        engine.blobs.sweep(
+            lambda name: not name.startswith("ta-"), older_than=0.0, now=engine.clock.wall()
+        )
         ephemeral = engine.apps.restore(engine.ledger.pools())
         self._orphans = {app.app_id: now for app in ephemeral}
         engine.calls.adopt_orphans()

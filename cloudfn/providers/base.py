@@ -57,7 +57,17 @@ class Admission:
 class Claim:
     """The right to run one input: it lasts until recorded, given back, retried or superseded."""
 
-    __slots__ = ("alone", "call_id", "counters", "fence", "index", "payload", "pool", "seq")
+    __slots__ = (
+        "alone",
+        "call_id",
+        "counters",
+        "durable",
+        "fence",
+        "index",
+        "payload",
+        "pool",
+        "seq",
+    )
 
     def __init__(
         self,
@@ -69,6 +79,7 @@ class Claim:
         payload: bytes,
         counters: Counters,
         alone: bool,  # noqa: FBT001 - hot path
+        durable: bool,  # noqa: FBT001 - hot path
     ) -> None:
         #: the ledger's number of the input
         self.seq = seq
@@ -81,6 +92,8 @@ class Claim:
         self.counters = counters
         #: it must run with no other input beside it
         self.alone = alone
+        #: its outcome must survive a power cut
+        self.durable = durable
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ class Submission:
         self.refusals = 0
         #: what we have of the outcomes; the owner of the call replaces it
         self.have: Callable[[], Ranges] = list
+        #: those of them whose payloads were read; likewise
+        self.done: Callable[[], Ranges] = list
         self._client = client
         self._header = {
             "call": self.call_id,
@@ -112,7 +114,9 @@ class Submission:
     def resumption(self) -> dict[str, Any]:
         """Ask on a new connection for what we lack; see `Stream`."""
         self._resuming = True
-        return {"op": "call_resume", "call": self.call_id, "have": self.have()}
+        # First what is done: it grows into what we have, not the other way round.
+        done = self.done()
+        return {"op": "call_resume", "call": self.call_id, "have": self.have(), "done": done}
 
     def _resume(self, told: dict[str, Any]) -> None:
         self._resuming = False

@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from cloudfn.clock import Clock
     from cloudfn.sdk.twins import Step, Steps
     from cloudfn.settings import Settings
 
@@ -65,6 +66,11 @@ class Stream(Protocol):
 
 class Client(Protocol):
     """The engine as the SDK sees it."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that timeouts of waiting go by."""
+        ...
 
     def ready(self) -> Steps[Welcome]:
         """Connect, if need be.
@@ -135,6 +141,8 @@ def _settings(_pid: int) -> Settings:
 
 def default_client(environment: str | None = None) -> Client:
     """Return the client of an environment; a process has one, and after a fork another one."""
+    if _in_use:
+        return _in_use[-1]
     if environment is None:
         environment = current_settings().environment
     key = environment, os.getpid()
@@ -143,6 +151,20 @@ def default_client(environment: str | None = None) -> Client:
         # Of threads that come at the same time all get the one that was put in first.
         client = _clients.setdefault(key, _connection(environment))
     return client
+
+
+class using:  # noqa: N801 - reads as a statement
+    """While open, `client` is this process's engine, whichever environment is asked for."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __enter__(self) -> Client:
+        _in_use.append(self._client)
+        return self._client
+
+    def __exit__(self, *_: object) -> None:
+        _in_use.remove(self._client)
 
 
 def _connection(environment: str) -> Client:
@@ -156,3 +178,4 @@ def _connection(environment: str) -> Client:
 
 
 _clients: dict[tuple[str, int], Client] = {}
+_in_use: list[Client] = []

@@ -89,6 +89,11 @@ class Connection:
 
     # ------------------------------------------------------------------------------- the port
 
+    @property
+    def clock(self) -> Clock:
+        """The clock that timeouts of waiting go by; see `Client`."""
+        return self._clock
+
     def ready(self) -> Steps[Welcome]:
         """Connect, if need be; see `Client`."""
         session = self._session

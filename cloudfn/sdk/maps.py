@@ -126,7 +126,7 @@ class Mapping:
         window = self._welcome.map_window
         self._session = MapSession(window, ordered=request.ordered)
         self._call = Submission(target.client, target.function_id, CallKind.MAP, target.parent, box)
-        self._call.have = self._session.have
+        self._call.have, self._call.done = self._session.have, self._session.done
         self._packer = Packer(target.context, self._welcome, self._call.call_id, durable=False)
         self._send(items)
 
@@ -264,6 +264,7 @@ class Mapping:
                         return
         # Blobs may live in memory: the sooner they can go the better.
         assert self._session is not None
+        self._session.settle(indices)
         client.delivered(call.ref, indices, now=big or self._session.complete)
 
     def _value(self, index: int, status: int, payload: bytes) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloudfn.clock import SystemClock
 from cloudfn.errors import OutputExpiredError
 from cloudfn.sdk.calls import Attachment
 from cloudfn.sdk.client import FAILED, RESUMED, Client, Mailbox
@@ -30,7 +29,7 @@ class Reading:
         self.client = client
         self.outcomes: dict[int, tuple[int, bytes]] = {}
         self.told: dict[str, Any] | None = None
-        self._clock = SystemClock()
+        self._clock = client.clock
         self._attachment = Attachment(client, call_id, start, end, box)
         self._asked = False
 

@@ -235,6 +235,7 @@ class MemoryLedger:
             one.payload,
             one.counters,
             one.alone,
+            spec.durable,
         )
 
     def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:

@@ -47,6 +47,8 @@ class ContainerKind(IntEnum):
     LOG = 3
     READY = 4
     BROKEN = 5
+    #: like RUN, of an input whose result must survive a power cut
+    RUN_DURABLE = 6
 
 
 class LogSource(IntEnum):
@@ -194,16 +196,18 @@ class Run(NamedTuple):
     seq: int
     fence: int
     payload: bytes
+    durable: bool = False
 
     def encode(self) -> bytes:
         """Return the packet."""
-        return _RUN.pack(ContainerKind.RUN, self.seq, self.fence) + self.payload
+        kind = ContainerKind.RUN_DURABLE if self.durable else ContainerKind.RUN
+        return _RUN.pack(kind, self.seq, self.fence) + self.payload
 
     @classmethod
     def decode(cls, packet: bytes) -> Run:
         """Return the message that `encode` wrote."""
         _, seq, fence = _read(_RUN, packet)
-        return cls(seq, fence, packet[_RUN.size :])
+        return cls(seq, fence, packet[_RUN.size :], kind == ContainerKind.RUN_DURABLE)
 
 
 class ContainerOutcome(NamedTuple):

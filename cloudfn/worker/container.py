@@ -35,6 +35,7 @@ _ARGUMENTS = "the arguments"
 _RESULT = "the result"
 # The head of a `Run`, and that of a frame with a `ContainerOutcome`, each in one go.
 _RUN = Struct("<BQI")
+_RUN_DURABLE = int(ContainerKind.RUN_DURABLE)
 _OUTCOME = Struct("<IBQIBI")
 _OUTCOME_REST = _OUTCOME.size - 4
 _CLAIM = Struct("<QI")
@@ -116,7 +117,8 @@ class Container:
                 continue
             if size < head:
                 return
-            _, seq, fence = unpack(buffer)
+            kind, seq, fence = unpack(buffer)
+            self._blobs.durable = kind == _RUN_DURABLE
             try:
                 self._run(seq, fence, view[head:size])
             except BaseException as error:

@@ -93,6 +93,17 @@ def test_an_error_says_what_and_a_hint_and_exits_with_1(cli):
     assert shown.out == ""
 
 
+def test_our_own_frames_are_shown_to_those_who_ask(cli):
+    cli.environ["CLOUDFN_TRACEBACK"] = "1"
+    cli.client.answers["app_list"] = errors.ServiceError("The ledger is full.", hint="Make room.")
+
+    shown = cli("app", "list").err
+
+    assert shown.startswith("Traceback")
+    assert "cloudfn/cli/app.py" in shown
+    assert shown.endswith("error: The ledger is full.\nhint: Make room.\n")
+
+
 def test_the_connection_is_closed_also_after_an_error(cli):
     cli.client.answers["app_list"] = errors.ServiceError("no")
 

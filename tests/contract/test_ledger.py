@@ -731,6 +731,17 @@ class TestForgetting:
 
         assert names(claim(ledger)) == ["b0", "b1"]
 
+    def test_a_cancelled_call_leaves_exact_counts(self, ledger):
+        submit(ledger, number=3)
+        one, two, _ = claim(ledger)
+        ledger.retry(one.seq, one.fence, Counters(failures=1), NOW + 9)
+        ledger.give_back([(two.seq, two.fence)])
+        ledger.cancel(SPEC.call_id)
+        ledger.forget(SPEC.call_id)
+
+        assert ledger.counts(POOL) == PoolCounts(0, 0, 0)
+        assert ledger.pools() == []
+
     def test_frees_the_id(self, world):
         submit(world.ledger, number=2, sealed=True)
         world.ledger.commit()
@@ -942,6 +953,50 @@ class TestAFullDisk:
 
         assert world.ledger.record([Entry(one.seq, one.fence, Status.RETURNED, b"")]) == [False]
         assert world.ledger.give_back([(one.seq, one.fence)]) == [False]
+
+    def test_a_claim_of_a_call_that_was_forgotten_in_vain_is_held_again(self, world):
+        submit(world.ledger, number=2)
+        (held,) = claim(world.ledger, 1)
+        world.ledger.commit()
+        world.ledger.forget(SPEC.call_id)
+        world.fill_disk()
+        world.ledger.submit(spec("big"), 0, [b"x" * 100_000], sealed=True, now=NOW)
+        with pytest.raises(ResourceExhaustedError):
+            world.ledger.commit()
+
+        assert world.ledger.counts(POOL) == PoolCounts(1, 0, 1)
+        finish(world.ledger, [held])
+
+    def test_fences_grow_all_the_same(self, world):
+        submit(world.ledger)
+        world.ledger.commit()
+        last = 0
+        for _ in range(1_100):
+            (one,) = claim(world.ledger)
+            last = one.fence
+            world.ledger.give_back([(one.seq, last)])
+        world.fill_disk()
+        world.ledger.submit(spec("big"), 0, [b"x" * 100_000], sealed=True, now=NOW)
+        with pytest.raises(ResourceExhaustedError):
+            world.ledger.commit()
+        world.free_disk()
+        world.ledger.give_back([(one.seq, last)])
+        world.ledger.commit()
+        world.crash()
+
+        assert claim(world.ledger)[0].fence > last
+
+    def test_calls_that_ended_before_expire_in_time(self, world):
+        submit(world.ledger, spec("s", CallKind.SPAWN), sealed=True)
+        finish(world.ledger, claim(world.ledger))
+        world.ledger.commit()
+        world.fill_disk()
+        world.ledger.submit(spec("big"), 0, [b"x" * 100_000], sealed=True, now=NOW)
+        with pytest.raises(ResourceExhaustedError):
+            world.ledger.commit()
+        world.free_disk()
+
+        assert world.ledger.expire(NOW + WEEK, WEEK) == ["fc-s"]
 
     def test_a_superseded_claim_stays_superseded(self, world):
         submit(world.ledger)

@@ -35,7 +35,7 @@ from cloudfn.settings import Settings, load
 from cloudfn.worker.process import MARKER, variable_of
 
 #: seconds after which a wait is a failure; generous, since the machine may be busy
-PATIENCE = 40.0
+PATIENCE = 15.0
 T = TypeVar("T")
 CLOCK = SystemClock()
 APP = "victim"
@@ -249,8 +249,8 @@ class World:
         """Kill the daemon and see it end; return its pid."""
 
         def struck() -> bool:
-            # Between two daemons, the lock still names the one before.
-            with suppress(ProcessLookupError):
+            # Between two daemons, the lock still names the one before, or nobody.
+            with suppress(ProcessLookupError, ValueError):
                 os.kill(self.pid, number)
                 return True
             return False
@@ -364,7 +364,8 @@ class World:
             child.wait(PATIENCE)
             if child.stdout is not None:
                 child.stdout.close()
-        if self.is_up():
+        if any("cloudfn.daemon" in line for line in self.processes().values()):
+            wait_for("the daemon is up", self.is_up)
             self.stop()
         try:
             wait_for("no process left", lambda: not self.processes(), 15)

@@ -53,8 +53,10 @@ def test_inputs_of_one_call_have_different_names():
         "in-abc-x",
         "in-abc-1_0",
         "in-abc- 1",
-    ]
-    + ["in-abc-+1", "in-abc-²", "in-abc-٣"],
+        "in-abc-+1",
+        "in-abc-²",
+        "in-abc-٣",
+    ],
     ids=repr,
 )
 def test_what_is_no_name_of_an_input_is_refused(name):

@@ -228,6 +228,62 @@ class TestMemory:
         assert sorted((c.index, c.counters.failures) for c in late) == [(17, 2), (55, 2)]
         assert all(c.payload == b"%d" % c.index for c in early + late)
 
+    def test_a_call_that_ends_and_leaves_memory_gets_its_stamp_all_the_same(self, ledger):
+        spec = self.spawn(ledger, 0)
+        ledger.record(
+            [Entry(c.seq, c.fence, Status.RETURNED, b"") for c in ledger.claim(POOL, 1, 0)]
+        )
+        for number in range(1, 20):
+            self.spawn(ledger, number)
+        for _ in range(3):
+            ledger.commit()
+        ledger.next_due(100.0)
+
+        assert ledger.expire(149.0, 50.0) == []
+        assert ledger.expire(150.0, 50.0) == [spec.call_id]
+
+
+class TestTheFile:
+    def test_keeps_nothing_of_calls_that_are_forgotten(self, tmp_path):
+        """Whatever happened to them: retries, losses, restarts, partial deliveries."""
+        path = tmp_path / "ledger.db"
+        ledger = SqliteLedger.open(path, Limits(), now=0.0)
+        done = CallSpec("fc-done", "fu-f", POOL, CallKind.MAP, 0.0)
+        stopped = CallSpec("fc-stopped", "fu-f", POOL, CallKind.SPAWN_MAP, 0.0, durable=True)
+        for spec in (done, stopped):
+            ledger.submit(spec, 0, [b"x"] * 1_500, sealed=True, now=0.0)
+        claims = ledger.claim(POOL, 3_000, 0.0)
+        for claim in claims[::7]:
+            ledger.retry(claim.seq, claim.fence, Counters(failures=1), 0.0, alone=True)
+        ledger.commit()
+        ledger.close()
+
+        ledger = SqliteLedger.open(path, Limits(), now=0.0)
+        while batch := ledger.claim(POOL, 3_000, 0.0):
+            mine = [claim for claim in batch if claim.call_id == done.call_id]
+            ledger.record([Entry(c.seq, c.fence, Status.RETURNED, b"r") for c in mine])
+            ledger.commit()
+            if len(batch) > 1:
+                ledger.delivered(done.call_id, [claim.index for claim in mine[::2]])
+                ledger.commit()
+        ledger.close()
+
+        ledger = SqliteLedger.open(path, Limits(), now=0.0)
+        running = ledger.claim(POOL, 100, 0.0)
+        ledger.cancel(stopped.call_id)
+        ledger.give_back([(claim.seq, claim.fence) for claim in running])
+        left = [outcome.index for outcome in ledger.outcomes(done.call_id)]
+        ledger.delivered(done.call_id, left)
+        ledger.commit()
+        for table in ("payload", "outcome", "scar"):
+            assert ledger._store.number(f"SELECT count(*) FROM {table}") == 0, table
+        ledger.forget(stopped.call_id)
+        ledger.forget(done.call_id)
+        ledger.commit()
+        for table in ("call", "block"):
+            assert ledger._store.number(f"SELECT count(*) FROM {table}") == 0, table
+        ledger.close()
+
 
 class TestPacking:
     @given(st.lists(st.binary(max_size=40), min_size=1, max_size=20))

@@ -291,9 +291,10 @@ class Queue:
             payloads = payloads[start : start + count]
         seq, index = page.seq + start, page.first + start
         fence, pool, call_id = self._fence, call.lane.pool, call.spec.call_id
+        durable = call.spec.durable
         seqs, indices = range(seq, seq + count), range(index, index + count)
         claims += [
-            Claim(seq, fence, pool, call_id, index, payload, UNHURT, False)  # noqa: FBT003
+            Claim(seq, fence, pool, call_id, index, payload, UNHURT, False, durable)  # noqa: FBT003
             for seq, index, payload in zip(seqs, indices, payloads, strict=True)
         ]
         self.running.update(dict.fromkeys(seqs, (page, fence)))
@@ -311,7 +312,17 @@ class Queue:
         scar: Scar | None = call.scars.get(seq)
         counters, alone = (scar.counters, scar.alone) if scar else (UNHURT, False)
         claims.append(
-            Claim(seq, fence, call.lane.pool, call.spec.call_id, index, payload, counters, alone)
+            Claim(
+                seq,
+                fence,
+                call.lane.pool,
+                call.spec.call_id,
+                index,
+                payload,
+                counters,
+                alone,
+                call.spec.durable,
+            )
         )
         self.running[seq] = (page, fence)
         call.statuses[index] = _RUNNING
