@@ -206,7 +206,7 @@ class Run(NamedTuple):
     @classmethod
     def decode(cls, packet: bytes) -> Run:
         """Return the message that `encode` wrote."""
-        _, seq, fence = _read(_RUN, packet)
+        kind, seq, fence = _read(_RUN, packet)
         return cls(seq, fence, packet[_RUN.size :], kind == ContainerKind.RUN_DURABLE)
 
 

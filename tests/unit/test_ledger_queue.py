@@ -229,18 +229,16 @@ class TestMemory:
         assert all(c.payload == b"%d" % c.index for c in early + late)
 
     def test_a_call_that_ends_and_leaves_memory_gets_its_stamp_all_the_same(self, ledger):
-        spec = self.spawn(ledger, 0)
-        ledger.record(
-            [Entry(c.seq, c.fence, Status.RETURNED, b"") for c in ledger.claim(POOL, 1, 0)]
-        )
-        for number in range(1, 20):
+        for number in range(20):
             self.spawn(ledger, number)
+        (claim,) = ledger.claim(POOL, 1, 0.0)
+        ledger.record([Entry(claim.seq, claim.fence, Status.RETURNED, b"")])
         for _ in range(3):
             ledger.commit()
         ledger.next_due(100.0)
 
         assert ledger.expire(149.0, 50.0) == []
-        assert ledger.expire(150.0, 50.0) == [spec.call_id]
+        assert ledger.expire(150.0, 50.0) == [claim.call_id]
 
 
 class TestTheFile:
