@@ -376,11 +376,11 @@ class Agent:
             pool.peak = max(pool.peak, sum(not c.draining for c in pool.containers.values()))
             if template.ready:
                 self._launch(pool, container)
+        self._arm_watch()
 
     def _launch(self, pool: Pool, container: Container) -> None:
         env = self._own_environ(pool, container.container_id)
         container.launch(self, {"function": pool.spec.function.name, "env": env, "nice": 0})
-        self._arm_watch()
 
     def _own_environ(self, pool: Pool, container_id: str) -> dict[str, str]:
         identity = self._config.identity(container_id, pool.spec.app_id)
@@ -475,10 +475,16 @@ class Agent:
     def on_template_closed(self, template: Template) -> None:
         """A template is gone, and its containers with it."""
         self._templates = {k: t for k, t in self._templates.items() if t is not template}
+        ending = explain_exit(template.status)
+        blamed: set[str] = set()
         for container in self._of_template(template):
             if container.pid:
                 container.drain_output()
                 container.kill()
+            elif not template.ready and isinstance(ending, Crashed) and container.pool not in blamed:
+                # The import took it down: one failed start of each pool that waits.
+                blamed.add(container.pool)
+                container.doom = ending
             self._bury(container, None)
 
     def _of_template(self, template: Template) -> list[Container]:
@@ -616,6 +622,9 @@ class Agent:
         self._start_failed(container, f"it was not ready within its startup_timeout of {limit}s")
         container.ready = True  # its failure is counted
         self.stop(container, ContainerLost("it did not start in time"))
+        template = container.template
+        if not template.ready and not self._of_template(template):
+            template.kill()
 
     # Nested calls
 

@@ -48,6 +48,11 @@ class ControlChannel:
         if len(self._backlog) == 1:
             self._flush()
 
+    def drain(self) -> None:
+        """Take in what the other side said and was not read yet."""
+        if not self.closed:
+            self._readable()
+
     def close(self) -> None:
         """Close our end; the other side reads an end of file. Idempotent."""
         if self.closed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ from cloudfn.model import ids
 
 #: name of the variable by which leftovers of a dead daemon are found
 MARKER = "CLOUDFN_MARKER"
+#: seconds between the end of a template's channel and the zygote's word of how it ended
+_EXIT_GRACE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,11 @@ class Template:
         self.template_id = ids.mint("te")
         self.program = program
         self.ready = False
+        #: 0 until the zygote told it, and after its end
+        self.pid = 0
+        #: how it ended, as a wait status; None: it lives, or nobody saw its end
+        self.status: int | None = None
+        self._ended = False
         self._owner = owner
         self._loop = loop
         ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -113,8 +121,30 @@ class Template:
 
     def close(self) -> None:
         """Let the template go; its containers must have been stopped before."""
+        self._ended = True
         self._control.close()
         self._stop_output()
+        if not self.ready:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process at once; in the midst of an import it hears nothing else."""
+        if self.pid > 0:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def born(self, pid: int) -> None:
+        """The zygote forked it."""
+        self.pid = pid
+        if self.closed and not self.ready:
+            self.kill()
+
+    def exited(self, status: int | None) -> None:
+        """The zygote saw its end, or is gone itself."""
+        self.pid = 0
+        self.status = status
+        self._control.drain()
+        self._end()
 
     def _read_output(self) -> None:
         try:
@@ -133,6 +163,15 @@ class Template:
             self._output = -1
 
     def _closed(self) -> None:
+        self._loop.call_later(_EXIT_GRACE, self._end)
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._control.close()
+        if self._output >= 0:
+            self._read_output()
         self._stop_output()
         self._owner.on_template_closed(self)
 
@@ -149,6 +188,7 @@ class Zygote:
         on_close: Callable[[Zygote], None],
     ) -> None:
         self.interpreter = interpreter
+        self._templates: dict[str, Template] = {}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -161,7 +201,7 @@ class Zygote:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self._control = ControlChannel(loop, ours, lambda _event: None, self._closed)
+        self._control = ControlChannel(loop, ours, self._on_event, self._closed)
         self._on_close = on_close
 
     @property
@@ -171,6 +211,7 @@ class Zygote:
 
     def start_template(self, template: Template) -> None:
         """Fork a template off."""
+        self._templates[template.template_id] = template
         message, fds = template.request()
         self._control.send(message, fds)
         template.handed_over()
@@ -184,7 +225,21 @@ class Zygote:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
 
+    def _on_event(self, event: dict[str, Any]) -> None:
+        template = self._templates.get(str(event.get("template")))
+        if template is None:
+            return
+        if event.get("event") == "template":
+            template.born(event["pid"])
+        elif event.get("event") == "exited":
+            del self._templates[template.template_id]
+            template.exited(event["status"] if event["status"] >= 0 else None)
+
     def _closed(self) -> None:
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        code = self._process.wait()
         self._on_close(self)
+        for template in list(self._templates.values()):
+            # One that ended by itself, not by a signal, would do so again.
+            template.exited(code << 8 if code > 0 else None)
+        self._templates.clear()

@@ -121,6 +121,8 @@ class Call:
     known: int = 0
     sealed: bool = False
     delivered: int = 0
+    #: its client came back, and may count some deliveries twice
+    resumed: bool = False
     watches: list[Watch] = field(default_factory=list)
     #: blobs of outcomes, by index, deleted when delivered
     blobs: dict[int, BlobRef] = field(default_factory=dict)
@@ -265,25 +267,39 @@ class Calls:
             self.release(session, message.ref)
 
     def resume(
-        self, session: Session, ref: int, call_id: str, have: Sequence[Sequence[int]]
+        self,
+        session: Session,
+        ref: int,
+        call_id: str,
+        have: Sequence[Sequence[int]],
+        done: Sequence[Sequence[int]],
     ) -> dict[str, Any]:
-        """A submitting client is back: push what it lacks, tell what the engine has."""
+        """A submitting client is back: push what it lacks, tell what the engine has.
+
+        Args:
+            session: The client.
+            ref: Its number for the call.
+            call_id: The call.
+            have: Ranges of outcomes that it has.
+            done: Those of them whose payloads it has read.
+        """
         record = self._ledger.call(call_id)
         call = self._calls.get(call_id)
         if call is None:
             if record is None:
                 return {"known": 0, "refused": False, "unknown": True}
             call = self._calls[call_id] = Call(record.spec, record.known, record.sealed)
+            call.has_blobs = True
         watch = Watch(session, ref, call, owner=True)
         call.watches.append(watch)
-        call.orphaned = None
+        call.orphaned, call.home = None, session.container_id
         self._by_ref[session, ref] = watch
         owned = {index for first, last in have for index in range(first, last + 1)}
-        if owned and not call.spec.durable:
-            # The engine died before it was told, or before that held.
-            self._journal.write(lambda: self._ledger.delivered(call_id, sorted(owned)))
-        call.delivered = len(owned)
         self._push_recorded(watch, lambda index: index not in owned)
+        # The engine may have died before it was told what is read, or before that held.
+        read = [index for first, last in done for index in range(first, last + 1)]
+        call.delivered, call.resumed = 0, True
+        self.delivered(session, Delivered(ref, read))
         return {"known": call.known, "refused": False}
 
     def attach(
@@ -341,8 +357,17 @@ class Calls:
 
     def _forget_delivered(self, call: Call) -> None:
         """Forget a transient call whose client has every outcome."""
-        if call.sealed and call.delivered >= call.known and not call.spec.durable:
-            self._forget(call)
+        if call.spec.durable or not call.sealed or call.delivered < call.known:
+            return
+        if call.resumed and not self._is_delivered(call.spec.call_id):
+            return
+        self._forget(call)
+
+    def _is_delivered(self, call_id: str) -> bool:
+        record = self._ledger.call(call_id)
+        return record is None or (
+            record.finished >= record.known and not self._ledger.outcomes(call_id)
+        )
 
     def release(self, session: Session, ref: int) -> None:
         """A client wants no more of a call; a transient call of its own ends with that."""
@@ -378,7 +403,7 @@ class Calls:
         their inputs, when they run again, make calls of their own.
         """
         now = self._clock.monotonic()
-        for record in self._ledger.calls(limit=1_000_000):
+        for record in self._ledger.open_calls():
             if record.spec.durable or record.spec.call_id in self._calls:
                 continue
             call = Call(record.spec, record.known, record.sealed, orphaned=now, has_blobs=True)

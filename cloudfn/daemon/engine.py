@@ -181,7 +181,7 @@ class Engine:
 
     def _end_inputs(self, function_id: str) -> None:
         """Cancel everything unfinished of a function whose app is stopped."""
-        for record in self.ledger.calls(limit=10_000_000, function_id=function_id):
+        for record in self.ledger.open_calls(function_id):
             if record.finished < record.known or not record.sealed:
                 self.calls.cancel(record.spec.call_id, terminate=True)
 

@@ -119,7 +119,7 @@ class Journal:
 
     def after_sync(self, hook: Hook) -> None:
         """Call `hook` when everything written so far survives a power cut."""
-        self.after_commit(lambda: self._sync_then(hook))
+        self.after_commit(lambda: self._unsynced.append(hook))
 
     def close(self) -> None:
         """Commit and sync what there is, and stop; what fails now is not tried again."""
@@ -155,6 +155,7 @@ class Journal:
         self._refusals.clear()
         hooks, self._committed = self._committed, []
         _call(hooks)
+        self._start_sync()
 
     def _failed(self, error: Error) -> None:
         """The ledger is as it was at its last commit: repeat what was done, refuse what is new."""
@@ -168,13 +169,8 @@ class Journal:
         _call(list(self._redo))
         _call([partial(refuse, error) for refuse in refusals])
 
-    def _sync_then(self, hook: Hook) -> None:
-        self._unsynced.append(hook)
-        if self._sync is None:
-            self._start_sync()
-
     def _start_sync(self) -> None:
-        """Sync in the other thread; whoever asks meanwhile shares the next one."""
+        """Sync in the other thread, for all who wait; who comes meanwhile shares the next one."""
         if self._sync is not None or not self._unsynced:
             return
         self._syncing, self._unsynced = self._unsynced, []

@@ -221,7 +221,11 @@ class Operations:
 
     def op_call_resume(self, session: Session, fields: Fields) -> Fields:
         return self._engine.calls.resume(
-            session, fields["ref"], fields["call"], fields.get("have") or []
+            session,
+            fields["ref"],
+            fields["call"],
+            fields.get("have") or [],
+            fields.get("done") or [],
         )
 
     def op_call_release(self, session: Session, fields: Fields) -> Fields:

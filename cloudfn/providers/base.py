@@ -202,6 +202,10 @@ class Ledger(Protocol):
         """Return the latest calls, the newest first."""
         ...
 
+    def open_calls(self, function_id: str | None = None) -> list[CallRecord]:
+        """Return the calls that are not over: unfinished, not sealed, or not delivered yet."""
+        ...
+
     def children(self, call_id: str) -> list[CallRecord]:
         """Return the calls that inputs of this call made."""
         ...

@@ -18,6 +18,8 @@ _sink: ContextVar[Sink | None] = ContextVar("cloudfn_output", default=None)
 
 def is_local() -> bool:
     """Whether the program runs here, rather than in a container."""
+    if current.seq:
+        return False
     settings = current_settings()
     return settings.container is None and not settings.worker
 
@@ -38,9 +40,10 @@ def _current_input() -> dict[str, Any] | None:
     claim = current.claim()
     if claim is None or is_local():
         return None
-    key, seq = claim, claim[0]
+    engine = default_client()
+    key = engine, claim
     if _last.get("claim") != key:
-        told = run(default_client().ask("input_current", seq=seq))
+        told = run(engine.ask("input_current", seq=claim[0]))
         _last.update(told, claim=key)
     return _last
 

@@ -46,6 +46,8 @@ class MapSession:
         # Outcomes 0 … floor − 1 went out; those above it are in `_ahead`, waiting when ordered.
         self._floor = 0
         self._ahead: dict[int, tuple[int, bytes]] = {}
+        #: went out, but their payloads are not read yet
+        self._in_hand: Sequence[int] = ()
 
     @property
     def complete(self) -> bool:
@@ -93,6 +95,7 @@ class MapSession:
         count = len(indices)
         self._forget_sizes(indices)
         if not self._ahead and tuple(indices) == tuple(range(self._floor, self._floor + count)):
+            self._in_hand = indices
             self._floor += count
             self.finished += count
             return indices, outcomes.statuses, outcomes.payloads
@@ -100,10 +103,24 @@ class MapSession:
         self.finished += len(fresh)
         return self._due() if self._ordered else self._at_once(fresh)
 
+    def settle(self) -> None:
+        """The payloads of what went out are read."""
+        self._in_hand = ()
+
     def have(self) -> Ranges:
         """Return the outcomes that are here, as ranges; any thread may ask."""
-        below = [[0, self._floor - 1]] if self._floor else []
-        return below + ranges_of(sorted(self._ahead.copy()))
+        return self._below() + ranges_of(sorted(self._ahead.copy()))
+
+    def done(self) -> Ranges:
+        """Return the outcomes whose payloads are read, as ranges; any thread may ask.
+
+        An outcome that waits for its turn is not among them, nor one that is being read.
+        """
+        in_hand = sorted(self._in_hand)
+        return _without(self._below() if self._ordered else self.have(), in_hand)
+
+    def _below(self) -> Ranges:
+        return [[0, self._floor - 1]] if self._floor else []
 
     def _fresh(self, outcomes: Outcomes) -> list[int]:
         fresh = []
@@ -117,6 +134,7 @@ class MapSession:
         indices: list[int] = []
         statuses: list[int] = []
         payloads: list[bytes] = []
+        self._in_hand = indices
         index = self._floor
         while (outcome := self._ahead.pop(index, None)) is not None:
             indices.append(index)
@@ -127,6 +145,7 @@ class MapSession:
         return indices, statuses, payloads
 
     def _at_once(self, fresh: list[int]) -> tuple[list[int], list[int], list[bytes]]:
+        self._in_hand = fresh
         outcomes = [self._ahead[index] for index in fresh]
         for index in fresh:
             self._ahead[index] = (0, b"")
@@ -138,3 +157,18 @@ class MapSession:
         if self._sizes:
             for index in indices:
                 self._bytes -= self._sizes.pop(index, 0)
+
+
+def _without(ranges: Ranges, indices: Sequence[int]) -> Ranges:
+    """Return ascending ranges without some ascending numbers."""
+    left: Ranges = []
+    for start, last in ranges:
+        first = start
+        for index in indices:
+            if first <= index <= last:
+                if first < index:
+                    left.append([first, index - 1])
+                first = index + 1
+        if first <= last:
+            left.append([first, last])
+    return left

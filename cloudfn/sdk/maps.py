@@ -264,7 +264,7 @@ class Mapping:
                         return
         # Blobs may live in memory: the sooner they can go the better.
         assert self._session is not None
-        self._session.settle(indices)
+        self._session.settle()
         client.delivered(call.ref, indices, now=big or self._session.complete)
 
     def _value(self, index: int, status: int, payload: bytes) -> Any:

@@ -365,6 +365,16 @@ class MemoryLedger:
         records = [call.record() for call in reversed(self._calls.values())]
         return [r for r in records if function_id in (None, r.spec.function_id)][:limit]
 
+    def open_calls(self, function_id: str | None = None) -> list[CallRecord]:
+        self._begin("open_calls")
+        records = [call.record() for call in self._calls.values()]
+        return [
+            r
+            for r in records
+            if function_id in (None, r.spec.function_id)
+            and (not r.spec.durable or not r.sealed or r.finished < r.known)
+        ]
+
     def children(self, call_id: str) -> list[CallRecord]:
         self._begin("children")
         parents = ((call, call.spec.parent) for call in self._calls.values())

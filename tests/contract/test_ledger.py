@@ -1019,3 +1019,19 @@ def test_the_fake_fails_when_it_is_told_to():
     with pytest.raises(ResourceExhaustedError, match="no"):
         submit(ledger)
     assert submit(ledger) == Admission(1)
+
+
+class TestOpenCalls:
+    def test_are_those_that_still_need_somebody(self, ledger):
+        submit(ledger, number=1)
+        done = spec("done", kind=CallKind.SPAWN)
+        submit(ledger, done, number=1, sealed=True)
+        waiting = spec("waiting", kind=CallKind.SPAWN)
+        claims = claim(ledger)
+        ledger.record([Entry(c.seq, c.fence, Status.RETURNED, b"") for c in claims])
+        submit(ledger, waiting, number=1, sealed=True)
+
+        found = [record.spec.call_id for record in ledger.open_calls()]
+
+        assert found == [SPEC.call_id, "fc-waiting"]
+        assert ledger.open_calls("fu-another") == []

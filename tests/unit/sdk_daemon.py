@@ -38,6 +38,8 @@ class Call:
         self.sealed = False
         self.cancelled = False
         self.delivered = set()
+        #: (connection, ref, indices of interest)
+        self.watchers = []
 
 
 class FakeDaemon:
@@ -236,7 +238,9 @@ class _Connection:
                 self.close()
                 return
             self.daemon.pushes += 1
-        self.push(ref, call, range(known, known + len(fresh)))
+            fresh_indices = range(known, known + len(fresh))
+            for connection, watched, wanted in [*call.watchers, (self, ref, fresh_indices)]:
+                connection.push(watched, call, [i for i in fresh_indices if i in wanted])
 
     def run(self, call, payload):
         daemon = self.daemon
@@ -316,6 +320,7 @@ class _Connection:
             "sealed": call.sealed,
             "expired": call.cancelled,
         }
+        call.watchers.append((self, fields["ref"], wanted))
         return reply, lambda: self.push(fields["ref"], call, [i for i in wanted if i not in owned])
 
 

@@ -58,7 +58,7 @@ def test_slower_inputs_never_go_in_larger_batches(one, other):
 
 
 def test_the_first_measurement_is_the_estimate():
-    assert ServiceTime().after(0.6, 3) == ServiceTime(0.2)
+    assert ServiceTime().after(0.5, 2) == ServiceTime(0.25)
 
 
 @given(st.lists(st.floats(1e-6, 10), min_size=1, max_size=30))

@@ -1,5 +1,7 @@
 """Frames: what is sent arrives whole and in order, and nothing else is taken for it."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def popped(*pieces: bytes, key: bytes | None = KEY) -> list[tuple[int, bytes]]:
 def test_messages_arrive_whole_and_in_order_however_the_bytes_are_cut(sent, key, cuts):
     stream = b"".join(encoded(*sent, key=key))
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    pieces = [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [stream[a:b] for a, b in pairwise(edges)]
 
     assert popped(*pieces, key=key) == sent
 
@@ -66,7 +68,7 @@ def test_no_bit_of_an_authenticated_frame_can_be_changed(kind, body, data):
         pytest.param(encoded(HELLO, (2, b"x"))[::-1], id="reordered"),
         pytest.param(encoded(HELLO, (2, b"x"))[1:], id="left out"),
         pytest.param(encoded(HELLO, key=OTHER), id="of another session"),
-        pytest.param(encoded(HELLO, key=None) + [b"\0" * 30], id="without a MAC"),
+        pytest.param([*encoded(HELLO, key=None), b"\0" * 30], id="without a MAC"),
     ],
 )
 def test_a_frame_is_refused_that_is(pieces):

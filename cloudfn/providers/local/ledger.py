@@ -287,6 +287,13 @@ class SqliteLedger:
         where = "WHERE l.function=? ORDER BY c.number DESC LIMIT ?"
         return self._store.records(where, (function_id, limit))
 
+    def open_calls(self, function_id: str | None = None) -> list[CallRecord]:
+        self._check_owner()
+        where = "WHERE (c.durable=0 OR c.sealed=0 OR c.finished<c.known)"
+        if function_id is None:
+            return self._store.records(f"{where} ORDER BY c.number", ())
+        return self._store.records(f"{where} AND l.function=? ORDER BY c.number", (function_id,))
+
     def children(self, call_id: str) -> list[CallRecord]:
         self._check_owner()
         return self._store.records("WHERE c.parent_call=? ORDER BY c.number", (call_id,))

@@ -1,0 +1,79 @@
+"""A clock that stands still until it is moved. Safe to share between threads."""
+
+from __future__ import annotations
+
+from threading import Condition
+
+#: seconds of real time that a test waits for its own threads before it gives up
+_PATIENCE = 10.0
+
+
+class FakeClock:
+    """The Clock port, moved by hand.
+
+    Args:
+        wall: What `wall` says at first, in seconds since the epoch.
+        monotonic: What `monotonic` says at first, in seconds.
+        sleepless: `sleep` moves the clock by itself and returns at once; otherwise it waits until
+            another thread moves the clock far enough.
+    """
+
+    def __init__(
+        self, wall: float = 1_800_000_000.0, monotonic: float = 1_000.0, *, sleepless: bool = False
+    ) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._sleepless = sleepless
+        self._passed = 0.0
+        self._sleepers = 0
+        self._changed = Condition()
+
+    def wall(self) -> float:
+        return self._wall + self._passed
+
+    def monotonic(self) -> float:
+        return self._monotonic + self._passed
+
+    def sleep(self, seconds: float) -> None:
+        if self._sleepless:
+            self.advance(max(seconds, 0.0))
+            return
+        with self._changed:
+            until = self._passed + seconds
+            self._sleepers += 1
+            self._changed.notify_all()
+            try:
+                self._changed.wait_for(lambda: self._passed >= until)
+            finally:
+                self._sleepers -= 1
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and wake the sleepers whose time has come.
+
+        Raises:
+            ValueError: `seconds` is negative.
+        """
+        if seconds < 0:
+            raise ValueError(f"time does not go back: {seconds}")
+        with self._changed:
+            self._passed += seconds
+            self._changed.notify_all()
+
+    @property
+    def waiters(self) -> int:
+        """How many threads sleep."""
+        return self._sleepers
+
+    def wait_for_waiters(self, count: int = 1, patience: float = _PATIENCE) -> None:
+        """Wait until `count` threads sleep, so that `advance` finds them.
+
+        Args:
+            count: How many.
+            patience: Seconds of real time.
+
+        Raises:
+            TimeoutError: Fewer do within `patience`.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._sleepers >= count, patience):
+                raise TimeoutError(f"{self._sleepers} of {count} threads sleep on the clock.")

@@ -1,0 +1,187 @@
+"""Runs one attempt in this process as a container would: unpickle, call, pickle what came of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
+
+from cloudfn.model.call import Status
+from cloudfn.model.function import FunctionSpec
+from cloudfn.model.log import Source
+from cloudfn.sdk.twins import in_event_loop
+from cloudfn.wire import codec
+from cloudfn.wire.current import current
+from cloudfn.wire.exceptions import pack_exception
+from cloudfn.wire.messages import INLINE_LIMIT, is_blob
+from cloudfn.worker import loader
+from cloudfn.worker.blobs import Blobs
+from cloudfn.worker.orders import FunctionOrder
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+T = TypeVar("T")
+Write = Callable[[Source, str], None]
+
+_ARGUMENTS = "the arguments"
+_RESULT = "the result"
+
+
+class InProcess:
+    """Runs user code here.
+
+    Args:
+        blobs: Big payloads, as containers write and read them.
+    """
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._idle_loops: list[AbstractEventLoop] = []
+
+    def run(
+        self, spec: FunctionSpec, module: str, claim: tuple[int, int], payload: bytes, write: Write
+    ) -> tuple[Status, bytes]:
+        """Run an attempt; return status and payload of what came of it.
+
+        Args:
+            spec: The function.
+            module: The program's module, as its containers would import it.
+            claim: Number and fence, for code that asks which input runs.
+            payload: The pickled arguments.
+            write: Gets what the code prints.
+
+        Raises:
+            KeyboardInterrupt: The user wants the test to end.
+        """
+        ctx = codec.PickleContext(main_module=module or None)
+        try:
+            with _input(claim), _variables(spec.env), _output(write):
+                result = _beside_event_loop(lambda: self._called(spec, payload))
+                return Status.RETURNED, self._packed(result, ctx)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - user code raises what it likes
+            return Status.RAISED, self.failed(error, module)
+
+    def failed(self, error: BaseException, module: str) -> bytes:
+        """Return the payload for an exception."""
+        ctx = codec.PickleContext(main_module=module or None)
+        packed = pack_exception(error, ctx, strip=loader.is_hidden)
+        return packed if len(packed) < INLINE_LIMIT else self._blobs.store(packed, "the exception")
+
+    def arguments(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return a fresh copy of an input's arguments."""
+        if is_blob(payload):
+            return self._blobs.load(payload, _ARGUMENTS)  # type: ignore[no-any-return]
+        return codec.loads(payload, _ARGUMENTS)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """End what asynchronous functions left behind."""
+        while self._idle_loops:
+            _close(self._idle_loops.pop())
+
+    def _called(self, spec: FunctionSpec, payload: bytes) -> Any:
+        function = loader.load_function(FunctionOrder.from_json(spec.to_json()))
+        args, kwargs = self.arguments(payload)
+        result = function(*args, **kwargs)
+        return self._awaited(result) if type(result) is CoroutineType else result
+
+    def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        import asyncio
+
+        # A container keeps its loop, and user code may rely on that.
+        loop = self._idle_loops.pop() if self._idle_loops else asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(coroutine)
+        finally:
+            self._idle_loops.append(loop)
+
+    def _packed(self, result: object, ctx: codec.PickleContext) -> bytes:
+        data = codec.dumps(result, ctx, _RESULT)
+        return data if len(data) < INLINE_LIMIT else self._blobs.store(data, _RESULT)
+
+
+@contextmanager
+def _input(claim: tuple[int, int]) -> Iterator[None]:
+    """Be the container that runs an input."""
+    before = current.seq, current.fence
+    current.seq, current.fence = claim
+    try:
+        yield
+    finally:
+        current.seq, current.fence = before
+
+
+@contextmanager
+def _variables(env: dict[str, str]) -> Iterator[None]:
+    """Have the variables that the function's containers would have."""
+    environ = os.environ  # noqa: TID251 - stands in for the environment of a container
+    before = {name: environ.get(name) for name in env}
+    environ.update(env)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                environ.pop(name, None)
+            else:
+                environ[name] = value
+
+
+@contextmanager
+def _output(write: Write) -> Iterator[None]:
+    """Have what is printed written to `write` as well as to where it would go."""
+    out, err = sys.stdout, sys.stderr
+    sys.stdout = cast("TextIO", _Tee(out, lambda text: write("stdout", text)))
+    sys.stderr = cast("TextIO", _Tee(err, lambda text: write("stderr", text)))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = out, err
+
+
+class _Tee:
+    """A text stream whose writer is overheard."""
+
+    def __init__(self, stream: Any, heard: Callable[[str], None]) -> None:
+        # A function that calls another one is not to be heard saying what that one says.
+        self._stream = stream._stream if isinstance(stream, _Tee) else stream
+        self._heard = heard
+
+    def write(self, text: str) -> int:
+        self._heard(text)
+        return cast("int", self._stream.write(text))
+
+    def writelines(self, lines: list[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _beside_event_loop(work: Callable[[], T]) -> T:
+    """Do it, where a loop runs in this thread in another one: user code may have one of its own."""
+    if not in_event_loop():
+        return work()
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, "cloudfn-offline") as thread:
+        return thread.submit(copy_context().run, work).result()
+
+
+def _close(loop: AbstractEventLoop) -> None:
+    import asyncio
+
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
