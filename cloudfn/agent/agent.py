@@ -481,7 +481,9 @@ class Agent:
             if container.pid:
                 container.drain_output()
                 container.kill()
-            elif not template.ready and isinstance(ending, Crashed) and container.pool not in blamed:
+            elif (
+                not template.ready and isinstance(ending, Crashed) and container.pool not in blamed
+            ):
                 # The import took it down: one failed start of each pool that waits.
                 blamed.add(container.pool)
                 container.doom = ending

@@ -6,7 +6,7 @@ import os
 import signal
 
 from cloudfn.model.call import ContainerLost, Crashed
-from cloudfn.worker.capture import CHANNEL_LOST
+from cloudfn.wire.messages import CHANNEL_LOST
 
 #: signals by which the kernel ends a process for what its own code did
 _OWN_FAULT = frozenset(

@@ -113,10 +113,11 @@ class Mapping:
         self._source = source_of(
             request.iterables, box, self._clock, star=request.star, prefer_async=is_async
         )
-        items = yield from self._items(1 if self._source.is_async else 8)
+        # How many may be out is known once we are connected, which no inputs need not be.
+        items = yield from self._items(1)
         while not items and not self._source.exhausted:
             yield _FirstInput(box)
-            items = yield from self._items(8)
+            items = yield from self._items(1)
         if not items:
             self.done = True
             return
@@ -128,6 +129,9 @@ class Mapping:
         self._call = Submission(target.client, target.function_id, CallKind.MAP, target.parent, box)
         self._call.have, self._call.done = self._session.have, self._session.done
         self._packer = Packer(target.context, self._welcome, self._call.call_id, durable=False)
+        more = self._session.batch(hurry=True) - len(items)
+        if more > 0 and not self._source.exhausted and not self._source.slow:
+            items += yield from self._items(more)
         self._send(items)
 
     def _go_on(self) -> Steps[None]:

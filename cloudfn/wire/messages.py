@@ -22,6 +22,8 @@ PROTOCOL = 1
 INLINE_LIMIT = 64 << 10
 #: pickles start with 0x80, so a payload that starts with this byte is a reference to a blob
 BLOB_MARK = b"\x01"
+#: exit status of a container whose channels are gone
+CHANNEL_LOST = 70
 
 
 class Kind(IntEnum):

@@ -12,10 +12,8 @@ from struct import Struct
 from threading import Lock, get_ident
 from typing import Any, Protocol
 
-from cloudfn.wire.messages import ContainerKind, LogSource
+from cloudfn.wire.messages import CHANNEL_LOST, ContainerKind, LogSource
 
-#: exit status of a container whose channels are gone
-CHANNEL_LOST = 70
 
 _PIECE = 64 << 10
 # Length of the rest, kind; then the body of a `Log`, in one go: frames without MAC.

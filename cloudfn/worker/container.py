@@ -18,10 +18,10 @@ from cloudfn.model.call import Status
 from cloudfn.wire import codec
 from cloudfn.wire.current import current
 from cloudfn.wire.exceptions import pack_exception, text_of_exception
-from cloudfn.wire.messages import INLINE_LIMIT, ContainerKind, encode_json, is_blob
+from cloudfn.wire.messages import CHANNEL_LOST, INLINE_LIMIT, ContainerKind, encode_json, is_blob
 from cloudfn.worker import fresh, loader
 from cloudfn.worker.blobs import Blobs
-from cloudfn.worker.capture import CHANNEL_LOST, Standard, Stream
+from cloudfn.worker.capture import Standard, Stream
 from cloudfn.worker.orders import Channels, ContainerOrder, Launch, TemplateOrder
 from cloudfn.worker.process import set_name, wear_tag
 

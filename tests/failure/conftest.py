@@ -138,8 +138,7 @@ class Program:
 
     def output(self, **query: Any) -> list[dict[str, Any]]:
         """Return what its containers printed so far, in order."""
-        app_id = self._module.app.app_id
-        return [e for e in self.machine.logs(**query) if e["app"] in (app_id, "victim")]
+        return self.machine.logs(app=self._module.app.app_id, **query)
 
     def text(self, source: str = "stdout", **query: Any) -> str:
         """Return what its containers printed so far, as one text."""

@@ -1,5 +1,6 @@
 """A daemon for the SDK's tests: the real protocol over a real socket, an engine of a few dicts."""
 
+import contextlib
 import os
 import socket
 import threading
@@ -133,12 +134,12 @@ class _Connection:
         self.decoder = Decoder()
         self.refs = {}
         self.lock = threading.RLock()
+        self.closed = False
 
     def close(self):
-        try:
+        self.closed = True
+        with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self.sock.close()
 
     def serve(self):
@@ -150,8 +151,10 @@ class _Connection:
                 self.decoder.feed(data)
                 while (message := self.decoder.pop()) is not None:
                     with self.daemon._lock:
+                        if self.closed:
+                            return  # what was on its way is lost
                         self.on_message(*message)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a test may make anything of it
             self.close()
 
     def send(self, kind, body):
@@ -253,7 +256,7 @@ class _Connection:
         args, kwargs = codec.loads(payload)
         try:
             result = daemon.functions[call.function](*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is the outcome
             return int(Status.RAISED), pack_exception(error, PLAIN)
         if isinstance(result, Ended):
             return int(result.status), encode_json(result.told)
@@ -324,7 +327,7 @@ class _Connection:
         return reply, lambda: self.push(fields["ref"], call, [i for i in wanted if i not in owned])
 
 
-class Ended(Exception):
+class Ended:
     """What a function of a test returns to end in another way than by returning or raising."""
 
     def __init__(self, status, told):

@@ -104,7 +104,11 @@ def test_it_is_complete_when_all_is_read_and_all_is_back():
     assert session.complete
 
 
-@given(order=st.permutations(list(range(12))), cuts=st.sets(st.integers(1, 11)), ordered=st.booleans())
+@given(
+    order=st.permutations(list(range(12))),
+    cuts=st.sets(st.integers(1, 11)),
+    ordered=st.booleans(),
+)
 def test_every_outcome_goes_out_once_whatever_order_they_come_in(order, cuts, ordered):
     session = MapSession(100, ordered=ordered)
     sent(session, 12)

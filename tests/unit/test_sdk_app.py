@@ -89,7 +89,7 @@ def test_forgotten_parentheses_are_noticed(app, decorator):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"min_containers": 3, "max_containers": 2}, r"`min_containers` \(3\).*`max_containers` \(2\)"),
+        ({"min_containers": 3, "max_containers": 2}, r"`min_containers` \(3\).*ntainers` \(2\)"),
         ({"min_containers": "2"}, "must be an int, not str"),
         ({"min_containers": 2.5}, "must be an int, not float"),
         ({"min_containers": -1}, "min_containers"),

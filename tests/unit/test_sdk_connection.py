@@ -1,4 +1,4 @@
-"""The connection to the daemon: results, errors, lost sockets, interrupts; against a real socket."""
+"""The connection to the daemon: results, errors, lost sockets, interrupts; over a real socket."""
 
 import asyncio
 import os
