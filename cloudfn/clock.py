@@ -14,7 +14,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never go back and go on while the machine sleeps; for leases and timeouts."""
+        """Seconds that never go back and go on while the machine sleeps, for leases."""
         ...
 
     def sleep(self, seconds: float) -> None:

@@ -69,7 +69,7 @@ class Claim:
         "seq",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one value per column, built on the hot path
         self,
         seq: int,
         fence: int,

@@ -44,7 +44,14 @@ class InProcess:
         self._idle_loops: list[AbstractEventLoop] = []
 
     def run(
-        self, spec: FunctionSpec, module: str, claim: tuple[int, int], payload: bytes, write: Write
+        self,
+        spec: FunctionSpec,
+        module: str,
+        claim: tuple[int, int],
+        payload: bytes,
+        write: Write,
+        *,
+        quiet: bool,
     ) -> tuple[Status, bytes]:
         """Run an attempt; return status and payload of what came of it.
 
@@ -54,13 +61,14 @@ class InProcess:
             claim: Number and fence, for code that asks which input runs.
             payload: The pickled arguments.
             write: Gets what the code prints.
+            quiet: Nobody else gets it.
 
         Raises:
             KeyboardInterrupt: The user wants the test to end.
         """
         ctx = codec.PickleContext(main_module=module or None)
         try:
-            with _input(claim), _variables(spec.env), _output(write):
+            with _input(claim), _variables(spec.env), _output(write, quiet=quiet):
                 result = _beside_event_loop(lambda: self._called(spec, payload))
                 return Status.RETURNED, self._packed(result, ctx)
         except KeyboardInterrupt:
@@ -134,11 +142,11 @@ def _variables(env: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _output(write: Write) -> Iterator[None]:
-    """Have what is printed written to `write` as well as to where it would go."""
+def _output(write: Write, *, quiet: bool) -> Iterator[None]:
+    """Have what is printed written to `write`, unless `quiet` also to where it would go."""
     out, err = sys.stdout, sys.stderr
-    sys.stdout = cast("TextIO", _Tee(out, lambda text: write("stdout", text)))
-    sys.stderr = cast("TextIO", _Tee(err, lambda text: write("stderr", text)))
+    sys.stdout = cast("TextIO", _Tee(out, lambda text: write("stdout", text), quiet=quiet))
+    sys.stderr = cast("TextIO", _Tee(err, lambda text: write("stderr", text), quiet=quiet))
     try:
         yield
     finally:
@@ -148,14 +156,15 @@ def _output(write: Write) -> Iterator[None]:
 class _Tee:
     """A text stream whose writer is overheard."""
 
-    def __init__(self, stream: Any, heard: Callable[[str], None]) -> None:
+    def __init__(self, stream: Any, heard: Callable[[str], None], *, quiet: bool) -> None:
         # A function that calls another one is not to be heard saying what that one says.
         self._stream = stream._stream if isinstance(stream, _Tee) else stream
         self._heard = heard
+        self._quiet = quiet
 
     def write(self, text: str) -> int:
         self._heard(text)
-        return cast("int", self._stream.write(text))
+        return len(text) if self._quiet else cast("int", self._stream.write(text))
 
     def writelines(self, lines: list[str]) -> None:
         for line in lines:

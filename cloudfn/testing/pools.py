@@ -12,7 +12,7 @@ from cloudfn.control.deploy.plan import DeployRequest, StopRequest, plan
 from cloudfn.errors import NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.function import FunctionSpec
-from cloudfn.providers.base import AppRecord, Catalog, RevisionSpec, effective
+from cloudfn.providers.base import AppRecord, Catalog, FunctionRecord, RevisionSpec, effective
 
 #: ids of functions of deployed apps say their names, so that a handle that a program keeps in a
 #: global works in each test that deploys the app
@@ -83,7 +83,7 @@ class Pools:
             "app_id": app.app_id,
             "revision": app.revision,
             "changed": result.changed,
-            "functions": {each.name: _told_id(app, each.name) for each in functions},
+            "functions": {each.name: _told_id(app, each) for each in functions},
         }
 
     def close(self, app_id: str) -> None:
@@ -133,7 +133,7 @@ class Pools:
             )
         pool = self._live[functions[name].function_id]
         return {
-            "function_id": _told_id(record, name),
+            "function_id": _told_id(record, functions[name]),
             "app_id": record.app_id,
             "revision": record.revision,
             "spec": pool.spec.to_json(),
@@ -201,4 +201,7 @@ class Pools:
         return next((each.function_id for each in functions if each.name == name), told_id)
 
 
-def _told_id(app: AppRecord, name: str) -> str: ...
+def _told_id(app: AppRecord, function: FunctionRecord) -> str:
+    if app.state != "deployed":
+        return function.function_id
+    return f"{_BY_NAME}:{app.name}:{function.name}"

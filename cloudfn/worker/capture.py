@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 from cloudfn.wire.messages import CHANNEL_LOST, ContainerKind, LogSource
 
-
 _PIECE = 64 << 10
 # Length of the rest, kind; then the body of a `Log`, in one go: frames without MAC.
 _HEAD = Struct("<IB")
