@@ -116,11 +116,14 @@ class _Watch:
     box: Mailbox
     call_id: str
     durable: bool
-    owner: bool
+    #: it made the call
+    owner: bool = False
     start: int = 0
     end: int | None = None
     #: a limit refused inputs
     starved: bool = False
+    known: int = 0
+    sealed: bool = False
     delivered: int = 0
 
 
@@ -262,8 +265,7 @@ class OfflineClient:
                 return
             self._kept(lambda: self._ledger.delivered(watch.call_id, indices))
             watch.delivered += len(indices)
-            record = self._ledger.call(watch.call_id)
-            if record is not None and record.sealed and watch.delivered >= record.known:
+            if watch.sealed and watch.delivered >= watch.known:
                 self._kept(lambda: self._ledger.forget(watch.call_id))
                 self._provider.blobs.delete_call(watch.call_id)
 
@@ -301,6 +303,8 @@ class OfflineClient:
                     with self._changed:
                         if not box.messages:
                             self._changed.wait(_LOOK)
+                case _Went.ON:
+                    continue
                 case _Went.NOWHERE:
                     raise errors.ExecutionError(
                         "This waits for ever: what it waits for is the input that waits, or has "
@@ -315,7 +319,11 @@ class OfflineClient:
 
         loop, arrived = get_running_loop(), Event()
         deadline = None if timeout is None else self.clock.monotonic() + timeout
-        box.waker = lambda: loop.call_soon_threadsafe(arrived.set)
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(arrived.set)
+
+        box.waker = wake
         try:
             while not box.messages:
                 went = self._go_on(box, deadline)
@@ -352,8 +360,9 @@ class OfflineClient:
             moments.append(now + due - self.clock.wall())
         until = min(moments, default=None)
         if until is not None and (deadline is None or until <= deadline):
-            # A sum of floats may fall short of the moment that it stands for.
-            self.clock.advance(max(until - now, 0.0) + 1e-6)
+            self.clock.advance(max(until - now, 0.0))
+            if until > self.clock.monotonic() or (due is not None and due > self.clock.wall()):
+                self.clock.advance(1e-6)  # the sum fell short of the moment, as floats do
             return _Went.ON
         if deadline is None:
             return _Went.NOWHERE
@@ -456,20 +465,9 @@ class OfflineClient:
         return attempt
 
     def _run(self, claim: Claim, pool: Pool, step: Step) -> _End:
-        match step:
-            case "die":
-                return Crashed("the script of the test let it die")
-            case "lose":
-                return ContainerLost("the script of the test took its container")
-            case "timeout":
-                return TimedOut(pool.spec.timeout)
-            case "raise":
-                error: BaseException = ScriptedError(f"{pool.spec.name} failed by script")
-                return Raised(self._code.failed(error, pool.module))
-            case type() if issubclass(step, BaseException):
-                return Raised(self._code.failed(step(), pool.module))
-            case BaseException():
-                return Raised(self._code.failed(step, pool.module))
+        scripted = self._scripted(pool, step)
+        if scripted is not None:
+            return scripted
         status, payload = self._code.run(
             pool.spec,
             pool.module,
@@ -481,6 +479,25 @@ class OfflineClient:
         if step == "lose late":
             return ContainerLost("the script of the test took its container")
         return _Returned(payload) if status == Status.RETURNED else Raised(payload)
+
+    def _scripted(self, pool: Pool, step: Step) -> _End | None:
+        """Return how an attempt ends whose step leaves user code out."""
+        match step:
+            case "die":
+                return Crashed("the script of the test let it die")
+            case "lose":
+                return ContainerLost("the script of the test took its container")
+            case "timeout":
+                return TimedOut(pool.spec.timeout)
+            case "raise":
+                error = ScriptedError(f"{pool.spec.name} failed by script")
+                return Raised(self._code.failed(error, pool.module))
+            case BaseException():
+                return Raised(self._code.failed(step, pool.module))
+            case type():
+                return Raised(self._code.failed(step(), pool.module))
+            case _:
+                return None
 
     def _after(
         self, claim: Claim, attempt: Attempt, pool: Pool, step: Step, end: _End | None
@@ -520,12 +537,8 @@ class OfflineClient:
         self._record(claim, verdict.status, payload)
 
     def _record(self, claim: Claim, status: Status, payload: bytes) -> None:
-        record = self._ledger.call(claim.call_id)
-        if record is None:
-            return  # nobody wants it any more
         if is_blob(payload):
-            ref = BlobRef.decode(payload)
-            durable = record.spec.durable
+            ref, durable = BlobRef.decode(payload), self._specs[claim.call_id].durable
             payload = self._provider.blobs.adopt(ref, claim.call_id, durable=durable).encode()
         entry = Entry(claim.seq, claim.fence, status, payload)
         if self._kept(lambda: self._ledger.record([entry]))[0]:
@@ -599,7 +612,9 @@ class OfflineClient:
                 number = self._counts.get(function, 0)
                 self._counts[function] = number + 1
                 self._numbers[watch.call_id, index] = number
-        watch.starved = bool(admission.refused)
+        watch.known, watch.starved = admission.known, bool(admission.refused)
+        complete = admission.known >= message.first + len(message.payloads)
+        watch.sealed = watch.sealed or (message.sealed and complete)
         if watch.starved or spec.kind != CallKind.REMOTE:
             ack = Ack(message.ref, admission.known, refused=watch.starved)
             watch.box.put(Kind.ACK, ack.encode())
@@ -621,13 +636,14 @@ class OfflineClient:
             durable=kind.durable,
         )
         self._specs[spec.call_id] = spec
-        watch = _Watch(message.ref, self._boxes[message.ref], spec.call_id, kind.durable, True)
+        box = self._boxes[message.ref]
+        watch = _Watch(message.ref, box, spec.call_id, durable=kind.durable, owner=True)
         self._watches[message.ref] = watch
         return watch
 
     def _attach(self, ref: int, call: str, start: int, end: int | None) -> None:
         record = self._known(call)
-        watch = _Watch(ref, self._boxes[ref], call, True, False, start, end)
+        watch = _Watch(ref, self._boxes[ref], call, durable=True, start=start, end=end)
         self._watches[ref] = watch
         found = self._ledger.outcomes(call, start, end)
         last = record.known if end is None else min(end, record.known)
@@ -668,9 +684,7 @@ class OfflineClient:
         for watch in self._watches.values():
             if watch.starved:
                 watch.starved = False
-                record = self._ledger.call(watch.call_id)
-                known = record.known if record else 0
-                watch.box.put(Kind.ACK, Ack(watch.ref, known).encode())
+                watch.box.put(Kind.ACK, Ack(watch.ref, watch.known).encode())
 
     def _cancel(self, call_id: str) -> None:
         """Cancel what is unfinished; what runs goes on, and nobody hears of it."""

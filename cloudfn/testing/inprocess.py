@@ -158,20 +158,20 @@ class _Tee:
 
     def __init__(self, stream: Any, heard: Callable[[str], None], *, quiet: bool) -> None:
         # A function that calls another one is not to be heard saying what that one says.
-        self._stream = stream._stream if isinstance(stream, _Tee) else stream
+        self.stream: Any = stream.stream if isinstance(stream, _Tee) else stream
         self._heard = heard
         self._quiet = quiet
 
     def write(self, text: str) -> int:
         self._heard(text)
-        return len(text) if self._quiet else cast("int", self._stream.write(text))
+        return len(text) if self._quiet else cast("int", self.stream.write(text))
 
     def writelines(self, lines: list[str]) -> None:
         for line in lines:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.stream, name)
 
 
 def _beside_event_loop(work: Callable[[], T]) -> T:
@@ -185,12 +185,17 @@ def _beside_event_loop(work: Callable[[], T]) -> T:
 
 
 def _close(loop: AbstractEventLoop) -> None:
-    import asyncio
-
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.run_until_complete(_left_behind())
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
+
+
+async def _left_behind() -> None:
+    """Cancel the tasks that user code began and did not wait for."""
+    import asyncio
+
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
+from typing import cast
+
 from cloudfn.errors import InvalidError
 
 #: what an attempt may meet; a number lets it take that many seconds, an exception is raised
@@ -83,22 +85,21 @@ def _is_key(key: object) -> bool:
     match key:
         case str() | (str(), int()):
             return True
-    return False
+        case _:
+            return False
 
 
 def _checked(step: object) -> Step:
-    match step:
-        case str() if step in STEPS:
-            return step
-        case bool():
-            pass
-        case int() | float() if step >= 0:
-            return step
-        case BaseException():
-            return step
-        case type() if issubclass(step, BaseException):
-            return step
-    raise InvalidError(
-        f"{step!r} is no step of a script.",
-        hint=f"Use {', '.join(map(repr, STEPS))}, a number of seconds, or an exception.",
-    )
+    if isinstance(step, str):
+        valid = step in STEPS
+    elif isinstance(step, (int, float)) and not isinstance(step, bool):
+        valid = 0 <= step < float("inf")
+    else:
+        kind = step if isinstance(step, type) else type(step)
+        valid = issubclass(kind, BaseException)
+    if not valid:
+        raise InvalidError(
+            f"{step!r} is no step of a script.",
+            hint=f"Use {', '.join(map(repr, STEPS))}, a number of seconds, or an exception.",
+        )
+    return cast("Step", step)

@@ -15,7 +15,7 @@ import tempfile
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import count
@@ -277,6 +277,11 @@ class Machine:
                 targets.append(os.readlink(entry))
         return sum(target.startswith(("socket:", "pipe:")) for target in targets)
 
+    @property
+    def has_groups(self) -> bool:
+        """Whether the daemon limits memory by cgroups."""
+        return any((root / f"cloudfn-{self.marker}").exists() for root in _GROUPS)
+
     def close(self) -> None:
         """Stop the daemon, and see that it leaves nothing."""
         daemon = self.daemon
@@ -286,7 +291,20 @@ class Machine:
         self.wait_for(lambda: not self.processes(), "no process with the daemon's marker")
         assert not (self.state / "daemon.sock").exists()
         assert not memory_root(self.state).exists()
-        assert [root for root in _GROUPS if (root / f"cloudfn-{self.marker}").exists()] == []
+        assert not self.has_groups
+
+    def end(self) -> None:
+        """Kill what a failed test left."""
+        for pid in self.processes():
+            _kill(pid)
+        with suppress(OSError, ValueError):
+            if "cloudfn.daemon" in Path(f"/proc/{self.daemon}/cmdline").read_text():
+                _kill(self.daemon)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def state_of(pid: int) -> str:
@@ -319,34 +337,44 @@ def write_program(folder: Path, source: str) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    """A daemon for the tests of one module, ended and looked for afterwards."""
+@contextmanager
+def opened(start: Callable[[Path], None]) -> Iterator[Machine]:
+    """A daemon of its own, ended and looked for afterwards."""
     # Not under pytest's tmp_path: the path of a Unix socket has at most 107 bytes.
-    home = Path(tempfile.mkdtemp(prefix="cf-"))
-    found = Machine(home)
+    home = Path(tempfile.mkdtemp(prefix="cfa-"))
+    machine = Machine(home)
     path = write_program(home, "@app.function()\ndef nothing(): pass\n")
-    with _imported(path).app.run(client=found.client) as app:
-        app.registered_functions["nothing"].remote()
     try:
-        yield found
-        found.close()
+        start(home)
+        with _imported(path).app.run(client=machine.client) as app:
+            app.registered_functions["nothing"].remote()
+        yield machine
+        machine.close()
     finally:
-        for pid in [*found.processes(), *([found.daemon] if (home / "main").exists() else [])]:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        machine.end()
         sys.modules.pop(path.stem, None)
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def open_machine() -> Callable[[Callable[[Path], None]], AbstractContextManager[Machine]]:
+    """How to have another machine, whose daemon the test starts itself."""
+    return opened
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    """A daemon for the tests of one module."""
+    with opened(lambda _home: None) as found:
+        yield found
 
 
 @pytest.fixture
 def baseline(machine: Machine) -> Iterator[Machine]:
     """After the test the machine is as it was before: processes, sockets, pipes, files, groups."""
     machine.wait_for(lambda: not machine.litter()["processes"], "a quiet machine")
-    daemon, before = machine.daemon, machine.litter()
+    before = machine.litter()
     yield machine
-    if machine.daemon != daemon or is_gone(daemon):
-        before["channels of the daemon"] = machine.litter()["channels of the daemon"]
     with suppress(pytest.fail.Exception):
         machine.wait_for(lambda: machine.litter() == before, "the machine as it was before")
     assert machine.litter() == before

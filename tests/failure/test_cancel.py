@@ -236,6 +236,6 @@ def test_an_app_that_ends_cancels_what_runs(running, baseline):
     program.work.spawn()
     pid = int(program.await_notes("pids")[0])
 
-    program.app.stop()
+    baseline.ask("app_close", app_id=program.app.app_id)
 
     baseline.wait_for(lambda: pid not in baseline.processes(), "the container's end")

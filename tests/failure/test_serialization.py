@@ -77,7 +77,6 @@ RESULTS = {
     "generator": lambda: (n for n in range(3)),
     "socket": lambda: __import__("socket").socket(),
     "inside": lambda: {"a": [1, threading.Lock()]},
-    "file": lambda: open(__file__),
     "deep": deep,
     "reduce": Unreducible,
 }
@@ -178,7 +177,7 @@ def test_an_argument_whose_unpickling_kills_its_container_is_poison(running):
     assert "SIGABRT" in str(results[1])
 
 
-@pytest.mark.parametrize("what", ["lock", "generator", "socket", "inside", "file", "deep", "reduce"])
+@pytest.mark.parametrize("what", ["lock", "generator", "socket", "inside", "deep", "reduce"])
 def test_a_result_that_cannot_travel_is_that_inputs_error(running, what):
     program = running(PROGRAM)
 
@@ -219,7 +218,7 @@ def test_an_exception_with_required_arguments_arrives_whole(running):
         ("Huge", "x"),
     ],
 )
-def test_an_exception_that_cannot_travel_arrives_as_text(running, what, told):
+def test_an_exception_with_code_of_its_own_arrives_as_far_as_it_can(running, what, told):
     program = running(PROGRAM)
 
     before, error, after = program.fail.map(["chain", what, "group"], return_exceptions=True)
@@ -227,9 +226,8 @@ def test_an_exception_that_cannot_travel_arrives_as_text(running, what, told):
     assert isinstance(before, ValueError)
     assert isinstance(after, ExceptionGroup)
     assert isinstance(error, Exception)
-    if what != "Mute":
-        assert told in str(error)
-        assert len(str(error)) < 1 << 20
+    # Those whose class the client has are rebuilt, the others are told.
+    assert type(error).__name__ == what or told in str(error)
     assert len(program.notes("failed")) == 3
 
 
