@@ -6,37 +6,25 @@ and listens to what happens.
 
 from __future__ import annotations
 
-import random
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from base64 import b64decode
+from typing import Any
 
 from cloudfn.agent import slices
+from cloudfn.agent.attempts import Attempts
 from cloudfn.agent.container import Container
 from cloudfn.agent.dispatch import PATIENCE, batch_size, worth_refilling
 from cloudfn.agent.exits import explain_exit
 from cloudfn.agent.memory import MemoryGuard
 from cloudfn.agent.pool import Pool, PoolSpec
-from cloudfn.agent.zygotes import MARKER, Template, Zygote
+from cloudfn.agent.ports import AgentConfig, AgentEvents, Claims
+from cloudfn.agent.programs import Programs
+from cloudfn.agent.zygotes import Template
 from cloudfn.clock import Clock
-from cloudfn.errors import Error
-from cloudfn.model.call import (
-    Again,
-    ContainerLost,
-    Counters,
-    Crashed,
-    Ending,
-    Finish,
-    Raised,
-    Status,
-    TimedOut,
-    settle,
-)
+from cloudfn.model.call import ContainerLost, Crashed, Raised, Status, TimedOut
 from cloudfn.model.function import AutoscalerSettings
-from cloudfn.providers.base import Claim, Entry, PoolCounts
-from cloudfn.wire.messages import ContainerOutcome, LogSource, encode_json, is_blob
+from cloudfn.providers.base import Claim, Entry
+from cloudfn.wire.messages import ContainerOutcome, LogSource
 
 #: seconds between looks at timeouts while inputs run
 _WATCH = 0.1
@@ -47,81 +35,6 @@ CANCEL_GRACE = 5.0
 LEAVE_GRACE = 10.0
 #: seconds between the end of a container's channel and its end, before it is helped along
 CHANNEL_GRACE = 1.0
-
-
-class Claims(Protocol):
-    """The part of the ledger that a holder of claims uses; see `providers.base.Ledger`."""
-
-    def claim(self, pool: str, limit: int, now: float) -> list[Claim]:
-        """Take waiting inputs of a pool."""
-        ...
-
-    def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:
-        """Return what never started."""
-        ...
-
-    def retry(
-        self, seq: int, fence: int, counters: Counters, not_before: float, *, alone: bool = False
-    ) -> bool:
-        """Have an input run again."""
-        ...
-
-    def record(self, entries: Sequence[Entry]) -> list[bool]:
-        """Record outcomes."""
-        ...
-
-    def counts(self, pool: str) -> PoolCounts:
-        """Return a pool's exact counts."""
-        ...
-
-
-class AgentEvents(Protocol):
-    """Who is told what happens on the machine."""
-
-    def recorded(self, claim: Claim, status: Status, payload: bytes) -> None:
-        """An input has its outcome in the ledger (not committed yet)."""
-        ...
-
-    def changed(self) -> None:
-        """Containers came, went or changed state, or inputs wait: the planner should look."""
-        ...
-
-    def print(
-        self,
-        pool: PoolSpec,
-        container_id: str,
-        claim: Claim | None,
-        source: LogSource,
-        data: bytes,
-    ) -> None:
-        """A container printed something."""
-        ...
-
-    def delayed(self) -> None:
-        """An input waits for the time of its retry."""
-        ...
-
-    def ended(self, container_id: str) -> None:
-        """A container is gone, and whatever results it had not delivered with it."""
-        ...
-
-    def adopt(self, claim: Claim, payload: bytes) -> bytes:
-        """A result lies in a blob that the container wrote: return the reference to keep."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class AgentConfig:
-    """What an agent is told about its place."""
-
-    #: value of the marker variable in every process that it starts
-    marker: str
-    #: variables that every container gets
-    environ: dict[str, str]
-    #: variables that identify one container: (container id, app id) → variables
-    identity: Callable[[str, str], dict[str, str]]
-    #: file for what zygotes print
-    log: Path
 
 
 class Agent:
@@ -142,11 +55,10 @@ class Agent:
         self._clock = clock
         self._config = config
         self._memory = memory
-        self._random = random.Random()
         self._slices = slices.Slices()
         self._slices.set(0, slices.SHORT)
-        self._zygotes: dict[str, Zygote] = {}
-        self._templates: dict[object, Template] = {}
+        self._attempts = Attempts(ledger, events, clock)
+        self._programs = Programs(loop, config, self)
         self._pools: dict[str, Pool] = {}
         self._containers: dict[str, Container] = {}
         self._watch: TimerHandle | None = None
@@ -188,28 +100,27 @@ class Agent:
             return
         for container in list(pool.containers.values()):
             self.stop(container, ContainerLost("its app was stopped") if container.held else None)
-        self._release_template(pool.spec)
+        template = self._programs.release(pool.spec, [other.spec for other in self._pools.values()])
+        if template is not None:
+            self._close_unused(template)
 
     def prestart(self, interpreter: str) -> None:
         """Have a zygote ready for an interpreter that will be asked for soon."""
-        self._zygote(interpreter)
+        self._programs.zygote(interpreter)
 
     # Dispatch
 
-    def kick(self, name: str) -> bool:
-        """Hand waiting inputs of a pool to its containers; return whether a slot stayed free."""
+    def kick(self, name: str) -> None:
+        """Hand waiting inputs of a pool to its containers."""
         pool = self._pools.get(name)
         if pool is None or not self.intake:
-            return False
+            return
         batch = batch_size(pool.service, single=pool.spec.function.single_use)
-        free = False
         for container in pool.serving():
             if container.exclusive or not worth_refilling(len(container.held), batch):
                 continue
             if not self._fill(pool, container, batch):
-                free = True
-                break
-        return free
+                return
 
     def _fill(self, pool: Pool, container: Container, batch: int) -> bool:
         """Fill one container; return False when no more inputs wait."""
@@ -224,7 +135,7 @@ class Agent:
         self._slice(container, slices.LONG if crowded else slices.SHORT)
         now = self._clock.monotonic()
         if claims[0].alone and container.held:
-            self._give_back(claims)
+            self._attempts.give_back(claims)
             return True
         container.exclusive = claims[0].alone
         rest = container.give(claims, now)
@@ -232,7 +143,7 @@ class Agent:
         if pool.spec.function.single_use:
             container.finish_intake()
         if rest:
-            self._give_back(rest)
+            self._attempts.give_back(rest)
         self._arm_watch()
         return True
 
@@ -240,9 +151,6 @@ class Agent:
         if container.slice != seconds:
             container.slice = seconds
             self._slices.set(container.pid, seconds)
-
-    def _give_back(self, claims: Iterable[Claim]) -> None:
-        self._ledger.give_back([(claim.seq, claim.fence) for claim in claims])
 
     # What containers say
 
@@ -266,7 +174,7 @@ class Agent:
         now = self._clock.monotonic()
         entries: list[Entry] = []
         claims: list[Claim] = []
-        micros = 0
+        micros = count = 0
         held = container.held
         for outcome in outcomes:
             if not held or held[0].seq != outcome.seq or held[0].fence != outcome.fence:
@@ -274,18 +182,20 @@ class Agent:
                 continue
             claim = held.popleft()
             micros += outcome.micros
+            count += 1
             if outcome.status == Status.RAISED:
-                self._record(entries, claims, pool)
-                self._settle(pool, claim, Raised(outcome.payload))
+                self._attempts.record(entries, claims, pool)
+                self._attempts.settle(pool, claim, Raised(outcome.payload))
                 entries, claims = [], []
                 continue
-            entries.append(self._entry(claim, outcome))
+            entries.append(self._attempts.entry(claim, outcome))
             claims.append(claim)
-        self._record(entries, claims, pool)
+        self._attempts.record(entries, claims, pool)
         container.head_since = container.last_used = pool.last_active = now
-        container.inputs_done += len(outcomes)
+        container.inputs_done += count
         container.exclusive = False
-        pool.service = pool.service.after(micros / 1e6, len(outcomes))
+        if count:
+            pool.service = pool.service.after(micros / 1e6, count)
         if not held and (container.draining or self._ledger_idle(pool)):
             self._events.changed()
         if container.draining:
@@ -296,50 +206,11 @@ class Agent:
         if self.intake and worth_refilling(len(held), batch):
             self._fill(pool, container, batch)
 
-    def _entry(self, claim: Claim, outcome: ContainerOutcome) -> Entry:
-        payload = outcome.payload
-        if not is_blob(payload):
-            return Entry(claim.seq, claim.fence, Status(outcome.status), payload)
-        try:
-            payload = self._events.adopt(claim, payload)
-        except Error as error:
-            body = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
-            return Entry(claim.seq, claim.fence, Status.LOST, encode_json(body))
-        return Entry(claim.seq, claim.fence, Status(outcome.status), payload)
-
     def _ledger_idle(self, pool: Pool) -> bool:
         return self._ledger.counts(pool.spec.pool).pending == 0
 
-    def _record(self, entries: list[Entry], claims: list[Claim], pool: Pool) -> None:
-        if not entries:
-            return
-        verdicts = self._ledger.record(entries)
-        for entry, claim, recorded in zip(entries, claims, verdicts, strict=True):
-            if not recorded:
-                continue
-            pool.done += 1
-            pool.failed += entry.status != Status.RETURNED
-            self._events.recorded(claim, entry.status, entry.payload)
-
-    def _settle(self, pool: Pool, claim: Claim, ending: Ending) -> None:
-        """Carry out what follows from an attempt that did not return."""
-        verdict = settle(claim.counters, ending, pool.spec.function.retries, self._random.random())
-        match verdict:
-            case Again(counters, delay, alone):
-                not_before = self._clock.wall() + delay if delay else 0.0
-                self._ledger.retry(claim.seq, claim.fence, counters, not_before, alone=alone)
-                if delay:
-                    self._events.delayed()
-                self._events.changed()
-            case Finish(_, status, payload, reason):
-                body = payload or failure(pool.spec, claim, status, reason, ending)
-                entry = Entry(claim.seq, claim.fence, status, body)
-                self._record([entry], [claim], pool)
-
     def on_broken(self, container: Container, error: dict[str, Any]) -> None:
         """A container failed to start."""
-        from base64 import b64decode
-
         packed = b64decode(error.get("error") or "")
         self._start_failed(container, "it failed while it started", packed)
         container.draining = True
@@ -368,7 +239,7 @@ class Agent:
     def start(self, name: str, count: int) -> None:
         """Start containers for a pool."""
         pool = self._pools[name]
-        template = self._template(pool.spec)
+        template = self._programs.template(pool.spec)
         for _ in range(count):
             container = Container(self._loop, name, template, self._clock.monotonic())
             pool.containers[container.container_id] = container
@@ -396,7 +267,7 @@ class Agent:
             return
         taken = container.take_back() if container.pid else []
         if taken:
-            self._give_back(taken)
+            self._attempts.give_back(taken)
         container.draining = True
         if container.pid == 0:
             self._bury(container, None)
@@ -431,11 +302,9 @@ class Agent:
 
     def _template_failed(self, template: Template, event: dict[str, Any]) -> None:
         """The program cannot be imported: fail the pools that wait for it."""
-        from base64 import b64decode
-
         packed = b64decode(event.get("error") or "")
         failed: list[Pool] = []
-        self._templates = {k: t for k, t in self._templates.items() if t is not template}
+        self._programs.forget(template)
         for container in self._of_template(template):
             pool = self._pools.get(container.pool)
             container.draining = True
@@ -444,7 +313,7 @@ class Agent:
                 failed.append(pool)
         for pool in failed:
             pool.start_failed(self._clock.monotonic())
-            self._fail_waiting(pool, "its module cannot be imported", packed)
+            self._attempts.fail_waiting(pool, "its module cannot be imported", packed)
         template.close()
 
     def _container_started(self, event: dict[str, Any]) -> None:
@@ -468,13 +337,13 @@ class Agent:
     def on_template_output(self, template: Template, data: bytes) -> None:
         """The user's module printed something while it was imported."""
         for pool in self._pools.values():
-            if self._templates.get(_template_key(pool.spec)) is template:
+            if self._programs.serves(template, pool.spec):
                 self._events.print(pool.spec, template.template_id, None, LogSource.STDOUT, data)
                 return
 
     def on_template_closed(self, template: Template) -> None:
         """A template is gone, and its containers with it."""
-        self._templates = {k: t for k, t in self._templates.items() if t is not template}
+        self._programs.forget(template)
         ending = explain_exit(template.status)
         blamed: set[str] = set()
         for container in self._of_template(template):
@@ -510,7 +379,7 @@ class Agent:
         if over_memory is not None and isinstance(container.doom, Crashed | None):
             ending = explain_exit(status, over_memory=over_memory)
         for claim in container.held:
-            self._settle(pool, claim, ending)
+            self._attempts.settle(pool, claim, ending)
         container.held.clear()
         if not container.ready and not container.draining and not self._closing:
             if isinstance(ending, Crashed):
@@ -523,27 +392,14 @@ class Agent:
     def _give_back_unread(self, container: Container) -> None:
         taken = container.take_back()
         if taken:
-            self._give_back(taken)
+            self._attempts.give_back(taken)
 
     def _start_failed(self, container: Container, reason: str, packed: bytes = b"") -> None:
         pool = self._pools.get(container.pool)
         if pool is None or container.ready:
             return
         if pool.start_failed(self._clock.monotonic()):
-            self._fail_waiting(pool, reason, packed)
-
-    def _fail_waiting(self, pool: Pool, reason: str, packed: bytes) -> None:
-        """No container of the pool can start: end its waiting inputs with the reason."""
-        claims = self._ledger.claim(pool.spec.pool, 1_000_000, self._clock.wall())
-        while claims:
-            entries = [
-                Entry(c.seq, c.fence, Status.RAISED, packed)
-                if packed
-                else Entry(c.seq, c.fence, Status.LOST, start_failure(pool.spec, reason))
-                for c in claims
-            ]
-            self._record(entries, claims, pool)
-            claims = self._ledger.claim(pool.spec.pool, 1_000_000, self._clock.wall())
+            self._attempts.fail_waiting(pool, reason, packed)
 
     # Time
 
@@ -603,7 +459,7 @@ class Agent:
             pool.service = pool.service.at_least(age)
             taken = container.take_back()
             if taken:
-                self._give_back(taken)
+                self._attempts.give_back(taken)
                 self.kick(pool.spec.pool)
                 self._events.changed()
         if age > pool.spec.function.timeout:
@@ -614,7 +470,7 @@ class Agent:
     def _time_out(self, pool: Pool, container: Container) -> None:
         self._give_back_unread(container)
         claim = container.held.popleft()
-        self._settle(pool, claim, TimedOut(pool.spec.function.timeout))
+        self._attempts.settle(pool, claim, TimedOut(pool.spec.function.timeout))
         self.stop(container, ContainerLost("its neighbour ran longer than its timeout"))
 
     def _check_startup(self, pool: Pool, container: Container, now: float) -> None:
@@ -646,40 +502,11 @@ class Agent:
                     return claim.call_id, claim.index
         return None
 
-    # Processes
-
-    def _zygote(self, interpreter: str) -> Zygote:
-        zygote = self._zygotes.get(interpreter)
-        if zygote is None:
-            environ = {**self._config.environ, MARKER: self._config.marker}
-            zygote = Zygote(self._loop, interpreter, environ, self._config.log, self._zygote_closed)
-            self._zygotes[interpreter] = zygote
-        return zygote
-
-    def _zygote_closed(self, zygote: Zygote) -> None:
-        self._zygotes.pop(zygote.interpreter, None)
-
-    def _template(self, spec: PoolSpec) -> Template:
-        key = _template_key(spec)
-        template = self._templates.get(key)
-        if template is None or template.closed:
-            template = Template(self._loop, spec.program, self._config.environ, self)
-            self._templates[key] = template
-            self._zygote(spec.program.runtime.interpreter).start_template(template)
-        return template
-
-    def _release_template(self, spec: PoolSpec) -> None:
-        """Close a program's template once no pool runs it."""
-        key = _template_key(spec)
-        if any(_template_key(pool.spec) == key for pool in self._pools.values()):
-            return
-        template = self._templates.pop(key, None)
-        if template is not None:
-            self._close_unused(template)
+    # The end
 
     def _close_unused(self, template: Template) -> None:
         """Close a template that no pool asks for any more, once its last container has ended."""
-        if template not in self._templates.values() and not self._of_template(template):
+        if not self._programs.keeps(template) and not self._of_template(template):
             template.close()
 
     def hand_back(self) -> None:
@@ -687,7 +514,7 @@ class Agent:
         self._closing = True
         self.intake = False
         for container in self._containers.values():
-            self._give_back([*container.take_back(), *container.held])
+            self._attempts.give_back([*container.take_back(), *container.held])
             container.held.clear()
             container.kill()
 
@@ -700,39 +527,5 @@ class Agent:
         for container in list(self._containers.values()):
             container.kill()
             container.close()
-        for template in self._templates.values():
-            template.close()
-        for zygote in list(self._zygotes.values()):
-            zygote.close(timeout=2.0)
+        self._programs.close()
         self._memory.close()
-
-
-def failure(spec: PoolSpec, claim: Claim, status: Status, reason: str, ending: Ending) -> bytes:
-    """Return the payload that explains an outcome which user code did not write itself."""
-    name = f"{spec.function.name}, input {claim.index} of {claim.call_id}"
-    if status == Status.TIMED_OUT:
-        kind, hint = "FunctionTimeoutError", "Give the function a longer `timeout`."
-    elif isinstance(ending, Crashed):
-        kind, hint = (
-            "ContainerCrashed",
-            f"See `cloudfn call get {claim.call_id}` and the app's logs.",
-        )
-    else:
-        kind, hint = "InputLost", "See `cloudfn app logs` for what happened to its containers."
-    return encode_json({"error": kind, "message": f"{name}: {reason}.", "hint": hint})
-
-
-def start_failure(spec: PoolSpec, reason: str) -> bytes:
-    """Return the payload of inputs whose function has no container that starts."""
-    return encode_json(
-        {
-            "error": "ExecutionError",
-            "message": f"No container of {spec.function.name} can start: {reason}.",
-            "hint": "See `cloudfn app logs` for what it printed.",
-        }
-    )
-
-
-def _template_key(spec: PoolSpec) -> object:
-    program = spec.program
-    return program.bundle, program.runtime, program.fork, spec.revision, spec.app_id

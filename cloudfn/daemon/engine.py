@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudfn.agent.agent import Agent, AgentConfig
+from cloudfn.agent.agent import Agent
 from cloudfn.agent.memory import memory_guard
 from cloudfn.agent.pool import Pool, PoolSpec
+from cloudfn.agent.ports import AgentConfig
 from cloudfn.clock import Clock
 from cloudfn.control.planner.loop import PlannerLoop
 from cloudfn.control.planner.snapshot import ContainerView, PoolDecision, PoolSnapshot, Snapshot

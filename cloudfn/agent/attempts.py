@@ -1,0 +1,109 @@
+"""How attempts end: outcomes are recorded, failures settled, waiting inputs given up."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from cloudfn.agent.pool import Pool, PoolSpec
+from cloudfn.agent.ports import AgentEvents, Claims
+from cloudfn.clock import Clock
+from cloudfn.errors import Error
+from cloudfn.model.call import Again, Crashed, Ending, Finish, Status, settle
+from cloudfn.providers.base import Claim, Entry
+from cloudfn.wire.messages import ContainerOutcome, encode_json, is_blob
+
+#: inputs that are given up at a time when no container can start
+_GIVEN_UP_AT_ONCE = 10_000
+
+
+class Attempts:
+    """Writes to the ledger what became of the inputs that containers hold."""
+
+    def __init__(self, ledger: Claims, events: AgentEvents, clock: Clock) -> None:
+        self._ledger = ledger
+        self._events = events
+        self._clock = clock
+        self._random = random.Random()
+
+    def record(self, entries: list[Entry], claims: list[Claim], pool: Pool) -> None:
+        """Record outcomes, and tell whoever waits for them."""
+        if not entries:
+            return
+        verdicts = self._ledger.record(entries)
+        for entry, claim, recorded in zip(entries, claims, verdicts, strict=True):
+            if not recorded:
+                continue
+            pool.done += 1
+            pool.failed += entry.status != Status.RETURNED
+            self._events.recorded(claim, entry.status, entry.payload)
+
+    def settle(self, pool: Pool, claim: Claim, ending: Ending) -> None:
+        """Carry out what follows from an attempt that did not return."""
+        verdict = settle(claim.counters, ending, pool.spec.function.retries, self._random.random())
+        match verdict:
+            case Again(counters, delay, alone):
+                not_before = self._clock.wall() + delay if delay else 0.0
+                self._ledger.retry(claim.seq, claim.fence, counters, not_before, alone=alone)
+                if delay:
+                    self._events.delayed()
+                self._events.changed()
+            case Finish(_, status, payload, reason):
+                body = payload or _failure(pool.spec, claim, status, reason, ending)
+                entry = Entry(claim.seq, claim.fence, status, body)
+                self.record([entry], [claim], pool)
+
+    def entry(self, claim: Claim, outcome: ContainerOutcome) -> Entry:
+        """Return what is recorded for an attempt that user code ended."""
+        payload = outcome.payload
+        if not is_blob(payload):
+            return Entry(claim.seq, claim.fence, Status(outcome.status), payload)
+        try:
+            payload = self._events.adopt(claim, payload)
+        except Error as error:
+            body = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+            return Entry(claim.seq, claim.fence, Status.LOST, encode_json(body))
+        return Entry(claim.seq, claim.fence, Status(outcome.status), payload)
+
+    def fail_waiting(self, pool: Pool, reason: str, packed: bytes) -> None:
+        """No container of the pool can start: end its waiting inputs with the reason."""
+        claims = self._ledger.claim(pool.spec.pool, _GIVEN_UP_AT_ONCE, self._clock.wall())
+        while claims:
+            entries = [
+                Entry(c.seq, c.fence, Status.RAISED, packed)
+                if packed
+                else Entry(c.seq, c.fence, Status.LOST, _start_failure(pool.spec, reason))
+                for c in claims
+            ]
+            self.record(entries, claims, pool)
+            claims = self._ledger.claim(pool.spec.pool, _GIVEN_UP_AT_ONCE, self._clock.wall())
+
+    def give_back(self, claims: Iterable[Claim]) -> None:
+        """Return inputs that never started."""
+        self._ledger.give_back([(claim.seq, claim.fence) for claim in claims])
+
+
+def _failure(spec: PoolSpec, claim: Claim, status: Status, reason: str, ending: Ending) -> bytes:
+    """Return the payload that explains an outcome which user code did not write itself."""
+    name = f"{spec.function.name}, input {claim.index} of {claim.call_id}"
+    if status == Status.TIMED_OUT:
+        kind, hint = "FunctionTimeoutError", "Give the function a longer `timeout`."
+    elif isinstance(ending, Crashed):
+        kind, hint = (
+            "ContainerCrashed",
+            f"See `cloudfn call get {claim.call_id}` and the app's logs.",
+        )
+    else:
+        kind, hint = "InputLost", "See `cloudfn app logs` for what happened to its containers."
+    return encode_json({"error": kind, "message": f"{name}: {reason}.", "hint": hint})
+
+
+def _start_failure(spec: PoolSpec, reason: str) -> bytes:
+    """Return the payload of inputs whose function has no container that starts."""
+    return encode_json(
+        {
+            "error": "ExecutionError",
+            "message": f"No container of {spec.function.name} can start: {reason}.",
+            "hint": "See `cloudfn app logs` for what it printed.",
+        }
+    )

@@ -1,0 +1,88 @@
+"""What an agent needs of those around it, and what it is told about its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cloudfn.agent.pool import PoolSpec
+from cloudfn.model.call import Counters, Status
+from cloudfn.providers.base import Claim, Entry, PoolCounts
+from cloudfn.wire.messages import LogSource
+
+
+class Claims(Protocol):
+    """The part of the ledger that a holder of claims uses; see `providers.base.Ledger`."""
+
+    def claim(self, pool: str, limit: int, now: float) -> list[Claim]:
+        """Take waiting inputs of a pool."""
+        ...
+
+    def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:
+        """Return what never started."""
+        ...
+
+    def retry(
+        self, seq: int, fence: int, counters: Counters, not_before: float, *, alone: bool = False
+    ) -> bool:
+        """Have an input run again."""
+        ...
+
+    def record(self, entries: Sequence[Entry]) -> list[bool]:
+        """Record outcomes."""
+        ...
+
+    def counts(self, pool: str) -> PoolCounts:
+        """Return a pool's exact counts."""
+        ...
+
+
+class AgentEvents(Protocol):
+    """Who is told what happens on the machine."""
+
+    def recorded(self, claim: Claim, status: Status, payload: bytes) -> None:
+        """An input has its outcome in the ledger (not committed yet)."""
+        ...
+
+    def changed(self) -> None:
+        """Containers came, went or changed state, or inputs wait: the planner should look."""
+        ...
+
+    def print(
+        self,
+        pool: PoolSpec,
+        container_id: str,
+        claim: Claim | None,
+        source: LogSource,
+        data: bytes,
+    ) -> None:
+        """A container printed something."""
+        ...
+
+    def delayed(self) -> None:
+        """An input waits for the time of its retry."""
+        ...
+
+    def ended(self, container_id: str) -> None:
+        """A container is gone, and whatever results it had not delivered with it."""
+        ...
+
+    def adopt(self, claim: Claim, payload: bytes) -> bytes:
+        """A result lies in a blob that the container wrote: return the reference to keep."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """What an agent is told about its place."""
+
+    #: value of the marker variable in every process that it starts
+    marker: str
+    #: variables that every container gets
+    environ: dict[str, str]
+    #: variables that identify one container: (container id, app id) → variables
+    identity: Callable[[str, str], dict[str, str]]
+    #: file for what zygotes print
+    log: Path

@@ -1,0 +1,74 @@
+"""Zygotes and templates of a machine: made when first asked for, closed when nobody needs them."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from collections.abc import Hashable
+
+from cloudfn.agent.pool import PoolSpec
+from cloudfn.agent.ports import AgentConfig
+from cloudfn.agent.zygotes import MARKER, Template, TemplateOwner, Zygote
+
+
+class Programs:
+    """Keeps one zygote per interpreter and one template per program that pools run."""
+
+    def __init__(self, loop: AbstractEventLoop, config: AgentConfig, owner: TemplateOwner) -> None:
+        self._loop = loop
+        self._config = config
+        self._owner = owner
+        self._zygotes: dict[str, Zygote] = {}
+        self._templates: dict[Hashable, Template] = {}
+
+    def zygote(self, interpreter: str) -> Zygote:
+        """Return the zygote of an interpreter, started if need be."""
+        zygote = self._zygotes.get(interpreter)
+        if zygote is None:
+            environ = {**self._config.environ, MARKER: self._config.marker}
+            zygote = Zygote(self._loop, interpreter, environ, self._config.log, self._zygote_closed)
+            self._zygotes[interpreter] = zygote
+        return zygote
+
+    def template(self, spec: PoolSpec) -> Template:
+        """Return the template of a pool's program, started if need be."""
+        key = _key(spec)
+        template = self._templates.get(key)
+        if template is None or template.closed:
+            template = Template(self._loop, spec.program, self._config.environ, self._owner)
+            self._templates[key] = template
+            self.zygote(spec.program.runtime.interpreter).start_template(template)
+        return template
+
+    def serves(self, template: Template, spec: PoolSpec) -> bool:
+        """Whether a pool's containers come from this template."""
+        return self._templates.get(_key(spec)) is template
+
+    def keeps(self, template: Template) -> bool:
+        """Whether new containers may come from this template."""
+        return template in self._templates.values()
+
+    def forget(self, template: Template) -> None:
+        """Start no more containers from this template."""
+        self._templates = {k: t for k, t in self._templates.items() if t is not template}
+
+    def release(self, spec: PoolSpec, others: list[PoolSpec]) -> Template | None:
+        """Forget the template of a pool that is gone unless `others` need it; return it."""
+        key = _key(spec)
+        if any(_key(other) == key for other in others):
+            return None
+        return self._templates.pop(key, None)
+
+    def close(self) -> None:
+        """End every process that was started here."""
+        for template in self._templates.values():
+            template.close()
+        for zygote in list(self._zygotes.values()):
+            zygote.close(timeout=2.0)
+
+    def _zygote_closed(self, zygote: Zygote) -> None:
+        self._zygotes.pop(zygote.interpreter, None)
+
+
+def _key(spec: PoolSpec) -> Hashable:
+    program = spec.program
+    return program.bundle, program.runtime, program.fork, spec.revision, spec.app_id
