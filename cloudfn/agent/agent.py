@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop, TimerHandle
 from base64 import b64decode
+from contextlib import suppress
 from typing import Any
 
 from cloudfn.agent import slices
@@ -106,7 +107,8 @@ class Agent:
 
     def prestart(self, interpreter: str) -> None:
         """Have a zygote ready for an interpreter that will be asked for soon."""
-        self._programs.zygote(interpreter)
+        with suppress(OSError):  # who asks for it will be told
+            self._programs.zygote(interpreter)
 
     # Dispatch
 
@@ -156,6 +158,10 @@ class Agent:
 
     def on_ready(self, container: Container) -> None:
         """A container takes inputs from now on."""
+        if not container.pid:
+            # Its template will say who it is: no input may run before its memory is guarded.
+            container.early = True
+            return
         now = self._clock.monotonic()
         container.ready = True
         container.last_used = now
@@ -239,7 +245,14 @@ class Agent:
     def start(self, name: str, count: int) -> None:
         """Start containers for a pool."""
         pool = self._pools[name]
-        template = self._programs.template(pool.spec)
+        try:
+            template = self._programs.template(pool.spec)
+        except OSError as error:
+            interpreter = pool.spec.program.runtime.interpreter
+            reason = f"its interpreter {interpreter} cannot be started ({error.strerror})"
+            pool.start_failed(self._clock.monotonic())
+            self._attempts.fail_waiting(pool, reason, b"")
+            return
         for _ in range(count):
             container = Container(self._loop, name, template, self._clock.monotonic())
             pool.containers[container.container_id] = container
@@ -326,6 +339,8 @@ class Agent:
             self._memory.watch(container.container_id, container.pid, pool.spec.function.resources)
         if container.doom is not None:
             container.kill()
+        elif container.early:
+            self.on_ready(container)
 
     def _container_exited(self, event: dict[str, Any]) -> None:
         container = self._containers.get(event["container"])

@@ -70,6 +70,8 @@ class Container:
         self.pid = 0
         self.started = now
         self.ready = False
+        #: it said that it is ready before its template said that it started
+        self.early = False
         self.draining = False
         #: it is over: nothing that it says counts any more
         self.gone = False

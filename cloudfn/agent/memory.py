@@ -73,6 +73,8 @@ def _remove_stale(base: Path) -> None:
 
 def _limits_children(base: Path, files: _Files) -> bool:
     """Whether groups below `base` can have memory limits."""
+    if not (base / "cgroup.procs").exists():  # a plain directory, on some other file system
+        return False
     if files is _V2_FILES:
         # A version 2 group has the controllers that its parent hands down.
         with contextlib.suppress(OSError):

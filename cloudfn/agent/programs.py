@@ -30,13 +30,18 @@ class Programs:
         return zygote
 
     def template(self, spec: PoolSpec) -> Template:
-        """Return the template of a pool's program, started if need be."""
+        """Return the template of a pool's program, started if need be.
+
+        Raises:
+            OSError: The program's interpreter cannot be started.
+        """
         key = _key(spec)
         template = self._templates.get(key)
         if template is None or template.closed:
+            zygote = self.zygote(spec.program.runtime.interpreter)
             template = Template(self._loop, spec.program, self._config.environ, self._owner)
             self._templates[key] = template
-            self.zygote(spec.program.runtime.interpreter).start_template(template)
+            zygote.start_template(template)
         return template
 
     def serves(self, template: Template, spec: PoolSpec) -> bool:

@@ -190,17 +190,21 @@ class Zygote:
         self.interpreter = interpreter
         self._templates: dict[str, Template] = {}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [interpreter, "-m", "cloudfn.worker", "--control", str(theirs.fileno())],
-                env=environ,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+        try:
+            with theirs, log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    [interpreter, "-m", "cloudfn.worker", "--control", str(theirs.fileno())],
+                    env=environ,
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+        except OSError:
+            ours.close()
+            raise
         self._control = ControlChannel(loop, ours, self._on_event, self._closed)
         self._on_close = on_close
 

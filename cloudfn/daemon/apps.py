@@ -187,7 +187,8 @@ class Apps:
             self._current.pop(spec.function_id)
         if strategy == "recreate":
             for container in list(pool.containers.values()):
-                self._agent.stop(container, ContainerLost("its app was deployed anew"))
+                why = ContainerLost("its app was deployed anew", counted=False)
+                self._agent.stop(container, why)
 
     def drop_finished(self, unfinished: set[str]) -> None:
         """Forget pools of retired revisions that have neither inputs nor containers."""

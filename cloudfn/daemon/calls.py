@@ -229,7 +229,9 @@ class Calls:
             call.has_blobs = True
         complete = admission.known >= message.first + len(message.payloads)
         call.sealed = call.sealed or (message.sealed and complete)
-        if admission.refused:
+        # What follows on inputs that were refused is refused as well, or its client would send all
+        # of it again at once, and so on without a pause.
+        if admission.refused or (call.starved and not complete):
             self._starve(watch)
         elif call.spec.kind != CallKind.REMOTE:
             self._acknowledge(watch)
@@ -374,6 +376,7 @@ class Calls:
         watch = self._by_ref.pop((session, ref), None)
         if watch is None:
             return
+        self._acks.pop(watch, None)
         call = watch.call
         call.watches.remove(watch)
         if watch.owner and not call.spec.durable:
@@ -468,7 +471,8 @@ class Calls:
         watched = call is not None and bool(call.watches)
         statuses = self._ledger.statuses(call_id) if watched else []
         unfinished = [index for index, status in enumerate(statuses) if not status.terminal]
-        running = self._ledger.cancel(call_id)
+        running: list[tuple[int, int, int]] = []
+        self._journal.write(lambda: running.extend(self._ledger.cancel(call_id)))
         payload = cancelled_payload(call_id)
         entries = [Entry(seq, fence, Status.CANCELLED, payload) for seq, fence, _ in running]
         if entries:
@@ -477,7 +481,6 @@ class Calls:
             self._engine.stop_input(seq, fence, terminate=terminate)
         for index in unfinished:
             self.recorded(call_id, index, Status.CANCELLED, payload)
-        self._journal.after_commit(lambda: None)
 
     def _forget(self, call: Call) -> None:
         """Delete a transient call that nobody needs any more."""

@@ -16,7 +16,7 @@ from cloudfn.daemon.operations import Operations
 from cloudfn.daemon.session import Session, error_json
 from cloudfn.errors import AuthError, DataLossError, Error
 from cloudfn.wire.messages import PROTOCOL, Delivered, Kind, Submit, decode_json
-from cloudfn.wire.version import VERSION, code_version
+from cloudfn.wire.version import code_version, code_written
 
 _log = logging.getLogger(__name__)
 
@@ -145,14 +145,17 @@ class Server:
         }
 
     def _is_newer(self, session: Session) -> bool:
-        """Whether the client runs other code: a newer version, or other text of the same one."""
+        """Whether the client runs newer code: a newer version, or a later text of the same one.
+
+        Of any two clients at most one is newer: they cannot replace each other's daemon in turns.
+        """
         if session.container_id is not None:
             return False
         version, _, digest = session.version.partition("+")
         ours, _, our_digest = code_version().partition("+")
         if _numbers(version) != _numbers(ours):
             return _numbers(version) > _numbers(ours)
-        return version == VERSION and digest != our_digest
+        return (session.written, digest) > (code_written(), our_digest)
 
     def on_message(self, session: Session, kind: int, body: bytes) -> None:
         """Serve one message."""

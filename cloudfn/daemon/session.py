@@ -60,6 +60,8 @@ class Session:
         self.container_id: str | None = None
         self.client_pid = 0
         self.version = ""
+        #: when the client's code was written, in seconds since the epoch
+        self.written = 0
         sock.setblocking(False)  # noqa: FBT003
         loop.add_reader(sock, self._readable)
 
@@ -152,6 +154,7 @@ class Session:
         self.container_id = hello.get("container")
         self.client_pid = int(hello.get("pid") or 0)
         self.version = str(hello.get("version"))
+        self.written = int(hello.get("written") or 0)
         facts = self._owner.on_hello(self, hello)
         if facts is None:
             return

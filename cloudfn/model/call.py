@@ -88,6 +88,8 @@ class ContainerLost:
     """The container, machine or agent went away for reasons outside user code."""
 
     reason: str
+    #: False where we took it away ourselves, which may happen to an input any number of times
+    counted: bool = True
 
 
 Ending = Raised | TimedOut | Crashed | ContainerLost
@@ -145,6 +147,8 @@ def settle(
             return Finish(
                 counters, Status.LOST, reason=f"it took its container down {times}{reason}"
             )
+        case ContainerLost(counted=False):
+            return Again(counters, 0.0)
         case ContainerLost(reason):
             counters = replace(counters, losses=counters.losses + 1)
             if counters.losses < LOSS_CAP:

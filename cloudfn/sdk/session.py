@@ -13,7 +13,7 @@ from cloudfn import errors
 from cloudfn.sdk.client import Welcome
 from cloudfn.wire.frames import Decoder, Encoder, derive_key
 from cloudfn.wire.messages import PROTOCOL, Kind, decode_json, encode_json
-from cloudfn.wire.version import code_version
+from cloudfn.wire.version import code_version, code_written
 
 _READ_SIZE = 256 << 10
 _NONCE_SIZE = 16
@@ -83,6 +83,7 @@ class Session:
         hello = {
             "protocol": PROTOCOL,
             "version": code_version(),
+            "written": code_written(),
             "nonce": nonce.hex(),
             "container": container,
             "pid": os.getpid(),

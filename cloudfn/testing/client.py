@@ -60,6 +60,7 @@ _SLICE = 64
 _TRIES = 10
 #: seconds of real time between looks at what another thread does
 _LOOK = 1.0
+_INSTANT = 1e-6
 
 #: the inputs that this thread or task is running, the innermost last
 _here: ContextVar[tuple[int, ...]] = ContextVar("cloudfn_offline_inputs", default=())
@@ -361,8 +362,9 @@ class OfflineClient:
         until = min(moments, default=None)
         if until is not None and (deadline is None or until <= deadline):
             self.clock.advance(max(until - now, 0.0))
-            if until > self.clock.monotonic() or (due is not None and due > self.clock.wall()):
-                self.clock.advance(1e-6)  # the sum fell short of the moment, as floats do
+            left = 0.0 if due is None else due - self.clock.wall()
+            if until > self.clock.monotonic() or 0 < left < _INSTANT:
+                self.clock.advance(_INSTANT)  # the sum fell short of the moment, as floats do
             return _Went.ON
         if deadline is None:
             return _Went.NOWHERE
@@ -612,9 +614,11 @@ class OfflineClient:
                 number = self._counts.get(function, 0)
                 self._counts[function] = number + 1
                 self._numbers[watch.call_id, index] = number
-        watch.known, watch.starved = admission.known, bool(admission.refused)
         complete = admission.known >= message.first + len(message.payloads)
+        watch.known = admission.known
         watch.sealed = watch.sealed or (message.sealed and complete)
+        # What follows on inputs that were refused is refused as well.
+        watch.starved = bool(admission.refused) or (watch.starved and not complete)
         if watch.starved or spec.kind != CallKind.REMOTE:
             ack = Ack(message.ref, admission.known, refused=watch.starved)
             watch.box.put(Kind.ACK, ack.encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-
 from typing import cast
 
 from cloudfn.errors import InvalidError

@@ -1,4 +1,4 @@
-"""A machine of its own for each module that breaks containers, and what must be left of it: nothing.
+"""A machine for each module that breaks containers, and what must be left of it: nothing.
 
 Faults come from outside: signals to real processes. What user code did is read from files that it
 wrote, and it waits for files that the test writes; every wait has a deadline.
@@ -150,7 +150,7 @@ class Machine:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.settings = load({**os.environ, "CLOUDFN_HOME": str(home)})
+        self.settings = load({"CLOUDFN_HOME": str(home)})
         self.state = self.settings.state_dir
         self.client = Connection(self.settings)
         self.marker = blake2b(os.fsencode(self.state), digest_size=8).hexdigest()
@@ -263,9 +263,7 @@ class Machine:
             ],
             "blobs in memory": len(list(memory_root(self.state).glob("*/*"))),
             "groups": [
-                str(group)
-                for root in _GROUPS
-                for group in root.glob(f"cloudfn-{self.marker}/*/")
+                str(group) for root in _GROUPS for group in root.glob(f"cloudfn-{self.marker}/*/")
             ],
         }
 

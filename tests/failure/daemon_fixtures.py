@@ -16,7 +16,7 @@ import textwrap
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -31,11 +31,15 @@ from cloudfn.sdk.connection import Connection
 from cloudfn.sdk.function import Function
 from cloudfn.sdk.function_call import FunctionCall
 from cloudfn.sdk.starter import _environ as environ_of_daemon
+from cloudfn.sdk.session import connect
 from cloudfn.settings import Settings, load
+from cloudfn.wire.frames import Decoder, Encoder, derive_key
+from cloudfn.wire.messages import PROTOCOL, Kind, decode_json, encode_json
+from cloudfn.wire.version import code_version
 from cloudfn.worker.process import MARKER, variable_of
 
 #: seconds after which a wait is a failure; generous, since the machine may be busy
-PATIENCE = 15.0
+PATIENCE = 40.0
 T = TypeVar("T")
 CLOCK = SystemClock()
 APP = "victim"
@@ -300,12 +304,13 @@ class World:
 
     # What the ledger says
 
-    def ledger(self) -> sqlite3.Connection:
+    @contextmanager
+    def ledger(self) -> Iterator[sqlite3.Connection]:
         """Open the ledger of a daemon that is gone, as its successor would."""
-        connection = sqlite3.connect(self.state / "ledger.db", timeout=PATIENCE)
-        verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
-        assert verdict == "ok", verdict
-        return connection
+        with closing(sqlite3.connect(self.state / "ledger.db", timeout=PATIENCE)) as connection:
+            verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
+            assert verdict == "ok", verdict
+            yield connection
 
     def statuses(self) -> Counter[str]:
         """Return how many inputs the (dead) daemon's ledger has in which status."""
@@ -393,6 +398,56 @@ class World:
             with suppress(OSError):
                 os.rmdir(f"{root}/cloudfn-{self.marker}")
         shutil.rmtree(self.home, ignore_errors=True)
+
+
+class RawClient:
+    """A client that speaks the protocol itself, byte by byte."""
+
+    def __init__(self, world: World, key: bytes, container: str | None = None) -> None:
+        self._socket = connect(world.state / "daemon.sock")
+        self._socket.settimeout(PATIENCE)
+        self._encoder, self._decoder = Encoder(), Decoder()
+        self._last = 0
+        nonce = os.urandom(16)
+        hello = {"protocol": PROTOCOL, "version": code_version(), "nonce": nonce.hex(),
+                 "container": container, "pid": os.getpid()}  # fmt: skip
+        self.send(self._encoder.frame(Kind.HELLO, encode_json(hello)))
+        (welcome,) = self._receive(1)
+        theirs = bytes.fromhex(welcome["nonce"])
+        self._encoder.secure(derive_key(key, b"client", nonce, theirs))
+        self._decoder.secure(derive_key(key, b"daemon", nonce, theirs))
+
+    def __enter__(self) -> "RawClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def request(self, op: str, **fields: Any) -> bytes:
+        """Return the frame of a request."""
+        self._last += 1
+        return self._encoder.frame(Kind.REQUEST, encode_json({"id": self._last, "op": op, **fields}))
+
+    def send(self, data: bytes | bytearray) -> None:
+        self._socket.sendall(data)
+
+    def replies(self, count: int = 1_000_000) -> list[dict[str, Any]]:
+        """Return the next messages, or all until the daemon hangs up."""
+        return self._receive(count)
+
+    def _receive(self, count: int) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = []
+        while len(messages) < count:
+            try:
+                data = self._socket.recv(1 << 16)
+            except ConnectionError:
+                break
+            if not data:
+                break
+            self._decoder.feed(data)
+            while (message := self._decoder.pop()) is not None:
+                messages.append(decode_json(message[1]))
+        return messages
 
 
 @pytest.fixture

@@ -69,7 +69,9 @@ def polite():
 """
 
 
-def test_a_running_input_sees_its_cancellation_on_the_main_thread_and_its_container_goes_on(running):
+def test_a_running_input_sees_its_cancellation_on_the_main_thread_and_its_container_goes_on(
+    running,
+):
     program = running(WORK)
     call = program.work.spawn()
     program.await_notes("began")

@@ -54,7 +54,9 @@ def test_a_container_that_dies_idle_harms_nobody(running):
 
 
 def test_an_input_that_its_dead_container_never_read_was_never_begun(running):
-    program = running("@app.function(max_containers=1)\ndef work(item):\n  note('began')\n  return item")
+    program = running(
+        "@app.function(max_containers=1)\ndef work(item):\n  note('began')\n  return item"
+    )
     program.work.remote(1)
     idle = program.machine.container("idle")["pid"]
     program.machine.pause(idle)

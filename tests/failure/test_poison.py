@@ -255,7 +255,9 @@ def test_user_code_that_closes_its_standard_streams_goes_on(running):
 def test_failures_are_counted_in_a_file_and_are_exactly_as_many_as_allowed(running):
     program = running(
         """
-        @app.function(retries=cloudfn.Retries(max_retries=3, backoff_coefficient=1.0, initial_delay=0))
+        retries = cloudfn.Retries(max_retries=3, backoff_coefficient=1.0, initial_delay=0)
+
+        @app.function(retries=retries)
         def fail(item):
             note("began", item)
             raise ValueError(f"attempt {len((HERE / 'began').read_text().splitlines())}")

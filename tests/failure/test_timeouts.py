@@ -1,8 +1,10 @@
 """Inputs and containers that never come back are ended by the clock, whatever they hang in."""
 
+import sys
+
 import pytest
 
-from cloudfn.exception import FunctionTimeoutError
+from cloudfn.exception import ExecutionError, FunctionTimeoutError
 
 pytestmark = pytest.mark.integration
 
@@ -165,7 +167,7 @@ def work():
 def test_a_program_that_cannot_be_imported_says_why(running, how, what, told):
     program = running(IMPORTS.format(what=what, how=how))
 
-    with pytest.raises(BaseException, match=told):  # noqa: PT011
+    with pytest.raises(BaseException, match=told):
         program.work.remote()
 
     assert told in program.text("stderr") + program.text()
@@ -176,8 +178,28 @@ def test_a_program_that_cannot_be_imported_says_why(running, how, what, told):
 def test_a_program_whose_import_takes_its_process_down_fails_what_waits(running, how, what):
     program = running(IMPORTS.format(what=what, how=how))
 
-    with pytest.raises(Exception, match="SIGABRT|code 3"):
+    with pytest.raises(Exception, match=r"SIGABRT|code 3"):
         program.work.remote()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_program_whose_interpreter_is_gone_or_broken_fails_what_waits(
+    running, baseline, tmp_path, monkeypatch, broken
+):
+    interpreter = tmp_path / "python"
+    interpreter.symlink_to(sys.executable)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(interpreter))
+        program = running("@app.function()\ndef work(): return 1")
+    interpreter.unlink()
+    if broken:
+        interpreter.write_text("#!/bin/sh\nexit 1\n")
+        interpreter.chmod(0o700)
+
+    with pytest.raises(ExecutionError, match=r"work can start.*(exited with code 1|python cannot)"):
+        program.work.remote()
+
+    assert [name for name in baseline.processes().values() if name != "cf-zygote"] == []
 
 
 def test_a_start_that_fails_once_is_tried_again(running):

@@ -37,8 +37,8 @@ def idle(name: str, seconds: float = 0.0) -> ContainerView:
     return ContainerView(name, ready=True, busy=False, waiting=False, last_used=NOW - seconds)
 
 
-def starting(name: str) -> ContainerView:
-    return ContainerView(name, ready=False, busy=False, waiting=False, last_used=NOW)
+def starting(name: str, seconds: float = 0.0) -> ContainerView:
+    return ContainerView(name, ready=False, busy=False, waiting=False, last_used=NOW - seconds)
 
 
 def several(kind: Any, count: int, *args: Any) -> tuple[ContainerView, ...]:
@@ -172,6 +172,12 @@ def carried_out(
             2,
             17,
             id="not even while nothing is known of the inputs",
+        ),
+        pytest.param(
+            a_pool(leaving("a"), waiting=1, service=TINY),
+            2,
+            2,
+            id="nor does who leaves",
         ),
         pytest.param(
             a_pool(leaving("a"), waiting=3, service=TINY, single_use=True),
@@ -411,6 +417,20 @@ def test_unknown_inputs_say_that_they_wait_for_the_first_one():
             id="nor when the idle ones are a comfortable number for what is busy",
         ),
         pytest.param(
+            a_pool(*several(idle, 6, 15), busy("b"), buffer_containers=3),
+            ("idle-000",),
+            "early",
+            "1 of 6 idle are clearly too many, 0 waiting and 1 busy need 1, buffer of 3",
+            id="a buffer makes more of them comfortable",
+        ),
+        pytest.param(
+            a_pool(*several(idle, 10, 1.9), scaledown_window=4),
+            (),
+            "window",
+            "0 waiting and 0 busy need 0, idle ones stay for 4s",
+            id="nor within two seconds however short the window",
+        ),
+        pytest.param(
             a_pool(*several(idle, 8, 2), scaledown_window=2, last_lowered=NOW),
             tuple(f"idle-{n:03}" for n in range(8)),
             "window",
@@ -418,7 +438,7 @@ def test_unknown_inputs_say_that_they_wait_for_the_first_one():
             id="the window asks for no pause",
         ),
         pytest.param(
-            a_pool(starting("a"), starting("b")),
+            a_pool(starting("a"), starting("b", 100)),
             (),
             "window",
             "0 waiting and 0 busy need 0, idle ones stay for 60s",
@@ -444,6 +464,13 @@ def test_unknown_inputs_say_that_they_wait_for_the_first_one():
             "max",
             "0 waiting and 2 busy need 2, max 1",
             id="a lower max holds now: starting, idle, then busy ones go",
+        ),
+        pytest.param(
+            a_pool(idle("a", 70), idle("b", 1), max_containers=1),
+            ("a",),
+            "window",
+            "1 idle for 60s, 0 waiting and 0 busy need 0",
+            id="who leaves anyway counts towards a lower max",
         ),
         pytest.param(
             a_pool(*several(leaving, 2), busy("b"), busy("c"), max_containers=2),
@@ -594,12 +621,54 @@ def test_idle_containers_make_room_when_another_pool_needs_their_memory():
     assert second.reason == "4 waiting and 0 busy need 4, 2 of them when there is room"
 
 
+def test_the_longest_idle_of_all_pools_makes_room():
+    resting = [a_pool(idle("a", 8), idle("b", 3)), a_pool(idle("c", 9), idle("d", 2))]
+    hungry = a_pool(waiting=2, service=LONG)
+
+    first, second, third = two_cores(*resting, hungry, memory=4 * 128)
+
+    assert (first.stop, second.stop) == (("a",), ("c",))
+    assert third.desired == 2
+
+
+def test_what_a_pool_lacks_is_asked_of_one_of_those_over_their_share_and_not_of_each():
+    rich = a_pool(*several(busy, 12), waiting=99, service=LONG)
+    poor = a_pool(waiting=2, service=LONG)
+
+    first, second, _ = two_cores(rich, rich, poor)
+
+    assert (len(first.stop), len(second.stop)) == (2, 0)
+
+
+def test_what_a_pool_lacks_is_asked_for_once():
+    rich = a_pool(*several(busy, 20), waiting=99, service=LONG)
+    poor = a_pool(waiting=2, service=LONG)
+    snapshot = seen(rich, poor, cores=2, memory=20 * 128)
+    decisions = decide(snapshot)
+    assert [len(decision.stop) for decision in decisions] == [2, 0]
+    assert decisions[1].start == 1
+
+    later = decide(carried_out(snapshot, decisions))
+
+    assert [len(decision.stop) for decision in later] == [0, 0]
+
+
 def test_memory_is_not_given_out_twice_while_containers_leave():
     hungry = a_pool(*several(leaving, 3), waiting=4, service=LONG)
 
     (decision,) = two_cores(hungry, memory=5 * 128)
 
     assert (decision.desired, decision.start) == (5, 2)
+
+
+def test_what_one_pool_starts_is_not_free_for_the_next_one():
+    gone = tuple(replace(container, draining=True) for container in several(idle, 4))
+    hungry = a_pool(waiting=4, service=LONG)
+
+    decisions = two_cores(hungry, hungry, a_pool(*gone), memory=8 * 128)
+
+    assert [decision.start for decision in decisions] == [4, 1, 0]
+    assert decisions[1].reason == "4 waiting and 0 busy need 4, 3 of them when there is room"
 
 
 @pytest.mark.parametrize(

@@ -513,3 +513,17 @@ def test_closing_on_a_full_disk_ends(journal, loop, ledger, failure):
 
     assert "told" not in ledger.notes
     assert loop.later == []
+
+
+def test_a_sync_that_fails_while_closing_is_told_of_once(journal, loop, ledger, caplog):
+    ledger.gate = threading.Event()
+    ledger.sync_failures = 1
+    journal.after_sync(lambda: None)
+    loop.turn()
+    assert ledger.syncing.wait(10)
+    ledger.gate.set()
+    journal.close()
+    loop.turn()
+
+    assert caplog.text.count("the ledger cannot be synced") == 1
+    assert loop.later == []

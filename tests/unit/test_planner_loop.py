@@ -228,10 +228,12 @@ def test_it_sleeps_when_the_last_container_has_gone(loop):
     assert len(machine.looks) < 65
 
 
-def test_a_planner_that_was_stopped_looks_no_more(loop):
+@pytest.mark.parametrize("before", [0, 1], ids=["before its first look", "with a look due"])
+def test_a_planner_that_was_stopped_looks_no_more(loop, before):
     machine = Machine(loop, {"waiting": 1})
     planner = planner_of(loop, machine)
-    planner.poke()
+    for _ in range(before):
+        planner.poke()
     planner.stop()
     planner.poke()
     loop.pass_by(5)

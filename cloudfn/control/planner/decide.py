@@ -92,7 +92,7 @@ def _wish(pool: PoolSnapshot, cores: float, now: float) -> _Wish:
     ask = Ask(
         first=min(desired, held_up + 1),
         minimum=min(desired, minimum),
-        needed=min(desired, max(minimum, needed)),
+        needed=min(desired, needed),
         desired=desired,
     )
     return _Wish(ask, limiting, reason)
@@ -164,7 +164,7 @@ def _decision(
     start: int,
 ) -> PoolDecision:
     have, stop = current(pool), (*release.stop, *further)
-    desired = goal if have <= goal else max(goal, len(serving(pool)) - len(stop))
+    desired = max(goal, len(serving(pool)) - len(stop))
     limiting, reason = wish.limiting, wish.reason
     if wish.ask.desired > goal:
         limiting, reason = "machine", f"{reason}, the machine has room for {goal}"

@@ -31,8 +31,8 @@ def _further(pool: PoolSnapshot, cores: float) -> int:
     computing = [c for c in pool.containers if c.busy and not c.waiting]
     if pool.service is not None:
         return _worth_starting(pool, computing, pool.service)
-    # Nothing has finished: as many as can compute at once, and one that does.
-    guess = max(ceil(cores) - len(computing), 0 if computing else 1)
+    # Nothing has finished: as many as can compute at once.
+    guess = max(0, ceil(cores) - len(computing))
     shortest = min((c.running for c in computing), default=0.0)
     if shortest < _start_time(pool):
         return guess

@@ -23,7 +23,7 @@ Stops = list[tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What one pool asks for, in containers; each number includes those before it."""
+    """What one pool asks for, in containers; each number is a total, and `desired` the largest."""
 
     #: the one that can work, beside those that wait for nested calls: granted whatever the room
     first: int
