@@ -74,7 +74,8 @@ class ControlChannel:
                 self._loop.add_writer(self._sock, self._flush)
                 return
             except OSError:
-                self._lost()
+                # Not now: who sends is in the midst of something.
+                self._loop.call_soon(self._lost)
                 return
             del self._backlog[0]
             _close_all(fds)

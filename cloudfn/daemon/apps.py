@@ -69,8 +69,7 @@ class Apps:
         record = self._catalog.app(app) if app.startswith("ap-") else self._catalog.deployed(app)
         if record is None or record.state == "stopped":
             raise NotFoundError(
-                f"Lookup failed for Function '{name}' from the '{app}' app: "
-                f"there is no deployed app of that name.",
+                "there is no deployed app of that name.",
                 hint="Deploy it with `cloudfn deploy FILE`, or see `cloudfn app list`.",
             )
         functions = self._catalog.functions(record.app_id)
@@ -78,8 +77,7 @@ class Apps:
         if found is None:
             known = ", ".join(sorted(f.name for f in functions)) or "none"
             raise NotFoundError(
-                f"Lookup failed for Function '{name}' from the '{app}' app: "
-                f"it has no such function.",
+                "it has no such function.",
                 hint=f"Its functions are: {known}.",
             )
         spec = self._function_spec(record, name)

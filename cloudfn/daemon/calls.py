@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from cloudfn.clock import Clock
 from cloudfn.daemon.journal import Journal
+from cloudfn.daemon.past import PastCall, PastCalls
 from cloudfn.daemon.session import Session, error_json
 from cloudfn.errors import Error, InvalidError, NotFoundError
 from cloudfn.model.call import CallKind, Status
@@ -158,6 +159,8 @@ class Calls:
         self._dirty: list[Watch] = []
         self._acks: dict[Watch, None] = {}
         self._starved: list[Call] = []
+        #: transient calls that containers made, for call graphs
+        self.past = PastCalls()
 
     @property
     def active(self) -> int:
@@ -485,6 +488,8 @@ class Calls:
     def _forget(self, call: Call) -> None:
         """Delete a transient call that nobody needs any more."""
         call_id = call.spec.call_id
+        if call.spec.parent is not None:
+            self.past.add(PastCall(call.spec, self._ledger.statuses(call_id)))
         self._journal.write(lambda: self._ledger.forget(call_id))
         if call.has_blobs:
             self._engine.delete_blobs_of(call_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from cloudfn.control.deploy.plan import RollbackRequest, StopRequest
 from cloudfn.daemon.apps import parse_request
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.output import Subscription
+from cloudfn.daemon.past import PastCall
 from cloudfn.daemon.session import Session
 from cloudfn.errors import InvalidError, NotFoundError, PermissionDeniedError
 from cloudfn.model import ids
@@ -35,6 +37,9 @@ _FOR_CONTAINERS = frozenset(
         "stats",
     }
 )
+
+#: a call graph ends with the call that reaches so many inputs
+_GRAPH_NODES = 10_000
 
 
 class Operations:
@@ -163,7 +168,15 @@ class Operations:
     # Functions
 
     def op_function_lookup(self, _session: Session, fields: Fields) -> Fields:
-        return self._engine.apps.lookup(fields["app"], fields["name"])
+        app, name = fields["app"], fields["name"]
+        try:
+            return self._engine.apps.lookup(app, name)
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"Lookup failed for Function '{name}' from the '{app}' app (in the "
+                f"'{self._engine.settings.environment}' environment): {error.message}",
+                hint=error.hint,
+            ) from None
 
     def op_settings_get(self, _session: Session, fields: Fields) -> Fields:
         return self._engine.apps.settings(fields["function_id"])
@@ -289,14 +302,25 @@ class Operations:
 
     def op_call_graph(self, _session: Session, fields: Fields) -> Fields:
         nodes: list[Fields] = []
-        queue = [self._record(fields["call"])]
-        while queue and len(nodes) < 10_000:
-            record = queue.pop(0)
-            nodes += self._nodes(record)
-            queue += self._engine.ledger.children(record.spec.call_id)
+        record = self._record(fields["call"])
+        queue = deque([PastCall(record.spec, self._engine.ledger.statuses(record.spec.call_id))])
+        while queue and len(nodes) < _GRAPH_NODES:
+            call = queue.popleft()
+            nodes += self._nodes(call)
+            queue += self._children(call.spec.call_id)
         return {"nodes": nodes}
 
-    def _nodes(self, record: CallRecord) -> list[Fields]:
+    def _children(self, call_id: str) -> list[PastCall]:
+        """Return the calls that a call's inputs made: those of the ledger, and recent ones."""
+        ledger = self._engine.ledger
+        known = [
+            PastCall(child.spec, ledger.statuses(child.spec.call_id))
+            for child in ledger.children(call_id)
+        ]
+        found = known + self._engine.calls.past.children(call_id)
+        return sorted(found, key=lambda call: call.spec.created)
+
+    def _nodes(self, record: PastCall) -> list[Fields]:
         function = self._engine.catalog.function(record.spec.function_id)
         pool = self._engine.agent.pool(record.spec.pool)
         parent = record.spec.parent
@@ -316,7 +340,7 @@ class Operations:
                 "container": running.get((record.spec.call_id, index), ""),
                 "parent": ids.input_id(*parent) if parent else None,
             }
-            for index, status in enumerate(self._engine.ledger.statuses(record.spec.call_id))
+            for index, status in enumerate(record.statuses)
         ]
 
     # Containers

@@ -155,6 +155,8 @@ class Server:
         ours, _, our_digest = code_version().partition("+")
         if _numbers(version) != _numbers(ours):
             return _numbers(version) > _numbers(ours)
+        if digest == our_digest:
+            return False
         return (session.written, digest) > (code_written(), our_digest)
 
     def on_message(self, session: Session, kind: int, body: bytes) -> None:

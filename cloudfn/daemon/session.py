@@ -152,9 +152,12 @@ class Session:
 
     def _greet(self, hello: dict[str, Any]) -> None:
         self.container_id = hello.get("container")
-        self.client_pid = int(hello.get("pid") or 0)
         self.version = str(hello.get("version"))
-        self.written = int(hello.get("written") or 0)
+        try:
+            self.client_pid = int(hello.get("pid") or 0)
+            self.written = int(hello.get("written") or 0)
+        except (TypeError, ValueError):
+            raise AuthError("A greeting makes no sense.") from None
         facts = self._owner.on_hello(self, hello)
         if facts is None:
             return

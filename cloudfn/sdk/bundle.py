@@ -83,6 +83,11 @@ def collect(module_name: str, root: Path, entry: Path) -> Bundle:
     return collection.bundle()
 
 
+def empty() -> Bundle:
+    """The bundle of a program that has no files, as one that is typed in."""
+    return Bundle((), _digest((), {}), 0)
+
+
 def store(bundle: Bundle, bundles_dir: Path, *, durable: bool = False) -> Path:
     """Copies `bundle` to `bundles_dir/<digest>`, unless it is there already, and returns that.
 
@@ -459,7 +464,8 @@ def _is_whole(target: Path, bundle: Bundle) -> bool:
         sizes = [os.stat(f"{folder}/{each.path}").st_size for each in bundle.files]
     except OSError:
         return False
-    return sum(sizes) == bundle.size
+    # Programs typed in have no files, but their containers need a folder to be in.
+    return sum(sizes) == bundle.size and (bool(sizes) or target.is_dir())
 
 
 def _write(bundle: Bundle, folder: Path) -> None:

@@ -115,16 +115,16 @@ def check_function(function: Any, *, serialized: bool) -> None:
     if serialized:
         return
     qualname = function.__qualname__
+    if "." in qualname.rpartition("<locals>.")[2]:
+        raise InvalidError(
+            f"The `@app.function` decorator cannot be used on the method {qualname}.",
+            hint="Decorate the class with `@app.cls()` and the method with `@cloudfn.method()`.",
+        )
     if "<locals>" in qualname or "<lambda>" in qualname:
         raise InvalidError(
             f"The `@app.function` decorator must apply to functions in global scope, unless "
             f"`serialized=True` is set; {qualname} is not in global scope.",
             hint="Move the function to the top level of its module, or use serialized=True.",
-        )
-    if "." in qualname:
-        raise InvalidError(
-            f"The `@app.function` decorator cannot be used on the method {qualname}.",
-            hint="Decorate the class with `@app.cls()` and the method with `@cloudfn.method()`.",
         )
 
 

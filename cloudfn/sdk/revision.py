@@ -69,12 +69,10 @@ def _program(module: str) -> Program | None:
 
 
 def _stored(program: Program | None, bundles: Path, *, durable: bool) -> str:
-    from cloudfn.sdk.bundle import Bundle, collect, store
+    from cloudfn.sdk.bundle import collect, empty, store
 
     if program is None:
-        from hashlib import sha256
-
-        bundle = Bundle((), sha256(b"").hexdigest(), 0)
+        bundle = empty()
     else:
         bundle = collect(program.module_name, program.root, program.entry)
     store(bundle, bundles, durable=durable)

@@ -29,13 +29,14 @@ pytestmark = pytest.mark.integration
 LONG_AGO, SOME_DAY = 1_000_000_000, 4_000_000_000
 
 
-def copy_of_cloudfn(world: World, name: str, written: int) -> Path:
-    """Return a directory with this package, one line of which differs."""
+def copy_of_cloudfn(world: World, name: str, written: int, *, same: bool = False) -> Path:
+    """Return a directory with this package, one line of which differs unless it is the `same`."""
     tree = world.home / name
     source = Path(cloudfn.__file__).parent
     shutil.copytree(source, tree / "cloudfn", ignore=shutil.ignore_patterns("__pycache__"))
     changed = tree / "cloudfn" / "clock.py"
-    changed.write_text(changed.read_text() + f"\n# {name}\n")
+    if not same:
+        changed.write_text(changed.read_text() + f"\n# {name}\n")
     for folder, _, files in os.walk(tree):
         for file in files:
             os.utime(Path(folder, file), (written, written))
@@ -128,6 +129,13 @@ print(work.remote(5)[0], [item for item, _ in work.map(range(3))], work.spawn(6)
 """)
     assert output_of(client) == "5 [0, 1, 2] 6"
     assert world.pid == pid
+
+
+def test_the_same_code_in_another_place_is_no_newer_version(world: World) -> None:
+    world.ask("status")
+    pid = world.pid
+    output_of(run_with(world, copy_of_cloudfn(world, "twin", SOME_DAY, same=True), STATUS))
+    assert world.ask("status")["pid"] == pid
 
 
 def test_a_ledger_from_the_future_is_refused_and_left_alone(world: World) -> None:

@@ -106,7 +106,7 @@ def quoted(x):
 
 @app.function(env={"CLOUDFN_TEST_COLOUR": "green"})
 def colour():
-    return os.environ.get("CLOUDFN_TEST_COLOUR")
+    return os.path.expandvars("$CLOUDFN_TEST_COLOUR")
 
 
 @app.function()
@@ -127,7 +127,7 @@ def nested_call():
 @app.function()
 def parallel(n):
     with ThreadPoolExecutor(n) as threads:
-        return list(threads.map(lambda x: double.remote(x), range(n)))
+        return list(threads.map(double.remote, range(n)))
 
 
 @app.function()
@@ -502,9 +502,11 @@ def test_a_running_call_can_be_cancelled(world):
 
 
 def test_a_script_that_nothing_came_of_is_an_error():
-    with pytest.raises(InvalidError, match=r"\('double', 5\)"), offline(
-        script={("double", 5): ["die"]}
-    ), app.run():
+    with (
+        pytest.raises(InvalidError, match=r"\('double', 5\)"),
+        offline(script={("double", 5): ["die"]}),
+        app.run(),
+    ):
         double.remote(1)
 
 
@@ -653,7 +655,7 @@ def test_output_goes_to_who_enabled_it_and_nowhere_else(capsys):
 
 def test_variables_of_a_function_are_set_while_it_runs(world):
     assert colour.remote() == "green"
-    assert "CLOUDFN_TEST_COLOUR" not in os.environ
+    assert colour.local() == "$CLOUDFN_TEST_COLOUR"
 
 
 def test_an_interrupt_reaches_the_test_and_the_input_is_not_lost(world):

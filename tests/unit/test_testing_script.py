@@ -37,7 +37,9 @@ def test_a_key_that_means_nothing_is_refused(key):
         Script({key: ["ok"]})
 
 
-@pytest.mark.parametrize("step", ["explode", -1, float("nan"), float("inf"), True, None, int, b"ok"])
+@pytest.mark.parametrize(
+    "step", ["explode", -1, float("nan"), float("inf"), True, None, int, b"ok"]
+)
 def test_a_step_that_means_nothing_is_refused(step):
     with pytest.raises(InvalidError, match="no step"):
         Script({"f": [step]})

@@ -1,0 +1,110 @@
+"""Every example, run as a user runs it: `cloudfn run`, real containers, nothing left behind."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.integration.shell import Shell, open_shell
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the local engine is Linux first"),
+]
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ENGINE = Path(__file__).parents[2] / "cloudfn"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """How an example is run, and what it prints then."""
+
+    arguments: str
+    shows: tuple[str, ...]
+
+
+CASES = {
+    "autoscale": Case("--inputs 16 --seconds 0.1", ("all inputs done:", "min_containers=2")),
+    "hello": Case("--name Ada", ("Hello, Ada!",)),
+    "primes": Case("--n 200000", ("17984",)),
+    "retries": Case("", ("number 11 arrived", "failed for good: there is no number 12")),
+    "source_stats": Case("--package asyncio --top 3", ("files, ", "most tangled functions")),
+}
+
+AS_MODAL = """
+import cloudfn as modal
+
+app = modal.App()
+
+
+@app.function(max_containers=4)
+def evaluate(x):
+    if x == 2:
+        raise Exception("ohno")
+    return x**2
+
+
+@app.function()
+def add(a, b):
+    return a + b
+
+
+@app.local_entrypoint()
+def main():
+    print(list(evaluate.map(range(3), return_exceptions=True, wrap_returned_exceptions=False)))
+    assert list(add.starmap([(1, 2), (3, 4)])) == [3, 7]
+    try:
+        evaluate.remote(2)
+    except Exception as error:
+        print("raised", error)
+"""
+
+
+@pytest.fixture
+def shell() -> Iterator[Shell]:
+    with open_shell() as opened:
+        yield opened
+
+
+def test_every_example_has_a_case():
+    assert sorted(CASES) == sorted(path.stem for path in EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_an_example_does_what_it_says_and_leaves_nothing_behind(shell, name):
+    case = CASES[name]
+
+    done = shell.run(f"cloudfn run {EXAMPLES / name}.py {case.arguments}")
+
+    assert done.code == 0, done
+    for text in case.shows:
+        assert text in done.out, done
+    assert f"{ENGINE}/" not in done.err, "a traceback shows frames of cloudfn's own"
+
+
+def test_a_program_written_for_modal_runs_after_one_changed_import(shell):
+    shell.write("program.py", AS_MODAL)
+
+    done = shell.run("cloudfn run program.py")
+
+    assert done.code == 0, done
+    assert "[0, 1, Exception('ohno')]" in done.out
+    assert "raised ohno" in done.out
+
+
+def test_an_example_runs_from_any_directory_and_as_a_single_function(shell):
+    done = shell.run(f"cloudfn run -q {EXAMPLES / 'primes.py'}::count_primes --lo 0 --hi 100")
+
+    assert (done.code, done.out.strip()) == (0, "25"), done
+
+
+def test_a_wrong_option_of_an_example_is_a_wrong_command_line(shell):
+    done = shell.run(f"cloudfn run {EXAMPLES / 'hello.py'} --nam Ada")
+
+    assert done.code == 2, done
+    assert "--nam" in done.err
+    assert "Traceback" not in done.err
