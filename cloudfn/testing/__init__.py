@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cloudfn.testing.clock import FakeClock
+    from cloudfn.testing.engine import Attempt
     from cloudfn.testing.provider import MemoryProvider
     from cloudfn.testing.script import Script, ScriptedError
-    from cloudfn.testing.world import Attempt, OfflineWorld, offline
+    from cloudfn.testing.world import OfflineWorld, offline
 
 __all__ = [
     "Attempt",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 _PLACES = {
-    "Attempt": "world",
+    "Attempt": "engine",
     "FakeClock": "clock",
     "MemoryProvider": "provider",
     "OfflineWorld": "world",

@@ -10,8 +10,9 @@ from cloudfn.errors import InvalidError
 from cloudfn.model.log import LogQuery, Source
 from cloudfn.sdk.client import using
 from cloudfn.settings import Limits
-from cloudfn.testing.client import Attempt, OfflineClient
+from cloudfn.testing.client import OfflineClient
 from cloudfn.testing.clock import FakeClock
+from cloudfn.testing.engine import Attempt, OfflineEngine
 from cloudfn.testing.provider import MemoryProvider
 from cloudfn.testing.script import Key, Script
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cloudfn.testing.script import Step
-
-__all__ = ["Attempt", "OfflineWorld", "offline"]
 
 
 class OfflineWorld:
@@ -37,23 +36,24 @@ class OfflineWorld:
         self.clock = FakeClock(sleepless=True)
         self.script = script
         self.provider = MemoryProvider.make(limits)
-        self.client = OfflineClient(self.provider, self.clock, script, limits.map_window)
+        self._engine = OfflineEngine(self.provider, self.clock, script)
+        self.client = OfflineClient(self._engine, self.provider, limits.map_window)
 
     @property
     def attempts(self) -> list[Attempt]:
         """All attempts so far, in the order in which they began."""
-        return list(self.client.attempts)
+        return list(self._engine.attempts)
 
     def count(self, function: str, number: int | None = None) -> int:
         """Return how many attempts a function had, or its input of that number."""
         return sum(
             each.function == function and number in (None, each.number)
-            for each in self.client.attempts
+            for each in self._engine.attempts
         )
 
     def run_pending(self) -> int:
         """Run all that was spawned and that nobody waits for; return how many attempts it took."""
-        return self.client.run_pending()
+        return self._engine.run_pending()
 
     def output(self, function: str | None = None, *, source: Source = "stdout") -> str:
         """Return what functions printed."""
@@ -67,7 +67,7 @@ class OfflineWorld:
 
     def close(self) -> None:
         """Remove what lies in files."""
-        self.client.close()
+        self._engine.close()
         self.provider.close()
 
 

@@ -7,8 +7,9 @@ everything else is JSON. Every `decode` raises DataLossError for bytes that are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from functools import cache
 from itertools import accumulate, pairwise
 from struct import Struct, pack, unpack_from
 from struct import error as struct_error
@@ -75,9 +76,15 @@ _BLOB = Struct("<cBQ")
 
 def encode_json(value: dict[str, Any]) -> bytes:
     """Return a message of plain data as bytes."""
-    from json import dumps
+    return _json_encoder()(value).encode()
 
-    return dumps(value, separators=(",", ":")).encode()
+
+@cache
+def _json_encoder() -> Callable[[Any], str]:
+    # `dumps` with separators makes a new encoder for every message.
+    from json import JSONEncoder
+
+    return JSONEncoder(separators=(",", ":")).encode
 
 
 def decode_json(body: bytes) -> dict[str, Any]:

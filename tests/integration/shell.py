@@ -95,6 +95,7 @@ class Shell:
             for state in self._states():
                 line = f"cloudfn --env {state.name} daemon stop --now"
                 self.run(line, CLOUDFN_HOME=str(state.parent))
+            CLOCK.sleep(0.02)
 
     def _runs_daemons(self) -> bool:
         return any("cloudfn.daemon" in line for line in self._processes().values())

@@ -90,8 +90,9 @@ def test_an_app_can_run_again():
 
 def test_an_app_that_runs_cannot_be_started_again():
     with app.run():
-        with pytest.raises(InvalidError, match="already running and can't be started again"), (
-            app.run()
+        with (
+            pytest.raises(InvalidError, match="already running and can't be started again"),
+            app.run(),
         ):
             pass
         assert square.remote(2) == 4

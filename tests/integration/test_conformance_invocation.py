@@ -90,7 +90,7 @@ async def fail_later(message):
 @app.function()
 def fail_with_notes_and_cause():
     try:
-        {}["missing"]  # noqa: B018 - what the test is about
+        {}["missing"]
     except KeyError as error:
         outer = CustomError("outer", code=9)
         outer.add_note("a note from the container")
@@ -294,9 +294,7 @@ def test_an_async_exception_keeps_its_type():
     with pytest.raises(CustomError, match="^later$") as caught:
         asyncio.run(program())
     assert caught.value.code == 8
-    assert "raise CustomError(message, code=8)" in "".join(
-        traceback.format_exception(caught.value)
-    )
+    assert "raise CustomError(message, code=8)" in "".join(traceback.format_exception(caught.value))
 
 
 def test_notes_and_causes_of_an_exception_arrive():

@@ -133,9 +133,7 @@ def test_unordered_results_are_the_same_set():
 def test_unordered_results_come_as_they_finish(tmp_path):
     """C032."""
     gate = tmp_path / "gate"
-    results = first_waits.map(
-        itertools.repeat(str(gate), 10), range(10), order_outputs=False
-    )
+    results = first_waits.map(itertools.repeat(str(gate), 10), range(10), order_outputs=False)
     early = [next(results) for _ in range(9)]
     assert sorted(early) == list(range(1, 10))
     gate.touch()
@@ -248,9 +246,7 @@ def test_returned_exceptions_stand_at_their_place():
 @pytest.mark.parametrize("wrap", [True, False])
 def test_wrap_returned_exceptions_changes_nothing(wrap):
     """C044; without its warning, as decided."""
-    results = list(
-        fail_on_four.map([4], return_exceptions=True, wrap_returned_exceptions=wrap)
-    )
+    results = list(fail_on_four.map([4], return_exceptions=True, wrap_returned_exceptions=wrap))
     assert type(results[0]) is CustomError
 
 

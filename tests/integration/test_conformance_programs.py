@@ -125,9 +125,13 @@ with app.run():
 
 
 def test_local_modules_and_packages_come_along(world: World):
-    world.write("from tools import inner\n\ndef double(x):\n    return inner.twice(x)\n", "neighbour.py")
+    world.write(
+        "from tools import inner\n\ndef double(x):\n    return inner.twice(x)\n", "neighbour.py"
+    )
     world.write("", "tools/__init__.py")
-    world.write("from . import deep\n\ndef twice(x):\n    return deep.FACTOR * x\n", "tools/inner.py")
+    world.write(
+        "from . import deep\n\ndef twice(x):\n    return deep.FACTOR * x\n", "tools/inner.py"
+    )
     world.write("FACTOR = 2\n", "tools/deep.py")
     world.write("def late(x):\n    return x * 100\n", "imported_late.py")
     world.write("from . import inner\nVALUE = inner.twice(21)\n", "tools/only_late.py")

@@ -1,0 +1,445 @@
+"""Runs the inputs of an offline run: claims them, lets code and script decide, settles the end.
+
+Time passes on a fake clock alone: to the end of a retry's delay or of a slow attempt, when nothing
+else is left to do for the one who waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import Enum
+from threading import Condition
+from typing import Any
+
+from cloudfn.model import ids
+from cloudfn.model.call import (
+    Again,
+    ContainerLost,
+    Crashed,
+    Ending,
+    Raised,
+    Status,
+    TimedOut,
+    settle,
+)
+from cloudfn.model.log import LogEntry, Source
+from cloudfn.providers.base import Claim
+from cloudfn.sdk.client import Mailbox
+from cloudfn.testing.calls import OfflineCalls
+from cloudfn.testing.clock import FakeClock
+from cloudfn.testing.inprocess import InProcess
+from cloudfn.testing.pools import Pool, Pools
+from cloudfn.testing.provider import MemoryProvider
+from cloudfn.testing.script import Script, ScriptedError, Step
+from cloudfn.wire.messages import BlobRef, encode_json, is_blob
+from cloudfn.worker.blobs import Blobs
+
+#: id of the one container that everything runs in
+CONTAINER = "offline"
+
+Sink = Callable[[dict[str, Any]], None]
+
+#: inputs claimed at a time
+_SLICE = 64
+_INSTANT = 1e-6
+
+#: the inputs that this thread or task is running, the innermost last
+_here: ContextVar[tuple[int, ...]] = ContextVar("cloudfn_offline_inputs", default=())
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One attempt of an offline run."""
+
+    function: str
+    #: which input of that function, counted from 0 in the order of submission
+    number: int
+    #: which attempt of that input, counted from 0
+    attempt: int
+    #: running | returned | raised | timed out | crashed | lost
+    ended: str
+    _arguments: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The input's positional arguments, as a fresh copy."""
+        return self._arguments()[0]
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The input's keyword arguments, as a fresh copy."""
+        return self._arguments()[1]
+
+    def __repr__(self) -> str:
+        return f"<attempt {self.attempt} of {self.function}[{self.number}]: {self.ended}>"
+
+
+@dataclass(frozen=True, slots=True)
+class _Returned:
+    payload: bytes
+
+
+_End = _Returned | Ending
+
+_ENDED = {
+    _Returned: "returned",
+    Raised: "raised",
+    TimedOut: "timed out",
+    Crashed: "crashed",
+    ContainerLost: "lost",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Slow:
+    """An attempt that takes until a time of the fake clock."""
+
+    until: float
+    claim: Claim
+    attempt: Attempt
+    end: _End
+
+
+class Went(Enum):
+    """What came of going on."""
+
+    ON = "something happened"
+    BEYOND = "the deadline passed"
+    ELSEWHERE = "another thread runs an input"
+    NOWHERE = "nothing can happen any more"
+
+
+class OfflineEngine:
+    """Everything below the `Client` of an offline run.
+
+    Args:
+        provider: Where everything is kept.
+        clock: The time; it is moved from here.
+        script: What attempts meet.
+    """
+
+    def __init__(self, provider: MemoryProvider, clock: FakeClock, script: Script) -> None:
+        self.clock = clock
+        #: every attempt so far, in the order in which they began
+        self.attempts: list[Attempt] = []
+        #: held for moments, never while user code runs: that may wait for other threads of its own
+        self.changed = Condition()
+        #: begun, by the number of the input
+        self.running: dict[int, Claim] = {}
+        self.pools = Pools(provider.catalog, clock, self._end_inputs)
+        self.calls = OfflineCalls(provider, self.pools, clock, self.running, self._drop)
+        self._provider = provider
+        self._ledger = provider.ledger
+        self._script = script
+        fast, durable = str(provider.folder / "fast"), str(provider.folder / "durable")
+        self._code = InProcess(Blobs(CONTAINER, fast, durable))
+        #: claimed, and not begun
+        self._held: dict[str, deque[Claim]] = {}
+        self._slow: list[_Slow] = []
+        #: (call, index) → how many attempts it had
+        self._tries: dict[tuple[str, int], int] = {}
+        #: app → whether each finished input returned
+        self._done: dict[str, list[bool]] = {}
+        self._listeners: dict[int, tuple[str | None, Sink]] = {}
+        #: listener → what was printed since it was last told
+        self._untold: dict[int, list[dict[str, Any]]] = {}
+
+    def close(self) -> None:
+        """End it."""
+        self._code.close()
+
+    def held(self, pool: str) -> int:
+        """Return how many inputs of a pool are claimed, and not begun."""
+        return sum(claim.pool == pool for claims in self._held.values() for claim in claims)
+
+    def take_summary(self, app_id: str) -> dict[str, int]:
+        """Return what an app did, and forget it."""
+        done = self._done.pop(app_id, [])
+        return {"containers_peak": int(bool(done)), "done": len(done), "failed": done.count(False)}
+
+    def listen(self, ref: int, app_id: str | None, sink: Sink) -> None:
+        """Have `sink` told what an app prints, instead of anybody else."""
+        self._listeners[ref] = app_id, sink
+
+    def unlisten(self, ref: int) -> None:
+        """Tell that one no more."""
+        self._listeners.pop(ref, None)
+
+    def run_pending(self) -> int:
+        """Run all that waits, however long it takes on the fake clock; return the attempts."""
+        before = len(self.attempts)
+        nobody = Mailbox()
+        while self.go_on(nobody, None) is Went.ON:
+            pass
+        return len(self.attempts) - before
+
+    def _end_inputs(self, function_id: str) -> None:
+        self.calls.end_inputs(function_id)
+
+    def _drop(self, call_id: str) -> None:
+        """Claims of a call are void."""
+        self._held.pop(call_id, None)
+        self._slow = [slow for slow in self._slow if slow.claim.call_id != call_id]
+
+    # ------------------------------------------------------------------------------- going on
+
+    def go_on(self, box: Mailbox, deadline: float | None) -> Went:
+        """Do the next thing for the one who waits at `box`: run an attempt, or let time pass.
+
+        Args:
+            box: Where the mail goes that is waited for.
+            deadline: Until when, on the monotonic clock; None for ever.
+        """
+        with self.changed:
+            self._end_slow()
+            if box.messages:
+                return Went.ON
+            claim = self._claim_for(box)
+            if claim is None:
+                return self._pass_time(deadline)
+            self.running[claim.seq] = claim
+        self._begin(claim)
+        return Went.ON
+
+    def _pass_time(self, deadline: float | None) -> Went:
+        if self.running.keys() - set(_here.get()):
+            return Went.ELSEWHERE
+        now = self.clock.monotonic()
+        moments = [slow.until for slow in self._slow]
+        due = self._ledger.next_due(self.clock.wall())
+        if due is not None:
+            moments.append(now + due - self.clock.wall())
+        until = min(moments, default=None)
+        if until is not None and (deadline is None or until <= deadline):
+            self.clock.advance(max(until - now, 0.0))
+            left = 0.0 if due is None else due - self.clock.wall()
+            if until > self.clock.monotonic() or 0 < left < _INSTANT:
+                self.clock.advance(_INSTANT)  # the sum fell short of the moment, as floats do
+            return Went.ON
+        if deadline is None:
+            return Went.NOWHERE
+        self.clock.advance(max(deadline - now, 0.0))
+        return Went.BEYOND
+
+    def _end_slow(self) -> None:
+        now = self.clock.monotonic()
+        for slow in [slow for slow in self._slow if slow.until <= now]:
+            self._slow.remove(slow)
+            self._conclude(slow.claim, slow.attempt, slow.end)
+
+    # ------------------------------------------------------------------------------- claiming
+
+    def _claim_for(self, box: Mailbox) -> Claim | None:
+        """Claim what this one waits for; anything else only if that helps it on."""
+        wanted = self.calls.wanted_by(box)
+        claim = self._claim(wanted)
+        if claim is not None or self._are_due(wanted):
+            return claim
+        return self._claim(None)
+
+    def _are_due(self, calls: Iterable[str]) -> bool:
+        """Whether inputs of these calls only wait for a time to come."""
+        if any(slow.claim.call_id in calls for slow in self._slow):
+            return True
+        return any(Status.PENDING in self._ledger.statuses(call_id) for call_id in calls)
+
+    def _claim(self, calls: Sequence[str] | None) -> Claim | None:
+        for call_id in list(self._held) if calls is None else calls:
+            if call_id in self._held:
+                claims = self._held[call_id]
+                claim = claims.popleft()
+                if not claims:
+                    del self._held[call_id]
+                return claim
+        for claim in self._claim_some(calls):
+            self._held.setdefault(claim.call_id, deque()).append(claim)
+        return self._claim(calls) if self._has(calls) else None
+
+    def _has(self, calls: Sequence[str] | None) -> bool:
+        return bool(self._held if calls is None else self._held.keys() & set(calls))
+
+    def _claim_some(self, calls: Sequence[str] | None) -> list[Claim]:
+        now = self.clock.wall()
+        others: list[Claim] = []
+        try:
+            for pool in self.pools_of(calls):
+                while claims := self._ledger.claim(pool, _SLICE, now):
+                    if calls is None:
+                        return claims
+                    others += [claim for claim in claims if claim.call_id not in calls]
+                    if mine := [claim for claim in claims if claim.call_id in calls]:
+                        return mine
+            return []
+        finally:
+            if others:
+                self._ledger.give_back([(claim.seq, claim.fence) for claim in others])
+
+    def _pools_of(self, calls: Sequence[str] | None) -> list[str]:
+        if calls is None:
+            return self._ledger.pools()
+        records = filter(None, map(self._ledger.call, calls))
+        return list(dict.fromkeys(record.spec.pool for record in records))
+
+    # -------------------------------------------------------------------------------- running
+
+    def _begin(self, claim: Claim) -> None:
+        pool = self.pools[claim.pool]
+        attempt = self._new_attempt(claim, pool)
+        step = self._script.step(attempt.function, attempt.number, attempt.attempt)
+        outside = _here.set((*_here.get(), claim.seq))
+        end: _End | None = None
+        try:
+            started = self.clock.monotonic()
+            end = self._run(claim, pool, step)
+            if self.clock.monotonic() - started > pool.spec.timeout:
+                end = TimedOut(pool.spec.timeout)
+        finally:
+            _here.reset(outside)
+            with self.changed:
+                del self.running[claim.seq]
+                self._after(claim, attempt, pool, step, end)
+                self.changed.notify_all()
+        self._tell_listeners(pool.app_id)
+
+    def _new_attempt(self, claim: Claim, pool: Pool) -> Attempt:
+        key = claim.call_id, claim.index
+        payload = claim.payload
+        attempt = Attempt(
+            pool.spec.name,
+            self.calls.number(claim),
+            self._tries.get(key, 0),
+            "running",
+            lambda: self._code.arguments(payload),
+        )
+        self._tries[key] = attempt.attempt + 1
+        self.attempts.append(attempt)
+        return attempt
+
+    def _run(self, claim: Claim, pool: Pool, step: Step) -> _End:
+        scripted = self._scripted(pool, step)
+        if scripted is not None:
+            return scripted
+        status, payload = self._code.run(
+            pool.spec,
+            pool.module,
+            (claim.seq, claim.fence),
+            claim.payload,
+            lambda source, text: self._print(claim, pool, source, text),
+            quiet=bool(self._sinks(pool.app_id)),
+        )
+        if step == "lose late":
+            return ContainerLost("the script of the test took its container")
+        return _Returned(payload) if status == Status.RETURNED else Raised(payload)
+
+    def _scripted(self, pool: Pool, step: Step) -> _End | None:
+        """Return how an attempt ends whose step leaves user code out."""
+        match step:
+            case "die":
+                return Crashed("the script of the test let it die")
+            case "lose":
+                return ContainerLost("the script of the test took its container")
+            case "timeout":
+                return TimedOut(pool.spec.timeout)
+            case "raise":
+                error = ScriptedError(f"{pool.spec.name} failed by script")
+                return Raised(self._code.failed(error, pool.module))
+            case BaseException():
+                return Raised(self._code.failed(step, pool.module))
+            case type():
+                return Raised(self._code.failed(step(), pool.module))
+            case _:
+                return None
+
+    def _after(
+        self, claim: Claim, attempt: Attempt, pool: Pool, step: Step, end: _End | None
+    ) -> None:
+        """An attempt ended, or takes its time, or was interrupted at the keyboard."""
+        if end is None:
+            self._ledger.give_back([(claim.seq, claim.fence)])
+            return
+        seconds = 0.0
+        if step == "timeout":
+            seconds = pool.spec.timeout
+        elif isinstance(step, (int, float)):
+            seconds = step
+            if step > pool.spec.timeout:
+                seconds, end = pool.spec.timeout, TimedOut(pool.spec.timeout)
+        if seconds > 0:
+            self._slow.append(_Slow(self.clock.monotonic() + seconds, claim, attempt, end))
+            return
+        self._conclude(claim, attempt, end)
+
+    def _conclude(self, claim: Claim, attempt: Attempt, end: _End) -> None:
+        attempt.ended = _ENDED[type(end)]
+        if isinstance(end, _Returned):
+            self._record(claim, Status.RETURNED, end.payload)
+            return
+        pool = self.pools[claim.pool]
+        verdict = settle(claim.counters, end, pool.spec.retries)
+        if isinstance(verdict, Again):
+            not_before = self.clock.wall() + verdict.delay if verdict.delay else 0.0
+            self.calls.kept(
+                lambda: self._ledger.retry(
+                    claim.seq, claim.fence, verdict.counters, not_before, alone=verdict.alone
+                )
+            )
+            return
+        payload = verdict.payload or _failure(pool, claim, verdict.status, verdict.reason, end)
+        self._record(claim, verdict.status, payload)
+
+    def _record(self, claim: Claim, status: Status, payload: bytes) -> None:
+        if is_blob(payload):
+            ref, durable = BlobRef.decode(payload), self.calls.is_durable(claim.call_id)
+            payload = self._provider.blobs.adopt(ref, claim.call_id, durable=durable).encode()
+        if self.calls.record(claim, status, payload):
+            done = self._done.setdefault(self.pools[claim.pool].app_id, [])
+            done.append(status == Status.RETURNED)
+
+    # --------------------------------------------------------------------------------- output
+
+    def _print(self, claim: Claim, pool: Pool, source: Source, text: str) -> None:
+        if not text:
+            return
+        self._provider.logs.write(
+            LogEntry(
+                self.clock.wall(),
+                pool.app_id,
+                pool.app_name,
+                pool.spec.name,
+                CONTAINER,
+                claim.call_id,
+                ids.input_id(claim.call_id, claim.index),
+                source,
+                text,
+            )
+        )
+        for ref, _ in self._sinks(pool.app_id):
+            self._untold.setdefault(ref, []).append({"source": source, "text": text})
+
+    def _tell_listeners(self, app_id: str) -> None:
+        for ref, sink in self._sinks(app_id):
+            entries = self._untold.pop(ref, [])
+            if entries:
+                sink({"ref": ref, "entries": entries})
+
+    def _sinks(self, app_id: str) -> list[tuple[int, Callable[[dict[str, Any]], None]]]:
+        return [
+            (ref, sink)
+            for ref, (wanted, sink) in self._listeners.items()
+            if wanted in (None, app_id)
+        ]
+
+
+def _failure(pool: Pool, claim: Claim, status: Status, reason: str, end: _End) -> bytes:
+    """Return the payload of an outcome that user code did not write itself."""
+    if status == Status.TIMED_OUT:
+        kind, hint = "FunctionTimeoutError", "Give the function a longer `timeout`."
+    elif isinstance(end, Crashed):
+        kind, hint = "ContainerCrashed", "The script of the test says so."
+    else:
+        kind, hint = "InputLost", "The script of the test says so."
+    name = f"{pool.spec.name}, input {claim.index} of {claim.call_id}"
+    return encode_json({"error": kind, "message": f"{name}: {reason}.", "hint": hint})
