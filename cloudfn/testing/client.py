@@ -37,8 +37,10 @@ class OfflineClient:
         self._calls = engine.calls
         self._pools = engine.pools
         self._ledger = provider.ledger
-        places = (str(provider.folder / name) for name in ("fast", "durable", "bundles"))
-        self._welcome = Welcome(VERSION, *places, map_window)
+        fast, durable, bundles = (
+            str(provider.folder / name) for name in ("fast", "durable", "bundles")
+        )
+        self._welcome = Welcome(VERSION, fast, durable, bundles, map_window)
         self._refs = count(1)
 
     @property

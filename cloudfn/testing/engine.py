@@ -265,7 +265,7 @@ class OfflineEngine:
         now = self.clock.wall()
         others: list[Claim] = []
         try:
-            for pool in self.pools_of(calls):
+            for pool in self._pools_of(calls):
                 while claims := self._ledger.claim(pool, _SLICE, now):
                     if calls is None:
                         return claims

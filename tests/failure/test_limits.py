@@ -87,8 +87,8 @@ def test_the_limit_of_pending_spawns_is_exact_under_twenty_clients(world: World)
     assert watch.stop() == LIMIT == backlog(world)
     # A kill changes nothing about it: not one more, not one less.
     world.kill()
-    wait_for("the one that ran runs again", lambda: world.trace("begin")["first"] == 2)
-    assert backlog(world) == LIMIT
+    wait_for("the one that ran runs again", lambda: backlog(world) == LIMIT)
+    assert world.trace("begin")["first"] == 2
     with pytest.raises(errors.ResourceExhaustedError) as caught:
         world.function("narrow").spawn("too many")
     assert "CLOUDFN_LIMIT_SPAWN_PENDING" in str(caught.value)
@@ -110,33 +110,24 @@ def test_the_limit_of_pending_remotes_is_exact_under_twenty_clients(world: World
     occupy(world)
     watch = Watch(world)
 
-    def three_calls(world: World, number: int) -> list[object]:
-        client = world.connect()
+    def three_calls(world: World, number: int) -> list[Background[object]]:
+        narrow = world.function("narrow", world.connect())
 
         def call(item: str) -> object:
             try:
-                return world.function("narrow", client).remote(item)
+                return narrow.remote(item)
             except errors.ResourceExhaustedError:
                 return None
 
-        calls = [Background(lambda n=n: call(f"{number}-{n}")) for n in range(3)]
-        if number == 0:
-            wait_for("the limit is reached", lambda: backlog(world) == LIMIT)
-            refused = 3 * CLIENTS - LIMIT
-            wait_for("all others are refused", lambda: done[0] >= refused or finished() >= refused)
-            world.release()
-        mine.extend(calls)
-        return [each.result() for each in calls]
+        return [Background(lambda n=n: call(f"{number}-{n}")) for n in range(3)]
 
-    mine: list[Background[object]] = []
-    done = [0]
-
-    def finished() -> int:
-        return sum(call.done for call in mine)
-
-    results = [result for client in race(world, three_calls) for result in client]
-    served = [result for result in results if result is not None]
-    assert len(results) - len(served) == 3 * CLIENTS - LIMIT
+    calls = [call for client in race(world, three_calls) for call in client]
+    too_many = len(calls) - LIMIT
+    wait_for("the others are refused", lambda: sum(call.done for call in calls) >= too_many)
+    assert backlog(world) == LIMIT
+    world.release()
+    results = [call.result() for call in calls]
+    assert results.count(None) == too_many
     assert watch.stop() == LIMIT
     wait_for("nothing waits", lambda: backlog(world) == 0)
 
@@ -179,7 +170,7 @@ def test_a_map_that_waits_for_room_goes_on_after_a_kill(world: World) -> None:
     narrow = world.function("narrow")
     call = Background(lambda: list(narrow.map(items)))
     for count in (5, 25):
-        world.await_trace("end", count)
+        wait_for("progress", lambda count=count: call.done or len(world.trace("end")) >= count)
         world.kill()
     check_once(world, items, call.result(), deaths=2)
 

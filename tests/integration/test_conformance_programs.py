@@ -222,7 +222,7 @@ def test_a_relative_import_that_fails_in_a_container_gets_a_hint(world: World):
             try:
                 f.remote()
             except ImportError as error:
-                print(error)
+                print(error, *error.__notes__)
         """
     )
     out = world.cli("run", path).stdout
