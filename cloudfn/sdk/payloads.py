@@ -20,6 +20,8 @@ from cloudfn.wire.sizes import size_hint
 
 #: types that a payload of one such argument needs no look at its size for
 _PLAIN = frozenset((int, float, bool, type(None)))
+#: exceptions that steer the program they are raised in
+_STEERING = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, StopAsyncIteration)
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -140,7 +142,13 @@ def failure_of(status: int, payload: bytes, welcome: Welcome) -> BaseException:
 
 
 def _unpacked(data: bytes | memoryview) -> BaseException:
-    return unpack_exception(data, label="remote")
+    found = unpack_exception(data, label="remote")
+    if not isinstance(found, _STEERING):
+        return found
+    # Raised here, it would end or interrupt the caller's program instead of telling of a failure.
+    wrapped = errors.RemoteError(f"The input raised {type(found).__name__}: {found}")
+    wrapped.__cause__ = found
+    return wrapped
 
 
 def _read_blob(payload: bytes, welcome: Welcome, read: Callable[[memoryview], Any]) -> Any:

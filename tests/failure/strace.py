@@ -1,12 +1,15 @@
 """Runs a daemon under strace, which kills it, or fails its system call, at the N-th of a kind."""
 
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from cloudfn.sdk.session import connect
 from cloudfn.sdk.starter import prepare_state_dir
-from tests.failure.daemon_fixtures import World, wait_for
+from tests.failure.daemon_fixtures import World, ended, wait_for
 
 #: what a daemon does that changes something outside of it: the ledger, sockets, files
 SYSCALLS = ("fdatasync", "pwrite64", "sendto", "sendmsg", "unlink", "rename", "fsync", "openat")
@@ -27,13 +30,13 @@ def start_traced(strace: str, world: World, inject: str) -> subprocess.Popen[str
     """Start the daemon under strace and return when it serves, or has died already.
 
     What the daemon starts is not traced: strace lets go of a process when it executes another
-    program (`-b execve`).
+    program (`-b execve`). The process returned is the daemon, its tracer a grandchild (`-D`).
     """
     settings = world.settings
     prepare_state_dir(settings)
     syscall = inject.partition(":")[0]
     command = [
-        strace, "-f", "-b", "execve", "-qq", "-o", "/dev/null",
+        strace, "-D", "-f", "-b", "execve", "-qq", "-o", "/dev/null",
         "-e", f"trace={syscall}", "-e", "signal=none", "-e", f"inject={inject}",
         sys.executable, "-P", "-m", "cloudfn.daemon", "--env", settings.environment,
     ]  # fmt: skip
@@ -51,6 +54,14 @@ def start_traced(strace: str, world: World, inject: str) -> subprocess.Popen[str
 def start_with_kill(strace: str, world: World, point: Point) -> subprocess.Popen[str]:
     """Start a daemon that is killed at a point."""
     return start_traced(strace, world, f"{point.syscall}:signal=SIGKILL:when={point.number}")
+
+
+def let_go(traced: subprocess.Popen[str]) -> None:
+    """End the tracing: from here on the daemon is spared."""
+    lines = Path(f"/proc/{traced.pid}/status").read_text().splitlines()
+    (tracer,) = [int(line.split()[1]) for line in lines if line.startswith("TracerPid:")]
+    os.kill(tracer, signal.SIGTERM)
+    assert ended(tracer)
 
 
 def _listens(world: World) -> bool:

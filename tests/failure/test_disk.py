@@ -19,7 +19,7 @@ from tests.failure.daemon_fixtures import (
     wait_for,
     world,
 )
-from tests.failure.strace import start_traced
+from tests.failure.strace import let_go, start_traced
 
 __all__ = ["world"]
 pytestmark = pytest.mark.integration
@@ -99,7 +99,9 @@ def test_a_full_disk_refuses_submissions_and_keeps_what_runs(small_disk: World) 
 
 def test_acknowledged_inputs_survive_a_kill_on_a_full_disk(small_disk: World) -> None:
     world = small_disk
+    filler = world.state / "filler"
     world.deploy(HEAVY)
+    filler.write_bytes(b"x" * 500_000)
     world.hold()
     taken, error = spawn_until_full(world.function("heavy"))
     assert isinstance(error, errors.ResourceExhaustedError)
@@ -107,7 +109,12 @@ def test_acknowledged_inputs_survive_a_kill_on_a_full_disk(small_disk: World) ->
     world.close_clients()
     world.kill()
     world.release()
-    # The next daemon finds no room either, perhaps; it needs none to run what there is.
+    # The next daemon has no room to begin in, or goes on; either is said.
+    try:
+        world.ask("status")
+    except errors.ConnectionError as refusal:
+        assert "full" in str(refusal), refusal
+    filler.unlink()
     client = world.connect()
     results = [world.call(call, client).get(timeout=40)[0] for call in taken]
     assert results == list(range(len(taken)))
@@ -136,7 +143,7 @@ def test_a_disk_that_fails_and_recovers_loses_nothing(
     strace = strace_or_skip()
     world.deploy()
     world.stop()
-    tracer = start_traced(strace, world, f"{syscall}:error={error}:when=12+")
+    daemon = start_traced(strace, world, f"{syscall}:error={error}:when=12+")
     work = world.function("work")
     taken: list[str] = []
     refused: errors.Error | None = None
@@ -153,12 +160,13 @@ def test_a_disk_that_fails_and_recovers_loses_nothing(
     spawning = Background(spawn_on)
     wait_for("trouble", lambda: spawning.done or "cannot be" in world.log)
     # The disk is well again.
-    tracer.terminate()
+    let_go(daemon)
     spawning.result()
     assert refused is not None or "cannot be synced" in world.log
     assert wait_for("it is taken in again", lambda: _spawned(work)).get(timeout=40)[0] == "after"
     results = [world.call(call).get(timeout=40)[0] for call in taken]
     assert len(set(results)) == len(taken)
+    assert daemon.poll() is None
 
 
 def _spawned(work):

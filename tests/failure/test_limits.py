@@ -91,7 +91,7 @@ def test_the_limit_of_pending_spawns_is_exact_under_twenty_clients(world: World)
     assert world.trace("begin")["first"] == 2
     with pytest.raises(errors.ResourceExhaustedError) as caught:
         world.function("narrow").spawn("too many")
-    assert "CLOUDFN_LIMIT_SPAWN_PENDING" in str(caught.value)
+    assert "CLOUDFN_LIMIT_PENDING" in str(caught.value)
     world.release()
     client = world.connect()
     results = [world.call(call, client).get(timeout=40) for _, call in taken]
