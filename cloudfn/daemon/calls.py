@@ -27,8 +27,6 @@ from cloudfn.wire.messages import (
 
 #: outcomes are cut into messages of at most this many payload bytes
 _MESSAGE_BYTES = 1 << 20
-#: a limit that refused inputs lets them in again when it is used to this part
-_ROOM = 0.9
 
 
 class Engine(Protocol):
@@ -159,6 +157,8 @@ class Calls:
         self._dirty: list[Watch] = []
         self._acks: dict[Watch, None] = {}
         self._starved: list[Call] = []
+        #: they are told after the next commit
+        self._feeding = False
         #: transient calls that containers made, for call graphs
         self.past = PastCalls()
 
@@ -255,11 +255,15 @@ class Calls:
     def _starve(self, watch: Watch) -> None:
         """A limit is reached: maps wait for room, a single input is refused for good."""
         call = watch.call
-        refused = Ack(watch.ref, call.known, refused=True).encode()
-        self._journal.after_commit(lambda: watch.session.send(Kind.ACK, refused))
+        self._journal.after_commit(lambda: self._send_refusal(watch))
         if call.spec.kind in (CallKind.REMOTE, CallKind.SPAWN):
             self._drop(call)
-        elif not call.starved:
+
+    def _send_refusal(self, watch: Watch) -> None:
+        call = watch.call
+        watch.session.send(Kind.ACK, Ack(watch.ref, call.known, refused=True).encode())
+        # Not before: "there is room" must not overtake "there is none", or nobody says it again.
+        if call.watches and not call.starved:
             call.starved = True
             self._starved.append(call)
 
@@ -436,6 +440,7 @@ class Calls:
 
     def recorded(self, call_id: str, index: int, status: Status, payload: bytes) -> None:
         """An input has its outcome; it is sent after the commit."""
+        self._places_freed()
         call = self._calls.get(call_id)
         if call is None:
             return
@@ -456,11 +461,15 @@ class Calls:
         dirty, self._dirty = self._dirty, []
         for watch in dirty:
             watch.flush()
-        if self._starved:
-            self._feed_starved()
 
-    def _feed_starved(self) -> None:
+    def _places_freed(self) -> None:
+        if self._starved and not self._feeding:
+            self._feeding = True
+            self._journal.after_commit(self.feed_starved)
+
+    def feed_starved(self) -> None:
         """Tell clients whose inputs a limit refused that there is room again."""
+        self._feeding = False
         hungry, self._starved = self._starved, []
         for call in hungry:
             call.starved = False
@@ -476,6 +485,7 @@ class Calls:
         unfinished = [index for index, status in enumerate(statuses) if not status.terminal]
         running: list[tuple[int, int, int]] = []
         self._journal.write(lambda: running.extend(self._ledger.cancel(call_id)))
+        self._places_freed()
         payload = cancelled_payload(call_id)
         entries = [Entry(seq, fence, Status.CANCELLED, payload) for seq, fence, _ in running]
         if entries:

@@ -212,6 +212,8 @@ class Server:
         engine = self._engine
         now = engine.clock.monotonic()
         engine.calls.end_orphans(engine.settings.client_grace)
+        # Places also become free without an outcome: what waited began to run.
+        engine.calls.feed_starved()
         self._end_orphaned_apps(now)
         self._ring_due()
         unfinished = set(engine.ledger.pools())

@@ -231,6 +231,7 @@ class Connection:
         self._pump.stop()
         if session is not None:
             session.give_up()
+            self._hang_up(session)
 
     # -------------------------------------------------------------------------------- waiting
 
@@ -296,10 +297,20 @@ class Connection:
     def _leave_role(self, me: object) -> None:
         if self._role.get("reader") is me:
             del self._role["reader"]
+            if self._closed and self._session is not None:
+                self._hang_up(self._session)
         if self._followers and "reader" not in self._role:
             for waker in list(self._followers):
                 waker.set()
                 break
+
+    def _hang_up(self, session: Session) -> None:
+        """Let go of the socket; whoever reads just now does it on leaving."""
+        me = object()
+        if self._role.setdefault("reader", me) is me:
+            with self._send_lock:
+                session.close()
+            del self._role["reader"]
 
     def _lead(self, arrived: Callable[[], bool], deadline: float | None) -> bool:
         """Receive, with the reader's role, until `arrived()`; False after the deadline."""

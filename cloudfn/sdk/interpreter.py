@@ -1,4 +1,4 @@
-"""What a revision has to know of this interpreter and this checkout. Reads files, runs nothing."""
+"""What a revision has to know of this interpreter and this checkout. Reads files, asks git."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 from cloudfn.wire.version import VERSION
+
+#: seconds that git may take to say whether files were changed
+_GIT_PATIENCE = 2.0
 
 
 def import_paths(root: Path | None) -> list[str]:
@@ -62,17 +65,32 @@ def _user() -> str:
 
 
 def _commit(root: Path | None) -> str:
-    """Return the commit that is checked out, read from git's own files; empty if there is none."""
+    """Return the commit that is checked out, with `*` if files differ; empty if there is none."""
     for folder in (root, *root.parents) if root is not None else ():
         git = folder / ".git"
         try:
             if git.is_file():  # a worktree
                 git = folder / git.read_text().partition("gitdir:")[2].strip()
             if git.is_dir():
-                return _head(git)
+                head = _head(git)
+                return f"{head}*" if head and _is_dirty(folder) else head
         except OSError:
             return ""
     return ""
+
+
+def _is_dirty(folder: Path) -> bool:
+    """Whether tracked files differ from the commit; False where git cannot tell in time."""
+    import subprocess
+
+    command = ["git", "--no-optional-locks", "status", "--porcelain", "--untracked-files=no"]
+    try:
+        told = subprocess.run(
+            command, cwd=folder, capture_output=True, timeout=_GIT_PATIENCE, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return told.returncode == 0 and bool(told.stdout)
 
 
 def _head(git: Path) -> str:

@@ -67,8 +67,10 @@ class OfflineWorld:
 
     def close(self) -> None:
         """Remove what lies in files."""
-        self._engine.close()
-        self.provider.close()
+        try:
+            self._engine.close()
+        finally:
+            self.provider.close()
 
 
 @contextmanager

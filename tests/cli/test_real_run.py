@@ -286,7 +286,9 @@ def test_a_missing_file_a_file_without_an_app_and_a_broken_one_are_errors(world:
     assert "nowhere.py" in missing.stderr
     without = world.cli("run", world.write("x = 1\n"), code=1)
     assert "no App" in without.stderr
-    broken = world.cli("run", world.write("import cloudfn\nraise ValueError('at import')\n"), code=1)
+    broken = world.cli(
+        "run", world.write("import cloudfn\nraise ValueError('at import')\n"), code=1
+    )
     assert "at import" in broken.stderr
     wrong = world.cli("run", world.write("def f(:\n"), code=1)
     assert "SyntaxError" in wrong.stderr
@@ -486,6 +488,7 @@ def test_no_colours_where_none_are_wanted(world: World, variables):
 
 
 def test_a_narrow_terminal_gets_no_line_that_is_too_long(world: World):
+    world.cli("deploy", "--name", "with-a-name-of-some-length", world.write(RESULTS, "results.py"))
     shown = on_a_terminal(world, "app", "list", "--all", columns=40)
     lines = [line.rstrip("\r") for line in shown.split("\n")]
     assert max(map(len, lines)) <= 40

@@ -36,7 +36,7 @@ def start_traced(strace: str, world: World, inject: str) -> subprocess.Popen[str
     prepare_state_dir(settings)
     syscall = inject.partition(":")[0]
     command = [
-        strace, "-D", "-f", "-b", "execve", "-qq", "-o", "/dev/null",
+        strace, "-D", "-I", "2", "-f", "-b", "execve", "-qq", "-o", "/dev/null",
         "-e", f"trace={syscall}", "-e", "signal=none", "-e", f"inject={inject}",
         sys.executable, "-P", "-m", "cloudfn.daemon", "--env", settings.environment,
     ]  # fmt: skip

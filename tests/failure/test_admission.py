@@ -21,9 +21,10 @@ pytestmark = [
 ]
 
 STRUGGLE = """
-@app.function(max_containers=2, scaledown_window=2)
-def quick(item):
-    time.sleep(0.002)
+@app.function(max_containers=4, scaledown_window=2)
+def nap(item):
+    # Long enough to be handed over one at a time: what a container gives back waits once more.
+    time.sleep(0.03)
     return item
 """
 
@@ -99,23 +100,23 @@ def until_refused(call: Callable[[], Any], most: int = 1000) -> int:
 
 
 def test_twenty_threads_never_exceed_the_limits_and_all_end_well(world: World) -> None:
-    world.set(CLOUDFN_LIMIT_PENDING=12, CLOUDFN_LIMIT_TOTAL=13, CLOUDFN_MAP_WINDOW=8)
+    world.set(CLOUDFN_LIMIT_PENDING=12, CLOUDFN_LIMIT_TOTAL=14, CLOUDFN_MAP_WINDOW=8)
     world.deploy(STRUGGLE)
 
     def calls(number: int) -> list[int]:
-        quick = world.function("quick")
-        items = list(range(100 * number, 100 * number + 20))
+        nap = world.function("nap")
+        items = list(range(100 * number, 100 * number + 6))
         if number % 2:
-            return list(quick.map(items))
-        return [patient(quick, item) for item in items]
+            return list(nap.map(items))
+        return [patient(nap, item) for item in items]
 
-    with watched(world, "quick") as peaks:
+    with watched(world, "nap") as peaks:
         everybody = [Background(lambda n=number: calls(n)) for number in range(20)]
         for number, each in enumerate(everybody):
-            assert each.result() == list(range(100 * number, 100 * number + 20))
+            assert each.result() == list(range(100 * number, 100 * number + 6))
     assert 0 < peaks.pending <= 12
-    assert peaks.total <= 13
-    assert (backlog(world, "quick"), running(world, "quick")) == (0, 0)
+    assert peaks.total <= 14
+    assert (backlog(world, "nap"), running(world, "nap")) == (0, 0)
 
 
 def patient(function: Function, item: int) -> int:
@@ -258,7 +259,7 @@ def test_an_infinite_generator_is_read_no_further_than_the_window(
 def test_places_of_a_killed_client_are_free_again(world: World) -> None:
     world.set(CLOUDFN_LIMIT_PENDING=6, CLOUDFN_LIMIT_TOTAL=7, CLOUDFN_CLIENT_GRACE=0.5)
     world.deploy()
-    for round_ in range(3):
+    for round_ in range(2):
         world.hold()
         client = world.start(f"""
             import cloudfn
@@ -302,9 +303,11 @@ def test_places_survive_the_daemon_exactly(world: World) -> None:
     assert len([world.call(call.object_id).get(timeout=40) for call in spawned]) == len(spawned)
     wait_for("empty", lambda: load(world, "narrow") == 0)
     world.hold()
-    runs = narrow.spawn("again")
-    wait_for("it runs", lambda: running(world, "narrow") == 1)
+    # The container takes some at once by now, and gives back what it does not come to.
     again: list[Any] = []
-    assert until_refused(lambda: again.append(narrow.spawn("waits"))) == 9
+    assert until_refused(lambda: again.append(narrow.spawn("waits"))) >= 9
+    wait_for("one runs, all others wait", lambda: running(world, "narrow") == 1)
+    assert backlog(world, "narrow") == len(again) - 1
     world.release()
-    assert len([call.get(timeout=40) for call in (runs, *again)]) == 10
+    assert len([call.get(timeout=40) for call in again]) == len(again)
+    wait_for("empty", lambda: load(world, "narrow") == 0)

@@ -27,10 +27,10 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def small_disk(world: World) -> Iterator[World]:
-    """A world whose state lies on a file system of 6 MiB of its own."""
+    """A world whose state lies on a file system of 12 MiB of its own."""
     world.state.mkdir(mode=0o700)
     mount = shutil.which("mount")
-    options = ["-t", "tmpfs", "-o", "size=6m,mode=700", "cloudfn-test", str(world.state)]
+    options = ["-t", "tmpfs", "-o", "size=12m,mode=700", "cloudfn-test", str(world.state)]
     if not mount or os.geteuid() or subprocess.run([mount, *options], check=False).returncode:
         give_up("a small file system cannot be mounted (needs root)")
     try:
@@ -101,7 +101,7 @@ def test_acknowledged_inputs_survive_a_kill_on_a_full_disk(small_disk: World) ->
     world = small_disk
     filler = world.state / "filler"
     world.deploy(HEAVY)
-    filler.write_bytes(b"x" * 500_000)
+    filler.write_bytes(b"x" * (6 << 20))
     world.hold()
     taken, error = spawn_until_full(world.function("heavy"))
     assert isinstance(error, errors.ResourceExhaustedError)

@@ -54,8 +54,10 @@ class World:
         self.variables = {
             "CLOUDFN_HOME": str(home / "state"),
             "CLOUDFN_DAEMON_IDLE_EXIT": "120",
+            # seconds after which a client that vanished is taken for gone
+            "CLOUDFN_CLIENT_GRACE": "3",
             "HOME": str(home),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath]),
             "PYTHONDONTWRITEBYTECODE": "1",
             "LANG": "C.UTF-8",
         }

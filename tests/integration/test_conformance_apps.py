@@ -1,4 +1,5 @@
 """Conformance 2.14, 3.9: apps that run and apps that are deployed; names, lookups, revisions."""
+# ruff: noqa: TID251 - this is user code as well
 
 import asyncio
 import os
@@ -12,7 +13,6 @@ from cloudfn.exception import (
     InvalidError,
     NotFoundError,
     RemoteError,
-    UserWarning,
 )
 from tests.integration.conformance_world import World, wait_for, world
 
@@ -154,7 +154,9 @@ def test_included_functions_can_be_called_in_the_app():
 def test_a_second_function_of_a_name_warns_and_wins():
     twice = cloudfn.App("twice")
     twice.function()(plain)
-    with pytest.warns(UserWarning, match="function name 'plain' collision! Overriding"):
+    with pytest.warns(
+        cloudfn.exception.UserWarning, match="function name 'plain' collision! Overriding"
+    ):
         second = twice.function(name="plain")(square.get_raw_f())
     assert twice.registered_functions == {"plain": second}
 
@@ -162,13 +164,13 @@ def test_a_second_function_of_a_name_warns_and_wins():
 def test_a_second_entry_point_of_a_name_is_refused():
     twice = cloudfn.App("twice")
     twice.local_entrypoint()(plain)
-    with pytest.raises(InvalidError, match="(?i)duplicate"):
+    with pytest.raises(InvalidError, match=r"(?i)duplicate"):
         twice.local_entrypoint()(plain)
 
 
 @pytest.mark.parametrize("wrong", [3, "x" * 65])
 def test_a_name_that_is_none_is_refused(wrong):
-    with pytest.raises(InvalidError, match="(?i)invalid.*name|name.*64"):
+    with pytest.raises(InvalidError, match=r"(?i)invalid.*name|name.*64"):
         cloudfn.App(wrong)
 
 
@@ -192,15 +194,15 @@ def test_classes_methods_and_forgotten_parentheses_are_refused():
             def method(self):
                 """Belong to a class."""
 
-    with pytest.raises(InvalidError, match="(?i)parentheses"):
+    with pytest.raises(InvalidError, match=r"(?i)parentheses"):
         cloudfn.App("x").function(plain)
-    with pytest.raises(InvalidError, match="(?i)parentheses"):
+    with pytest.raises(InvalidError, match=r"(?i)parentheses"):
         cloudfn.App("x").local_entrypoint(plain)
 
 
 def test_deploy_needs_a_name():
     """C131."""
-    with pytest.raises(InvalidError, match="(?s)name.*App\\("):
+    with pytest.raises(InvalidError, match=r"(?s)name.*App\("):
         nameless.deploy()
 
 
@@ -247,11 +249,11 @@ def test_failed_lookups_say_what_is_missing_and_come_late():
     app.deploy(name="lookups")
     unknown = cloudfn.Function.from_name("no-such-app", "f")
     for use in (lambda: unknown.remote(1), lambda: unknown.spawn(1), unknown.hydrate):
-        with pytest.raises(NotFoundError, match="Lookup failed for Function 'f'.*'no-such-app'"):
+        with pytest.raises(NotFoundError, match=r"Lookup failed for Function 'f'.*'no-such-app'"):
             use()
     with pytest.raises(NotFoundError, match="Lookup failed for Function 'sqare'"):
         cloudfn.Function.from_name("lookups", "sqare").remote(1)
-    with pytest.raises(InvalidError, match="Cls.from_name"):
+    with pytest.raises(InvalidError, match=r"Cls.from_name"):
         cloudfn.Function.from_name("lookups", "Some.method")
     with pytest.raises(ExecutionError, match="definition for this Function is missing"):
         cloudfn.Function.from_name("lookups", "square").local(1)

@@ -2,6 +2,7 @@
 
 This module is the program: its functions run in containers that import it.
 """
+# ruff: noqa: TID251 - this is user code as well
 
 import asyncio
 import os
@@ -206,11 +207,11 @@ def test_a_function_of_an_app_that_does_not_run_says_so():
         lambda: list(f.map([2])),
         lambda: f.spawn_map([2]),
         lambda: f.update_autoscaler(min_containers=1),
-        lambda: f.get_current_stats(),
+        f.get_current_stats,
         lambda: f.object_id,
     ]
     for call in calls:
-        with pytest.raises(ExecutionError, match="(?s)has not been hydrated.*not running"):
+        with pytest.raises(ExecutionError, match=r"(?s)has not been hydrated.*not running"):
             call()
 
 
@@ -268,7 +269,7 @@ def test_blocking_calls_in_an_event_loop_work_and_warn():
 
 def test_an_exception_keeps_its_type_its_message_and_its_attributes():
     """C007."""
-    with pytest.raises(CustomError, match="^bad$") as caught:
+    with pytest.raises(CustomError, match=r"^bad$") as caught:
         fail.remote("bad")
     assert type(caught.value) is CustomError
     assert caught.value.code == 7
@@ -291,7 +292,7 @@ def test_an_async_exception_keeps_its_type():
     async def program():
         await fail_later.remote.aio("later")
 
-    with pytest.raises(CustomError, match="^later$") as caught:
+    with pytest.raises(CustomError, match=r"^later$") as caught:
         asyncio.run(program())
     assert caught.value.code == 8
     assert "raise CustomError(message, code=8)" in "".join(traceback.format_exception(caught.value))
