@@ -137,6 +137,9 @@ class MemoryCatalog:
 
     # How
 
+    def close(self) -> None:
+        """See the port; memory needs none."""
+
     def _add(
         self, app: _App, spec: RevisionSpec, now: float, rollback_of: int | None
     ) -> RevisionRecord:
