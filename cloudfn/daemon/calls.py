@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cloudfn.clock import Clock
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.past import PastCall, PastCalls
 from cloudfn.daemon.session import Session, error_json
+from cloudfn.daemon.watches import Call, Watch
 from cloudfn.errors import Error, InvalidError, NotFoundError
 from cloudfn.model.call import CallKind, Status
 from cloudfn.providers.base import CallRecord, CallSpec, Entry, Ledger
@@ -19,14 +19,10 @@ from cloudfn.wire.messages import (
     BlobRef,
     Delivered,
     Kind,
-    Outcomes,
     Submit,
     encode_json,
     is_blob,
 )
-
-#: outcomes are cut into messages of at most this many payload bytes
-_MESSAGE_BYTES = 1 << 20
 
 
 class Engine(Protocol):
@@ -67,73 +63,6 @@ class Engine(Protocol):
     def delete_blobs_of(self, call_id: str) -> None:
         """Delete all payloads of a call."""
         ...
-
-
-@dataclass(slots=True, eq=False)
-class Watch:
-    """One client's wish to have outcomes of one call."""
-
-    session: Session
-    ref: int
-    call: Call
-    start: int = 0
-    end: int | None = None
-    #: it made the call: it gets acknowledgements, and without it a transient call ends
-    owner: bool = False
-    indices: list[int] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)
-    payloads: list[bytes] = field(default_factory=list)
-
-    def add(self, index: int, status: int, payload: bytes) -> bool:
-        """Queue an outcome if it is wanted; return whether this made the queue non-empty."""
-        if index < self.start or (self.end is not None and index >= self.end):
-            return False
-        self.indices.append(index)
-        self.statuses.append(status)
-        self.payloads.append(payload)
-        return len(self.indices) == 1
-
-    def flush(self) -> None:
-        """Send what is queued."""
-        begin, size = 0, 0
-        for position, payload in enumerate(self.payloads):
-            size += len(payload)
-            if size > _MESSAGE_BYTES:
-                self._send(begin, position + 1)
-                begin, size = position + 1, 0
-        if begin < len(self.indices):
-            self._send(begin, len(self.indices))
-        self.indices, self.statuses, self.payloads = [], [], []
-
-    def _send(self, begin: int, end: int) -> None:
-        outcomes = Outcomes(
-            self.ref, self.indices[begin:end], self.statuses[begin:end], self.payloads[begin:end]
-        )
-        self.session.send(Kind.OUTCOMES, outcomes.encode())
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """A call that somebody waits for or that is not delivered yet."""
-
-    spec: CallSpec
-    known: int = 0
-    sealed: bool = False
-    delivered: int = 0
-    #: its client came back, and may count some deliveries twice
-    resumed: bool = False
-    watches: list[Watch] = field(default_factory=list)
-    #: blobs of outcomes, by index, deleted when delivered
-    blobs: dict[int, BlobRef] = field(default_factory=dict)
-    has_blobs: bool = False
-    #: a limit refused inputs, and its client waits for room
-    starved: bool = False
-    #: monotonic time since when no client is there
-    orphaned: float | None = None
-    #: container that its client is in
-    home: str | None = None
-    #: seq of the input that waits for this call
-    parent_seq: int | None = None
 
 
 class Calls:
