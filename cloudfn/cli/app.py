@@ -33,7 +33,9 @@ _REVISION_KEYS = ("number", "created", "live", "rollback_of", "labels")
 
 def build() -> typer.Typer:
     """Return the command group."""
-    app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look after apps.")
+    app = typer.Typer(
+        add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Look after apps."
+    )
     app.command("list")(list_apps)
     app.command("logs")(show_logs)
     app.command("stop")(stop)

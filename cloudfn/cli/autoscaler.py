@@ -17,7 +17,7 @@ _KEYS = ("min_containers", "max_containers", "buffer_containers", "scaledown_win
 
 def build() -> typer.Typer:
     """Return the command."""
-    app = typer.Typer(rich_markup_mode=None)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command("update-autoscaler")(update)
     return app
 

@@ -32,7 +32,9 @@ CallArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a call, a
 
 def build() -> typer.Typer:
     """Return the command group."""
-    app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look after calls.")
+    app = typer.Typer(
+        add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Look after calls."
+    )
     app.command("list")(list_calls)
     app.command("get")(get)
     app.command("cancel")(cancel)

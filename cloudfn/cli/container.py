@@ -29,7 +29,12 @@ ContainerArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a co
 
 def build() -> typer.Typer:
     """Return the command group."""
-    app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look after containers.")
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        help="Look after containers.",
+    )
     app.command("list")(list_containers)
     app.command("logs")(show_logs)
     app.command(

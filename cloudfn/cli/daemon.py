@@ -24,6 +24,7 @@ _LOG_NAME = "daemon.log"
 def build() -> typer.Typer:
     """Return the command group."""
     app = typer.Typer(
+        add_completion=False,
         rich_markup_mode=None,
         no_args_is_help=True,
         help="Look after this machine's engine. It starts by itself when it is needed.",

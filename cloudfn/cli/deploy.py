@@ -15,7 +15,7 @@ from cloudfn.cli.session import session_of
 
 def build() -> typer.Typer:
     """Return the command."""
-    app = typer.Typer(rich_markup_mode=None)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command("deploy", no_args_is_help=True)(deploy)
     return app
 

@@ -24,7 +24,7 @@ _FAST_BLOBS = Path("/dev/shm")  # noqa: S108 - only its room is looked at
 
 def build() -> typer.Typer:
     """Return the command."""
-    app = typer.Typer(rich_markup_mode=None)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command("doctor")(doctor)
     return app
 

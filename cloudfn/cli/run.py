@@ -30,7 +30,7 @@ _OWN_OPTIONS = {"--detach", "-d", "--quiet", "-q", "--write-result", "-w", "-m",
 
 def build() -> typer.Typer:
     """Return the command."""
-    app = typer.Typer(rich_markup_mode=None)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
     # Everything after FILE belongs to the program.
     words = {"ignore_unknown_options": False, "allow_interspersed_args": False}
     app.command("run", context_settings=words, no_args_is_help=True)(run)

@@ -17,7 +17,7 @@ _KEYS = ("backlog", "num_running_inputs", "num_total_runners", "input_headroom")
 
 def build() -> typer.Typer:
     """Return the command."""
-    app = typer.Typer(rich_markup_mode=None)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command("stats")(stats)
     return app
 

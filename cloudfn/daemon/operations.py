@@ -45,7 +45,9 @@ _GRAPH_NODES = 10_000
 class Operations:
     """Answers requests. Every method returns the fields of the reply, or raises an Error."""
 
-    def __init__(self, engine: Engine, facts: Fields, shut_down: Callable[[str], None]) -> None:
+    def __init__(
+        self, engine: Engine, facts: Callable[[], Fields], shut_down: Callable[[str], None]
+    ) -> None:
         self._engine = engine
         self._facts = facts
         self._shut_down = shut_down
@@ -449,7 +451,7 @@ class Operations:
     def op_status(self, _session: Session, _fields: Fields) -> Fields:
         agent = self._engine.agent
         return {
-            **self._facts,
+            **self._facts(),
             "pid": os.getpid(),
             "environment": self._engine.settings.environment,
             "containers": len(agent.containers()),

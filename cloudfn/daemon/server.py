@@ -39,12 +39,7 @@ class Server:
         self._listener: socket.socket | None = None
         self._socket_path: Path | None = None
         self._started = engine.clock.wall()
-        facts = {
-            "version": code_version(),
-            "protocol": PROTOCOL,
-            "started": self._started,
-        }
-        self._operations = Operations(engine, facts, self.shut_down)
+        self._operations = Operations(engine, self._facts, self.shut_down)
         #: ephemeral apps whose client is gone, and since when (monotonic)
         self._orphans: dict[str, float] = {}
         self._last_busy = engine.clock.monotonic()
@@ -72,6 +67,14 @@ class Server:
         self._listener, self._socket_path = listener, path
         self._loop.add_reader(listener, self._accept)
         self._loop.call_later(_HOUSEKEEPING, self._keep_house)
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "version": code_version(),
+            "protocol": PROTOCOL,
+            "started": self._started,
+            "clients": len(self._sessions),
+        }
 
     def shut_down(self, mode: str) -> None:
         """Leave: `drain` lets running inputs finish for a moment, `now` hands them back."""
@@ -219,7 +222,8 @@ class Server:
         unfinished = set(engine.ledger.pools())
         engine.apps.drop_finished(unfinished)
         self._end_detached(unfinished)
-        if now - self._last_expiry >= _EXPIRY_PAUSE:
+        # Results that are kept for a short time are looked for as often as that takes.
+        if now - self._last_expiry >= min(_EXPIRY_PAUSE, engine.settings.retention / 4):
             self._last_expiry = now
             self._expire()
         self._leave_when_idle(now, unfinished)

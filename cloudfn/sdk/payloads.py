@@ -76,14 +76,21 @@ class Packer:
         return payloads
 
     def _blob(self, write: Callable[[FileIO], int]) -> bytes:
-        if self._durable:
-            return self._blob_in(self._welcome.durable, write, durable=True)
+        if not self._durable:
+            try:
+                return self._blob_in(self._welcome.fast, write, durable=False)
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
         try:
-            return self._blob_in(self._welcome.fast, write, durable=False)
+            return self._blob_in(self._welcome.durable, write, durable=True)
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
-            return self._blob_in(self._welcome.durable, write, durable=True)
+            raise errors.ResourceExhaustedError(
+                f"The disk is full: there is no room for a big argument in {self._welcome.durable}.",
+                hint="Free some space and call again.",
+            ) from error
 
     def _blob_in(self, top: str, write: Callable[[FileIO], int], *, durable: bool) -> bytes:
         folder = os.path.join(top, self._call_id)

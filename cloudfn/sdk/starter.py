@@ -31,6 +31,8 @@ _STARTS_WITHIN = 60.0
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 _TAIL = 2_000
+#: free bytes below which a daemon cannot be expected to start
+_FULL = 64 << 10
 #: daemons in turn that were leaving just when we came
 _MOST_RESTARTS = 20
 
@@ -163,6 +165,8 @@ class Starter:
         log = self._settings.state_dir / _LOG
         tail = _tail(log)
         text = f"The daemon of the environment {self._settings.environment!r} {what}."
+        if _is_full(log.parent):  # where its log is as well
+            text += f" The disk of {log.parent} is full."
         if tail:
             text += f" The end of its log:\n{tail}"
         return errors.ConnectionError(
@@ -349,6 +353,14 @@ def _home_of(package: str) -> str | None:
 def _is_own_of_interpreter(folder: str) -> bool:
     """Whether the interpreter looks there by itself; in front of all else it would hide modules."""
     return folder.startswith(os.path.join(sys.prefix, "")) and "site-packages" in folder
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        space = os.statvfs(folder)
+    except (OSError, AttributeError):  # Windows has none
+        return False
+    return space.f_bavail * space.f_frsize < _FULL
 
 
 def _tail(log: Path) -> str:

@@ -10,6 +10,7 @@ import termios
 
 import pytest
 
+import cloudfn
 from tests.integration.conformance_world import PATIENCE, World, wait_for, world
 
 __all__ = ["world"]
@@ -404,6 +405,48 @@ def test_ctrl_c_while_the_program_is_imported_aborts(world: World):
     assert child.returncode == 130
     assert "Aborting app initialization..." in err
     assert "Traceback" not in err
+
+
+def test_ctrl_c_of_a_script_ends_its_app(world: World, tmp_path):
+    path = world.write(
+        WAITING
+        + """
+if __name__ == "__main__":
+    with cloudfn.enable_output(), app.run():
+        try:
+            wait.remote(os.environ["GATE"])
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+            raise
+"""
+    )
+    child = world.start(sys.executable, path, variables={"GATE": str(tmp_path / "gate")})
+    read_until(child, "container waits")
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=PATIENCE)
+    assert child.returncode == -signal.SIGINT
+    assert "interrupted" in out
+    assert err.count("Traceback") <= 1
+    wait_for("no container", lambda: not world.containers())
+
+
+@pytest.mark.parametrize("words", [["call", "get"], ["call", "get", "--timeout", "50"]])
+def test_ctrl_c_while_a_result_is_awaited_is_no_traceback(world: World, tmp_path, words):
+    path, gate = world.write(WAITING, "waiting.py"), tmp_path / "gate"
+    world.cli("deploy", path)
+    call = cloudfn.Function.from_name("waiting", "wait").spawn(str(gate))
+    child = world.start(sys.executable, "-v", "-m", "cloudfn", *words, call.object_id)
+    assert child.stderr is not None
+    # When it imports this, it is about to wait.
+    while "cloudfn.sdk.reading" not in child.stderr.readline():
+        assert child.poll() is None
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=PATIENCE)
+    assert child.returncode == 130
+    assert "Traceback" not in err
+    gate.touch()
+    assert call.get(timeout=30) == "done"
+    world.cli("app", "stop", "waiting", "--yes")
 
 
 def test_two_ctrl_c_end_it_too(world: World, tmp_path):

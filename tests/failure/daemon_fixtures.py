@@ -4,6 +4,7 @@ Faults come from outside: signals, full disks, traced system calls. What user co
 a trace file that it appends to, so that it survives every kill.
 """
 
+import json
 import os
 import select
 import shutil
@@ -90,7 +91,11 @@ def echo(data):
 {more}
 
 if __name__ == "__main__":
-    app.deploy()
+    import json
+    import sys
+
+    app.deploy(**json.loads(sys.argv[1]))
+    print(json.dumps(app.deployment._asdict()))
 """
 
 
@@ -139,7 +144,9 @@ def ended(pid: int, seconds: float = PATIENCE) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([handle], [], [], seconds)[0])
+        waiting = select.poll()
+        waiting.register(handle, select.POLLIN)
+        return bool(waiting.poll(seconds * 1000))
     finally:
         os.close(handle)
 
@@ -172,9 +179,11 @@ class World:
         path.write_text(text)
         return path
 
-    def deploy(self, more: str = "", **how: Any) -> None:
-        """Deploy the program, with functions of the test's own."""
-        self.run_script(self.write(more, **how))
+    def deploy(self, more: str = "", **how: Any) -> dict[str, Any]:
+        """Deploy the program, with functions of the test's own; return what came of it."""
+        printed = self.run_script(self.write(more), json.dumps(how))
+        deployment: dict[str, Any] = json.loads(printed)
+        return deployment
 
     def run_script(self, path: Path, *arguments: str, code: int = 0) -> str:
         """Run a program to its end; return what it printed."""

@@ -125,12 +125,12 @@ def test_a_program_is_not_deployed_on_a_full_disk(small_disk: World) -> None:
     world.deploy()
     filler = fill(world.state)
     path = world.write("WORDS = 1\n" * 20_000)
-    output = world.run_script(path, code=1)
+    output = world.run_script(path, "{}", code=1)
     assert "Traceback" in output
     assert "space" in output or "full" in output
     filler.unlink()
     assert world.function("echo").remote("as before") == "as before"
-    world.run_script(path)
+    world.run_script(path, "{}")
     assert world.function("echo").remote("the new one") == "the new one"
 
 

@@ -168,15 +168,15 @@ def test_a_second_entry_point_of_a_name_is_refused():
         twice.local_entrypoint()(plain)
 
 
-@pytest.mark.parametrize("wrong", [3, "x" * 65])
-def test_a_name_that_is_none_is_refused(wrong):
-    with pytest.raises(InvalidError, match=r"(?i)invalid.*name|name.*64"):
-        cloudfn.App(wrong)
+def test_a_name_has_to_be_a_string():
+    with pytest.raises(InvalidError, match=r"(?i)invalid.*name.*string"):
+        cloudfn.App(3)  # type: ignore[arg-type]
 
 
-def test_the_characters_of_a_name_are_looked_at_in_deploy():
-    spaced = cloudfn.App("a b")
-    with pytest.raises(InvalidError, match="a b"):
+@pytest.mark.parametrize("wrong", ["a b", "x" * 65, "a/b"])
+def test_the_characters_of_a_name_are_looked_at_in_deploy(wrong):
+    spaced = cloudfn.App(wrong)
+    with pytest.raises(InvalidError, match=r"(?i)name"):
         spaced.deploy()
 
 

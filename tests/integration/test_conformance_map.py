@@ -184,9 +184,11 @@ def test_what_the_input_iterator_raises_reaches_the_caller(method):
         yield (1,) if method == "starmap" else 1
         raise CustomError("from the iterator")
 
+    def carry_out():
+        return list(getattr(square, method)(inputs()) or ())
+
     with pytest.raises(CustomError, match="from the iterator"):
-        result = getattr(square, method)(inputs())
-        list(result or ())
+        carry_out()
 
 
 def test_return_exceptions_does_not_cover_the_input_iterator():

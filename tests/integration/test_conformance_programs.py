@@ -1,7 +1,7 @@
 """Whole programs: `python script.py`, `-m`, standard input; their modules and classes."""
-# ruff: noqa: TID251 - this is user code as well
 
 import json
+
 import pytest
 
 from tests.integration.conformance_world import World, wait_for, world
