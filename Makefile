@@ -46,7 +46,7 @@ format: $(DEV_READY) ## Let ruff format and fix what it can
 
 .PHONY: soak
 soak: $(DEV_READY) ## Run the long kill and chaos campaigns (not part of make test)
-	@$(BIN)/python -m pytest -m soak --timeout=0 $(ARGS)
+	@$(BIN)/python -m pytest -m soak -o "python_files=test_*.py soak_*.py" --timeout=0 $(ARGS)
 
 .PHONY: bench
 bench: $(RUN_READY) ## Measure cloudfn beside its peers (they get an environment of their own)

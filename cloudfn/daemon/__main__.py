@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 from cloudfn.clock import SystemClock
 from cloudfn.daemon.engine import Engine, Place
-from cloudfn.daemon.lifecycle import Lock, end_leftovers, listen
+from cloudfn.daemon.lifecycle import Lock, end_leftovers, listen, raise_descriptor_limit
 from cloudfn.daemon.server import Server
 from cloudfn.errors import AlreadyExistsError, Error
 from cloudfn.providers.local import open_provider
@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     faulthandler.enable()
+    raise_descriptor_limit()
     settings = load(environment=arguments[1])
     try:
         prepare_state_dir(settings)

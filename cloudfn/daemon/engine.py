@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.output import Output
 from cloudfn.daemon.session import container_key
 from cloudfn.model.call import Status
+from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.base import Claim, Provider
 from cloudfn.settings import Settings
 from cloudfn.wire.messages import BlobRef, LogSource, is_blob
@@ -179,6 +181,17 @@ class Engine:
     def delete_blobs_of(self, call_id: str) -> None:
         """Delete all payloads of a call, once the ledger has forgotten it for good."""
         self.journal.after_commit(lambda: self.blobs.delete_call(call_id))
+
+    def clipped(self, functions: Iterable[FunctionSpec]) -> list[str]:
+        """Return a sentence for each function that asks for more than this machine has."""
+        cores, memory = self._machine
+        wishes = [(each.name, each.resources) for each in functions]
+        return [
+            f"{name} asks for {wish.cpu:g} cores and {wish.memory} MiB for a container; this "
+            f"machine has {cores:g} and {memory}, so it gets what there is."
+            for name, wish in wishes
+            if wish.cpu > cores or wish.memory > memory
+        ]
 
     def _end_inputs(self, function_id: str) -> None:
         """Cancel everything unfinished of a function whose app is stopped."""

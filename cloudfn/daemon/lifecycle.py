@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -13,8 +14,18 @@ from cloudfn.agent.zygotes import MARKER
 from cloudfn.errors import AlreadyExistsError
 
 _BACKLOG = 1024
+#: open files that a daemon with thousands of clients needs
+_DESCRIPTORS = 65_536
 #: a socket path has room for this many bytes
 _SOCKET_PATH_MAX = 100
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process have as many open files as it may: each client and container takes some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Lock:

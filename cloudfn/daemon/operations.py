@@ -91,6 +91,7 @@ class Operations:
             "revision": app.revision,
             "changed": result.changed,
             "functions": {function.name: function.function_id for function in functions},
+            "warnings": self._engine.clipped(request.spec.functions),
         }
 
     def op_app_detach(self, _session: Session, fields: Fields) -> Fields:

@@ -26,6 +26,8 @@ _EXPIRY_PAUSE = 600.0
 #: seconds that running inputs have when the daemon leaves for a newer one
 DRAIN_GRACE = 5.0
 _ACCEPTS_PER_TURN = 64
+#: seconds until the next try when there are no descriptors left for clients
+_ACCEPT_PAUSE = 0.2
 
 
 class Server:
@@ -115,12 +117,19 @@ class Server:
             except BlockingIOError:
                 return
             except OSError as error:
+                # It stays readable: without a pause we would do nothing but fail.
                 _log.warning("cannot accept a client: %s", error)
+                self._loop.remove_reader(self._listener)
+                self._loop.call_later(_ACCEPT_PAUSE, self._accept_again)
                 return
             if not peer_is_us(sock):
                 sock.close()
                 continue
             self._sessions.add(Session(self._loop, sock, self._key, self))
+
+    def _accept_again(self) -> None:
+        if self._listener is not None:
+            self._loop.add_reader(self._listener, self._accept)
 
     # What sessions tell (SessionOwner)
 

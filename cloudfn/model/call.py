@@ -147,10 +147,8 @@ def settle(
             return Finish(
                 counters, Status.LOST, reason=f"it took its container down {times}{reason}"
             )
-        case ContainerLost(counted=False):
-            return Again(counters, 0.0)
-        case ContainerLost(reason):
-            counters = replace(counters, losses=counters.losses + 1)
+        case ContainerLost(reason, counted):
+            counters = replace(counters, losses=counters.losses + counted)
             if counters.losses < LOSS_CAP:
                 return Again(counters, 0.0)
             return Finish(

@@ -458,6 +458,8 @@ class App:
             strategy=strategy,
             keep_overrides=keep_overrides,
         )
+        for text in told.get("warnings", ()):
+            _warn_of_machine(text)
         return {**told, "module": revision["module"]}
 
     def bind(self, told: dict[str, Any], client: Client | None, environment: str | None) -> None:
@@ -482,6 +484,12 @@ def _check_source(include_source: object) -> None:
             "`include_source=False` is not available yet in this version.",
             hint="Leave it away; sources that are not imported stay here.",
         )
+
+
+def _warn_of_machine(text: str) -> None:
+    import warnings
+
+    warnings.warn(text, errors.ServerWarning, stacklevel=2)
 
 
 def _warn_collision(name: str) -> None:

@@ -247,8 +247,18 @@ class CallResults:
 
 
 def _gather(calls: Sequence[FunctionCall]) -> Steps[list[Any]]:
-    if not calls:
-        return []
+    """Wait for calls, those of one engine together, one engine after the other."""
+    of_engine: dict[int, list[int]] = {}
+    for number, call in enumerate(calls):
+        of_engine.setdefault(id(call._engine()), []).append(number)  # noqa: SLF001
+    results: dict[int, Any] = {}
+    for numbers in of_engine.values():
+        values = yield from _gather_of_one([calls[number] for number in numbers])
+        results.update(zip(numbers, values, strict=True))
+    return [results[number] for number in range(len(calls))]
+
+
+def _gather_of_one(calls: Sequence[FunctionCall]) -> Steps[list[Any]]:
     results: dict[int, Any] = {}
     readings: list[Reading] = []
     box = Mailbox()

@@ -88,7 +88,7 @@ class Packer:
             if error.errno not in _NO_ROOM:
                 raise
             raise errors.ResourceExhaustedError(
-                f"The disk is full: there is no room for a big argument in {self._welcome.durable}.",
+                f"The disk is full: no room for a big argument in {self._welcome.durable}.",
                 hint="Free some space and call again.",
             ) from error
 

@@ -26,7 +26,7 @@ _LIMIT = 1 << 20
 _BUILTINS_ALONE = codec.PickleContext("builtins")
 _PATIENCE = 5.0
 _RELATIVE_IMPORT = "attempted relative import"
-_RELATIVE_IMPORT_NOTE = (
+_RELATIVE_IMPORT_HINT = (
     "hint: relative imports need a package; name the program as a module, as in "
     "`cloudfn run -m package.module`"
 )
@@ -51,9 +51,10 @@ def pack_exception(
             on then in a thread of its own.
     """
     try:
+        _hint_at_package(exc)
         chain, records = chain_of(exc, strip)
         bodies, whole = _asked(chain, ctx, limit, patience)
-        records = [_with_body(*known) for known in zip(chain, records, bodies, strict=True)]
+        records = [_with_body(*known) for known in zip(records, bodies, strict=True)]
         return _fitted(records, whole, limit)
     except Exception as error:
         return _bare(exc, error)
@@ -204,11 +205,17 @@ def _run_for(seconds: float, work: Callable[[], None]) -> None:
     thread.join(seconds)
 
 
-def _with_body(exc: BaseException, record: Record, body: Body) -> Record:
-    notes = body.notes
-    if isinstance(exc, ImportError) and _RELATIVE_IMPORT in body.message:
-        notes = (*notes, _RELATIVE_IMPORT_NOTE)
-    return replace(record, message=body.message, notes=notes, kind=body.kind, content=body.content)
+def _with_body(record: Record, body: Body) -> Record:
+    return replace(
+        record, message=body.message, notes=body.notes, kind=body.kind, content=body.content
+    )
+
+
+def _hint_at_package(exc: BaseException) -> None:
+    """End the message of a relative import that has no package with what to do."""
+    if isinstance(exc, ImportError) and _RELATIVE_IMPORT in str(exc) and "hint:" not in str(exc):
+        exc.msg = f"{exc.msg}\n{_RELATIVE_IMPORT_HINT}"
+        exc.args = (exc.msg,)
 
 
 @dataclass(frozen=True, slots=True)

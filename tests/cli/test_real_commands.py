@@ -202,11 +202,15 @@ def test_logs_can_be_followed_until_ctrl_c(world: World):
 
 
 def test_container_logs_and_list_are_of_one_container(world: World):
-    handle("work").remote(81)
+    handle("work").remote(8181)
+    (entry,) = wait_for(
+        "its output",
+        lambda: document(world, "app", "logs", "served", "--search", "working on 8181"),
+    )
+    container = entry["container"]
     listed = document(world, "container", "list", "--app", "served")
-    container = next(each for each in listed if each["function_name"] == "work")["container_id"]
-    wait_for("its output", lambda: "working on 81" in world.cli(
-        "container", "logs", container, "--source", "stdout").stdout)  # fmt: skip
+    assert container in [each["container_id"] for each in listed]
+    assert "working on 8181" in world.cli("container", "logs", container).stdout
     assert "from the other one" not in world.cli("container", "logs", container).stdout
     unknown = world.cli("container", "logs", "ta-nonsense", code=None)
     assert "Traceback" not in unknown.stderr

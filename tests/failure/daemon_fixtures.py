@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import pytest
 
@@ -31,8 +31,8 @@ from cloudfn.providers.local.blobs import memory_root
 from cloudfn.sdk.connection import Connection
 from cloudfn.sdk.function import Function
 from cloudfn.sdk.function_call import FunctionCall
-from cloudfn.sdk.starter import _environ as environ_of_daemon
 from cloudfn.sdk.session import connect
+from cloudfn.sdk.starter import _environ as environ_of_daemon
 from cloudfn.settings import Settings, load
 from cloudfn.wire.frames import Decoder, Encoder, derive_key
 from cloudfn.wire.messages import PROTOCOL, Kind, decode_json, encode_json
@@ -260,18 +260,18 @@ class World:
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         """Kill the daemon and see it end; return its pid."""
+        return wait_for("a daemon to kill", lambda: self.strike(number))
 
-        def struck() -> bool:
-            # Between two daemons, the lock still names the one before, or nobody.
-            with suppress(ProcessLookupError, ValueError):
-                os.kill(self.pid, number)
-                return True
-            return False
-
-        wait_for("a daemon to kill", struck)
-        pid = self.pid
-        assert ended(pid), "the daemon survived its signal"
-        return pid
+    def strike(self, number: int = signal.SIGKILL) -> int:
+        """Kill the daemon if there is one; return its pid, or 0."""
+        # Between two daemons, the lock still names the one before, or nobody.
+        with suppress(ProcessLookupError, ValueError):
+            pid = self.pid
+            if variable_of(pid, "CLOUDFN_HOME") == str(self.home):
+                os.kill(pid, number)
+                assert ended(pid), "the daemon survived its signal"
+                return pid
+        return 0
 
     def stop(self, mode: str = "now") -> None:
         """Let the daemon leave, and see it end."""
@@ -426,7 +426,7 @@ class RawClient:
         self._encoder.secure(derive_key(key, b"client", nonce, theirs))
         self._decoder.secure(derive_key(key, b"daemon", nonce, theirs))
 
-    def __enter__(self) -> "RawClient":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -435,7 +435,9 @@ class RawClient:
     def request(self, op: str, **fields: Any) -> bytes:
         """Return the frame of a request."""
         self._last += 1
-        return self._encoder.frame(Kind.REQUEST, encode_json({"id": self._last, "op": op, **fields}))
+        return self._encoder.frame(
+            Kind.REQUEST, encode_json({"id": self._last, "op": op, **fields})
+        )
 
     def send(self, data: bytes | bytearray) -> None:
         self._socket.sendall(data)
@@ -462,13 +464,18 @@ class RawClient:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """An environment of its own; whatever is left of it in the end is a failure."""
-    # Not under pytest's tmp_path: the path of a Unix socket has at most 107 bytes.
-    made = World(Path(tempfile.mkdtemp(prefix="cf-")), monkeypatch)
+    made = new_world(monkeypatch)
     try:
         yield made
         made.finish()
     finally:
         made.destroy()
+
+
+def new_world(patch: pytest.MonkeyPatch) -> World:
+    """Return an environment of its own, to be destroyed by whoever asked for it."""
+    # Not under pytest's tmp_path: the path of a Unix socket has at most 107 bytes.
+    return World(Path(tempfile.mkdtemp(prefix="cf-")), patch)
 
 
 def collect(function: Function, method: str, items: list[Any]) -> list[Any]:
@@ -500,11 +507,12 @@ def strace_or_skip() -> str:
     found = shutil.which("strace")
     apt = shutil.which("apt-get")
     if found is None and apt and os.geteuid() == 0:
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
-        if subprocess.run([apt, "install", "-y", "-q", "strace"], timeout=120, **quiet).returncode:
-            subprocess.run([apt, "update", "-q"], timeout=120, **quiet)
-            subprocess.run([apt, "install", "-y", "-q", "strace"], timeout=120, **quiet)
-        found = shutil.which("strace")
+        # The lists of packages may be old, or missing.
+        for step in (["install", "-y", "strace"], ["update"], ["install", "-y", "strace"]):
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run([apt, "-q", *step], capture_output=True, timeout=120, check=False)
+            if found := shutil.which("strace"):
+                break
     if found is None:
         give_up("strace is not installed, and could not be (apt install strace)")
     return found

@@ -137,9 +137,7 @@ def test_ctrl_c_at_any_moment_of_a_run_ends_it_with_130(world: World, seed: int)
     # Once with a cold start, later with a daemon that is there already.
     if seed % 2:
         world.ask("status")
-    client = world.spawn_process(
-        [sys.executable, "-m", "cloudfn", "run", str(path), "--n", "2000"]
-    )
+    client = world.spawn_process([sys.executable, "-m", "cloudfn", "run", str(path), "--n", "2000"])
     if seed < 3:
         # During the imports, the start of the daemon, the bundle, the hello.
         moment = choose.uniform(0.02, 0.5)

@@ -102,7 +102,7 @@ def test_kill_when_outcomes_are_recorded_but_not_delivered(world: World, method:
     world.kill()
     os.kill(client.pid, signal.SIGCONT)
     output, _ = client.communicate(timeout=40)
-    results = eval(output.split("results", 1)[1])  # noqa: S307 - our own client's repr
+    results = eval(output.split("results", 1)[1])
     check_once(world, items, results, deaths=1)
     if method != "nested":
         assert sum(world.trace("begin").values()) == len(items), "a recorded input ran again"
@@ -171,7 +171,7 @@ def test_a_daemon_that_was_stopped_for_long_goes_on_without_blame(world: World) 
     quick = Background(lambda: world.function("quick").remote("late"))
     ended(pid, 2.5)  # longer than `timeout`, leases and patience
     os.kill(pid, signal.SIGCONT)
-    check_once(world, ITEMS + ["late"], call.result() + [quick.result()], deaths=0)
+    check_once(world, [*ITEMS, "late"], [*call.result(), quick.result()], deaths=0)
 
 
 def test_big_payloads_survive_the_daemon_and_leave_nothing(world: World) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -267,10 +268,8 @@ def test_a_stop_amid_a_kill_is_finished_by_the_next_daemon(world: World) -> None
     # Whether or not the daemon comes to it before it dies: the client that asks goes on.
     stop = Background(lambda: world.ask("app_stop", name=APP))
     world.kill()
-    try:
+    with suppress(errors.NotFoundError):  # it was stopped, and died before it said so
         stop.result()
-    except errors.NotFoundError:
-        pass  # it was stopped, and died before it said so
     for call in calls:
         with pytest.raises(errors.RemoteError, match="cancelled"):
             world.call(call.object_id).get(timeout=40)

@@ -129,7 +129,7 @@ def test_delivered_outcomes_leave_no_row(world: World, method: str) -> None:
     else:
         outcomes = list(world.function("fail").map(range(20), return_exceptions=True))
         assert [error.args for error in outcomes] == [(item,) for item in range(20)]
-        with pytest.raises(ValueError, match="input .* of fail.map"):
+        with pytest.raises(ValueError, match=r"input .* of fail.map"):
             list(world.function("fail").map(range(20)))
     # The receipt of a result travels with the client's next message, at the latest with its last.
     world.close_clients()

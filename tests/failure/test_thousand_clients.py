@@ -2,6 +2,7 @@
 
 import resource
 import subprocess
+import sys
 
 import pytest
 
@@ -55,6 +56,33 @@ def test_a_thousand_clients_whose_daemon_dies_go_on(world: World) -> None:
     assert [call.result(60)[0] for call in waiting] == list(range(CLIENTS))
     assert world.log.count("serving") == 2
     assert sum(world.trace("begin").values()) <= CLIENTS + 2
+
+
+@pytest.mark.parametrize("hard", [4000, 200])
+def test_a_daemon_with_few_descriptors_serves_as_many_as_it_can(world: World, hard: int) -> None:
+    world.deploy()
+    world.stop()
+    daemon = world.spawn_process(
+        [sys.executable, "-P", "-m", "cloudfn.daemon", "--env", "main"],
+        env=world.daemon_environ(),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard)),
+        start_new_session=True,
+    )
+    wait_for("it serves", world.is_up)
+    clients = [Background(world.connect) for _ in range(300)]
+    if hard > 300:
+        for client in clients:
+            client.result()
+    else:
+        wait_for("some were served", lambda: sum(client.done for client in clients) > 100)
+        assert not all(client.done for client in clients)
+        # Those that found no place get one when others leave.
+        wait_for("all were served", lambda: world.close_clients() or all(
+            client.done for client in clients))  # fmt: skip
+    assert world.function("echo").remote("served") == "served"
+    for client in clients:
+        client.result()
+    assert world.pid == daemon.pid
 
 
 def test_fifty_processes_that_come_at_once_start_one_daemon(world: World) -> None:

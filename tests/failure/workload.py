@@ -45,16 +45,24 @@ class Report:
 class Workload:
     """Calls of all kinds, made at once; `check` waits for them and judges."""
 
-    def __init__(self, world: World, size: int = 8) -> None:
+    def __init__(self, world: World, size: int = 8, first: int = 0) -> None:
         self._world = world
         self._size = size
+        self._first = first
         self._calls: dict[str, Background[list[Any]]] = {}
 
     def begin(self) -> None:
         """Make all calls, each by a client of its own."""
         for number, method in enumerate(("map", "spawn", "spawn_map", "remote", "nested", "big")):
-            first = 1000 * number
-            self._calls[method] = Background(self._call(method, range(first, first + self._size)))
+            self._calls[method] = Background(self._call(method, self._items(number)))
+
+    @property
+    def done(self) -> bool:
+        return all(call.done for call in self._calls.values())
+
+    def _items(self, number: int) -> range:
+        first = self._first + 1000 * number
+        return range(first, first + self._size)
 
     def _call(self, method: str, items: range) -> Callable[[], list[Any]]:
         world = self._world
@@ -71,7 +79,7 @@ class Workload:
         """Wait for every call, and compare what callers saw with what user code did."""
         report = Report(deaths=deaths)
         for number, (method, call) in enumerate(self._calls.items()):
-            items = list(range(1000 * number, 1000 * number + self._size))
+            items = self._items(number)
             report.inputs += len(items)
             try:
                 results = call.result()
@@ -89,7 +97,8 @@ class Workload:
         report.executions = begun.total()
         begun.pop("big", None)
         # Those of `nested` have two lives to lose, their parent's and their own.
-        often = {item: n for item, n in begun.items() if n > 1 + deaths * (1 + (int(item) >= 4000))}
+        nested = {str(item) for item in self._items(list(self._calls).index("nested"))}
+        often = {i: n for i, n in begun.items() if n > 1 + deaths * (1 + (i in nested))}
         if often:
             report.problems.append(f"ran more often than losses explain: {often}")
         return report

@@ -406,6 +406,14 @@ def test_tags_and_descriptions():
     assert nameless.description == os.path.basename(__file__)
 
 
+def test_more_than_the_machine_has_is_clipped_with_one_warning():
+    greedy = cloudfn.App("greedy")
+    f = greedy.function(cpu=100_000, memory=100_000_000)(square.get_raw_f())
+    with pytest.warns(cloudfn.exception.UserWarning, match="cores") as caught, greedy.run():
+        assert f.remote(3) == 9
+    assert len(caught) == 1
+
+
 def test_what_one_machine_does_not_have_is_refused_with_its_name():
     for option in ({"gpu": "A100"}, {"schedule": object()}, {"secrets": [object()]}):
         with pytest.raises((cloudfn.exception.UnimplementedError, InvalidError)) as caught:

@@ -1,0 +1,219 @@
+"""The full kill campaigns: every system call of a daemon's life, thousands of random moments.
+
+`make soak` runs them and writes the figures to docs/reliability.md. CLOUDFN_SOAK says how much is
+done: 1 is the full campaign, 0.02 a look whether it works.
+"""
+
+import os
+import platform
+import random
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.failure.daemon_fixtures import (
+    CLOCK,
+    World,
+    new_world,
+    strace_or_skip,
+    wait_for,
+)
+from tests.failure.strace import Point, start_with_kill
+from tests.failure.workload import MORE, Report, Workload, shuffled
+
+pytestmark = [pytest.mark.soak, pytest.mark.integration]
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
+BEGIN, END = "<!-- soak -->", "<!-- /soak -->"
+SEEDS = (1, 2, 3)
+#: system calls of a daemon that serves one workload, by how far they are counted
+REACH = {
+    "fdatasync": 40, "pwrite64": 400, "sendto": 300, "sendmsg": 20, "unlink": 60, "rename": 30,
+    "recvfrom": 300, "close": 300,
+}  # fmt: skip
+
+
+@dataclass
+class Campaign:
+    """One line of the table."""
+
+    name: str
+    runs: int = 0
+    kills: int = 0
+    seconds: float = 0.0
+    #: seconds from a kill to the first input that ran after it
+    recoveries: list[float] = field(default_factory=list)
+    report: Report = field(default_factory=Report)
+    leaked: int = 0
+
+    def row(self) -> str:
+        ordered = sorted(self.recoveries)
+        slow = f"{ordered[int(0.95 * (len(ordered) - 1))]:.2f} s" if ordered else "–"
+        report = self.report
+        again = max(0, report.executions - report.inputs)
+        return (
+            f"| {self.name} | {self.runs:,} | {self.kills:,} | {report.inputs:,} | {again:,} "
+            f"| {report.lost} | {report.double} | {report.wrong} | {self.leaked} | {slow} "
+            f"| {self.seconds:,.0f} s |"
+        )
+
+
+HEAD = (
+    "| campaign | runs | kills | inputs | executions again | lost | double | wrong | left behind "
+    "| p95 until work goes on | took |\n|---|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+@pytest.fixture(scope="session")
+def size() -> float:
+    return float(os.environ.get("CLOUDFN_SOAK") or "1")  # noqa: TID251 - read for `make soak`
+
+
+@pytest.fixture(scope="session")
+def table(size: float) -> Iterator[list[Campaign]]:
+    """The campaigns of this session; in the end they go into the document."""
+    campaigns: list[Campaign] = []
+    yield campaigns
+    rows = "\n".join(campaign.row() for campaign in campaigns)
+    machine = f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, Python " \
+              f"{platform.python_version()}"  # fmt: skip
+    command = "make soak" if size == 1 else f"CLOUDFN_SOAK={size:g} make soak"
+    text = f"{HEAD}\n{rows}\n\nBy `{command}` on {machine}; seeds {SEEDS}."
+    content = DOCUMENT.read_text()
+    head, _, rest = content.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    DOCUMENT.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}")
+    print("\n" + text)
+
+
+@pytest.fixture
+def campaign(request: pytest.FixtureRequest, table: list[Campaign]) -> Iterator[Campaign]:
+    """The campaign that a test is; everything that it must not find is an error at its end."""
+    made = Campaign(request.function.__doc__)
+    table.append(made)
+    start = CLOCK.monotonic()
+    yield made
+    made.seconds = CLOCK.monotonic() - start
+    assert made.report.clean, made.report
+    assert not made.leaked
+
+
+def in_world(campaign: Campaign, work: Callable[[World], None]) -> None:
+    """Do something in a world of its own; what is left of it counts as leaked."""
+    with pytest.MonkeyPatch.context() as patch:
+        world = new_world(patch)
+        try:
+            world.set(CLOUDFN_CLIENT_GRACE=2)
+            world.deploy(MORE)
+            work(world)
+            try:
+                world.finish()
+            except AssertionError as error:
+                campaign.leaked += 1
+                campaign.report.problems.append(str(error))
+        finally:
+            world.destroy()
+    campaign.runs += 1
+
+
+def test_kill_at_every_system_call(campaign: Campaign, size: float) -> None:
+    """kill at each system call"""
+    strace = strace_or_skip()
+    for seed in SEEDS[: max(1, round(size * len(SEEDS)))]:
+        for name, most in REACH.items():
+            points = [Point(name, number) for number in range(1, most + 1)]
+            missed = 0
+            for point in shuffled(seed, points)[: max(1, round(size * most))]:
+                killed = one_point(campaign, strace, point)
+                missed += not killed
+                campaign.kills += killed
+            print(f"seed {seed}: {name}: {missed} of the points were not reached")
+
+
+def one_point(campaign: Campaign, strace: str, point: Point) -> bool:
+    killed = False
+
+    def work(world: World) -> None:
+        nonlocal killed
+        world.stop()
+        daemon = start_with_kill(strace, world, point)
+        load = Workload(world, size=4)
+        load.begin()
+        campaign.report.add(load.check(deaths=1))
+        killed = daemon.poll() is not None
+
+    in_world(campaign, work)
+    return killed
+
+
+def test_kill_at_random_moments(campaign: Campaign, size: float) -> None:
+    """kill at random moments"""
+    for number in range(max(1, round(size * 1000))):
+        choose = random.Random(f"{SEEDS[0]}-{number}")
+
+        def work(world: World, choose: random.Random = choose) -> None:
+            load = Workload(world, size=20)
+            load.begin()
+            kills = 0
+            for _ in range(choose.randint(1, 5)):
+                began = world.trace("begin").total()
+                target = min(began + choose.randint(1, 25), 95)
+                with suppress(AssertionError):
+                    wait_for("work", lambda: world.trace("begin").total() >= target, 3)  # noqa: B023
+                if not world.strike():
+                    continue
+                at, count = CLOCK.monotonic(), world.trace("begin").total()
+                kills += 1
+                with suppress(AssertionError):
+                    wait_for("more work", lambda: world.trace("begin").total() > count, 3)  # noqa: B023
+                    campaign.recoveries.append(CLOCK.monotonic() - at)
+            campaign.kills += kills
+            campaign.report.add(load.check(deaths=kills))
+
+        in_world(campaign, work)
+
+
+def test_kill_of_everything(campaign: Campaign, size: float) -> None:
+    """kill of the daemon and all below at once"""
+    for number in range(max(1, round(size * 200))):
+        choose = random.Random(f"{SEEDS[1]}-{number}")
+
+        def work(world: World, choose: random.Random = choose) -> None:
+            load = Workload(world, size=20)
+            load.begin()
+            target = choose.randint(1, 60)
+            with suppress(AssertionError):
+                wait_for("work", lambda: world.trace("begin").total() >= target, 3)
+            for pid in [*world.workers(), world.pid]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, 9)
+            campaign.kills += 1
+            # A container that was killed before its daemon was is one more loss.
+            campaign.report.add(load.check(deaths=2))
+
+        in_world(campaign, work)
+
+
+def test_a_long_life(campaign: Campaign, size: float) -> None:
+    """one environment, killed again and again"""
+
+    def work(world: World) -> None:
+        choose = random.Random(SEEDS[2])
+        deadline = CLOCK.monotonic() + size * 1800
+        number = 0
+        while CLOCK.monotonic() < deadline or not number:
+            load = Workload(world, size=40, first=number * 10_000)
+            load.begin()
+            target = choose.randint(1, 150)
+            with suppress(AssertionError):
+                wait_for("work", lambda: world.trace("begin").total() >= target, 3)  # noqa: B023
+            kills = int(world.strike() > 0)
+            campaign.kills += kills
+            campaign.report.add(load.check(deaths=kills))
+            number += 1
+            (world.home / "trace").unlink(missing_ok=True)
+
+    in_world(campaign, work)
