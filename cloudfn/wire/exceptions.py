@@ -51,8 +51,10 @@ def pack_exception(
             on then in a thread of its own.
     """
     try:
-        _hint_at_package(exc)
         chain, records = chain_of(exc, strip)
+        for each in chain:
+            # Raises for one whose own code breaks `isinstance`: nobody could handle that one.
+            _hint_at_package(each)
         bodies, whole = _asked(chain, ctx, limit, patience)
         records = [_with_body(*known) for known in zip(records, bodies, strict=True)]
         return _fitted(records, whole, limit)
