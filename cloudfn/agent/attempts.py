@@ -33,6 +33,8 @@ class Attempts:
         verdicts = self._ledger.record(entries)
         for entry, claim, recorded in zip(entries, claims, verdicts, strict=True):
             if not recorded:
+                if is_blob(entry.payload):
+                    self._events.discarded(entry.payload)
                 continue
             pool.done += 1
             pool.failed += entry.status != Status.RETURNED

@@ -73,6 +73,10 @@ class AgentEvents(Protocol):
         """A result lies in a blob that the container wrote: return the reference to keep."""
         ...
 
+    def discarded(self, payload: bytes) -> None:
+        """A result in a blob that was adopted came too late, and counts for nothing."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:

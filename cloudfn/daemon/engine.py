@@ -104,6 +104,10 @@ class Engine:
         ref = self.blobs.adopt(BlobRef.decode(payload), claim.call_id, durable=claim.durable)
         return ref.encode()
 
+    def discarded(self, payload: bytes) -> None:
+        """A result came too late: its call has an outcome already, or is gone."""
+        self.delete_blob(BlobRef.decode(payload))
+
     def delayed(self) -> None:
         """Inputs wait for the time of their retry: look again when the first is due."""
         due = self.ledger.next_due(self.clock.wall())

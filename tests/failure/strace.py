@@ -11,9 +11,6 @@ from cloudfn.sdk.session import connect
 from cloudfn.sdk.starter import prepare_state_dir
 from tests.failure.daemon_fixtures import World, ended, wait_for
 
-#: what a daemon does that changes something outside of it: the ledger, sockets, files
-SYSCALLS = ("fdatasync", "pwrite64", "sendto", "sendmsg", "unlink", "rename", "fsync", "openat")
-
 
 @dataclass(frozen=True)
 class Point:
