@@ -86,6 +86,8 @@ class AgentConfig:
     marker: str
     #: variables that every container gets
     environ: dict[str, str]
+    #: open files that a container may have, whatever the agent itself may
+    descriptors: int
     #: variables that identify one container: (container id, app id) → variables
     identity: Callable[[str, str], dict[str, str]]
     #: file for what zygotes print

@@ -25,7 +25,14 @@ class Programs:
         zygote = self._zygotes.get(interpreter)
         if zygote is None:
             environ = {**self._config.environ, MARKER: self._config.marker}
-            zygote = Zygote(self._loop, interpreter, environ, self._config.log, self._zygote_closed)
+            zygote = Zygote(
+                self._loop,
+                interpreter,
+                environ,
+                self._config.descriptors,
+                self._config.log,
+                self._zygote_closed,
+            )
             self._zygotes[interpreter] = zygote
         return zygote
 

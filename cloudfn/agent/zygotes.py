@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -184,6 +185,7 @@ class Zygote:
         loop: AbstractEventLoop,
         interpreter: str,
         environ: dict[str, str],
+        descriptors: int,
         log: Path,
         on_close: Callable[[Zygote], None],
     ) -> None:
@@ -205,6 +207,7 @@ class Zygote:
         except OSError:
             ours.close()
             raise
+        _limit_descriptors(self._process.pid, descriptors)
         self._control = ControlChannel(loop, ours, self._on_event, self._closed)
         self._on_close = on_close
 
@@ -247,3 +250,10 @@ class Zygote:
             # One that ended by itself, not by a signal, would do so again.
             template.exited(code << 8 if code > 0 else None)
         self._templates.clear()
+
+
+def _limit_descriptors(pid: int, descriptors: int) -> None:
+    """Set how many files a process and its descendants may open, unless it is gone already."""
+    with contextlib.suppress(ProcessLookupError):
+        hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors, hard))

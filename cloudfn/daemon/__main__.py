@@ -30,7 +30,6 @@ def main(arguments: list[str]) -> int:
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     faulthandler.enable()
-    raise_descriptor_limit()
     settings = load(environment=arguments[1])
     try:
         prepare_state_dir(settings)
@@ -60,7 +59,8 @@ async def _run(settings: Settings) -> None:
     if ended:
         _log.warning("ended %d processes of an earlier daemon", ended)
     key = environment_key(state_dir)
-    place = Place(state_dir, str(path), key, marker, container_environ())
+    descriptors = raise_descriptor_limit()
+    place = Place(state_dir, str(path), key, marker, container_environ(), descriptors)
     clock = SystemClock()
     provider = open_provider(state_dir, settings.limits, clock.wall())
     engine = Engine(loop, settings, place, provider, clock)

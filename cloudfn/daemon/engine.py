@@ -41,6 +41,8 @@ class Place:
     marker: str
     #: variables that containers get from this machine
     environ: dict[str, str]
+    #: open files that a container may have
+    descriptors: int
 
 
 class Engine:
@@ -67,7 +69,11 @@ class Engine:
         self.app_names = app_names
         self.output = Output(loop, self.logs, clock, app_names, self)
         config = AgentConfig(
-            place.marker, place.environ, self._identity, place.state_dir / "zygote.log"
+            marker=place.marker,
+            environ=place.environ,
+            descriptors=place.descriptors,
+            identity=self._identity,
+            log=place.state_dir / "zygote.log",
         )
         guard = memory_guard(place.marker)
         self.agent = Agent(loop, self.journal, self, clock, config, guard)

@@ -20,12 +20,17 @@ _DESCRIPTORS = 65_536
 _SOCKET_PATH_MAX = 100
 
 
-def raise_descriptor_limit() -> None:
-    """Let this process have as many open files as it may: each client and container takes some."""
+def raise_descriptor_limit() -> int:
+    """Let this process have as many open files as it may: each client and container takes some.
+
+    Returns:
+        The limit before, which is what user code should meet: `select` breaks beyond 1,024.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return soft
 
 
 class Lock:
