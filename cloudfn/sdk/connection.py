@@ -341,6 +341,7 @@ class Connection:
 
     def _dispatch(self, kind: int, body: bytes) -> None:
         if kind in (Kind.OUTCOMES, Kind.ACK):
+            self._starter.served()
             stream = self._streams.get(int.from_bytes(body[:4], "little"))
             if stream is not None:
                 stream.box.put(kind, body)

@@ -137,7 +137,7 @@ def spawn_all(request: MapRequest) -> Steps[tuple[Client, str, int]]:
             for _ in call.mail():
                 pass
             if call.refusals >= warned + WARN_EVERY:
-                warned = call.refusals
+                warned = call.refusals - call.refusals % WARN_EVERY
                 warn_limited(request)
     except BaseException:
         client.release(call.ref, tell=True)

@@ -28,6 +28,8 @@ _TURN = "start.lock"
 _PATIENCE = 20.0
 _STARTS = 20
 _STARTS_WITHIN = 60.0
+#: seconds of life after which a daemon is no failed start, however it ended
+_STAYED = 1.0
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 _TAIL = 2_000
@@ -154,12 +156,19 @@ class Starter:
             status = None if process is None else process.poll()
             if process is not None and status is None:
                 return
-            self._process = None
+            if process is not None:
+                self._note_end()
             if status is not None and status > 0:
                 raise self._failed(f"ended with status {status}")
             # Otherwise it lost against one that somebody else started, it left, or it was killed.
             if self._turn.take():
                 self._start()
+
+    def _note_end(self) -> None:
+        """The daemon that we started has ended; one that had lived for a while does not count."""
+        self._process = None
+        if self._started and self._clock.monotonic() - self._started[-1] >= _STAYED:
+            self._started.pop()
 
     def _failed(self, what: str) -> errors.ConnectionError:
         log = self._settings.state_dir / _LOG
@@ -172,6 +181,11 @@ class Starter:
         return errors.ConnectionError(
             text, hint=f"The whole log is {log}; `cloudfn doctor` looks for causes."
         )
+
+    def served(self) -> None:
+        """The daemon that was started last does its work: it is not one that cannot stay."""
+        if self._started:
+            self._started.clear()
 
     def _start(self) -> None:
         now = self._clock.monotonic()
