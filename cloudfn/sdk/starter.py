@@ -28,8 +28,6 @@ _TURN = "start.lock"
 _PATIENCE = 20.0
 _STARTS = 20
 _STARTS_WITHIN = 60.0
-#: seconds of life after which a daemon is no failed start, however it ended
-_STAYED = 1.0
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 _TAIL = 2_000
@@ -156,19 +154,13 @@ class Starter:
             status = None if process is None else process.poll()
             if process is not None and status is None:
                 return
-            if process is not None:
-                self._note_end()
-            if status is not None and status > 0:
+            self._process = None
+            # `served` forgot the start of one that did its work before it ended.
+            if status is not None and status > 0 and self._started:
                 raise self._failed(f"ended with status {status}")
             # Otherwise it lost against one that somebody else started, it left, or it was killed.
             if self._turn.take():
                 self._start()
-
-    def _note_end(self) -> None:
-        """The daemon that we started has ended; one that had lived for a while does not count."""
-        self._process = None
-        if self._started and self._clock.monotonic() - self._started[-1] >= _STAYED:
-            self._started.pop()
 
     def _failed(self, what: str) -> errors.ConnectionError:
         log = self._settings.state_dir / _LOG

@@ -146,6 +146,20 @@ def test_a_second_kill_while_the_next_daemon_starts(world: World) -> None:
     check_once(world, ITEMS, call.result(), deaths=2)
 
 
+def test_a_client_waits_through_the_deaths_of_several_daemons(world: World) -> None:
+    world.set(CLOUDFN_CLIENT_GRACE=10)
+    world.deploy()
+    world.hold()
+    call = begin(world, "remote", [1])
+    world.await_trace("begin", 1)
+    for _ in range(3):
+        before = world.trace("begin").total()
+        world.kill()
+        wait_for("it runs again", lambda before=before: world.trace("begin").total() > before)
+    world.release()
+    check_once(world, [1], call.result(), deaths=3)
+
+
 def test_every_acknowledged_spawn_finishes(world: World) -> None:
     world.deploy()
     world.hold()
