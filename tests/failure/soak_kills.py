@@ -78,8 +78,9 @@ def table(size: float) -> Iterator[list[Campaign]]:
     campaigns: list[Campaign] = []
     yield campaigns
     rows = "\n".join(campaign.row() for campaign in campaigns)
-    machine = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}, {os.cpu_count()} cores, Python " \
-              f"{platform.python_version()}"  # fmt: skip
+    kernel = ".".join(platform.release().split(".")[:2])
+    system = f"{platform.system()} {kernel}, {os.cpu_count()} cores"
+    machine = f"{system}, Python {platform.python_version()}"
     command = "make soak" if size == 1 else f"CLOUDFN_SOAK={size:g} make soak"
     text = f"{HEAD}\n{rows}\n\nBy `{command}` on {machine}; seeds {SEEDS}."
     content = DOCUMENT.read_text()
