@@ -79,10 +79,9 @@ def table(size: float) -> Iterator[list[Campaign]]:
     yield campaigns
     rows = "\n".join(campaign.row() for campaign in campaigns)
     kernel = ".".join(platform.release().split(".")[:2])
-    system = f"{platform.system()} {kernel}, {os.cpu_count()} cores"
-    machine = f"{system}, Python {platform.python_version()}"
+    machine = f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     command = "make soak" if size == 1 else f"CLOUDFN_SOAK={size:g} make soak"
-    text = f"{HEAD}\n{rows}\n\nBy `{command}` on {machine}; seeds {SEEDS}."
+    text = f"{HEAD}\n{rows}\n\nBy `{command}`, {size:.0%} of the full size, on {machine}."
     content = DOCUMENT.read_text()
     head, _, rest = content.partition(BEGIN)
     _, _, tail = rest.partition(END)
