@@ -78,7 +78,6 @@ def table(size: float) -> Iterator[list[Campaign]]:
     campaigns: list[Campaign] = []
     yield campaigns
     rows = "\n".join(campaign.row() for campaign in campaigns)
-    kernel = ".".join(platform.release().split(".")[:2])
     machine = f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     command = "make soak" if size == 1 else f"CLOUDFN_SOAK={size:g} make soak"
     text = f"{HEAD}\n{rows}\n\nBy `{command}`, {size:.0%} of the full size, on {machine}."
