@@ -87,8 +87,6 @@ class Container:
         self.exclusive = False
         #: nested calls that its running input waits for
         self.waiting_calls = 0
-        #: it can say nothing any more
-        self.mute = False
         #: seconds that its turns on a processor should last
         self.slice = 0.0
         self._launched = False
@@ -267,7 +265,6 @@ class Container:
             return
         self._loop.remove_reader(self._stream)
         self._stream.close()
-        self.mute = True
         if not self.gone:
             owner.on_channel_closed(self)
 

@@ -1,1 +1,1 @@
-"""."""
+"""Use cases of the engine; they do not know each other."""

@@ -1,1 +1,1 @@
-"""."""
+"""Deploys: what one will do, as data, and carrying it out."""
