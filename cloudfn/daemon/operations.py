@@ -439,15 +439,7 @@ class Operations:
         self._engine.output.subscribe(subscription)
         return {}
 
-    def op_events_end(self, session: Session, fields: Fields) -> Fields:
-        self._engine.output.unsubscribe(session, fields["ref"])
-        return {}
-
     # The daemon itself
-
-    def op_prestart(self, _session: Session, fields: Fields) -> Fields:
-        self._engine.agent.prestart(fields["interpreter"])
-        return {}
 
     def op_status(self, _session: Session, _fields: Fields) -> Fields:
         agent = self._engine.agent
