@@ -12,7 +12,13 @@ from typing import Any
 
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.lifecycle import peer_is_us
-from cloudfn.daemon.operations import Operations
+from cloudfn.daemon.operations.apps import AppOperations
+from cloudfn.daemon.operations.calls import CallOperations
+from cloudfn.daemon.operations.containers import ContainerOperations
+from cloudfn.daemon.operations.daemon import DaemonOperations
+from cloudfn.daemon.operations.functions import FunctionOperations
+from cloudfn.daemon.operations.output import OutputOperations
+from cloudfn.daemon.operations.table import Operations
 from cloudfn.daemon.session import Session, error_json
 from cloudfn.errors import AuthError, DataLossError, Error
 from cloudfn.wire.messages import PROTOCOL, Delivered, Kind, Submit, decode_json
@@ -41,7 +47,17 @@ class Server:
         self._listener: socket.socket | None = None
         self._socket_path: Path | None = None
         self._started = engine.clock.wall()
-        self._operations = Operations(engine, self._facts, self.shut_down)
+        self._apps = AppOperations(engine)
+        self._operations = Operations(
+            [
+                self._apps,
+                FunctionOperations(engine),
+                CallOperations(engine),
+                ContainerOperations(engine),
+                OutputOperations(engine),
+                DaemonOperations(engine, self._facts, self.shut_down),
+            ]
+        )
         #: ephemeral apps whose client is gone, and since when (monotonic)
         self._orphans: dict[str, float] = {}
         self._last_busy = engine.clock.monotonic()
@@ -210,9 +226,9 @@ class Server:
         self._engine.output.unsubscribe(session)
         self._engine.calls.closed(session)
         now = self._engine.clock.monotonic()
-        for app_id, owner in list(self._operations.owners.items()):
+        for app_id, owner in list(self._apps.owners.items()):
             if owner is session:
-                self._operations.owners[app_id] = None
+                self._apps.owners[app_id] = None
                 self._orphans[app_id] = now
 
     # Housekeeping
@@ -247,11 +263,11 @@ class Server:
     def _end_orphaned_apps(self, now: float) -> None:
         grace = self._engine.settings.client_grace
         for app_id, since in list(self._orphans.items()):
-            if self._operations.owners.get(app_id) is not None:
+            if self._apps.owners.get(app_id) is not None:
                 del self._orphans[app_id]
             elif now - since >= grace:
                 del self._orphans[app_id]
-                self._operations.owners.pop(app_id, None)
+                self._apps.owners.pop(app_id, None)
                 self._engine.apps.close(app_id)
 
     def _end_detached(self, unfinished: set[str]) -> None:
@@ -289,9 +305,3 @@ class Server:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
-
-
-def _pid() -> int:
-    import os
-
-    return os.getpid()

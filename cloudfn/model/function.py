@@ -165,21 +165,24 @@ class FunctionSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `from_json`."""
-        data = {f.name: getattr(self, f.name) for f in fields(self)}
-        data["autoscaler"] = asdict(self.autoscaler)
-        data["resources"] = asdict(self.resources)
-        data["retries"] = None if self.retries is None else self.retries.to_json()
-        return data
+        return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FunctionSpec:
         """Return the spec that `to_json` wrote; unknown fields of a newer writer are ignored."""
         values = _known(cls, data)
-        values["autoscaler"] = AutoscalerSettings(**_known(AutoscalerSettings, data["autoscaler"]))
-        values["resources"] = Resources(**_known(Resources, data["resources"]))
-        if data["retries"] is not None:
-            values["retries"] = Retries(**_known(Retries, data["retries"]))
+        for name, part in _PARTS.items():
+            if values.get(name) is not None:
+                values[name] = part(**_known(part, values[name]))
         return cls(**values)
+
+
+#: fields of a FunctionSpec that are values with fields of their own
+_PARTS: dict[str, type[Any]] = {
+    "autoscaler": AutoscalerSettings,
+    "resources": Resources,
+    "retries": Retries,
+}
 
 
 def _known(kind: type[Any], data: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""Operations on apps: open, close, list, history, rollback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloudfn.control.deploy.plan import RollbackRequest, StopRequest
+from cloudfn.daemon.apps import parse_request
+from cloudfn.daemon.engine import Engine
+from cloudfn.daemon.operations.table import Fields, Group
+from cloudfn.daemon.session import Session
+from cloudfn.errors import NotFoundError
+
+
+class AppOperations(Group):
+    """Operations on apps."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        #: ephemeral app → the client that it lives with
+        self.owners: dict[str, Session | None] = {}
+
+    def op_app_open(self, session: Session, fields: Fields) -> Fields:
+        request = parse_request(fields)
+        result = self._engine.apps.carry_out(request)
+        app = result.app
+        if app.state == "ephemeral":
+            self.owners[app.app_id] = session
+        functions = self._engine.catalog.functions(app.app_id)
+        return {
+            "app_id": app.app_id,
+            "revision": app.revision,
+            "changed": result.changed,
+            "functions": {function.name: function.function_id for function in functions},
+            "warnings": self._engine.clipped(request.spec.functions),
+        }
+
+    def op_app_detach(self, _session: Session, fields: Fields) -> Fields:
+        self._engine.catalog.set_state(fields["app_id"], "detached")
+        self.owners.pop(fields["app_id"], None)
+        return {}
+
+    def op_app_reattach(self, session: Session, fields: Fields) -> Fields:
+        record = self._engine.catalog.app(fields["app_id"])
+        if record is None or record.state == "stopped":
+            raise NotFoundError("The app of this run was stopped.")
+        if record.state == "ephemeral":
+            self.owners[record.app_id] = session
+        return {}
+
+    def op_app_close(self, _session: Session, fields: Fields) -> Fields:
+        app_id = fields["app_id"]
+        summary = self._engine.progress(app_id)
+        self.owners.pop(app_id, None)
+        self._engine.apps.close(app_id)
+        return {
+            "containers_peak": summary["peak"],
+            "done": summary["done"],
+            "failed": summary["failed"],
+        }
+
+    def op_app_stop(self, _session: Session, fields: Fields) -> Fields:
+        name = fields["name"]
+        if name.startswith("ap-"):  # an App that was deployed or runs knows its id
+            record = self._engine.apps.named(name)
+            if record.state != "deployed":
+                self._engine.apps.close(record.app_id)
+                return {"app_id": record.app_id}
+            name = record.name
+        result = self._engine.apps.carry_out(StopRequest(name))
+        return {"app_id": result.app.app_id}
+
+    def op_app_list(self, _session: Session, fields: Fields) -> Fields:
+        apps = self._engine.catalog.apps(stopped=bool(fields.get("all")))
+        return {"apps": [self._app(app) for app in apps]}
+
+    def _app(self, app: Any) -> Fields:
+        pools = [p for p in self._engine.agent.pools() if p.spec.app_id == app.app_id]
+        return {
+            "app_id": app.app_id,
+            "name": app.name,
+            "state": app.state,
+            "revision": app.revision,
+            "created": app.created,
+            "stopped": app.stopped,
+            "containers": sum(len(pool.containers) for pool in pools),
+            "functions": [f.name for f in self._engine.catalog.functions(app.app_id)],
+        }
+
+    def op_app_history(self, _session: Session, fields: Fields) -> Fields:
+        record = self._engine.apps.named(fields["name"])
+        return {
+            "revisions": [
+                {
+                    "number": revision.number,
+                    "created": revision.created,
+                    "live": revision.number == record.revision,
+                    "rollback_of": revision.rollback_of,
+                    "labels": dict(revision.spec.labels),
+                }
+                for revision in self._engine.catalog.revisions(record.app_id)
+            ]
+        }
+
+    def op_app_rollback(self, _session: Session, fields: Fields) -> Fields:
+        request = RollbackRequest(
+            fields["name"], fields.get("number"), fields.get("strategy") or "rolling"
+        )
+        result = self._engine.apps.carry_out(request)
+        return {"revision": result.app.revision}

@@ -1,0 +1,151 @@
+"""Operations on calls: attach, resume, cancel, list, graph."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from cloudfn.daemon.engine import Engine
+from cloudfn.daemon.operations.table import Fields, Group
+from cloudfn.daemon.past import PastCall
+from cloudfn.daemon.session import Session
+from cloudfn.errors import NotFoundError
+from cloudfn.model import ids
+from cloudfn.providers.base import CallRecord
+
+#: a call graph ends with the call that reaches so many inputs
+_GRAPH_NODES = 10_000
+
+
+class CallOperations(Group):
+    """Operations on calls."""
+
+    for_containers = frozenset(
+        {
+            "call_attach",
+            "call_cancel",
+            "call_graph",
+            "call_info",
+            "call_release",
+            "call_resume",
+            "input_current",
+        }
+    )
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def op_call_attach(self, session: Session, fields: Fields) -> Fields:
+        return self._engine.calls.attach(
+            session, fields["ref"], fields["call"], fields.get("start") or 0, fields.get("end")
+        )
+
+    def op_call_resume(self, session: Session, fields: Fields) -> Fields:
+        return self._engine.calls.resume(
+            session,
+            fields["ref"],
+            fields["call"],
+            fields.get("have") or [],
+            fields.get("done") or [],
+        )
+
+    def op_call_release(self, session: Session, fields: Fields) -> Fields:
+        self._engine.calls.release(session, fields["ref"])
+        return {}
+
+    def op_call_cancel(self, _session: Session, fields: Fields) -> Fields:
+        self._record(fields["call"])
+        self._engine.calls.cancel(fields["call"], terminate=bool(fields.get("terminate")))
+        return {}
+
+    def op_call_info(self, _session: Session, fields: Fields) -> Fields:
+        return self._call(self._record(fields["call"]), statuses=True)
+
+    def op_call_list(self, _session: Session, fields: Fields) -> Fields:
+        limit = int(fields.get("limit") or 100)
+        wanted = None
+        if fields.get("function"):
+            wanted = self._engine.apps.lookup(fields["app"], fields["function"])["function_id"]
+        records = self._engine.ledger.calls(limit=limit, function_id=wanted)
+        calls = [self._call(record, statuses=False) for record in records]
+        if fields.get("app") and wanted is None:
+            calls = [call for call in calls if call["app_name"] == fields["app"]]
+        return {"calls": calls}
+
+    def op_input_current(self, _session: Session, fields: Fields) -> Fields:
+        found = self._engine.running(int(fields["seq"]))
+        if found is None:
+            raise NotFoundError("No container holds that input any more.")
+        call_id, index = found
+        return {"call": call_id, "index": index, "input_id": ids.input_id(call_id, index)}
+
+    def _record(self, call_id: str) -> CallRecord:
+        record = self._engine.ledger.call(call_id)
+        if record is None:
+            raise NotFoundError(f"There is no call {call_id}.", hint="See `cloudfn call list`.")
+        return record
+
+    def _call(self, record: CallRecord, *, statuses: bool) -> Fields:
+        function = self._engine.catalog.function(record.spec.function_id)
+        app = self._engine.catalog.app(function.app_id) if function else None
+        fields: Fields = {
+            "call": record.spec.call_id,
+            "known": record.known,
+            "sealed": record.sealed,
+            "finished": record.finished,
+            "failed": record.failed,
+            "cancelled": record.cancelled,
+            "kind": record.spec.kind.name.lower(),
+            "function_id": record.spec.function_id,
+            "function_name": function.name if function else "",
+            "app_name": app.name if app else "",
+            "created": record.spec.created,
+        }
+        if statuses:
+            counts: dict[str, int] = {}
+            for status in self._engine.ledger.statuses(record.spec.call_id):
+                counts[status.name] = counts.get(status.name, 0) + 1
+            fields["statuses"] = counts
+        return fields
+
+    def op_call_graph(self, _session: Session, fields: Fields) -> Fields:
+        nodes: list[Fields] = []
+        record = self._record(fields["call"])
+        queue = deque([PastCall(record.spec, self._engine.ledger.statuses(record.spec.call_id))])
+        while queue and len(nodes) < _GRAPH_NODES:
+            call = queue.popleft()
+            nodes += self._nodes(call)
+            queue += self._children(call.spec.call_id)
+        return {"nodes": nodes}
+
+    def _children(self, call_id: str) -> list[PastCall]:
+        """Return the calls that a call's inputs made: those of the ledger, and recent ones."""
+        ledger = self._engine.ledger
+        known = [
+            PastCall(child.spec, ledger.statuses(child.spec.call_id))
+            for child in ledger.children(call_id)
+        ]
+        found = known + self._engine.calls.past.children(call_id)
+        return sorted(found, key=lambda call: call.spec.created)
+
+    def _nodes(self, record: PastCall) -> list[Fields]:
+        function = self._engine.catalog.function(record.spec.function_id)
+        pool = self._engine.agent.pool(record.spec.pool)
+        parent = record.spec.parent
+        running = {
+            (claim.call_id, claim.index): container.container_id
+            for container in (pool.containers.values() if pool else ())
+            for claim in container.held
+        }
+        return [
+            {
+                "call": record.spec.call_id,
+                "index": index,
+                "input_id": ids.input_id(record.spec.call_id, index),
+                "status": status.name,
+                "function_name": function.name if function else "",
+                "module_name": pool.spec.function.module if pool else "",
+                "container": running.get((record.spec.call_id, index), ""),
+                "parent": ids.input_id(*parent) if parent else None,
+            }
+            for index, status in enumerate(record.statuses)
+        ]

@@ -1,0 +1,73 @@
+"""Operations on containers: list, stop, exec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloudfn.daemon.engine import Engine
+from cloudfn.daemon.operations.table import Fields, Group
+from cloudfn.daemon.session import Session
+from cloudfn.errors import NotFoundError
+from cloudfn.model.call import ContainerLost
+
+
+class ContainerOperations(Group):
+    """Operations on containers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def op_container_list(self, _session: Session, fields: Fields) -> Fields:
+        app = fields.get("app")
+        return {
+            "containers": [
+                container
+                for container in map(self._container, self._engine.agent.containers())
+                if app in (None, container["app_name"], container["app_id"])
+            ]
+        }
+
+    def _container(self, container: Any) -> Fields:
+        pool = self._engine.agent.pool(container.pool)
+        now_wall, now = self._engine.clock.wall(), self._engine.clock.monotonic()
+        state = "starting"
+        if container.draining:
+            state = "draining"
+        elif container.ready:
+            state = "busy" if container.busy else "idle"
+        idle = state == "idle"
+        return {
+            "container_id": container.container_id,
+            "app_id": pool.spec.app_id if pool else "",
+            "app_name": self._engine.app_names.get(pool.spec.app_id, "") if pool else "",
+            "function_name": pool.spec.function.name if pool else "",
+            "revision": pool.spec.revision if pool else 0,
+            "pid": container.pid,
+            "state": state,
+            "started": now_wall - (now - container.started),
+            "inputs_done": container.inputs_done,
+            "idle_since": now_wall - (now - container.last_used) if idle else None,
+        }
+
+    def op_container_stop(self, _session: Session, fields: Fields) -> Fields:
+        container = self._find_container(fields["container_id"])
+        self._engine.agent.stop(container, ContainerLost("it was stopped by hand"))
+        return {}
+
+    def op_container_exec(self, _session: Session, fields: Fields) -> Fields:
+        container = self._find_container(fields["container_id"])
+        pool = self._engine.agent.pool(container.pool)
+        if pool is None or not container.pid:
+            raise NotFoundError(f"Container {container.container_id} is not running yet.")
+        return {
+            "environ": self._engine.agent.container_environ(pool, container.container_id),
+            "cwd": pool.spec.program.bundle,
+        }
+
+    def _find_container(self, container_id: str) -> Any:
+        container = self._engine.agent.container(container_id)
+        if container is None:
+            raise NotFoundError(
+                f"There is no container {container_id}.", hint="See `cloudfn container list`."
+            )
+        return container

@@ -1,0 +1,82 @@
+"""Operations on functions: lookup, settings, statistics, decisions."""
+
+from __future__ import annotations
+
+from cloudfn.daemon.engine import Engine
+from cloudfn.daemon.operations.table import Fields, Group
+from cloudfn.daemon.session import Session
+from cloudfn.errors import NotFoundError
+
+
+class FunctionOperations(Group):
+    """Operations on functions."""
+
+    for_containers = frozenset(
+        {
+            "function_lookup",
+            "settings_get",
+            "settings_update",
+            "stats",
+        }
+    )
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def op_function_lookup(self, _session: Session, fields: Fields) -> Fields:
+        app, name = fields["app"], fields["name"]
+        try:
+            return self._engine.apps.lookup(app, name)
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"Lookup failed for Function '{name}' from the '{app}' app (in the "
+                f"'{self._engine.settings.environment}' environment): {error.message}",
+                hint=error.hint,
+            ) from None
+
+    def op_settings_get(self, _session: Session, fields: Fields) -> Fields:
+        return self._engine.apps.settings(fields["function_id"])
+
+    def op_settings_update(self, session: Session, fields: Fields) -> Fields:
+        by = session.container_id or f"pid {session.client_pid}"
+        changes = {str(name): value for name, value in fields["changes"].items()}
+        return self._engine.apps.update_settings(fields["function_id"], changes, by)
+
+    def op_stats(self, _session: Session, fields: Fields) -> Fields:
+        function_id = self._engine.apps.function(fields["function_id"]).function_id
+        stats = dict.fromkeys(
+            ("backlog", "num_total_runners", "num_running_inputs", "input_headroom"), 0
+        )
+        for pool in self._engine.agent.pools():
+            if pool.spec.function_id != function_id:
+                continue
+            counts = self._engine.ledger.counts(pool.spec.pool)
+            serving = [c for c in pool.containers.values() if not c.draining]
+            busy = sum(c.busy for c in serving)
+            stats["backlog"] += counts.pending + counts.delayed
+            stats["num_total_runners"] += len(serving)
+            stats["num_running_inputs"] += counts.running
+            stats["input_headroom"] += sum(c.ready for c in serving) - busy
+        stats["input_headroom"] = max(0, stats["input_headroom"])
+        return dict(stats)
+
+    def op_decisions(self, _session: Session, fields: Fields) -> Fields:
+        function_id = fields["function_id"]
+        chapters = [
+            chapter
+            for chapter in self._engine.planner.story
+            if chapter.did.pool.partition("@")[0] == function_id
+        ]
+        return {
+            "decisions": [
+                {
+                    "at": chapter.at,
+                    "pool": chapter.did.pool,
+                    "from": chapter.did.current,
+                    "to": chapter.did.desired,
+                    "limiting": chapter.did.limiting,
+                    "reason": chapter.did.reason,
+                }
+                for chapter in chapters[-int(fields.get("limit") or 100) :]
+            ]
+        }

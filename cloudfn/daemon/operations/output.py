@@ -1,0 +1,50 @@
+"""Operations on output: logs, past and to come, and progress."""
+
+from __future__ import annotations
+
+from cloudfn.daemon.engine import Engine
+from cloudfn.daemon.operations.table import Fields, Group
+from cloudfn.daemon.output import Subscription
+from cloudfn.daemon.session import Session
+from cloudfn.model.log import LogQuery
+
+
+class OutputOperations(Group):
+    """Operations on output."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def op_logs(self, session: Session, fields: Fields) -> Fields:
+        app_id = None
+        if fields.get("app"):
+            app_id = self._engine.apps.named(fields["app"]).app_id
+        follow = None
+        if fields.get("follow"):
+            follow = Subscription(
+                session,
+                fields["ref"],
+                app_id,
+                fields.get("function"),
+                fields.get("container"),
+                fields.get("call"),
+                fields.get("source"),
+            )
+        query = LogQuery(
+            app_id=app_id,
+            function=fields.get("function"),
+            container_id=fields.get("container"),
+            call_id=fields.get("call"),
+            source=fields.get("source"),
+            since=fields.get("since"),
+            until=fields.get("until"),
+            search=fields.get("search"),
+            tail=fields.get("tail"),
+        )
+        self._engine.output.send_past(session, fields["ref"], query, follow)
+        return {}
+
+    def op_events(self, session: Session, fields: Fields) -> Fields:
+        subscription = Subscription(session, fields["ref"], fields["app_id"], progress=True)
+        self._engine.output.subscribe(subscription)
+        return {}
