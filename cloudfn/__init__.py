@@ -29,12 +29,15 @@ if TYPE_CHECKING:
         InputInfo,
         InputStatus,
     )
+    from cloudfn.sdk.slots import batched, concurrent
     from cloudfn.wire.version import VERSION as __version__  # noqa: N811
 
 __all__ = [  # noqa: RUF022 - grouped by what they are for
     # declare
     "App",
     "Retries",
+    "batched",
+    "concurrent",
     # call
     "Function",
     "FunctionCall",
@@ -66,6 +69,8 @@ _PLACES = {
     "InputInfo": "cloudfn.sdk.records",
     "InputStatus": "cloudfn.sdk.records",
     "Retries": "cloudfn.model.retry",
+    "batched": "cloudfn.sdk.slots",
+    "concurrent": "cloudfn.sdk.slots",
     "current_function_call_id": "cloudfn.sdk.context",
     "current_input_id": "cloudfn.sdk.context",
     "enable_output": "cloudfn.sdk.context",

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from cloudfn.errors import InvalidError
+from cloudfn.model.concurrency import Batching, Concurrency
 from cloudfn.model.retry import Retries
 
 SCALEDOWN_WINDOW_RANGE = (2, 3600)
@@ -152,6 +153,10 @@ class FunctionSpec:
     fork: bool = True
     #: variables set in its containers
     env: dict[str, str] = field(default_factory=dict)
+    #: None: a container runs one input at a time
+    concurrency: Concurrency | None = None
+    #: None: the user's function gets one input at a time
+    batching: Batching | None = None
 
     def __post_init__(self) -> None:
         for name in ("timeout", "startup_timeout"):
@@ -162,6 +167,26 @@ class FunctionSpec:
                 raise InvalidError(
                     f"`{name}` must be between {low} and {high} seconds, not {value}."
                 )
+        if self.single_use and self.concurrency is not None and self.concurrency.max_inputs > 1:
+            raise InvalidError(
+                "A container that ends after one input cannot run several at once.",
+                hint="Leave either `single_use_containers` or `@cloudfn.concurrent` away.",
+            )
+
+    @property
+    def batch_size(self) -> int:
+        """The most inputs that the user's function gets in one call."""
+        return 1 if self.batching is None else self.batching.max_batch_size
+
+    @property
+    def slots(self) -> int:
+        """The most inputs that a container holds at once."""
+        return self.batch_size * (1 if self.concurrency is None else self.concurrency.max_inputs)
+
+    @property
+    def target_slots(self) -> int:
+        """The inputs that a container should hold when there is work enough."""
+        return self.batch_size * (1 if self.concurrency is None else self.concurrency.target)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `from_json`."""
@@ -180,6 +205,8 @@ class FunctionSpec:
 #: fields of a FunctionSpec that are values with fields of their own
 _PARTS: dict[str, type[Any]] = {
     "autoscaler": AutoscalerSettings,
+    "batching": Batching,
+    "concurrency": Concurrency,
     "resources": Resources,
     "retries": Retries,
 }

@@ -18,6 +18,7 @@ from cloudfn.sdk.declaration import (
     is_generator_function,
 )
 from cloudfn.sdk.function import Function
+from cloudfn.sdk.slots import batching_of, concurrency_of
 from cloudfn.sdk.twins import Blocking, Steps, iterating, static_twin, twin
 
 if TYPE_CHECKING:
@@ -232,6 +233,8 @@ class App:
                 startup_timeout=startup_timeout,
                 single_use=single_use_containers or max_inputs == 1,
                 fork=fork,
+                concurrency=concurrency_of(raw),
+                batching=batching_of(raw),
             )
             function = Function(spec.name, raw=raw, spec=spec, app=self, serialized=serialized)
             self._register(function)

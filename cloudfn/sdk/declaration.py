@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloudfn.errors import DeprecationError, InvalidError, UnimplementedError
+from cloudfn.model.concurrency import Batching, Concurrency
 from cloudfn.model.function import FunctionSpec, declared_autoscaler, declared_resources
 from cloudfn.model.retry import parse_retries
 
@@ -151,6 +152,8 @@ def declare(  # noqa: PLR0913 - one for each option
     startup_timeout: int | None,
     single_use: bool,
     fork: bool,
+    concurrency: Concurrency | None = None,
+    batching: Batching | None = None,
 ) -> FunctionSpec:
     """Return the spec of a Function; see `App.function` for the arguments.
 
@@ -179,6 +182,8 @@ def declare(  # noqa: PLR0913 - one for each option
         single_use=single_use,
         fork=fork,
         env=_variables(env),
+        concurrency=concurrency,
+        batching=batching,
     )
 
 
