@@ -391,6 +391,19 @@ class Calls:
         for watch in dirty:
             watch.flush()
 
+    def drained(self, session: Session) -> None:
+        """A slow client has read what it was sent: send what was left in the ledger for it."""
+        for (owner, _), watch in self._by_ref.items():
+            if owner is session and watch.late:
+                self._catch_up(watch)
+
+    def _catch_up(self, watch: Watch) -> None:
+        while watch.late and not watch.session.congested:
+            wanted = set(watch.take_late())
+            start, end = min(wanted), max(wanted) + 1
+            found = self._ledger.outcomes(watch.call.spec.call_id, start, end)
+            watch.send([outcome for outcome in found if outcome.index in wanted])
+
     def _places_freed(self) -> None:
         if self._starved and not self._feeding:
             self._feeding = True

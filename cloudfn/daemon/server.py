@@ -220,6 +220,10 @@ class Server:
             return
         session.send_json(Kind.REPLY, {"id": number, **reply})
 
+    def on_drained(self, session: Session) -> None:
+        """A client that had much to read has read it."""
+        self._engine.calls.drained(session)
+
     def on_closed(self, session: Session) -> None:
         """A client is gone."""
         self._sessions.discard(session)

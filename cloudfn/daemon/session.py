@@ -15,8 +15,9 @@ from cloudfn.wire.messages import PROTOCOL, Kind, decode_json, encode_json
 _log = logging.getLogger(__name__)
 
 _READ_SIZE = 256 << 10
-#: bytes that a client may leave unread before what it can do without is dropped
-_OUT_LIMIT = 8 << 20
+#: bytes that a client may leave unread before what it can do without is dropped, and what the
+#: ledger keeps as well is left there
+_OUT_LIMIT = 4 << 20
 
 
 class SessionOwner(Protocol):
@@ -28,6 +29,10 @@ class SessionOwner(Protocol):
 
     def on_message(self, session: Session, kind: int, body: bytes) -> None:
         """An authentic message arrived."""
+        ...
+
+    def on_drained(self, session: Session) -> None:
+        """A client that had much to read has read it."""
         ...
 
     def on_closed(self, session: Session) -> None:
@@ -52,6 +57,7 @@ class Session:
         self._decoder = Decoder()
         self._encoder = Encoder()
         self._out: list[bytes] = []
+        self._queued = 0
         self._unsent = bytearray()
         self._flushing = False
         self.closed = False
@@ -69,7 +75,9 @@ class Session:
         """Queue a message."""
         if self.closed:
             return
-        self._out.append(self._encoder.frame(kind, body))
+        frame = self._encoder.frame(kind, body)
+        self._out.append(frame)
+        self._queued += len(frame)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self.flush)
@@ -80,8 +88,8 @@ class Session:
 
     @property
     def congested(self) -> bool:
-        """Whether the client reads so slowly that logs and progress should be dropped."""
-        return len(self._unsent) > _OUT_LIMIT
+        """Whether the client reads so slowly that what can wait should not be sent."""
+        return self._queued + len(self._unsent) > _OUT_LIMIT
 
     def flush(self) -> None:
         """Send what is queued, as much as the socket takes."""
@@ -90,6 +98,7 @@ class Session:
             return
         data = b"".join(self._out)
         self._out.clear()
+        self._queued = 0
         if self._unsent:
             self._unsent += data
             return
@@ -123,6 +132,7 @@ class Session:
         del self._unsent[:sent]
         if not self._unsent and not self.closed:
             self._loop.remove_writer(self._sock)
+            self._owner.on_drained(self)
 
     def _readable(self) -> None:
         try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cloudfn.daemon.session import Session
-from cloudfn.providers.base import CallSpec
+from cloudfn.providers.base import CallSpec, Outcome
 from cloudfn.wire.messages import BlobRef, Kind, Outcomes
 
 #: outcomes are cut into messages of at most this many payload bytes
-_MESSAGE_BYTES = 1 << 20
+MESSAGE_BYTES = 1 << 20
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +27,8 @@ class Watch:
     indices: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
+    #: (index, bytes) of outcomes that stay in the ledger until the client has read what it was sent
+    late: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, index: int, status: int, payload: bytes) -> bool:
         """Queue an outcome if it is wanted; return whether this made the queue non-empty."""
@@ -37,16 +40,40 @@ class Watch:
         return len(self.indices) == 1
 
     def flush(self) -> None:
-        """Send what is queued."""
+        """Send what is queued, or leave it in the ledger for a client that reads slowly."""
+        if self.late or self.session.congested:
+            self.late += zip(self.indices, map(len, self.payloads), strict=True)
+        else:
+            self._send_all()
+        self.indices, self.statuses, self.payloads = [], [], []
+
+    def take_late(self) -> list[int]:
+        """Remove and return the next indices that were left in the ledger, a message's worth."""
+        self.late.sort()
+        size = count = 0
+        while count < len(self.late) and (size := size + self.late[count][1]) <= MESSAGE_BYTES:
+            count += 1
+        count = max(count, 1)
+        taken, self.late = self.late[:count], self.late[count:]
+        return [index for index, _ in taken]
+
+    def send(self, outcomes: Sequence[Outcome]) -> None:
+        """Send outcomes that were left in the ledger."""
+        indices = [outcome.index for outcome in outcomes]
+        statuses = [int(outcome.status) for outcome in outcomes]
+        payloads = [outcome.payload for outcome in outcomes]
+        body = Outcomes(self.ref, indices, statuses, payloads).encode()
+        self.session.send(Kind.OUTCOMES, body)
+
+    def _send_all(self) -> None:
         begin, size = 0, 0
         for position, payload in enumerate(self.payloads):
             size += len(payload)
-            if size > _MESSAGE_BYTES:
+            if size > MESSAGE_BYTES:
                 self._send(begin, position + 1)
                 begin, size = position + 1, 0
         if begin < len(self.indices):
             self._send(begin, len(self.indices))
-        self.indices, self.statuses, self.payloads = [], [], []
 
     def _send(self, begin: int, end: int) -> None:
         outcomes = Outcomes(

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from cloudfn import errors
+from cloudfn.model.call import CallKind
 from cloudfn.providers.local.blobs import memory_root
-from tests.failure.daemon_fixtures import Background, World, wait_for, world
+from cloudfn.sdk.calls import Submission
+from cloudfn.wire import codec
+from tests.failure.daemon_fixtures import APP, PATIENCE, Background, World, wait_for, world
 
 __all__ = ["world"]
 pytestmark = pytest.mark.integration
@@ -154,6 +157,26 @@ def test_small_payloads_do_not_pile_up_in_the_daemon(world: World) -> None:
     before = _resident(world.pid)
     assert all(data == block for data in echo.map(block for _ in range(2000)))
     assert _resident(world.pid) - before < 48 * MIB
+
+
+def test_outcomes_stay_on_disk_while_their_client_does_not_read(world: World) -> None:
+    world.deploy()
+    world.function("echo").remote(1)
+    client, payload = world.connect(), codec.dumps((("x" * 60_000,), {}), codec.PickleContext(None))
+    function = world.ask("function_lookup", app=APP, name="echo")["function_id"]
+    before = _resident(world.pid)
+    call = Submission(client, function, CallKind.MAP)
+    for batch in range(18):
+        call.send([payload] * 100, sealed=batch == 17)
+    wait_for("all have run", lambda: world.ask("call_info", call=call.call_id)["finished"] == 1800)
+    assert _resident(world.pid) - before < 64 * MIB
+    indices: list[int] = []
+    while len(indices) < 1800:
+        assert client.arrival(call.box, PATIENCE).block()
+        for outcomes in call.mail():
+            indices += outcomes.indices
+    assert sorted(indices) == list(range(1800))
+    call.close(finished=True)
 
 
 def _resident(pid: int) -> int:
