@@ -25,8 +25,9 @@ from cloudfn.clock import Clock
 from cloudfn.model.call import ContainerLost, Crashed, Raised, Status, TimedOut
 from cloudfn.model.function import AutoscalerSettings
 from cloudfn.providers.base import Claim, Entry
-from cloudfn.wire.messages import ContainerOutcome, LogSource
+from cloudfn.wire.messages import RAISED_FINAL, ContainerOutcome, LogSource
 
+_RAISED = frozenset({int(Status.RAISED), RAISED_FINAL})
 #: seconds between looks at timeouts while inputs run
 _WATCH = 0.1
 _TAKE_BACK_WATCH = 0.01
@@ -189,9 +190,10 @@ class Agent:
             claim = held.popleft()
             micros += outcome.micros
             count += 1
-            if outcome.status == Status.RAISED:
+            if outcome.status in _RAISED:
+                final = outcome.status == RAISED_FINAL
                 self._attempts.record(entries, claims, pool)
-                self._attempts.settle(pool, claim, Raised(outcome.payload))
+                self._attempts.settle(pool, claim, Raised(outcome.payload, final))
                 entries, claims = [], []
                 continue
             entries.append(self._attempts.entry(claim, outcome))

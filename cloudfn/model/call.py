@@ -66,6 +66,8 @@ class Raised:
     """The attempt ended with an exception of user code; `payload` is the packed exception."""
 
     payload: bytes
+    #: `retries` give up on exceptions of its class, says who had it in its hands
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,11 @@ def settle(
     match ending:
         case Raised() | TimedOut():
             counters = replace(counters, failures=counters.failures + 1)
-            if retries is not None and counters.failures <= allowed:
+            if (
+                retries is not None
+                and counters.failures <= allowed
+                and not _is_final(ending, retries)
+            ):
                 return Again(counters, retries.delay(counters.failures, jitter))
             if isinstance(ending, Raised):
                 return Finish(counters, Status.RAISED, ending.payload)
@@ -156,3 +162,8 @@ def settle(
                 Status.LOST,
                 reason=f"it was lost {counters.losses} times, the last time because {reason}",
             )
+
+
+def _is_final(ending: Raised | TimedOut, retries: Retries) -> bool:
+    """Whether a failure ends its input, however many retries are left."""
+    return ending.final if isinstance(ending, Raised) else retries.gives_up_on_timeouts

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from cloudfn.errors import InvalidError
+from cloudfn.errors import FunctionTimeoutError, InvalidError
+
+#: an exception's class, its name as `module:qualname`, or several of them
+Kinds = type[BaseException] | str | Iterable[type[BaseException] | str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +25,11 @@ class Retries:
         backoff_coefficient: Growth of the delay, 1 to 10.
         initial_delay: Seconds before the first retry, 0 to 60.
         max_delay: Longest delay in seconds, 1 to 60.
+        retry_on: Classes of exceptions that are run again; none for all. A timeout always is.
+        give_up_on: Classes that are not, whatever `retry_on` says; a timeout counts as
+            `FunctionTimeoutError`.
+
+    Classes are kept by their names, so that whoever decides need not be able to import them.
 
     Raises:
         InvalidError: A value is out of its range.
@@ -30,6 +40,8 @@ class Retries:
     backoff_coefficient: float = 2.0
     initial_delay: float = 1.0
     max_delay: float = 60.0
+    retry_on: Kinds = ()
+    give_up_on: Kinds = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.max_retries, bool) or not isinstance(self.max_retries, int):
@@ -44,6 +56,8 @@ class Retries:
         _check("backoff_coefficient", self.backoff_coefficient, 1, 10)
         _check("initial_delay", self.initial_delay, 0, 60)
         _check("max_delay", self.max_delay, 1, 60)
+        for name in ("retry_on", "give_up_on"):
+            object.__setattr__(self, name, _names_of(name, getattr(self, name)))
 
     def delay(self, retry: int, jitter: float = 0.0) -> float:
         """Return the seconds to wait before a retry.
@@ -63,7 +77,25 @@ class Retries:
         growth = float(self.backoff_coefficient) ** min(retry - 1, 300)
         return min(self.initial_delay * growth, self.max_delay) * (1 - jitter / 10)
 
-    def to_json(self) -> dict[str, float]:
+    def gives_up_on(self, kind: type[BaseException], main: str | None = None) -> bool:
+        """Whether exceptions of a class end their input at once.
+
+        Args:
+            kind: The class.
+            main: The name of the module that also goes by `__main__`.
+        """
+        names = {_name_of(each, main) for each in kind.__mro__}
+        if not names.isdisjoint(_renamed(self.give_up_on, main)):
+            return True
+        return bool(self.retry_on) and names.isdisjoint(_renamed(self.retry_on, main))
+
+    @property
+    def gives_up_on_timeouts(self) -> bool:
+        """Whether an input that ran longer than its function's timeout ends at once."""
+        names = {_name_of(each, None) for each in FunctionTimeoutError.__mro__}
+        return not names.isdisjoint(self.give_up_on)  # type: ignore[arg-type]  # a tuple by now
+
+    def to_json(self) -> dict[str, Any]:
         """Return the policy as plain data, which are its arguments."""
         return asdict(self)
 
@@ -82,6 +114,41 @@ def parse_retries(value: object) -> Retries | None:
             hint="Give a number of retries or a cloudfn.Retries(max_retries=…).",
         )
     return Retries(max_retries=value, backoff_coefficient=1.0, initial_delay=1.0)
+
+
+def _names_of(argument: str, kinds: Any) -> tuple[str, ...]:
+    """Return the names of exceptions' classes, each once."""
+    if isinstance(kinds, type | str):
+        kinds = (kinds,)
+    if not isinstance(kinds, tuple | list | set | frozenset):
+        raise InvalidError(f"Invalid retries: {_what(argument)}, not {kinds!r}.")
+    names = []
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, BaseException):
+            names.append(_name_of(kind, None))
+        elif isinstance(kind, str) and all(kind.partition(":")):
+            names.append(kind)
+        else:
+            raise InvalidError(f"Invalid retries: {_what(argument)}, not {kind!r}.")
+    return tuple(dict.fromkeys(names))
+
+
+def _what(argument: str) -> str:
+    return f"`{argument}` must be an exception's class or a tuple of them"
+
+
+def _name_of(kind: type, main: str | None) -> str:
+    module = "__main__" if kind.__module__ == main else kind.__module__
+    return f"{module}:{kind.__qualname__}"
+
+
+def _renamed(names: Any, main: str | None) -> set[str]:
+    if main is None:
+        return set(names)
+    return {
+        f"__main__:{name.removeprefix(main + ':')}" if name.startswith(f"{main}:") else name
+        for name in names
+    }
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

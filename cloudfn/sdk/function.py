@@ -182,6 +182,7 @@ class Function:
         order_outputs: bool = True,
         return_exceptions: bool = False,
         wrap_returned_exceptions: bool | None = None,  # noqa: ARG002
+        window: int | None = None,
     ) -> MapResult:
         """Run the function once for each item, or tuple of items, and iterate over the results.
 
@@ -192,6 +193,11 @@ class Function:
             order_outputs: Results come in the order of the inputs, otherwise as they finish.
             return_exceptions: Failures are among the results; otherwise the first one is raised.
             wrap_returned_exceptions: Accepted and ignored.
+            window: How many inputs may be sent and not finished, at most as many as the engine
+                allows; None for those. A small one keeps a costly reader from running ahead.
+
+        Raises:
+            InvalidError: `window` is no whole number of at least 1.
         """
         return self._mapped(
             "map",
@@ -199,6 +205,7 @@ class Function:
             kwargs,
             ordered=order_outputs,
             return_exceptions=return_exceptions,
+            window=window,
         )
 
     @iterating
@@ -210,6 +217,7 @@ class Function:
         order_outputs: bool = True,
         return_exceptions: bool = False,
         wrap_returned_exceptions: bool | None = None,  # noqa: ARG002
+        window: int | None = None,
     ) -> MapResult:
         """Do the same as `map` for an iterable of argument sequences."""
         return self._mapped(
@@ -219,6 +227,7 @@ class Function:
             star=True,
             ordered=order_outputs,
             return_exceptions=return_exceptions,
+            window=window,
         )
 
     @twin
@@ -227,8 +236,9 @@ class Function:
         *input_iterators: Any,
         kwargs: dict[str, Any] | None = None,
         ignore_exceptions: bool = False,
+        window: int | None = None,
     ) -> Steps[None]:
-        """Run the function once for each item, wait for all, and drop the results."""
+        """Run the function once for each item, wait for all, and drop the results; see `map`."""
         from cloudfn.sdk.map_result import consume
 
         request = self._request(
@@ -237,6 +247,7 @@ class Function:
             kwargs,
             ordered=False,
             return_exceptions=ignore_exceptions,
+            window=window,
         )
         yield from consume(request)
 
@@ -343,16 +354,18 @@ class Function:
         if self._is_generator:
             raise InvalidError(message, hint=hint)
 
-    def _mapped(self, method: str, iterables: Sequence[Any], kwargs: Any, **how: bool) -> MapResult:
+    def _mapped(self, method: str, iterables: Sequence[Any], kwargs: Any, **how: Any) -> MapResult:
         from cloudfn.sdk.map_result import MapResult
 
         return MapResult(self._request(method, iterables, kwargs, **how))
 
     def _request(
-        self, method: str, iterables: Sequence[Any], kwargs: dict[str, Any] | None, **how: bool
+        self, method: str, iterables: Sequence[Any], kwargs: dict[str, Any] | None, **how: Any
     ) -> MapRequest:
-        from cloudfn.sdk.maps import MapRequest
+        from cloudfn.sdk.maps import MapRequest, check_window
         from cloudfn.sdk.sources import check_iterables
+
+        check_window(how.get("window"))
 
         self._refuse_generator(f"A generator function cannot be called with `.{method}(...)`.")
         check_iterables(iterables, method)

@@ -43,6 +43,7 @@ class MapRequest:
         star: Each item is a sequence of arguments.
         ordered: Results go out in the order of the inputs.
         return_exceptions: Failures are results as well.
+        window: How many inputs may be out; None for as many as the engine allows.
     """
 
     method: str
@@ -53,6 +54,7 @@ class MapRequest:
     star: bool = False
     ordered: bool = True
     return_exceptions: bool = False
+    window: int | None = None
 
 
 class Mapping:
@@ -124,7 +126,8 @@ class Mapping:
         target = yield from request.target()
         self._client = target.client
         self._welcome = yield from target.client.ready()
-        window = self._welcome.map_window
+        most = self._welcome.map_window
+        window = most if request.window is None else min(request.window, most)
         self._session = MapSession(window, ordered=request.ordered)
         self._call = Submission(target.client, target.function_id, CallKind.MAP, target.parent, box)
         self._call.have, self._call.done = self._session.have, self._session.done
@@ -318,6 +321,17 @@ class _FirstInput:
         finally:
             self._box.waker = None
         self._box.messages.clear()
+
+
+def check_window(window: object) -> None:
+    """Raise InvalidError unless a map's `window` is a whole number of at least 1, or None."""
+    if window is None:
+        return
+    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+        raise errors.InvalidError(
+            f"`window` must be a whole number of at least 1, not {window!r}.",
+            hint="It says how many inputs of the map may be sent and not finished.",
+        )
 
 
 def warn_limited(request: MapRequest) -> None:

@@ -322,7 +322,7 @@ class OfflineEngine:
         scripted = self._scripted(pool, step)
         if scripted is not None:
             return scripted
-        status, payload = self._code.run(
+        end = self._code.run(
             pool.spec,
             pool.module,
             (claim.seq, claim.fence),
@@ -332,7 +332,7 @@ class OfflineEngine:
         )
         if step == "lose late":
             return ContainerLost("the script of the test took its container")
-        return _Returned(payload) if status == Status.RETURNED else Raised(payload)
+        return end if isinstance(end, Raised) else _Returned(end)
 
     def _scripted(self, pool: Pool, step: Step) -> _End | None:
         """Return how an attempt ends whose step leaves user code out."""
@@ -345,11 +345,11 @@ class OfflineEngine:
                 return TimedOut(pool.spec.timeout)
             case "raise":
                 error = ScriptedError(f"{pool.spec.name} failed by script")
-                return Raised(self._code.failed(error, pool.module))
+                return self._code.failed(error, pool.spec, pool.module)
             case BaseException():
-                return Raised(self._code.failed(step, pool.module))
+                return self._code.failed(step, pool.spec, pool.module)
             case type():
-                return Raised(self._code.failed(step(), pool.module))
+                return self._code.failed(step(), pool.spec, pool.module)
             case _:
                 return None
 

@@ -10,7 +10,7 @@ from contextvars import copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
-from cloudfn.model.call import Status
+from cloudfn.model.call import Raised
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.log import Source
 from cloudfn.sdk.twins import in_event_loop
@@ -52,8 +52,8 @@ class InProcess:
         write: Write,
         *,
         quiet: bool,
-    ) -> tuple[Status, bytes]:
-        """Run an attempt; return status and payload of what came of it.
+    ) -> bytes | Raised:
+        """Run an attempt; return the pickled result, or the exception.
 
         Args:
             spec: The function.
@@ -70,17 +70,21 @@ class InProcess:
         try:
             with _input(claim), _variables(spec.env), _output(write, quiet=quiet):
                 result = _beside_event_loop(lambda: self._called(spec, payload))
-                return Status.RETURNED, self._packed(result, ctx)
+                return self._packed(result, ctx)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - user code raises what it likes
-            return Status.RAISED, self.failed(error, module)
+            return self.failed(error, spec, module)
 
-    def failed(self, error: BaseException, module: str) -> bytes:
-        """Return the payload for an exception."""
+    def failed(self, error: BaseException, spec: FunctionSpec, module: str) -> Raised:
+        """Return how an attempt ends with an exception."""
         ctx = codec.PickleContext(main_module=module or None)
         packed = pack_exception(error, ctx, strip=loader.is_hidden)
-        return packed if len(packed) < INLINE_LIMIT else self._blobs.store(packed, "the exception")
+        if len(packed) >= INLINE_LIMIT:
+            packed = self._blobs.store(packed, "the exception")
+        retries = spec.retries
+        final = retries is not None and retries.gives_up_on(type(error), ctx.main_module)
+        return Raised(packed, final)
 
     def arguments(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return a fresh copy of an input's arguments."""

@@ -23,6 +23,8 @@ PROTOCOL = 1
 INLINE_LIMIT = 64 << 10
 #: pickles start with 0x80, so a payload that starts with this byte is a reference to a blob
 BLOB_MARK = b"\x01"
+#: status byte of a container's outcome: RAISED, and the function's retries give up on such ones
+RAISED_FINAL = 0x83
 #: exit status of a container whose channels are gone
 CHANNEL_LOST = 70
 

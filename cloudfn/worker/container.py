@@ -15,10 +15,18 @@ from typing import TYPE_CHECKING, Any
 from cloudfn.clock import Clock
 from cloudfn.errors import InputCancellation, NotFoundError
 from cloudfn.model.call import Status
+from cloudfn.model.retry import Retries
 from cloudfn.wire import codec
 from cloudfn.wire.current import current
 from cloudfn.wire.exceptions import pack_exception, text_of_exception
-from cloudfn.wire.messages import CHANNEL_LOST, INLINE_LIMIT, ContainerKind, encode_json, is_blob
+from cloudfn.wire.messages import (
+    CHANNEL_LOST,
+    INLINE_LIMIT,
+    RAISED_FINAL,
+    ContainerKind,
+    encode_json,
+    is_blob,
+)
 from cloudfn.worker import fresh, loader
 from cloudfn.worker.blobs import Blobs
 from cloudfn.worker.capture import Standard, Stream
@@ -57,6 +65,7 @@ class Container:
         standard: The standard streams.
         blobs: Big payloads.
         clock: The time.
+        retries: What is done when the function raises.
     """
 
     def __init__(
@@ -68,7 +77,10 @@ class Container:
         standard: Standard,
         blobs: Blobs,
         clock: Clock,
+        *,
+        retries: Retries | None = None,
     ) -> None:
+        self._retries = retries
         self._function = function
         self._ctx = ctx
         self._packets = socket.socket(fileno=channels.packets)
@@ -208,6 +220,9 @@ class Container:
         if len(packed) >= INLINE_LIMIT:
             with suppress(Exception):
                 packed = self._blobs.store(packed, "the exception")
+        retries = self._retries
+        if retries is not None and retries.gives_up_on(type(error), self._ctx.main_module):
+            return RAISED_FINAL, packed
         return int(Status.RAISED), packed
 
     def _complain(self, error: BaseException) -> None:
@@ -313,7 +328,8 @@ def _be_container(launch: Launch, standard: Standard, clock: Clock) -> None:
             loader.import_program(program)
         if order.function not in program.functions:
             raise NotFoundError(f"The program has no function {order.function!r}.")
-        function = loader.load_function(program.functions[order.function])
+        ordered = program.functions[order.function]
+        function = loader.load_function(ordered)
     except BaseException as error:
         told = loader.failure(error, loader.context_of(program), 1 << 20)
         standard.complain(told["text"])
@@ -321,7 +337,9 @@ def _be_container(launch: Launch, standard: Standard, clock: Clock) -> None:
         os._exit(1)
     ctx = loader.context_of(program)
     blobs = Blobs.from_environ(os.environ)
-    container = Container(function, ctx, launch.channels, stream, standard, blobs, clock)
+    container = Container(
+        function, ctx, launch.channels, stream, standard, blobs, clock, retries=ordered.retries
+    )
     container.listen()
     standard.flush()
     stream.tell(ContainerKind.READY)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from cloudfn.model.retry import Retries
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionOrder:
@@ -16,6 +18,7 @@ class FunctionOrder:
         qualname: The qualified name within the module.
         serialized: Base64 of the pickled function when it cannot be imported.
         is_async: Whether it is an `async def`.
+        retries: What is done when it raises.
     """
 
     name: str
@@ -23,16 +26,19 @@ class FunctionOrder:
     qualname: str
     serialized: str | None = None
     is_async: bool = False
+    retries: Retries | None = None
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FunctionOrder:
         """Return the order; fields of a FunctionSpec that matter elsewhere are ignored."""
+        retries = data.get("retries")
         return cls(
             name=data["name"],
             module=data.get("module") or "",
             qualname=data.get("qualname") or "",
             serialized=data.get("serialized"),
             is_async=bool(data.get("is_async")),
+            retries=None if retries is None else Retries(**retries),
         )
 
 

@@ -272,3 +272,70 @@ def test_the_error_of_a_function_over_its_time_is_no_other(tmp_path):
     with pytest.raises(FunctionTimeoutError) as caught:
         sleep_too_long.remote(str(tmp_path / "trace"))
     assert not isinstance(caught.value, ExecutionError)
+
+
+class HopelessError(CustomError):
+    """One that no retry helps."""
+
+
+CHOOSY = cloudfn.Retries(
+    max_retries=2, initial_delay=0.0, retry_on=(CustomError, OSError), give_up_on=HopelessError
+)
+
+
+@app.function(retries=CHOOSY)
+def choosy(path, error):
+    begin(path)
+    raise error
+
+
+@app.function(retries=CHOOSY, serialized=True)
+def choosy_by_value(path, kind):
+    class Local(HopelessError):
+        pass
+
+    with open(path, "a") as file:
+        file.write("attempt\n")
+    raise Local("given up") if kind == "hopeless" else CustomError("again")
+
+
+@app.function(
+    retries=cloudfn.Retries(max_retries=2, initial_delay=0.0, give_up_on=FunctionTimeoutError),
+    timeout=1,
+)
+def too_slow(path):
+    begin(path)
+    time.sleep(30)
+
+
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [
+        pytest.param(CustomError("again"), 3, id="of a class to be retried"),
+        pytest.param(ConnectionResetError("again"), 3, id="of a subclass of one"),
+        pytest.param(HopelessError("given up"), 1, id="of a class to be given up on"),
+        pytest.param(KeyError("unknown"), 1, id="of no class that is named"),
+    ],
+)
+def test_retries_are_for_the_exceptions_that_they_name(world: World, tmp_path, error, times):
+    path = str(tmp_path / "attempts")
+    with pytest.raises(type(error)):
+        choosy.remote(path, error)
+
+    assert attempts(path) == times
+
+
+def test_exceptions_are_told_apart_in_functions_that_travel_by_value(world: World, tmp_path):
+    for kind in ("hopeless", "other"):
+        with pytest.raises(CustomError):
+            choosy_by_value.remote(str(tmp_path / kind), kind)
+
+    assert (attempts(tmp_path / "hopeless"), attempts(tmp_path / "other")) == (1, 3)
+
+
+def test_a_timeout_that_is_given_up_on_is_not_run_again(world: World, tmp_path):
+    path = str(tmp_path / "attempts")
+    with pytest.raises(FunctionTimeoutError):
+        too_slow.remote(path)
+
+    assert attempts(path) == 1

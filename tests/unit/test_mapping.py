@@ -130,3 +130,13 @@ def test_every_outcome_goes_out_once_whatever_order_they_come_in(order, cuts, or
 )
 def test_numbers_become_ranges(indices, ranges):
     assert ranges_of(indices) == ranges
+
+
+@given(window=st.integers(1, 20), ordered=st.booleans())
+def test_never_more_are_out_than_the_window(window, ordered):
+    session = MapSession(window, ordered=ordered)
+    while count := session.batch(hurry=True):
+        sent(session, count)
+        assert session.read - session.finished <= window
+
+    assert session.read == window

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudfn.errors import InvalidError
+from cloudfn.errors import FunctionTimeoutError, InvalidError
 from cloudfn.model.retry import Retries, parse_retries
 
 policies = st.builds(
@@ -16,7 +16,13 @@ policies = st.builds(
     backoff_coefficient=st.floats(1, 10),
     initial_delay=st.floats(0, 60),
     max_delay=st.floats(1, 60),
+    retry_on=st.sampled_from([(), OSError, (KeyError, "some.module:Class.Inner")]),
+    give_up_on=st.sampled_from([(), ValueError]),
 )
+
+
+class OwnError(ConnectionError):
+    pass
 
 
 def test_the_defaults_double_from_one_second_to_a_minute():
@@ -137,3 +143,52 @@ def test_what_a_decorator_may_say(value, policy):
 def test_what_a_decorator_may_not_say(value):
     with pytest.raises(InvalidError, match="Invalid retries"):
         parse_retries(value)
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind", "gives_up"),
+    [
+        pytest.param({}, ValueError, False, id="without classes everything is run again"),
+        pytest.param({"retry_on": OSError}, ValueError, True, id="another class is not"),
+        pytest.param({"retry_on": OSError}, OwnError, False, id="a class means its subclasses too"),
+        pytest.param({"retry_on": (KeyError, OSError)}, KeyError, False, id="one of several"),
+        pytest.param({"give_up_on": OSError}, OwnError, True, id="given up on by a base class"),
+        pytest.param({"give_up_on": OSError}, KeyError, False, id="not given up on"),
+        pytest.param(
+            {"retry_on": Exception, "give_up_on": OSError}, OwnError, True, id="giving up wins"
+        ),
+    ],
+)
+def test_which_exceptions_are_run_again(policy, kind, gives_up):
+    assert Retries(max_retries=1, **policy).gives_up_on(kind) is gives_up
+
+
+def test_a_class_of_the_users_file_is_the_same_under_both_names_of_its_module():
+    as_script = type("AppError", (Exception,), {"__module__": "__main__"})
+    as_module = type("AppError", (Exception,), {"__module__": "script"})
+
+    for declared in (as_script, as_module):
+        policy = Retries(max_retries=1, give_up_on=declared)
+        assert policy.gives_up_on(as_script, "script")
+        assert policy.gives_up_on(as_module, "script")
+    assert not Retries(max_retries=1, give_up_on=as_script).gives_up_on(as_module, "other")
+
+
+@pytest.mark.parametrize(
+    ("policy", "gives_up"),
+    [
+        pytest.param({}, False, id="not by itself"),
+        pytest.param({"retry_on": ValueError}, False, id="not because it is not named"),
+        pytest.param({"give_up_on": FunctionTimeoutError}, True, id="named"),
+        pytest.param({"give_up_on": (ValueError, Exception)}, True, id="named by a base class"),
+    ],
+)
+def test_timeouts_are_run_again_unless_they_are_given_up_on(policy, gives_up):
+    assert Retries(max_retries=1, **policy).gives_up_on_timeouts is gives_up
+
+
+@pytest.mark.parametrize("name", ["retry_on", "give_up_on"])
+@pytest.mark.parametrize("value", [3, int, (ValueError, 3), "ValueError", ValueError()], ids=repr)
+def test_what_is_no_class_of_exceptions_is_refused(name, value):
+    with pytest.raises(InvalidError, match=f"`{name}` must be an exception's class"):
+        Retries(max_retries=1, **{name: value})

@@ -62,6 +62,28 @@ def odd(daemon, client):
     return daemon.function("odd", client)
 
 
+@pytest.mark.parametrize("window", [0, -1, 1.5, "3", True], ids=repr)
+def test_a_window_is_a_whole_number_of_at_least_one(square, window):
+    with pytest.raises(errors.InvalidError, match="`window` must be a whole number"):
+        square.map([1], window=window)
+    with pytest.raises(errors.InvalidError, match="`window` must be a whole number"):
+        square.for_each([1], window=window)
+
+
+def test_a_reader_runs_no_further_ahead_than_the_window(square):
+    read = itertools.count()
+    results = iter(square.map(read, window=2))
+
+    for done in range(1, 20):
+        next(results)
+        assert next(read) <= done + 2 + done  # each look takes a number away
+    results.close()
+
+
+def test_a_window_above_the_engines_limit_is_that_limit(square):
+    assert list(square.map(range(100), window=10**9)) == [n * n for n in range(100)]
+
+
 async def counting(n):
     for number in range(n):
         await asyncio.sleep(0)

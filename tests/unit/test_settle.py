@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudfn.errors import FunctionTimeoutError
 from cloudfn.model.call import (
     Again,
     CallKind,
@@ -53,6 +54,24 @@ SEGFAULT = "the container was ended by SIGSEGV (signal 11)"
             FIXED,
             Finish(Counters(failures=3), Status.RAISED, b"last"),
             id="the last exception is the outcome",
+        ),
+        pytest.param(
+            Counters(),
+            Raised(b"no use", final=True),
+            FIXED,
+            Finish(Counters(failures=1), Status.RAISED, b"no use"),
+            id="an exception that retries give up on is the outcome at once",
+        ),
+        pytest.param(
+            Counters(),
+            TimedOut(30),
+            Retries(max_retries=2, give_up_on=FunctionTimeoutError),
+            Finish(
+                Counters(failures=1),
+                Status.TIMED_OUT,
+                reason="it ran longer than its timeout of 30s",
+            ),
+            id="and so is a timeout that they give up on",
         ),
         pytest.param(
             Counters(failures=1),

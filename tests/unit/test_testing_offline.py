@@ -58,6 +58,16 @@ def fragile(x):
     return x
 
 
+@app.function(
+    retries=cloudfn.Retries(
+        max_retries=2, retry_on=(OddError, ConnectionError), give_up_on=BrokenPipeError
+    )
+)
+def choosy(x):
+    effects.append(x)
+    return x
+
+
 @app.function()
 def halve(x):
     if x % 2:
@@ -682,3 +692,21 @@ def test_worlds_can_be_nested_and_do_not_know_each_other():
             cloudfn.Function.from_name("other", "triple").remote(1)
         assert cloudfn.Function.from_name("other", "triple").remote(1) == 3
         assert (outer.count("triple"), inner.count("triple")) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [
+        pytest.param(OddError(1, "odd"), 2, id="named"),
+        pytest.param(ConnectionResetError(), 2, id="a subclass of one named"),
+        pytest.param(BrokenPipeError(), 1, id="given up on, though its base is retried"),
+        pytest.param(KeyError("k"), 1, id="not named"),
+        pytest.param("timeout", 2, id="a timeout"),
+    ],
+)
+def test_retries_choose_among_exceptions(error, attempts):
+    with offline(script={"choosy": [error]}) as made, app.run():
+        outcome = next(choosy.map([1], return_exceptions=True))
+
+        assert len(made.attempts) == attempts
+        assert (outcome == 1) is (attempts == 2)
