@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cloudfn import exception
     from cloudfn.errors import Error
     from cloudfn.model.retry import Retries
+    from cloudfn.model.schedule import Cron, Period, ScaleAt
     from cloudfn.sdk.app import App
     from cloudfn.sdk.context import (
         current_function_call_id,
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 __all__ = [  # noqa: RUF022 - grouped by what they are for
     # declare
     "App",
+    "Cron",
+    "Period",
     "Retries",
+    "ScaleAt",
     "batched",
     "concurrent",
     # call
@@ -60,6 +64,7 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
 
 _PLACES = {
     "App": "cloudfn.sdk.app",
+    "Cron": "cloudfn.model.schedule",
     "Error": "cloudfn.errors",
     "Function": "cloudfn.sdk.function",
     "FunctionAutoscalerSettings": "cloudfn.sdk.records",
@@ -68,7 +73,9 @@ _PLACES = {
     "FunctionStats": "cloudfn.sdk.records",
     "InputInfo": "cloudfn.sdk.records",
     "InputStatus": "cloudfn.sdk.records",
+    "Period": "cloudfn.model.schedule",
     "Retries": "cloudfn.model.retry",
+    "ScaleAt": "cloudfn.model.schedule",
     "batched": "cloudfn.sdk.slots",
     "concurrent": "cloudfn.sdk.slots",
     "current_function_call_id": "cloudfn.sdk.context",

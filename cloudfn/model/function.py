@@ -8,6 +8,7 @@ from typing import Any
 from cloudfn.errors import InvalidError
 from cloudfn.model.concurrency import Batching, Concurrency
 from cloudfn.model.retry import Retries
+from cloudfn.model.schedule import Cron, Period, ScaleAt, rule_from_json
 
 SCALEDOWN_WINDOW_RANGE = (2, 3600)
 TIMEOUT_RANGE = (1, 86_400)
@@ -157,6 +158,10 @@ class FunctionSpec:
     concurrency: Concurrency | None = None
     #: None: the user's function gets one input at a time
     batching: Batching | None = None
+    #: when it runs by itself
+    schedule: Cron | Period | None = None
+    #: when its autoscaler settings change by themselves
+    scaling: tuple[ScaleAt, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("timeout", "startup_timeout"):
@@ -172,6 +177,8 @@ class FunctionSpec:
                 "A container that ends after one input cannot run several at once.",
                 hint="Leave either `single_use_containers` or `@cloudfn.concurrent` away.",
             )
+        for change in self.scaling:
+            self.autoscaler.merged(change.changes)
 
     @property
     def batch_size(self) -> int:
@@ -199,6 +206,9 @@ class FunctionSpec:
         for name, part in _PARTS.items():
             if values.get(name) is not None:
                 values[name] = part(**_known(part, values[name]))
+        if values.get("schedule") is not None:
+            values["schedule"] = rule_from_json(values["schedule"])
+        values["scaling"] = tuple(map(rule_from_json, values.get("scaling", ())))
         return cls(**values)
 
 

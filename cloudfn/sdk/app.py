@@ -23,6 +23,7 @@ from cloudfn.sdk.twins import Blocking, Steps, iterating, static_twin, twin
 
 if TYPE_CHECKING:
     from cloudfn.model.retry import Retries
+    from cloudfn.model.schedule import Cron, Period, ScaleAt
 
 _TAG_MAX = 50
 
@@ -166,6 +167,8 @@ class App:
         single_use_containers: bool = False,
         max_inputs: int | None = None,
         fork: bool = True,
+        schedule: Cron | Period | None = None,
+        scaling: Sequence[ScaleAt] = (),
         include_source: bool | None = None,
         **others: Any,
     ) -> Callable[[Callable[..., Any]], Function]:
@@ -188,6 +191,8 @@ class App:
             single_use_containers: A container runs one input and ends.
             max_inputs: Modal's old name of that: 1.
             fork: Containers may be forked from a warm template that imported the program.
+            schedule: When the function runs by itself, without arguments, while the App lives.
+            scaling: When its autoscaler settings change by themselves while the App lives.
             include_source: Bring the program's sources to the containers.
             **others: Modal's options that this version does not have; empty ones are accepted.
 
@@ -235,6 +240,8 @@ class App:
                 fork=fork,
                 concurrency=concurrency_of(raw),
                 batching=batching_of(raw),
+                schedule=schedule,
+                scaling=scaling,
             )
             function = Function(spec.name, raw=raw, spec=spec, app=self, serialized=serialized)
             self._register(function)

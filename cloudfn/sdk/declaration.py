@@ -9,6 +9,7 @@ from cloudfn.errors import DeprecationError, InvalidError, UnimplementedError
 from cloudfn.model.concurrency import Batching, Concurrency
 from cloudfn.model.function import FunctionSpec, declared_autoscaler, declared_resources
 from cloudfn.model.retry import parse_retries
+from cloudfn.sdk.scheduling import check_schedule, declared_scaling
 
 NAME_MAX = 64
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
@@ -18,7 +19,6 @@ _ASYNC = 0x80 | 0x200
 #: options that later versions bring, and what to do until then
 _NOT_YET = {
     "image": "Functions run under the Python that deploys them: install there what you need.",
-    "schedule": "Call the function from cron or a systemd timer for now.",
     "secrets": "Pass what is secret with `env=`, or read it from a file that only you can read.",
     "gpu": "All GPUs of this machine are visible to its containers.",
     "volumes": "Containers see the files of this machine: use a directory.",
@@ -74,7 +74,6 @@ def check_unavailable(options: Mapping[str, Any], what: str) -> None:
 
     Raises:
         UnimplementedError: One of them asks for something; the hint says what to do instead.
-        InvalidError: A schedule that is text.
         DeprecationError: A name that Modal gave up years ago.
         TypeError: There is no such option.
     """
@@ -87,11 +86,6 @@ def check_unavailable(options: Mapping[str, Any], what: str) -> None:
             raise TypeError(f"{what} got an unexpected keyword argument {name!r}")
         if value is None or value is False or value in ("", (), [], {}):
             continue
-        if name == "schedule" and isinstance(value, str):
-            raise InvalidError(
-                f"`schedule` must be a Cron or a Period, not the text {value!r}.",
-                hint=f"Write schedule=cloudfn.Cron({value!r}).",
-            )
         if name in _NOT_YET:
             raise UnimplementedError(
                 f"`{name}` is not available yet in this version.", hint=_NOT_YET[name]
@@ -154,6 +148,8 @@ def declare(  # noqa: PLR0913 - one for each option
     fork: bool,
     concurrency: Concurrency | None = None,
     batching: Batching | None = None,
+    schedule: Any = None,
+    scaling: Any = (),
 ) -> FunctionSpec:
     """Return the spec of a Function; see `App.function` for the arguments.
 
@@ -166,6 +162,8 @@ def declare(  # noqa: PLR0913 - one for each option
         )
     if is_generator and retries is not None:
         raise InvalidError("Generator Functions do not support retries.")
+    if schedule is not None:
+        check_schedule(function, schedule, is_generator=is_generator)
     return FunctionSpec(
         name=name,
         module=module,
@@ -184,6 +182,8 @@ def declare(  # noqa: PLR0913 - one for each option
         env=_variables(env),
         concurrency=concurrency,
         batching=batching,
+        schedule=schedule,
+        scaling=declared_scaling(scaling),
     )
 
 

@@ -138,7 +138,6 @@ def test_values_that_make_sense_are_accepted(app, options):
     [
         {"gpu": "A100"},
         {"image": object()},
-        {"schedule": object()},
         {"secrets": [object()]},
         {"volumes": {"/data": object()}},
         {"region": "eu"},
