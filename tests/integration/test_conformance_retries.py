@@ -291,12 +291,12 @@ def choosy(path, error):
 
 @app.function(retries=CHOOSY, serialized=True)
 def choosy_by_value(path, kind):
-    class Local(HopelessError):
+    class LocalError(HopelessError):
         pass
 
     with open(path, "a") as file:
         file.write("attempt\n")
-    raise Local("given up") if kind == "hopeless" else CustomError("again")
+    raise LocalError("given up") if kind == "hopeless" else CustomError("again")
 
 
 @app.function(
