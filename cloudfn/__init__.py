@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from cloudfn.sdk.function import Function
     from cloudfn.sdk.function_call import FunctionCall
+    from cloudfn.sdk.image import Image
     from cloudfn.sdk.records import (
         FunctionAutoscalerSettings,
         FunctionCurrentStats,
@@ -38,6 +39,7 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "App",
     "Cron",
     "Period",
+    "Image",
     "Retries",
     "ScaleAt",
     "batched",
@@ -74,6 +76,7 @@ _PLACES = {
     "InputInfo": "cloudfn.sdk.records",
     "InputStatus": "cloudfn.sdk.records",
     "Period": "cloudfn.model.schedule",
+    "Image": "cloudfn.sdk.image",
     "Retries": "cloudfn.model.retry",
     "ScaleAt": "cloudfn.model.schedule",
     "batched": "cloudfn.sdk.slots",
@@ -95,7 +98,7 @@ def __getattr__(name: str) -> Any:
 
         return VERSION
     if name not in _PLACES:
-        raise AttributeError(f"module 'cloudfn' has no attribute {name!r}")
+        return import_module("cloudfn.sdk.absent").stand_in(name)
     value = getattr(import_module(_PLACES[name]), name)
     globals()[name] = value
     return value

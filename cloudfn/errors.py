@@ -8,12 +8,16 @@
        │  ├─ DeserializationError  ExecutionError  InternalError  InternalFailure  LogsFetchError
        │  ├─ NotFoundError  PermissionDeniedError  RequestSizeError  ResourceExhaustedError
        │  ├─ SerializationError  ServiceError  UnimplementedError  VersionError
+       │  ├─ SandboxFilesystemError  SandboxTerminatedError  SnapshotCreationError
+       │  ├─ WorkspaceManagementError                     never raised, kept so that programs import
        │  ├─ InvalidError → ConflictError
        │  ├─ RemoteError → ImageBuildError, InputLost, ContainerCrashed
        │  └─ TimeoutError → FunctionTimeoutError, OutputExpiredError, ExecTimeoutError,
-       │                    InteractiveTimeoutError, StartupTimeoutError
+       │                    InteractiveTimeoutError, StartupTimeoutError, MountUploadTimeoutError,
+       │                    SandboxTimeoutError, VolumeUploadTimeoutError
        ├─ UserCodeException  ModuleNotMountable
-       └─ Warning → UserWarning → DeprecationError, ServerWarning, AsyncUsageWarning
+       └─ Warning → UserWarning → DeprecationError, ServerWarning, AsyncUsageWarning,
+                                  InternalAPIWarning
 
 `TimeoutError` here is not the builtin one: `FunctionCall.get(timeout=…)` raises the builtin, a
 function that exceeds its `timeout` raises `FunctionTimeoutError`.
@@ -104,6 +108,14 @@ class ResourceExhaustedError(Error):
     """A limit is reached; retry later."""
 
 
+class SandboxFilesystemError(Error):
+    """A file of a sandbox cannot be used; never raised: there are no sandboxes."""
+
+
+class SandboxTerminatedError(Error):
+    """A sandbox was ended; never raised: there are no sandboxes."""
+
+
 class SerializationError(Error):
     """An object cannot be turned into bytes."""
 
@@ -112,12 +124,20 @@ class ServiceError(Error):
     """The engine gave no usable answer."""
 
 
+class SnapshotCreationError(Error):
+    """A memory snapshot cannot be made; never raised: there are no snapshots."""
+
+
 class UnimplementedError(Error):
     """The provider cannot do this."""
 
 
 class VersionError(Error):
     """The versions of the two sides do not work together."""
+
+
+class WorkspaceManagementError(Error):
+    """A workspace cannot be managed; never raised: there are no workspaces."""
 
 
 class InvalidError(Error):
@@ -168,6 +188,18 @@ class InteractiveTimeoutError(TimeoutError):
     """Nobody answered in an interactive run."""
 
 
+class MountUploadTimeoutError(TimeoutError):
+    """Local files took too long to arrive."""
+
+
+class SandboxTimeoutError(TimeoutError):
+    """A sandbox ran longer than it may; never raised: there are no sandboxes."""
+
+
+class VolumeUploadTimeoutError(TimeoutError):
+    """Files of a volume took too long to arrive."""
+
+
 class UserCodeException(Exception):  # noqa: N818 - Modal's name
     """Modal's old wrapper of user exceptions; never raised, kept so that programs import it."""
 
@@ -194,3 +226,7 @@ class ServerWarning(UserWarning):
 
 class AsyncUsageWarning(UserWarning):
     """A blocking call was made inside an event loop."""
+
+
+class InternalAPIWarning(UserWarning):
+    """Something was used that is not part of the public interface."""

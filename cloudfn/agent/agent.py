@@ -270,7 +270,7 @@ class Agent:
 
     def _own_environ(self, pool: Pool, container_id: str) -> dict[str, str]:
         identity = self._config.identity(container_id, pool.spec.app_id)
-        return {**pool.spec.function.env, **identity}
+        return {**pool.spec.function.variables, **identity}
 
     def container_environ(self, pool: Pool, container_id: str) -> dict[str, str]:
         """Return all variables that a container was started with."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cloudfn import errors
-from cloudfn.sdk.app import App, LocalEntrypoint
+from cloudfn.sdk.app import App
 from cloudfn.sdk.entrypoint import Candidate, choose
 from cloudfn.sdk.function import Function
+from cloudfn.sdk.local_entrypoint import LocalEntrypoint
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -11,6 +11,7 @@ import signal
 import sys
 from hashlib import blake2b
 
+from cloudfn.agent.gpus import machine_gpus
 from cloudfn.clock import SystemClock
 from cloudfn.daemon.engine import Engine, Place
 from cloudfn.daemon.lifecycle import Lock, end_leftovers, listen, raise_descriptor_limit
@@ -60,7 +61,9 @@ async def _run(settings: Settings) -> None:
         _log.warning("ended %d processes of an earlier daemon", ended)
     key = environment_key(state_dir)
     descriptors = raise_descriptor_limit()
-    place = Place(state_dir, str(path), key, marker, container_environ(), descriptors)
+    place = Place(
+        state_dir, str(path), key, marker, container_environ(), descriptors, machine_gpus()
+    )
     clock = SystemClock()
     provider = open_provider(state_dir, settings.limits, clock.wall())
     engine = Engine(loop, settings, place, provider, clock)

@@ -21,6 +21,7 @@ from cloudfn.daemon.calls import Calls
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.output import Output
 from cloudfn.daemon.session import container_key
+from cloudfn.errors import InvalidError
 from cloudfn.model.call import Status
 from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.base import Claim, Provider
@@ -43,6 +44,8 @@ class Place:
     environ: dict[str, str]
     #: open files that a container may have
     descriptors: int
+    #: GPUs of this machine
+    gpus: int = 0
 
 
 class Engine:
@@ -191,6 +194,16 @@ class Engine:
     def delete_blobs_of(self, call_id: str) -> None:
         """Delete all payloads of a call, once the ledger has forgotten it for good."""
         self.journal.after_commit(lambda: self.blobs.delete_call(call_id))
+
+    def check_gpus(self, functions: Iterable[FunctionSpec]) -> None:
+        """Raise InvalidError where a function asks for a GPU and this machine has none."""
+        for each in functions:
+            if each.gpu and not self.place.gpus:
+                raise InvalidError(
+                    f"The function {each.name!r} asks for a GPU ({' or '.join(each.gpu)}), and "
+                    "this machine has none.",
+                    hint="Leave `gpu` away to run it here, or deploy on a machine with a GPU.",
+                )
 
     def clipped(self, functions: Iterable[FunctionSpec]) -> list[str]:
         """Return a sentence for each function that asks for more than this machine has."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from cloudfn.errors import InvalidError
 from cloudfn.model.concurrency import Batching, Concurrency
+from cloudfn.model.image import ImageSpec
 from cloudfn.model.retry import Retries
 from cloudfn.model.schedule import Cron, Period, ScaleAt, rule_from_json
 
@@ -152,7 +153,7 @@ class FunctionSpec:
     single_use: bool = False
     #: containers may be forked from a warm template
     fork: bool = True
-    #: variables set in its containers
+    #: variables set in its containers, on top of the image's
     env: dict[str, str] = field(default_factory=dict)
     #: None: a container runs one input at a time
     concurrency: Concurrency | None = None
@@ -162,6 +163,9 @@ class FunctionSpec:
     schedule: Cron | Period | None = None
     #: when its autoscaler settings change by themselves
     scaling: tuple[ScaleAt, ...] = ()
+    #: GPUs that a container asks for, `TYPE[:COUNT]`, the preferred one first; none for none
+    gpu: tuple[str, ...] = ()
+    image: ImageSpec | None = None
 
     def __post_init__(self) -> None:
         for name in ("timeout", "startup_timeout"):
@@ -195,6 +199,11 @@ class FunctionSpec:
         """The inputs that a container should hold when there is work enough."""
         return self.batch_size * (1 if self.concurrency is None else self.concurrency.target)
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What its containers have in their environment by its declaration."""
+        return {**(self.image.env if self.image else {}), **self.env}
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `from_json`."""
         return asdict(self)
@@ -209,6 +218,8 @@ class FunctionSpec:
         if values.get("schedule") is not None:
             values["schedule"] = rule_from_json(values["schedule"])
         values["scaling"] = tuple(map(rule_from_json, values.get("scaling", ())))
+        if "gpu" in values:
+            values["gpu"] = tuple(values["gpu"])  # JSON has lists alone
         return cls(**values)
 
 
@@ -219,6 +230,7 @@ _PARTS: dict[str, type[Any]] = {
     "concurrency": Concurrency,
     "resources": Resources,
     "retries": Retries,
+    "image": ImageSpec,
 }
 
 

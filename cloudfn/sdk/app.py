@@ -18,12 +18,15 @@ from cloudfn.sdk.declaration import (
     is_generator_function,
 )
 from cloudfn.sdk.function import Function
+from cloudfn.sdk.local_entrypoint import LocalEntrypoint
 from cloudfn.sdk.slots import batching_of, concurrency_of
 from cloudfn.sdk.twins import Blocking, Steps, iterating, static_twin, twin
 
 if TYPE_CHECKING:
+    from cloudfn.model.image import ImageSpec
     from cloudfn.model.retry import Retries
     from cloudfn.model.schedule import Cron, Period, ScaleAt
+    from cloudfn.sdk.image import Image
 
 _TAG_MAX = 50
 
@@ -37,33 +40,13 @@ class Deployment(NamedTuple):
     changed: bool
 
 
-class LocalEntrypoint:
-    """A function that runs here, with the App's functions ready; calling it just calls it."""
-
-    def __init__(self, raw: Callable[..., Any], name: str, app: App) -> None:
-        self.__cloudfn_raw__ = raw
-        self.name = name
-        self.app = app
-        self.__name__ = raw.__name__
-        self.__doc__ = raw.__doc__
-        self.__module__ = raw.__module__
-
-    def get_raw_f(self) -> Callable[..., Any]:
-        """Return the user's own function."""
-        return self.__cloudfn_raw__
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Call the user's own function."""
-        return self.__cloudfn_raw__(*args, **kwargs)
-
-
 class App:
     """A group of functions that are run or deployed together.
 
     Args:
         name: Its name in the environment; needed for `deploy`.
         tags: Marks for your own use.
-        image: Not available yet.
+        image: The Image of functions that name none.
         secrets: Not available yet.
         volumes: Not available yet.
         include_source: Bring the program's sources to the containers.
@@ -74,17 +57,20 @@ class App:
         name: str | None = None,
         *,
         tags: dict[str, str] | None = None,
-        image: Any = None,
+        image: Image | None = None,
         secrets: Sequence[Any] = (),
         volumes: Mapping[Any, Any] | None = None,
         include_source: bool = True,
     ) -> None:
         if name is not None:
             check_name("App", name)
-        check_unavailable({"image": image, "secrets": secrets, "volumes": volumes or {}}, "App()")
+        check_unavailable({"secrets": secrets, "volumes": volumes or {}}, "App()")
+        _layers(image, "App()")
         _check_source(include_source)
         self._name = name
         self._tags = dict(tags or {})
+        #: what functions get that name no Image of their own
+        self.image: Image | None = image
         self._module: str = sys._getframe(1).f_globals.get("__name__", "__main__")  # noqa: SLF001
         self._functions: dict[str, Function] = {}
         self._entrypoints: dict[str, LocalEntrypoint] = {}
@@ -151,7 +137,9 @@ class App:
         _forgotten: Any = None,
         /,
         *,
+        image: Image | None = None,
         env: Mapping[str, str | None] | None = None,
+        gpu: str | list[str] | None = None,
         serialized: bool = False,
         cpu: float | tuple[float, float] | None = None,
         memory: int | tuple[int, int] | None = None,
@@ -175,7 +163,9 @@ class App:
         """Make a function one that runs in containers.
 
         Args:
+            image: What its containers have installed; the App's when omitted.
             env: Variables set in its containers.
+            gpu: `TYPE[:COUNT]`, or several in order of preference.
             serialized: Send the function by value; for functions that cannot be imported.
             cpu: Cores that a container asks for, or (request, limit).
             memory: MiB that a container asks for, or (request, limit).
@@ -214,6 +204,7 @@ class App:
             )
         if name is not None:
             check_name("Function", name)
+        layers = _layers(image or self.image, "App.function()")
 
         def decorate(raw: Callable[..., Any]) -> Function:
             if isinstance(raw, Function):
@@ -242,6 +233,8 @@ class App:
                 batching=batching_of(raw),
                 schedule=schedule,
                 scaling=scaling,
+                gpu=gpu,
+                image=layers,
             )
             function = Function(spec.name, raw=raw, spec=spec, app=self, serialized=serialized)
             self._register(function)
@@ -460,6 +453,7 @@ class App:
                 tag=tag,
             )
         )
+        self._warn_of_images()
         told = yield from engine.ask(
             "app_open",
             name=name,
@@ -469,8 +463,19 @@ class App:
             keep_overrides=keep_overrides,
         )
         for text in told.get("warnings", ()):
-            _warn_of_machine(text)
+            _warn(text, errors.ServerWarning)
         return {**told, "module": revision["module"]}
+
+    def _warn_of_images(self) -> None:
+        specs = [each.spec for each in self._functions.values() if each.spec is not None]
+        unmet = [method for spec in specs if spec.image for method in spec.image.unmet]
+        if unmet:
+            _warn(
+                "This version installs nothing that images ask for "
+                f"({', '.join(dict.fromkeys(unmet))}): containers run under {sys.executable} and "
+                "have its packages.",
+                errors.UserWarning,
+            )
 
     def bind(self, told: dict[str, Any], client: Client | None, environment: str | None) -> None:
         """The engine knows the App and its functions from here on."""
@@ -488,6 +493,14 @@ class App:
             function.unbind()
 
 
+def _layers(image: Image | None, what: str) -> ImageSpec | None:
+    if image is None:
+        return None
+    from cloudfn.sdk.image import image_spec
+
+    return image_spec(image, what)
+
+
 def _check_source(include_source: object) -> None:
     if include_source is False:
         raise errors.UnimplementedError(
@@ -496,10 +509,10 @@ def _check_source(include_source: object) -> None:
         )
 
 
-def _warn_of_machine(text: str) -> None:
+def _warn(text: str, kind: type[Warning]) -> None:
     import warnings
 
-    warnings.warn(text, errors.ServerWarning, stacklevel=2)
+    warnings.warn(text, kind, stacklevel=2)
 
 
 def _warn_collision(name: str) -> None:

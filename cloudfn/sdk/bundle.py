@@ -13,6 +13,7 @@ import re
 import sys
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ class Bundle:
     size: int
 
 
-def collect(module_name: str, root: Path, entry: Path) -> Bundle:
+def collect(module_name: str, root: Path, entry: Path, modules: Iterable[str] = ()) -> Bundle:
     """Collects the program `entry`, importable as `module_name`, and its local imports.
 
     Local is what Python would import from `root` or from another folder of `sys.path` outside of
@@ -73,12 +74,16 @@ def collect(module_name: str, root: Path, entry: Path) -> Bundle:
         module_name: The name under which containers import `entry`; it decides its place.
         root: The folder from which the program's local imports start.
         entry: The program's source file.
+        modules: Names of further modules, which are local or installed.
 
     Raises:
-        InvalidError: A file is unreadable, or all are more than `MAX_BYTES` or `MAX_FILES`.
+        InvalidError: A file is unreadable, there is no module of a name, or all files are more than
+            `MAX_BYTES` or `MAX_FILES`.
     """
     collection = _Collection(root)
     collection.add_entry(module_name, entry)
+    for name in modules:
+        collection.add_module(name)
     collection.add_loaded()
     return collection.bundle()
 
@@ -230,6 +235,19 @@ class _Collection:
         if "." in module_name or is_package:
             self._find(self._root, module_name.split("."))
         self._asked.add(module_name)
+        self._follow()
+
+    def add_module(self, name: str) -> None:
+        """Adds a module that the user named."""
+        parts = name.split(".")
+        found = any(self._find(folder, parts) for folder in self._search)
+        if not found and find_spec(parts[0]) is None:
+            raise errors.InvalidError(
+                f"There is no module {name!r} that could be brought to the containers.",
+                hint="`add_local_python_source` takes names as in an import, found from the "
+                "program's folder or sys.path.",
+            )
+        self._asked.add(name)
         self._follow()
 
     def add_loaded(self) -> None:

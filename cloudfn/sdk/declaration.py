@@ -8,7 +8,10 @@ from typing import Any
 from cloudfn.errors import DeprecationError, InvalidError, UnimplementedError
 from cloudfn.model.concurrency import Batching, Concurrency
 from cloudfn.model.function import FunctionSpec, declared_autoscaler, declared_resources
+from cloudfn.model.gpu import parse_gpus
+from cloudfn.model.image import ImageSpec
 from cloudfn.model.retry import parse_retries
+from cloudfn.sdk.absent import INSTEAD
 from cloudfn.sdk.scheduling import check_schedule, declared_scaling
 
 NAME_MAX = 64
@@ -18,29 +21,31 @@ _ASYNC = 0x80 | 0x200
 
 #: options that later versions bring, and what to do until then
 _NOT_YET = {
-    "image": "Functions run under the Python that deploys them: install there what you need.",
     "secrets": "Pass what is secret with `env=`, or read it from a file that only you can read.",
-    "gpu": "All GPUs of this machine are visible to its containers.",
     "volumes": "Containers see the files of this machine: use a directory.",
-    "network_file_systems": "Containers see the files of this machine: use a directory.",
 }
-#: options of clouds that one machine has no use for
-_NOT_HERE = frozenset(
+#: options that promise something that there is not here, and what to use instead
+_INSTEAD = {
+    "network_file_systems": INSTEAD["NetworkFileSystem"],
+    "proxy": INSTEAD["Proxy"],
+    "i6pn": "Containers share this machine's network and can reach one another.",
+    "enable_memory_snapshot": "Leave it away: containers are forked from a process that has "
+    "imported the program already.",
+    "block_network": "Containers are processes of yours on this machine: block it from outside.",
+    "restrict_modal_access": "Containers may look up and call any function of their environment.",
+    "_experimental_restrict_output": "Leave it away.",
+}
+#: options that change nothing on one machine, whatever their value
+_IGNORED = frozenset(
     {
-        "ephemeral_disk",
-        "proxy",
-        "cloud",
+        "nonpreemptible",
+        "experimental_options",
         "region",
+        "cloud",
         "routing_region",
-        "enable_memory_snapshot",
-        "block_network",
-        "restrict_modal_access",
-        "i6pn",
-        "_experimental_restrict_output",
+        "ephemeral_disk",
     }
 )
-#: options that change nothing on one machine, whatever their value
-_IGNORED = frozenset({"nonpreemptible", "experimental_options"})
 _RENAMED = {
     "keep_warm": "min_containers",
     "concurrency_limit": "max_containers",
@@ -82,7 +87,7 @@ def check_unavailable(options: Mapping[str, Any], what: str) -> None:
             raise DeprecationError(f"`{name}` is called `{_RENAMED[name]}` now.")
         if name in _IGNORED:
             continue
-        if name not in _NOT_YET and name not in _NOT_HERE:
+        if name not in _NOT_YET and name not in _INSTEAD:
             raise TypeError(f"{what} got an unexpected keyword argument {name!r}")
         if value is None or value is False or value in ("", (), [], {}):
             continue
@@ -90,9 +95,7 @@ def check_unavailable(options: Mapping[str, Any], what: str) -> None:
             raise UnimplementedError(
                 f"`{name}` is not available yet in this version.", hint=_NOT_YET[name]
             )
-        raise UnimplementedError(
-            f"`{name}` means nothing on one machine.", hint=f"Leave `{name}` away to run here."
-        )
+        raise UnimplementedError(f"`{name}` does not exist here.", hint=_INSTEAD[name])
 
 
 def check_function(function: Any, *, serialized: bool) -> None:
@@ -150,6 +153,8 @@ def declare(  # noqa: PLR0913 - one for each option
     batching: Batching | None = None,
     schedule: Any = None,
     scaling: Any = (),
+    gpu: Any,
+    image: ImageSpec | None,
 ) -> FunctionSpec:
     """Return the spec of a Function; see `App.function` for the arguments.
 
@@ -184,6 +189,8 @@ def declare(  # noqa: PLR0913 - one for each option
         batching=batching,
         schedule=schedule,
         scaling=declared_scaling(scaling),
+        gpu=parse_gpus(gpu),
+        image=image,
     )
 
 

@@ -48,7 +48,7 @@ def revision_of(
     specs = [_final_spec(function, program) for function in functions]
     root = program.root if program else None
     return {
-        "bundle": _stored(program, bundles, durable=durable),
+        "bundle": _stored(program, _python_sources(specs), bundles, durable=durable),
         "module": program.module_name if program else "",
         "functions": [spec.to_json() for spec in specs],
         "interpreter": sys.executable,
@@ -68,13 +68,20 @@ def _program(module: str) -> Program | None:
     return imported_program(module)
 
 
-def _stored(program: Program | None, bundles: Path, *, durable: bool) -> str:
+def _python_sources(specs: Iterable[FunctionSpec]) -> list[str]:
+    images = [spec.image for spec in specs if spec.image is not None]
+    return sorted({name for image in images for name in image.python_sources})
+
+
+def _stored(
+    program: Program | None, modules: Iterable[str], bundles: Path, *, durable: bool
+) -> str:
     from cloudfn.sdk.bundle import collect, empty, store
 
     if program is None:
         bundle = empty()
     else:
-        bundle = collect(program.module_name, program.root, program.entry)
+        bundle = collect(program.module_name, program.root, program.entry, modules)
     store(bundle, bundles, durable=durable)
     return bundle.digest
 

@@ -68,7 +68,7 @@ class InProcess:
         """
         ctx = codec.PickleContext(main_module=module or None)
         try:
-            with _input(claim), _variables(spec.env), _output(write, quiet=quiet):
+            with _input(claim), _variables(spec.variables), _output(write, quiet=quiet):
                 result = _beside_event_loop(lambda: self._called(spec, payload))
                 return self._packed(result, ctx)
         except KeyboardInterrupt:

@@ -415,7 +415,7 @@ def test_more_than_the_machine_has_is_clipped_with_one_warning():
 
 
 def test_what_one_machine_does_not_have_is_refused_with_its_name():
-    for option in ({"gpu": "A100"}, {"schedule": object()}, {"secrets": [object()]}):
+    for option in ({"schedule": object()}, {"secrets": [object()]}, {"proxy": object()}):
         with pytest.raises((cloudfn.exception.UnimplementedError, InvalidError)) as caught:
             cloudfn.App("x").function(**option)(plain)
         assert next(iter(option)) in str(caught.value)

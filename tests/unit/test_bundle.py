@@ -58,6 +58,20 @@ def paths(bundle: Bundle) -> list[str]:
 # ------------------------------------------------------------------------------- what is in it
 
 
+def test_modules_that_are_named_come_along_and_must_exist(tmp_path):
+    empty = ("also.py", "main.py", "plugins/__init__.py", "plugins/one.py")
+    files = {"lone.py": "import also", **dict.fromkeys(empty, "")}
+    write(tmp_path, files)
+    entry = tmp_path / "main.py"
+
+    assert paths(collect("main", tmp_path, entry)) == ["main.py"]
+    named = collect("main", tmp_path, entry, ["plugins", "lone", "json", "pytest"])
+
+    assert paths(named) == sorted(files)
+    with pytest.raises(errors.InvalidError, match="There is no module 'nowhere'"):
+        collect("main", tmp_path, entry, ["nowhere"])
+
+
 def test_a_program_brings_the_modules_it_imports_and_no_others(tmp_path: Path) -> None:
     files = {
         "main.py": "import os, near\ndef f():\n    from second import thing\n",

@@ -125,6 +125,8 @@ def test_values_that_make_no_sense_are_refused(app, options, words):
         {"retries": 11},
         {"retries": cloudfn.Retries(max_retries=2)},
         {"image": None, "secrets": [], "volumes": {}, "gpu": None, "network_file_systems": {}},
+        {"region": ["eu", "us"], "cloud": "aws", "routing_region": "eu", "ephemeral_disk": 1024},
+        {"gpu": "a100:2", "block_network": False, "i6pn": None, "proxy": None},
         {"nonpreemptible": True, "single_use_containers": True, "max_inputs": 1},
         {"cpu": (1, 2), "memory": 256, "env": {"A": "1", "B": None}},
     ],
@@ -136,11 +138,13 @@ def test_values_that_make_sense_are_accepted(app, options):
 @pytest.mark.parametrize(
     "options",
     [
-        {"gpu": "A100"},
-        {"image": object()},
         {"secrets": [object()]},
         {"volumes": {"/data": object()}},
-        {"region": "eu"},
+        {"block_network": True},
+        {"enable_memory_snapshot": True},
+        {"i6pn": True},
+        {"network_file_systems": {"/mnt": object()}},
+        {"proxy": object()},
         {"include_source": False},
     ],
 )

@@ -22,6 +22,7 @@ class AppOperations(Group):
 
     def op_app_open(self, session: Session, fields: Fields) -> Fields:
         request = parse_request(fields)
+        self._engine.check_gpus(request.spec.functions)
         result = self._engine.apps.carry_out(request)
         app = result.app
         if app.state == "ephemeral":
