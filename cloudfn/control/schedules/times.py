@@ -9,11 +9,10 @@ clocks show.
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-from croniter import CroniterBadDateError, croniter
 
 from cloudfn.errors import InvalidError
 from cloudfn.model.cron import split_days
@@ -83,8 +82,7 @@ def check_fires(schedule: Cron | Period, now: datetime) -> None:
 def _next_wall(text: str, schedule: Cron, after: datetime) -> datetime | None:
     zone = _zone(schedule.timezone)
     start = after.astimezone(zone).replace(tzinfo=None)
-    times = croniter(text, start)
-    for wall in _walls(lambda: times.get_next(datetime), start):
+    for wall in _walls(text, start, "get_next"):
         due = _instant(wall, zone)
         if due is not None and due > after:
             return due
@@ -98,19 +96,22 @@ def _last_wall(text: str, schedule: Cron, until: datetime) -> datetime | None:
     # back, and a time that just began counts.
     shown = local + (_offset(local.replace(fold=0)) - _offset(local))
     start = shown.replace(tzinfo=None) + timedelta(minutes=1)
-    times = croniter(text, start)
-    for wall in _walls(lambda: times.get_prev(datetime), start):
+    for wall in _walls(text, start, "get_prev"):
         due = _instant(wall, zone)
         if due is not None and due <= until:
             return due
     return None
 
 
-def _walls(step: Callable[[], datetime], start: datetime) -> Iterator[datetime]:
-    """Yield wall times, as long as that may come to something."""
+def _walls(text: str, start: datetime, step: Literal["get_next", "get_prev"]) -> Iterator[datetime]:
+    """Yield wall times to one side of `start`, as long as that may come to something."""
+    # Its import starts a process, to find out about the machine.
+    from croniter import CroniterBadDateError, croniter
+
+    times = croniter(text, start)
     while True:
         try:
-            wall = step()
+            wall = getattr(times, step)(datetime)
         except (CroniterBadDateError, OverflowError, ValueError):
             return
         if abs(wall - start) > _PATIENCE:
