@@ -27,7 +27,8 @@ from cloudfn.wire.messages import (
 
 _HEAD = Struct("<IB")
 _CANCEL = Struct("<QI")
-_READ_SIZE = 256 << 10
+#: bytes read at a time; larger buffers come from the kernel page by page, for each read anew
+_READ_SIZE = 64 << 10
 #: a packet of the largest inline payload and its header
 _PACKET_SIZE = 80 << 10
 

@@ -139,7 +139,7 @@ class Calls:
                 parent=self._engine.running(parent_seq) if parent_seq else None,
                 durable=kind.durable or bool(header.get("durable")),
             )
-            call = Call(spec)
+            call = Call(spec, made_at=self._journal.commits)
         if parent_seq and not kind.durable:
             call.parent_seq = parent_seq
             self._engine.waits(parent_seq, 1)
@@ -285,7 +285,7 @@ class Calls:
         call = watch.call
         if call.spec.durable:
             return
-        self._journal.write(lambda: self._ledger.delivered(call.spec.call_id, message.indices))
+        self._journal.clear_up(lambda: self._ledger.delivered(call.spec.call_id, message.indices))
         call.delivered += len(message.indices)
         for index in message.indices if call.blobs else ():
             ref = call.blobs.pop(index, None)
@@ -374,11 +374,32 @@ class Calls:
         if call is None:
             return
         self._note_blob(call, index, payload)
+        at_once = self._is_its_own_receipt(call)
         for watch in call.watches:
-            if watch.add(index, status, payload):
-                self._dirty.append(watch)
-                if len(self._dirty) == 1:
-                    self._journal.after_commit(self._flush)
+            if not watch.add(index, status, payload):
+                continue
+            if at_once:
+                self._engine.delivering()
+                watch.flush()
+                watch.session.flush()
+                continue
+            self._dirty.append(watch)
+            if len(self._dirty) == 1:
+                self._journal.after_commit(self._flush)
+
+    def _is_its_own_receipt(self, call: Call) -> bool:
+        """Whether an outcome may be told before it is on disk.
+
+        So it is while the disk does not know of the call at all, and its maker alone has heard of
+        it: if we die, either the maker has the outcome and nobody will ask again, or it has not,
+        and sends the input anew as if it had never come.
+        """
+        return (
+            call.spec.kind == CallKind.REMOTE
+            and call.made_at == self._journal.commits
+            and len(call.watches) == 1
+            and call.watches[0].owner
+        )
 
     def _note_blob(self, call: Call, index: int, payload: bytes) -> None:
         if is_blob(payload):
@@ -442,7 +463,7 @@ class Calls:
         call_id = call.spec.call_id
         if call.spec.parent is not None:
             self.past.add(PastCall(call.spec, self._ledger.statuses(call_id)))
-        self._journal.write(lambda: self._ledger.forget(call_id))
+        self._journal.clear_up(lambda: self._ledger.forget(call_id))
         if call.has_blobs:
             self._engine.delete_blobs_of(call_id)
         self._drop(call)

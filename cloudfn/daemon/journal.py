@@ -1,7 +1,9 @@
-"""Group commit: everything that one turn of the loop wrote becomes durable together.
+"""Group commit: everything that was written since the last one becomes durable together.
 
-Whoever writes registers what may happen only afterwards: acknowledgements and deliveries. When a
-commit fails, submissions are refused, and what containers achieved is written again until it holds.
+Whoever writes registers what may happen only afterwards: acknowledgements and deliveries. A commit
+comes at the end of the turn of the loop in which somebody asked for it; what nobody waits for may
+linger for that of somebody else. When a commit fails, submissions are refused, and what containers
+achieved is written again until it holds.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 #: seconds between two tries to commit or sync while the disk is full or the file locked
 _RETRY = 0.5
+#: longest time that writes nobody waits for stay uncommitted
+_LINGER = 0.01
 
 Hook = Callable[[], object]
 Refusal = Callable[[Error], None]
@@ -31,8 +35,9 @@ class Journal:
     def __init__(self, loop: AbstractEventLoop, ledger: Ledger) -> None:
         self._loop = loop
         self._ledger = ledger
-        #: the next commit
+        #: the next commit, and whether it comes at the end of this turn
         self._timer: Handle | None = None
+        self._hurries = False
         self._committed: list[Hook] = []
         self._refusals: list[Refusal] = []
         #: what was written since the last commit, to be repeated when it fails
@@ -44,6 +49,8 @@ class Journal:
         #: the hooks that wait for the next one
         self._unsynced: list[Hook] = []
         self._closed = False
+        #: how many commits there were
+        self.commits = 0
         #: why nothing can be written at present
         self.trouble: Error | None = None
 
@@ -53,13 +60,14 @@ class Journal:
         """See `Ledger.claim`. A claim outlives a failed commit: its holder keeps it."""
         claims = self._ledger.claim(pool, limit, now)
         if claims:
-            self._touch()
+            self._linger()
         return claims
 
     def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:
         """See `Ledger.give_back`."""
         given_back = self._ledger.give_back(claims)
         self._redo_later(lambda: self._ledger.give_back(claims))
+        self._hurry()
         return given_back
 
     def retry(
@@ -68,6 +76,7 @@ class Journal:
         """See `Ledger.retry`."""
         accepted = self._ledger.retry(seq, fence, counters, not_before, alone=alone)
         self._redo_later(lambda: self._ledger.retry(seq, fence, counters, not_before, alone=alone))
+        self._hurry()
         return accepted
 
     def record(self, entries: Sequence[Entry]) -> list[bool]:
@@ -102,11 +111,16 @@ class Journal:
             raise self.trouble.with_traceback(None)
         admission = self._ledger.submit(call, first, payloads, sealed=sealed, now=now)
         self._refusals.append(refusal)
-        self._touch()
+        self._linger()
         return admission
 
     def write(self, action: Hook) -> None:
         """Carry out another write, one that may be repeated."""
+        self.clear_up(action)
+        self._hurry()
+
+    def clear_up(self, action: Hook) -> None:
+        """Carry out a write, one that may be repeated, whose loss in a crash changes nothing."""
         action()
         self._redo_later(action)
 
@@ -115,7 +129,7 @@ class Journal:
     def after_commit(self, hook: Hook) -> None:
         """Call `hook` when everything written so far survives the death of this process."""
         self._committed.append(hook)
-        self._touch()
+        self._hurry()
 
     def after_sync(self, hook: Hook) -> None:
         """Call `hook` when everything written so far survives a power cut."""
@@ -134,15 +148,24 @@ class Journal:
 
     def _redo_later(self, write: Hook) -> None:
         self._redo.append(write)
-        self._touch()
+        self._linger()
 
-    def _touch(self) -> None:
-        """Commit at the end of this turn of the loop, or with the next try when one is due."""
+    def _linger(self) -> None:
+        """Commit with the next one who is in a hurry, or soon."""
         if self._timer is None and not self._closed:
-            self._timer = self._loop.call_soon(self._flush)
+            self._timer = self._loop.call_later(_LINGER, self._flush)
+
+    def _hurry(self) -> None:
+        """Commit at the end of this turn of the loop, or with the next try when one is due."""
+        if self._hurries or self._closed:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._hurries = True
+        self._timer = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._timer = None
+        self._timer, self._hurries = None, False
         try:
             self._ledger.commit()
         except Error as error:
@@ -151,6 +174,7 @@ class Journal:
         if self.trouble is not None:
             _log.info("the ledger can be written again")
             self.trouble = None
+        self.commits += 1
         self._redo.clear()
         self._refusals.clear()
         hooks, self._committed = self._committed, []
@@ -164,7 +188,7 @@ class Journal:
         self.trouble = error
         if not self._closed:
             # Before anybody writes again: their writes are for that try.
-            self._timer = self._loop.call_later(_RETRY, self._flush)
+            self._timer, self._hurries = self._loop.call_later(_RETRY, self._flush), True
         refusals, self._refusals = self._refusals, []
         _call(list(self._redo))
         _call([partial(refuse, error) for refuse in refusals])

@@ -14,7 +14,8 @@ from cloudfn.wire.messages import PROTOCOL, Kind, decode_json, encode_json
 
 _log = logging.getLogger(__name__)
 
-_READ_SIZE = 256 << 10
+#: bytes read at a time; larger buffers come from the kernel page by page, for each read anew
+_READ_SIZE = 64 << 10
 #: bytes that a client may leave unread before what it can do without is dropped, and what the
 #: ledger keeps as well is left there
 _OUT_LIMIT = 4 << 20
@@ -94,7 +95,7 @@ class Session:
     def flush(self) -> None:
         """Send what is queued, as much as the socket takes."""
         self._flushing = False
-        if self.closed:
+        if self.closed or not self._out:
             return
         data = b"".join(self._out)
         self._out.clear()

@@ -104,3 +104,5 @@ class Call:
     home: str | None = None
     #: seq of the input that waits for this call
     parent_seq: int | None = None
+    #: how many commits there had been when it was made; -1: it is on disk already
+    made_at: int = -1

@@ -56,7 +56,6 @@ class Submission:
             "call": self.call_id,
             "function": function_id,
             "kind": int(kind),
-            "durable": kind.durable,
             "parent": parent,
         }
         self._unknown: deque[tuple[int, list[bytes]]] = deque()

@@ -15,7 +15,8 @@ from cloudfn.wire.frames import Decoder, Encoder, derive_key
 from cloudfn.wire.messages import PROTOCOL, Kind, decode_json, encode_json
 from cloudfn.wire.version import code_version, code_written
 
-_READ_SIZE = 256 << 10
+#: bytes read at a time; larger buffers come from the kernel page by page, for each read anew
+_READ_SIZE = 64 << 10
 _NONCE_SIZE = 16
 _LONGEST_PATH = 100
 _HANDSHAKE_SECONDS = 20.0

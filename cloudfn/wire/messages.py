@@ -67,6 +67,9 @@ class LogSource(IntEnum):
 _SUBMIT = Struct("<IIIBI")
 _SUBMIT_OPEN = 1
 _SUBMIT_SEAL = 2
+_SUBMIT_PLAIN = 4
+_PLAIN_HEADER = Struct("<BQB")
+_PLAIN_KEYS = frozenset({"call", "function", "kind", "parent"})
 _ACK = Struct("<IIB")
 _ACK_REFUSED = 1
 _COLUMNS = Struct("<II")
@@ -119,8 +122,12 @@ class Submit(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the message as bytes."""
-        header = b"" if self.header is None else encode_json(self.header)
-        flags = (_SUBMIT_OPEN if header else 0) | (_SUBMIT_SEAL if self.sealed else 0)
+        header, flags = b"", _SUBMIT_SEAL if self.sealed else 0
+        if self.header is not None:
+            # Every `.remote` opens a call, so the usual header has a form without JSON.
+            plain = self.header.keys() == _PLAIN_KEYS
+            header = _pack_header(self.header) if plain else encode_json(self.header)
+            flags |= _SUBMIT_PLAIN if plain else _SUBMIT_OPEN
         count = len(self.payloads)
         head = _SUBMIT.pack(self.ref, self.first, count, flags, len(header))
         lengths = pack(f"<{count}I", *map(len, self.payloads))
@@ -131,9 +138,29 @@ class Submit(NamedTuple):
         """Return the message that `encode` wrote."""
         ref, first, count, flags, header_size = _read(_SUBMIT, body)
         start = _SUBMIT.size + header_size
-        header = decode_json(body[_SUBMIT.size : start]) if flags & _SUBMIT_OPEN else None
+        header = None
+        if flags & _SUBMIT_PLAIN:
+            header = _unpack_header(body[_SUBMIT.size : start])
+        elif flags & _SUBMIT_OPEN:
+            header = decode_json(body[_SUBMIT.size : start])
         payloads = _cut(body, start, count)
         return cls(ref, first, payloads, header, bool(flags & _SUBMIT_SEAL))
+
+
+def _pack_header(header: dict[str, Any]) -> bytes:
+    call, function = header["call"].encode(), header["function"].encode()
+    return _PLAIN_HEADER.pack(header["kind"], header["parent"] or 0, len(call)) + call + function
+
+
+def _unpack_header(data: bytes) -> dict[str, Any]:
+    kind, parent, length = _read(_PLAIN_HEADER, data)
+    start = _PLAIN_HEADER.size
+    end = start + length
+    try:
+        call, function = data[start:end].decode(), data[end:].decode()
+    except UnicodeDecodeError:
+        raise DataLossError("The header of a call is no text.") from None
+    return {"call": call, "function": function, "kind": kind, "parent": parent or None}
 
 
 class Ack(NamedTuple):

@@ -11,64 +11,10 @@ from cloudfn.daemon.journal import Journal
 from cloudfn.errors import ConflictError, Error, ResourceExhaustedError
 from cloudfn.model.call import CallKind, Counters, Status
 from cloudfn.providers.base import Admission, CallSpec, Claim, Entry, Ledger, PoolCounts
+from tests.unit.fake_loop import Loop
 
 CALL = CallSpec("fc-1", "fu-1", "fu-1@1", CallKind.MAP, 0.0)
 FULL = ResourceExhaustedError("The disk is full.")
-
-
-class Handle:
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self.callback, self.cancelled = callback, False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class Loop:
-    """An event loop that turns when the test says so."""
-
-    def __init__(self) -> None:
-        self.ready: list[Handle] = []
-        self.later: list[Handle] = []
-        self.arrived = threading.Condition()
-
-    def call_soon(self, callback: Callable[..., object], *args: Any) -> Handle:
-        handle = Handle(lambda: callback(*args))
-        with self.arrived:
-            self.ready.append(handle)
-            self.arrived.notify_all()
-        return handle
-
-    call_soon_threadsafe = call_soon
-
-    def call_later(self, _seconds: float, callback: Callable[[], object]) -> Handle:
-        handle = Handle(callback)
-        self.later.append(handle)
-        return handle
-
-    def turn(self) -> None:
-        """Run what is ready, and what that makes ready."""
-        while self.ready:
-            ready, self.ready = self.ready, []
-            for handle in ready:
-                if not handle.cancelled:
-                    handle.callback()
-
-    def wait(self) -> None:
-        """Let half a second pass: run what was put off."""
-        later, self.later = self.later, []
-        for handle in later:
-            if not handle.cancelled:
-                handle.callback()
-        self.turn()
-
-    def turn_until(self, done: Callable[[], bool]) -> None:
-        """Turn while another thread works, until `done`."""
-        self.turn()
-        while not done():
-            with self.arrived:
-                assert self.arrived.wait_for(lambda: bool(self.ready), timeout=10)
-            self.turn()
 
 
 class FakeLedger:
@@ -157,6 +103,12 @@ def entry(seq: int) -> Entry:
     return Entry(seq, 1, Status.RETURNED, b"")
 
 
+def finish(journal: Journal, seq: int) -> None:
+    """Record an outcome that somebody waits for."""
+    journal.record([entry(seq)])
+    journal.after_commit(lambda: None)
+
+
 # -------------------------------------------------------------------------------------- in one turn
 
 
@@ -176,23 +128,48 @@ def test_everything_that_one_turn_wrote_is_one_commit(journal, loop, ledger):
     ]
 
 
-WRITES: dict[str, Callable[[Journal], object]] = {
-    "a submission": submit,
-    "a claim": lambda journal: journal.claim("fu-1@1", 1, 7.0),
-    "an outcome": lambda journal: journal.record([entry(0)]),
+HURRIED: dict[str, Callable[[Journal], object]] = {
     "what comes back": lambda journal: journal.give_back([(0, 1)]),
     "a retry": lambda journal: journal.retry(0, 1, Counters(1), 9.0, alone=True),
     "another write": lambda journal: journal.write(lambda: None),
     "a hook": lambda journal: journal.after_commit(lambda: None),
 }
+LINGERING: dict[str, Callable[[Journal], object]] = {
+    "a submission": submit,
+    "a claim": lambda journal: journal.claim("fu-1@1", 1, 7.0),
+    "an outcome": lambda journal: journal.record([entry(0)]),
+    "clearing up": lambda journal: journal.clear_up(lambda: None),
+}
 
 
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
-def test_a_commit_follows(journal, loop, ledger, write):
+@pytest.mark.parametrize("write", HURRIED.values(), ids=HURRIED.keys())
+def test_a_commit_follows_in_the_same_turn(journal, loop, ledger, write):
     write(journal)
     assert "commit" not in ledger.notes
     loop.turn()
 
+    assert ledger.notes.count("commit") == 1
+
+
+@pytest.mark.parametrize("write", LINGERING.values(), ids=LINGERING.keys())
+def test_what_nobody_waits_for_is_committed_a_moment_later(journal, loop, ledger, write):
+    write(journal)
+    loop.turn()
+    assert "commit" not in ledger.notes
+    loop.wait()
+
+    assert ledger.notes.count("commit") == 1
+    assert journal.commits == 1
+
+
+@pytest.mark.parametrize("write", LINGERING.values(), ids=LINGERING.keys())
+def test_what_lingers_shares_the_commit_of_who_waits(journal, loop, ledger, write):
+    write(journal)
+    journal.after_commit(lambda: ledger.notes.append("told"))
+    loop.turn()
+    loop.wait()
+
+    assert ledger.notes[-2:] == ["commit", "told"]
     assert ledger.notes.count("commit") == 1
 
 
@@ -230,7 +207,7 @@ def test_hooks_run_in_order_and_only_after_the_commit(journal, loop, ledger):
 
 
 def test_what_a_hook_writes_is_in_the_next_commit(journal, loop, ledger):
-    journal.after_commit(lambda: journal.record([entry(9)]))
+    journal.after_commit(lambda: finish(journal, 9))
     loop.turn()
 
     assert ledger.notes == ["commit", "record [9]", "commit"]
@@ -278,9 +255,9 @@ def test_a_failed_commit_repeats_what_holders_wrote_in_its_order(journal, loop, 
 
 def test_it_repeats_them_for_every_commit_that_fails_and_what_came_meanwhile(journal, loop, ledger):
     ledger.commit_failures = 2
-    journal.record([entry(0)])
+    finish(journal, 0)
     loop.turn()
-    journal.record([entry(1)])
+    finish(journal, 1)
     loop.turn()
     ledger.notes.clear()
     loop.wait()
@@ -290,10 +267,10 @@ def test_it_repeats_them_for_every_commit_that_fails_and_what_came_meanwhile(jou
 
 
 def test_what_held_is_not_repeated(journal, loop, ledger):
-    journal.record([entry(0)])
+    finish(journal, 0)
     loop.turn()
     ledger.commit_failures = 1
-    journal.record([entry(1)])
+    finish(journal, 1)
     ledger.notes.clear()
     loop.turn()
 
@@ -303,7 +280,7 @@ def test_what_held_is_not_repeated(journal, loop, ledger):
 def test_a_claim_is_not_repeated_because_its_holder_keeps_it(journal, loop, ledger):
     ledger.commit_failures = 1
     journal.claim("fu-1@1", 1, 7.0)
-    loop.turn()
+    loop.wait()
 
     assert ledger.notes == ["claim 1", "commit fails"]
 
@@ -338,17 +315,17 @@ def test_a_failed_commit_refuses_each_submission_once(journal, loop, ledger):
 def test_a_submission_that_is_kept_is_never_refused(journal, loop, ledger):
     refused: list[Error] = []
     submit(journal, refused.append)
-    loop.turn()
+    loop.wait()
     ledger.commit_failures = 1
     journal.record([entry(0)])
-    loop.turn()
+    loop.wait()
 
     assert refused == []
 
 
 def test_what_holders_wrote_is_back_before_a_refusal_looks(journal, loop, ledger):
     ledger.commit_failures = 1
-    journal.record([entry(0)])
+    finish(journal, 0)
     submit(journal, lambda _: journal.write(lambda: ledger.notes.append("forget")))
     ledger.notes.clear()
     loop.turn()
@@ -360,7 +337,7 @@ def test_what_holders_wrote_is_back_before_a_refusal_looks(journal, loop, ledger
 
 def test_while_nothing_can_be_written_submissions_are_refused_at_once(journal, loop, ledger):
     ledger.commit_failures = 1
-    journal.record([entry(0)])
+    finish(journal, 0)
     loop.turn()
 
     for _ in range(3):
@@ -375,7 +352,7 @@ def test_while_nothing_can_be_written_submissions_are_refused_at_once(journal, l
 
 def test_refusing_again_and_again_does_not_pile_up_tracebacks(journal, loop, ledger):
     ledger.commit_failures = 1
-    journal.record([entry(0)])
+    finish(journal, 0)
     loop.turn()
     lengths = []
     for _ in range(3):
@@ -398,11 +375,11 @@ def test_what_the_ledger_refuses_itself_is_no_commit(journal, loop, ledger):
 def test_while_the_disk_is_full_there_is_one_try_at_a_time(journal, loop, ledger):
     ledger.commit_failures = 3
     for seq in range(5):
-        journal.record([entry(seq)])
+        finish(journal, seq)
         loop.turn()
 
     assert ledger.notes.count("commit fails") == 1
-    assert len(loop.later) == 1
+    assert sum(not handle.cancelled for handle in loop.later) == 1
 
 
 # --------------------------------------------------------------------------------------- power cuts

@@ -25,7 +25,20 @@ from cloudfn.wire.messages import (
 
 u8, u32, u64 = st.integers(0, 2**8 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 payloads = st.lists(st.binary(max_size=20), max_size=5)
-headers = st.none() | st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text())
+#: the header of nearly every call, which has a form of its own
+plain_headers = st.fixed_dictionaries(
+    {
+        "call": st.text(max_size=20),
+        "function": st.text(max_size=20),
+        "kind": u8,
+        "parent": st.none() | st.integers(1, 2**64 - 1),
+    }
+)
+headers = (
+    st.none()
+    | plain_headers
+    | st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text())
+)
 
 
 @st.composite

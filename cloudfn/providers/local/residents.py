@@ -64,6 +64,8 @@ class Residents:
         self._by_pool: dict[tuple[str, bool], Lane] = {}
         self._calls: dict[str, Call] = {}
         self._by_number: dict[int, Call] = {}
+        #: the call that was asked for last and does not exist: a new one is asked for twice
+        self._absent = ""
         self._next_number = store.number("SELECT max(number) FROM call") + 1
         self._sweep_at = budget.calls
         self._bytes = 0
@@ -128,8 +130,13 @@ class Residents:
         call = self._calls.get(call_id)
         if call is not None:
             return call
+        if call_id == self._absent:
+            return None
         row = self._store.call_by_id(call_id)
-        return None if row is None else self._build(row)
+        if row is None:
+            self._absent = call_id
+            return None
+        return self._build(row)
 
     def numbered(self, number: int) -> Call:
         """Return a call that exists."""
@@ -149,6 +156,7 @@ class Residents:
             # The row of its namesake has to go first.
             self._store.flush()
         lane = self.lane(spec.function_id, spec.pool, spawn=spec.kind.durable)
+        self._absent = ""
         call = Call(self._next_number, spec, lane)
         self._next_number += 1
         self._store.dirty[call] = None

@@ -63,7 +63,8 @@ class Store:
         #: why the transaction cannot be committed
         self._poison: Error | None = None
         self._lanes: list[Row] = []
-        self._payloads: list[Row] = []
+        #: by seq, so that pages that are finished before they are on disk never get there
+        self._payloads: dict[int, Row] = {}
         self._pages_done: list[Row] = []
         self._chunks_done: list[Row] = []
         #: seldom ones, at the end
@@ -78,11 +79,12 @@ class Store:
     def add_page(self, seq: int, call: Call, first: int, payloads: Sequence[bytes]) -> None:
         """Add inputs that were submitted together."""
         lengths, data = join_payloads(payloads)
-        self._payloads.append((seq, call.number, first, len(payloads), lengths, data))
+        self._payloads[seq] = (seq, call.number, first, len(payloads), lengths, data)
 
     def finish_page(self, page: Page) -> None:
         """Delete payloads that are not needed any more."""
-        self._pages_done.append((page.seq,))
+        if self._payloads.pop(page.seq, None) is None:
+            self._pages_done.append((page.seq,))
 
     def finish_pages(self, call: Call, keep: Iterable[int]) -> None:
         """Delete all payloads of a call but those of the pages given."""
@@ -104,11 +106,11 @@ class Store:
     def forget(self, call: Call) -> None:
         """Delete a call with everything of it."""
         self.dirty.pop(call, None)
-        self.forgotten[call.spec.call_id] = call
         if call.finished < len(call.statuses):
             self.finish_pages(call, ())
         if not call.stored:
             return
+        self.forgotten[call.spec.call_id] = call
         key = (call.number,)
         self._statements.append(("DELETE FROM call WHERE number=?", key))
         if call.chunks or call.spec.durable:
@@ -156,9 +158,9 @@ class Store:
         """Drop whatever is not committed; reading is possible, writing after `resume`."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-        for buffer in (self.dirty, self.forgotten, self.scars):
+        for buffer in (self.dirty, self.forgotten, self.scars, self._payloads):
             buffer.clear()
-        for rows in (self._lanes, self._payloads, self._pages_done, self._chunks_done):
+        for rows in (self._lanes, self._pages_done, self._chunks_done):
             rows.clear()
         self._statements.clear()
 
@@ -184,7 +186,8 @@ class Store:
 
     def _write(self) -> None:
         self._many("INSERT INTO lane VALUES (?, ?, ?, ?)", self._lanes)
-        self._many("INSERT INTO payload VALUES (?, ?, ?, ?, ?, ?)", self._payloads)
+        self._many("INSERT INTO payload VALUES (?, ?, ?, ?, ?, ?)", list(self._payloads.values()))
+        self._payloads.clear()
         self._write_calls()
         self._many("DELETE FROM payload WHERE seq=?", self._pages_done)
         self._many("DELETE FROM outcome WHERE call=? AND number=?", self._chunks_done)
