@@ -148,7 +148,8 @@ class Submit(NamedTuple):
 
 
 def _pack_header(header: dict[str, Any]) -> bytes:
-    call, function = header["call"].encode(), header["function"].encode()
+    call: bytes = header["call"].encode()
+    function: bytes = header["function"].encode()
     return _PLAIN_HEADER.pack(header["kind"], header["parent"] or 0, len(call)) + call + function
 
 

@@ -3,7 +3,7 @@
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
