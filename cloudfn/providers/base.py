@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from cloudfn.model.call import CallKind, Counters, Status
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec
 from cloudfn.model.log import LogEntry, LogQuery
+from cloudfn.providers.schedules import Schedules
 from cloudfn.wire.messages import BlobRef
 
 
@@ -502,6 +503,7 @@ class Provider:
     catalog: Catalog
     blobs: Blobs
     logs: Logs
+    schedules: Schedules
 
 
 def effective(spec: FunctionSpec, override: Override | None) -> AutoscalerSettings:

@@ -15,9 +15,11 @@ from cloudfn.errors import InvalidError
 from cloudfn.model.log import LogEntry, LogQuery
 from cloudfn.providers.base import Blobs, Catalog, Logs, Provider
 from cloudfn.providers.local.blobs import LocalBlobs
+from cloudfn.providers.schedules import Schedules
 from cloudfn.settings import Limits
 from cloudfn.testing.memory_catalog import MemoryCatalog
 from cloudfn.testing.memory_ledger import MemoryLedger
+from cloudfn.testing.memory_schedules import MemorySchedules
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the folder made there is private
 #: seconds after which entries are pruned, as on disk
@@ -118,6 +120,7 @@ class MemoryProvider(Provider):
             catalog=cast("Catalog", _Fallible(MemoryCatalog())),
             blobs=cast("Blobs", _Fallible(blobs)),
             logs=cast("Logs", _Fallible(MemoryLogs())),
+            schedules=cast("Schedules", _Fallible(MemorySchedules())),
             folder=blobs.folder,
         )
 
@@ -147,4 +150,4 @@ class MemoryProvider(Provider):
         self.blobs.close()
 
 
-_PORTS = ("ledger", "catalog", "blobs", "logs")
+_PORTS = ("ledger", "catalog", "blobs", "logs", "schedules")

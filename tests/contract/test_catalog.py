@@ -1,5 +1,6 @@
 """What every catalog promises, and what the one on disk promises beyond."""
 
+import json
 import sqlite3
 import stat
 from dataclasses import replace
@@ -19,7 +20,7 @@ from cloudfn.errors import (
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec, Resources
 from cloudfn.model.retry import Retries
 from cloudfn.providers.base import FunctionRecord, RevisionSpec
-from cloudfn.providers.local.catalog import SCHEMA, SqliteCatalog
+from cloudfn.providers.local.catalog import _STEPS, SCHEMA, SqliteCatalog
 from cloudfn.testing.memory_catalog import MemoryCatalog
 
 
@@ -415,3 +416,23 @@ def test_a_write_that_fails_in_the_middle_leaves_nothing(path):
     assert catalog.apps(stopped=True) == []
     assert catalog.create_app("jobs", "deployed", revision("f"), 2.0).revision == 1
     catalog.close()
+
+
+def test_a_catalog_of_the_first_schema_is_brought_to_this_one(path):
+    old = sqlite3.connect(path)
+    old.executescript(f"{_STEPS[0]} PRAGMA user_version = 1;")
+    old.execute("INSERT INTO apps VALUES ('ap-1', 'jobs', 'deployed', 1, 1, 10.0, NULL)")
+    spec = json.dumps(revision("f").to_json())
+    old.execute("INSERT INTO revisions VALUES ('ap-1', 1, ?, 10.0, NULL)", (spec,))
+    old.execute("INSERT INTO functions VALUES ('fu-1', 'ap-1', 'f', 1, 0)")
+    old.commit()
+    old.close()
+
+    for _ in range(2):
+        catalog = SqliteCatalog(path)
+        assert catalog.deployed("jobs").app_id == "ap-1"
+        assert catalog.revision("ap-1", 1).spec == revision("f")
+        tables = catalog.file.rows("SELECT name FROM sqlite_master WHERE type = 'table'")
+        assert {"schedules", "fires"} <= {name for (name,) in tables}
+        assert catalog.file.rows("PRAGMA user_version") == [(SCHEMA,)]
+        catalog.close()

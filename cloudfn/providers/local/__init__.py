@@ -9,6 +9,7 @@ from cloudfn.providers.local.blobs import LocalBlobs
 from cloudfn.providers.local.catalog import SqliteCatalog
 from cloudfn.providers.local.ledger import SqliteLedger
 from cloudfn.providers.local.logs import LocalLogs
+from cloudfn.providers.local.schedules import SqliteSchedules
 from cloudfn.settings import Limits
 
 
@@ -25,10 +26,12 @@ def open_provider(state_dir: Path, limits: Limits, now: float) -> Provider:
         DataLossError: One is damaged; it was moved aside.
         ExecutionError: Another process has one.
     """
+    catalog = SqliteCatalog(state_dir / "catalog.db")
     return Provider(
         name="local",
         ledger=SqliteLedger.open(state_dir / "ledger.db", limits, now=now),
-        catalog=SqliteCatalog(state_dir / "catalog.db"),
+        catalog=catalog,
         blobs=LocalBlobs.open(state_dir),
         logs=LocalLogs(state_dir / "logs"),
+        schedules=SqliteSchedules(catalog.file),
     )

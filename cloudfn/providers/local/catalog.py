@@ -1,14 +1,9 @@
-"""The catalog in an SQLite file of its own: apps, revisions, functions, overrides. Thin I/O."""
+"""The catalog in an SQLite file: apps, revisions, functions, overrides. Thin I/O."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from json import dumps, loads
 from pathlib import Path
-from typing import Any
 
 from cloudfn.errors import (
     AlreadyExistsError,
@@ -16,12 +11,8 @@ from cloudfn.errors import (
     DataLossError,
     Error,
     ExecutionError,
-    InternalError,
     InvalidError,
     NotFoundError,
-    PermissionDeniedError,
-    ResourceExhaustedError,
-    VersionError,
 )
 from cloudfn.model.ids import mint
 from cloudfn.providers.base import (
@@ -31,13 +22,9 @@ from cloudfn.providers.base import (
     RevisionRecord,
     RevisionSpec,
 )
-
-#: number of the schema below; an older catalog is brought to it, a newer one is refused
-SCHEMA = 1
+from cloudfn.providers.local.database import Database
 
 _LIVE_STATES = frozenset(("ephemeral", "detached", "deployed"))
-#: seconds to wait for another process that holds the file
-_BUSY = 5.0
 
 # Rows of functions and overrides outlive the revision that named them: the id of a function that
 # vanishes and comes back is the same, and versions of overrides never repeat.
@@ -60,6 +47,21 @@ CREATE TABLE overrides (
     changes TEXT, version INTEGER NOT NULL, updated REAL NOT NULL, updated_by TEXT NOT NULL
 );
 """
+_SCHEDULES = """
+CREATE TABLE schedules (
+    schedule_id TEXT PRIMARY KEY, app_id TEXT NOT NULL REFERENCES apps ON DELETE CASCADE,
+    function_id TEXT NOT NULL, rule TEXT NOT NULL, anchor REAL NOT NULL, cursor REAL NOT NULL,
+    paused INTEGER NOT NULL, dynamic INTEGER NOT NULL
+);
+CREATE TABLE fires (
+    schedule_id TEXT NOT NULL REFERENCES schedules ON DELETE CASCADE, due REAL NOT NULL,
+    at REAL NOT NULL, call_id TEXT NOT NULL, late INTEGER NOT NULL, manual INTEGER NOT NULL,
+    outcome TEXT NOT NULL, PRIMARY KEY (schedule_id, due)
+) WITHOUT ROWID;
+"""
+#: what brings a catalog from one schema to the next; an older file is brought to the last one
+_STEPS = (_TABLES, _SCHEDULES)
+SCHEMA = len(_STEPS)
 _APP = "SELECT app_id, name, state, revision, created, stopped FROM apps"
 _REVISION = "SELECT app_id, number, spec, created, rollback_of FROM revisions"
 
@@ -77,18 +79,14 @@ class SqliteCatalog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        _create_private(path)
-        self._db = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
-        try:
-            with self._explained():
-                self._prepare()
-        except BaseException:
-            self._db.close()
-            raise
+        #: other ports of the environment may keep tables in it
+        self.file = Database(path, _STEPS, power_cut=True)
+        self._db = self.file.connection
+        self._rows, self._writing = self.file.rows, self.file.writing
 
     def close(self) -> None:
         """Close the file. Idempotent."""
-        self._db.close()
+        self.file.close()
 
     def create_app(self, name: str, state: str, spec: RevisionSpec, now: float) -> AppRecord:
         _check_state(state)
@@ -223,53 +221,6 @@ class SqliteCatalog:
 
     # How
 
-    def _prepare(self) -> None:
-        (found,) = self._db.execute("PRAGMA user_version").fetchone()
-        if found > SCHEMA:
-            raise VersionError(
-                f"{self._path} was written by a newer cloudfn: it has schema {found}, and this "
-                f"cloudfn knows {SCHEMA}.",
-                hint="Upgrade cloudfn, or choose another environment with --env.",
-            )
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        self._db.execute("PRAGMA journal_size_limit = 1048576")
-        if found == SCHEMA:
-            return
-        with self._writing():
-            # Another process may have been faster.
-            if self._db.execute("PRAGMA user_version").fetchone() != (0,):
-                return
-            for statement in _TABLES.split(";")[:-1]:
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {SCHEMA}")
-
-    def _rows(self, query: str, *values: object) -> list[Any]:
-        with self._explained():
-            return self._db.execute(query, values).fetchall()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Make what is done inside durable at the end, whole or not at all."""
-        with self._explained():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                # SQLite has already rolled back after some errors, such as a full disk.
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise _explain(self._path, error) from error
-
     def _check_name_is_free(self, name: str) -> None:
         if self.deployed(name) is not None:
             raise already_deployed(name)
@@ -360,32 +311,3 @@ def _check_state(state: str) -> None:
         raise InvalidError(
             f"{state!r} is no state of a live app ({', '.join(sorted(_LIVE_STATES))})."
         )
-
-
-def _create_private(path: Path) -> None:
-    """Create the file for its owner alone; SQLite gives its side files the same mode."""
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-    try:
-        os.close(os.open(path, flags, 0o600))
-    except OSError as error:
-        raise PermissionDeniedError(
-            f"The catalog {path} cannot be opened: {error.strerror}.",
-            hint="It must be a file of yours in a directory of yours.",
-        ) from error
-
-
-def _explain(path: Path, error: sqlite3.Error) -> Error:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return DataLossError(
-            f"{path} is damaged or no catalog: {error}.", hint="Restore or remove it."
-        )
-    if code == sqlite3.SQLITE_FULL:
-        return ResourceExhaustedError(
-            f"The disk of {path} is full.", hint="Make room and try again."
-        )
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return ResourceExhaustedError(f"{path} is locked by another process.", hint="Try again.")
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return PermissionDeniedError(f"{path} cannot be written: {error}.")
-    return InternalError(f"{path}: {error}.")
