@@ -21,9 +21,11 @@ if TYPE_CHECKING:
         enable_output,
         is_local,
     )
+    from cloudfn.sdk.executor import Executor
     from cloudfn.sdk.function import Function
     from cloudfn.sdk.function_call import FunctionCall
     from cloudfn.sdk.image import Image
+    from cloudfn.sdk.joblib_backend import joblib_backend
     from cloudfn.sdk.records import (
         FunctionAutoscalerSettings,
         FunctionCurrentStats,
@@ -47,6 +49,8 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     # call
     "Function",
     "FunctionCall",
+    "Executor",
+    "joblib_backend",
     # look
     "FunctionAutoscalerSettings",
     "FunctionCurrentStats",
@@ -68,6 +72,7 @@ _PLACES = {
     "App": "cloudfn.sdk.app",
     "Cron": "cloudfn.model.schedule",
     "Error": "cloudfn.errors",
+    "Executor": "cloudfn.sdk.executor",
     "Function": "cloudfn.sdk.function",
     "FunctionAutoscalerSettings": "cloudfn.sdk.records",
     "FunctionCall": "cloudfn.sdk.function_call",
@@ -85,6 +90,7 @@ _PLACES = {
     "current_input_id": "cloudfn.sdk.context",
     "enable_output": "cloudfn.sdk.context",
     "is_local": "cloudfn.sdk.context",
+    "joblib_backend": "cloudfn.sdk.joblib_backend",
 }
 
 

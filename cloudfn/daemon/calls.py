@@ -241,9 +241,24 @@ class Calls:
         return {"known": call.known, "refused": False}
 
     def attach(
-        self, session: Session, ref: int, call_id: str, start: int, end: int | None
+        self,
+        session: Session,
+        ref: int,
+        call_id: str,
+        start: int,
+        end: int | None,
+        *,
+        bare: bool = False,
     ) -> dict[str, Any]:
         """Somebody asks for outcomes of a call; those recorded already are pushed at once.
+
+        Args:
+            session: The client.
+            ref: Its number for the call; one that asked before asks anew.
+            call_id: The call.
+            start: The first input of interest.
+            end: The one after the last; None for all.
+            bare: Leave out what came of the inputs.
 
         Raises:
             NotFoundError: There is no such call.
@@ -254,7 +269,10 @@ class Calls:
         call = self._calls.get(call_id)
         if call is None:
             call = self._calls[call_id] = Call(record.spec, record.known, record.sealed)
-        watch = Watch(session, ref, call, start, end)
+        before = self._by_ref.get((session, ref))
+        if before is not None:
+            before.call.watches.remove(before)
+        watch = Watch(session, ref, call, start, end, bare=bare)
         call.watches.append(watch)
         self._by_ref[session, ref] = watch
         pushed = self._push_recorded(watch, lambda _index: True)

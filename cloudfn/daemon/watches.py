@@ -24,6 +24,8 @@ class Watch:
     end: int | None = None
     #: it made the call: it gets acknowledgements, and without it a transient call ends
     owner: bool = False
+    #: it wants to hear which inputs are finished, and nothing of what came of them
+    bare: bool = False
     indices: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
@@ -36,7 +38,7 @@ class Watch:
             return False
         self.indices.append(index)
         self.statuses.append(status)
-        self.payloads.append(payload)
+        self.payloads.append(b"" if self.bare else payload)
         return len(self.indices) == 1
 
     def flush(self) -> None:
@@ -61,7 +63,7 @@ class Watch:
         """Send outcomes that were left in the ledger."""
         indices = [outcome.index for outcome in outcomes]
         statuses = [int(outcome.status) for outcome in outcomes]
-        payloads = [outcome.payload for outcome in outcomes]
+        payloads = [b"" if self.bare else outcome.payload for outcome in outcomes]
         body = Outcomes(self.ref, indices, statuses, payloads).encode()
         self.session.send(Kind.OUTCOMES, body)
 

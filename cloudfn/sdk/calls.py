@@ -86,6 +86,11 @@ class Submission:
         if not (self.refused or self._resuming):
             self._submit(first, payloads)
 
+    def send_again(self) -> None:
+        """Send what a limit refused once more, although nobody said that there is room."""
+        self.refused = False
+        self._send_again()
+
     def mail(self) -> Iterator[Outcomes]:
         """Deal with what has arrived, and yield the outcomes among it.
 
@@ -173,6 +178,7 @@ class Attachment:
         start: The first input of interest.
         end: The one after the last; None for all.
         box: Where news go; its own when omitted.
+        bare: We want to hear which inputs are finished, and nothing of what came of them.
     """
 
     def __init__(
@@ -182,7 +188,10 @@ class Attachment:
         start: int = 0,
         end: int | None = None,
         box: Mailbox | None = None,
+        *,
+        bare: bool = False,
     ) -> None:
+        self._bare = bare
         self.call_id = call_id
         self.start = start
         self.end = end
@@ -197,7 +206,8 @@ class Attachment:
 
     def resumption(self) -> dict[str, Any]:
         """Ask on a new connection once more; see `Stream`."""
-        return {"op": "call_attach", "call": self.call_id, "start": self.start, "end": self.end}
+        asked = {"op": "call_attach", "call": self.call_id, "start": self.start, "end": self.end}
+        return {**asked, "bare": True} if self._bare else asked
 
     def close(self) -> None:
         """Expect nothing more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cloudfn.model.call import Status
@@ -13,6 +13,7 @@ from cloudfn.sdk.reading import Reading
 from cloudfn.sdk.twins import (
     Blocking,
     Steps,
+    in_event_loop,
     iterating,
     run,
     run_async,
@@ -100,6 +101,36 @@ class FunctionCall:
         finally:
             reading.close()
         return (yield from self._value(status, payload))
+
+    @twin
+    def done(self) -> Steps[bool]:
+        """Return whether all inputs are finished, however they ended.
+
+        Raises:
+            NotFoundError: There is no such call.
+        """
+        told = yield from self._info()
+        over = told.get("sealed", True) or told.get("cancelled", False)
+        return bool(over) and told["finished"] >= told["known"]
+
+    def add_done_callback(self, fn: Callable[[FunctionCall], object]) -> None:
+        """Have `fn(call)` called once, when all inputs are finished, however they ended.
+
+        Added in an event loop it is called there; otherwise in a thread that all callbacks of
+        this process share, one after the other. What it raises is logged.
+
+        Raises:
+            ConnectionError: The engine cannot be reached.
+        """
+        from cloudfn.sdk.lookout import when_done
+
+        if not in_event_loop():
+            when_done(self._engine(), self._call_id, lambda: fn(self))
+            return
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
+        when_done(self._engine(), self._call_id, lambda: loop.call_soon_threadsafe(fn, self))
 
     @iterating
     def iter(self, *, start: int = 0, end: int | None = None) -> CallResults:

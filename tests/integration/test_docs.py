@@ -34,6 +34,7 @@ SHOWS = {
     "python later.py": "[1, 4]",
     "cloudfn run flaky.py": "arguments: ('3 is odd', 3)",
     "cloudfn run nested.py": "15",
+    "cloudfn run pool.py": "1023",
 }
 
 _BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)

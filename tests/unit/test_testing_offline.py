@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -39,6 +39,11 @@ class OddError(Exception):
 @app.function()
 def double(x):
     return 2 * x
+
+
+@app.function()
+def call(f, *args):
+    return f(*args)
 
 
 @app.function()
@@ -710,3 +715,18 @@ def test_retries_choose_among_exceptions(error, attempts):
 
         assert len(made.attempts) == attempts
         assert (outcome == 1) is (attempts == 2)
+
+
+def test_an_executor_runs_its_calls_offline():
+    with offline(), app.run(), cloudfn.Executor(call) as executor:
+        assert list(executor.map(len, ["a", "bc", ""])) == [1, 2, 0]
+
+
+def test_a_callback_is_called_when_an_offline_call_is_done():
+    heard: Future[object] = Future()
+    with offline(), app.run():
+        spawned = double.spawn_map(range(3))
+        spawned.add_done_callback(heard.set_result)
+
+        assert heard.result(10) is spawned
+        assert spawned.done()

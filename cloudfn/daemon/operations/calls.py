@@ -36,7 +36,12 @@ class CallOperations(Group):
 
     def op_call_attach(self, session: Session, fields: Fields) -> Fields:
         return self._engine.calls.attach(
-            session, fields["ref"], fields["call"], fields.get("start") or 0, fields.get("end")
+            session,
+            fields["ref"],
+            fields["call"],
+            fields.get("start") or 0,
+            fields.get("end"),
+            bare=bool(fields.get("bare")),
         )
 
     def op_call_resume(self, session: Session, fields: Fields) -> Fields:
