@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cloudfn.model.schedule import Cron, Period, ScaleAt
     from cloudfn.sdk.app import App
     from cloudfn.sdk.context import (
+        current_attempt,
         current_function_call_id,
         current_input_id,
         enable_output,
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
     from cloudfn.sdk.function_call import FunctionCall
     from cloudfn.sdk.image import Image
     from cloudfn.sdk.joblib_backend import joblib_backend
+    from cloudfn.sdk.logs import LogEntry
     from cloudfn.sdk.records import (
+        AppInfo,
         FunctionAutoscalerSettings,
         FunctionCurrentStats,
+        FunctionInfo,
         FunctionStats,
         InputInfo,
         InputStatus,
@@ -52,12 +56,16 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "Executor",
     "joblib_backend",
     # look
+    "AppInfo",
+    "FunctionInfo",
+    "LogEntry",
     "FunctionAutoscalerSettings",
     "FunctionCurrentStats",
     "FunctionStats",
     "InputInfo",
     "InputStatus",
     # where am I
+    "current_attempt",
     "current_function_call_id",
     "current_input_id",
     "is_local",
@@ -69,6 +77,10 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
 ]
 
 _PLACES = {
+    "current_attempt": "cloudfn.sdk.context",
+    "LogEntry": "cloudfn.sdk.logs",
+    "FunctionInfo": "cloudfn.sdk.records",
+    "AppInfo": "cloudfn.sdk.records",
     "App": "cloudfn.sdk.app",
     "Cron": "cloudfn.model.schedule",
     "Error": "cloudfn.errors",

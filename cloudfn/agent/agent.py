@@ -511,12 +511,12 @@ class Agent:
                 return container.pool
         return None
 
-    def running(self, seq: int) -> tuple[str, int] | None:
-        """Return (call id, index) of an input that a container holds."""
+    def running(self, seq: int) -> Claim | None:
+        """Return the claim of an input that a container holds."""
         for container in self._containers.values():
             for claim in container.held:
                 if claim.seq == seq:
-                    return claim.call_id, claim.index
+                    return claim
         return None
 
     # The end

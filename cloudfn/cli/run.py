@@ -174,7 +174,7 @@ class _Run:
 
         opening = True
         try:
-            with self._display, enable_output(self._display.take), self._running():
+            with self._display, enable_output(sink=self._display.take), self._running():
                 opening = False
                 self._app_id = self._app.app_id
                 return self._interruptible()

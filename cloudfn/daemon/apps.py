@@ -80,12 +80,24 @@ class Apps:
                 "it has no such function.",
                 hint=f"Its functions are: {known}.",
             )
-        spec = self._function_spec(record, name)
+        return self._description(found, record)
+
+    def describe(self, function_id: str) -> dict[str, Any]:
+        """Return the same for a function by its id."""
+        function = self.function(function_id)
+        app = self._catalog.app(function.app_id)
+        if app is None or app.state == "stopped":
+            raise NotFoundError(f"The app of {function.name} is stopped.")
+        return self._description(function, app)
+
+    def _description(self, function: FunctionRecord, app: AppRecord) -> dict[str, Any]:
         return {
-            "function_id": found.function_id,
-            "app_id": record.app_id,
-            "revision": record.revision,
-            "spec": spec.to_json(),
+            "function_id": function.function_id,
+            "name": function.name,
+            "app_id": app.app_id,
+            "app_name": app.name,
+            "revision": app.revision,
+            "spec": self._function_spec(app, function.name).to_json(),
         }
 
     def named(self, name: str) -> AppRecord:

@@ -177,7 +177,8 @@ class Engine:
 
     def running(self, seq: int) -> tuple[str, int] | None:
         """Return (call id, index) of an input that a container holds."""
-        return self.agent.running(seq)
+        claim = self.agent.running(seq)
+        return None if claim is None else (claim.call_id, claim.index)
 
     def stop_input(self, seq: int, fence: int, *, terminate: bool) -> None:
         """Stop an input that runs and whose outcome is recorded."""
@@ -311,6 +312,10 @@ class Engine:
             "CLOUDFN_HOME": str(self.settings.root),
             "CLOUDFN_BLOBS_FAST": str(self.blobs.fast),
             "CLOUDFN_BLOBS_DURABLE": str(self.blobs.durable),
+            # Names that programs written for Modal look at.
+            "MODAL_TASK_ID": container_id,
+            "MODAL_IS_REMOTE": "1",
+            "MODAL_ENVIRONMENT": self.settings.environment,
         }
 
 

@@ -60,6 +60,11 @@ class Counters:
     #: containers, machines, agents and leases that were lost under it
     losses: int = 0
 
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that runs, or is about to; the first one is 1."""
+        return 1 + self.failures + self.crashes + self.losses
+
 
 @dataclass(frozen=True, slots=True)
 class Raised:

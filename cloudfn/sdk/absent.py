@@ -56,3 +56,8 @@ def stand_in(name: str) -> Absent:
     if name not in INSTEAD:
         raise AttributeError(f"module 'cloudfn' has no attribute {name!r}")
     return Absent(name)
+
+
+def no_dashboard(command: str) -> UnimplementedError:
+    """Return the error of asking for a dashboard's address; `command` shows the same."""
+    return UnimplementedError("There is no dashboard in this version.", hint=f"See `{command}`.")

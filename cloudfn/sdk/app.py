@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from cloudfn import errors
+from cloudfn.sdk.absent import no_dashboard
 from cloudfn.sdk.app_run import AppRun, refuse_in_container
 from cloudfn.sdk.client import Client, default_client
 from cloudfn.sdk.declaration import (
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from cloudfn.model.retry import Retries
     from cloudfn.model.schedule import Cron, Period, ScaleAt
     from cloudfn.sdk.image import Image
+    from cloudfn.sdk.logs import Logs
+    from cloudfn.sdk.records import AppInfo, FunctionCurrentStats
 
 _TAG_MAX = 50
 
@@ -75,6 +78,8 @@ class App:
         self._functions: dict[str, Function] = {}
         self._entrypoints: dict[str, LocalEntrypoint] = {}
         self._app_id: str | None = None
+        self._client: Client | None = None
+        self._environment: str | None = None
         #: `run` is open
         self.is_running = False
         #: what came of the last `deploy`
@@ -377,24 +382,19 @@ class App:
     ) -> Steps[App]:
         """Return a deployed App, by name or id, without its functions' definitions.
 
+        Args:
+            name: Its name, or its id.
+            client: The engine; this environment's when omitted.
+            environment_name: Another environment than the one that is set.
+            create_if_missing: Deploy an App without functions where there is none of the name.
+
         Raises:
             NotFoundError: There is none of that name.
         """
-        if create_if_missing:
-            raise errors.UnimplementedError(
-                "`create_if_missing` is not available yet in this version."
-            )
-        engine = client or default_client(environment_name)
-        told = yield from engine.ask("app_list", all=False)
-        for record in told["apps"]:
-            if record["app_id"] == name or (
-                record["name"] == name and record["state"] == "deployed"
-            ):
-                return _found(record, client, environment_name)
-        raise errors.NotFoundError(
-            f"There is no deployed app {name!r}.",
-            hint="`cloudfn app list` lists those that there are.",
-        )
+        from cloudfn.sdk import app_lookup
+
+        record = yield from app_lookup.find(name, client, environment_name, create_if_missing)
+        return _restored(record["name"], record["app_id"], record["functions"], environment_name)
 
     @twin
     def stop(self) -> Steps[None]:
@@ -403,23 +403,72 @@ class App:
         Raises:
             ExecutionError: It neither runs nor is deployed.
         """
-        if self._app_id is None:
-            raise errors.ExecutionError(
-                "The App is not running.", hint="Use `cloudfn app stop NAME`."
-            )
-        engine = default_client()
+        app_id = self._known_id()
+        engine = self._client or default_client(self._environment)
         if self.is_running:
-            yield from engine.ask("app_close", app_id=self._app_id)
-            engine.unkeep(self._app_id)
+            yield from engine.ask("app_close", app_id=app_id)
+            engine.unkeep(app_id)
         else:
-            yield from engine.ask("app_stop", name=self._app_id)
+            yield from engine.ask("app_stop", name=app_id)
         self.unbind()
 
     def __repr__(self) -> str:
         return f"<App {self.description}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return App, (self._name,)
+        return _restored, (self._name, self._app_id, list(self._functions))
+
+    # -------------------------------------------------------------------------------- looking
+
+    @property
+    def logs(self) -> Logs:
+        """What its containers print."""
+        from cloudfn.sdk.logs import Logs
+
+        return Logs(self._log_scope)
+
+    @twin
+    def info(self, refresh: bool = False) -> Steps[AppInfo]:  # noqa: ARG002, FBT001, FBT002
+        """Return what the engine knows of the App, always as it is now.
+
+        Raises:
+            ExecutionError: It neither runs nor is deployed.
+        """
+        from cloudfn.sdk import app_lookup
+        from cloudfn.sdk.records import AppInfo
+
+        app_id = self._known_id()
+        found = yield from app_lookup.find(app_id, self._client, self._environment)
+        return AppInfo.from_reply(found)
+
+    @twin
+    def stats(self, *, since: Any = None, until: Any = None) -> Steps[FunctionCurrentStats]:
+        """Return the figures of this moment, over all its functions.
+
+        Raises:
+            UnimplementedError: Figures of the past were asked for.
+            ExecutionError: It neither runs nor is deployed.
+        """
+        from cloudfn.sdk import app_lookup
+
+        app_lookup.check_times(since, until)
+        return (yield from app_lookup.stats_of(self._known_id(), self._client, self._environment))
+
+    def get_dashboard_url(self) -> NoReturn:
+        """Raise UnimplementedError: there is no dashboard yet."""
+        raise no_dashboard("cloudfn app info APP")
+
+    def _log_scope(self) -> Steps[tuple[Client, dict[str, Any]]]:
+        yield from ()
+        engine = self._client or default_client(self._environment)
+        return engine, {"app": self._known_id()}
+
+    def _known_id(self) -> str:
+        if self._app_id is None:
+            raise errors.ExecutionError(
+                "The App is not running.", hint="Run or deploy it, or use `cloudfn.App.lookup`."
+            )
+        return self._app_id
 
     # --------------------------------------------------------------------------- with the engine
 
@@ -480,7 +529,7 @@ class App:
     def bind(self, told: dict[str, Any], client: Client | None, environment: str | None) -> None:
         """The engine knows the App and its functions from here on."""
         app_id = told["app_id"]
-        self._app_id = app_id
+        self._app_id, self._client, self._environment = app_id, client, environment
         for name, function_id in told["functions"].items():
             function = self._functions.get(name)
             if function is not None:
@@ -525,12 +574,12 @@ def _warn_collision(name: str) -> None:
     )
 
 
-def _found(record: dict[str, Any], client: Client | None, environment: str | None) -> App:
-    app = App(record["name"])
-    app._app_id = record["app_id"]  # noqa: SLF001
-    for name in record["functions"]:
-        function = Function.from_name(
-            record["name"], name, environment_name=environment, client=client
-        )
-        app._functions[name] = function  # noqa: SLF001
+def _restored(
+    name: str | None, app_id: str | None, functions: Sequence[str], environment: str | None = None
+) -> App:
+    """Return an App that is known by its id, with handles of its functions."""
+    app = App(name)
+    app._app_id, app._environment = app_id, environment  # noqa: SLF001
+    for each in functions:
+        app._functions[each] = Function.of_app(each, app_id, environment)  # noqa: SLF001
     return app

@@ -36,6 +36,15 @@ def current_function_call_id() -> str | None:
     return found["call"] if found else None
 
 
+def current_attempt() -> int | None:
+    """Return which attempt of its input runs in this container, from 1; None outside of one.
+
+    Exceptions, timeouts, crashes and losses of earlier attempts count.
+    """
+    found = _current_input()
+    return found["attempt"] if found else None
+
+
 def _current_input() -> dict[str, Any] | None:
     claim = current.claim()
     if claim is None or is_local():
@@ -56,10 +65,16 @@ class enable_output:  # noqa: N801 - Modal's name
     """While open, an app that runs streams its containers' output to stdout and stderr.
 
     Args:
+        show_progress: Accepted and ignored: progress is what `cloudfn run` shows.
         sink: Gets the engine's messages instead, one dict at a time, on any thread.
     """
 
-    def __init__(self, sink: Sink | None = None) -> None:
+    def __init__(
+        self,
+        show_progress: bool = True,  # noqa: ARG002, FBT001, FBT002 - Modal's signature
+        *,
+        sink: Sink | None = None,
+    ) -> None:
         self._wanted = sink or write_through
         self._token: Token[Sink | None] | None = None
 

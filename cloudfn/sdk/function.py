@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from cloudfn.errors import ExecutionError, InvalidError, NotFoundError, UnimplementedError
+from cloudfn.errors import ExecutionError, InvalidError, UnimplementedError
+from cloudfn.sdk.absent import no_dashboard
 from cloudfn.sdk.client import Client, current_settings, default_client
 from cloudfn.sdk.twins import Steps, iterating, twin
 
@@ -14,9 +15,14 @@ if TYPE_CHECKING:
     from cloudfn.sdk.app import App
     from cloudfn.sdk.autoscaler import Autoscaler
     from cloudfn.sdk.function_call import FunctionCall
+    from cloudfn.sdk.logs import Logs
     from cloudfn.sdk.map_result import MapResult
     from cloudfn.sdk.maps import MapRequest
-    from cloudfn.sdk.records import FunctionAutoscalerSettings, FunctionCurrentStats
+    from cloudfn.sdk.records import (
+        FunctionAutoscalerSettings,
+        FunctionCurrentStats,
+        FunctionInfo,
+    )
     from cloudfn.sdk.target import Target
 
 
@@ -40,6 +46,8 @@ class Function:
         self._app_name: str | None = None
         self._app_id: str | None = None
         self._function_id: str | None = None
+        #: known by its id alone, until it is looked up
+        self._wanted_id: str | None = None
         self._module: str | None = spec.module if spec else None
         self._is_generator: bool | None = spec.is_generator if spec else None
         self._environment: str | None = None
@@ -82,6 +90,29 @@ class Function:
         function._app_name = app_name
         function._environment = environment_name
         function._client = client
+        return function
+
+    @classmethod
+    def from_id(
+        cls,
+        function_id: str,
+        *,
+        environment_name: str | None = None,
+        client: Client | None = None,
+    ) -> Function:
+        """Return the handle of a function by its id; looked up when it is first used."""
+        function = cls(function_id)
+        function._wanted_id = function_id
+        function._environment = environment_name
+        function._client = client
+        return function
+
+    @classmethod
+    def of_app(cls, name: str, app_id: str | None, environment: str | None) -> Function:
+        """Return the handle of a function of an App that is known by its id; for Apps."""
+        function = cls(name)
+        function._app_name = function._app_id = app_id
+        function._environment = environment
         return function
 
     @property
@@ -302,16 +333,57 @@ class Function:
     @twin
     def get_current_stats(self) -> Steps[FunctionCurrentStats]:
         """Return how many inputs and containers the function has right now."""
-        from cloudfn.sdk.records import FunctionCurrentStats
+        return (yield from self._current_stats())
+
+    # --------------------------------------------------------------------------------- looking
+
+    @property
+    def logs(self) -> Logs:
+        """What its containers print."""
+        from cloudfn.sdk.logs import Logs
+
+        return Logs(self._log_scope)
+
+    @twin
+    def info(self, refresh: bool = False) -> Steps[FunctionInfo]:  # noqa: ARG002, FBT001, FBT002
+        """Return what the engine knows of the function, always as it is now."""
+        from cloudfn.sdk.records import FunctionInfo
 
         target = yield from self.target()
-        told = yield from target.client.ask("stats", function_id=target.function_id)
-        return FunctionCurrentStats(
-            backlog=told.get("backlog", 0),
-            num_total_runners=told.get("num_total_runners", 0),
-            num_running_inputs=told.get("num_running_inputs", 0),
-            input_headroom=told.get("input_headroom", 0),
+        told = yield from target.client.ask("function_lookup", function_id=target.function_id)
+        return FunctionInfo(
+            function_id=told["function_id"],
+            name=told["name"],
+            app_id=told["app_id"],
+            app_name=told["app_name"],
+            version=told["revision"],
+            definition=told["spec"],
         )
+
+    @twin
+    def stats(
+        self, /, *, since: Any = None, until: Any = None, **_: Any
+    ) -> Steps[FunctionCurrentStats]:
+        """Return the figures of this moment, as `get_current_stats` does.
+
+        Raises:
+            UnimplementedError: Figures of the past were asked for.
+        """
+        from cloudfn.sdk.app_lookup import check_times
+
+        check_times(since, until)
+        return (yield from self._current_stats())
+
+    @property
+    def metrics(self) -> NoReturn:
+        """Raise UnimplementedError: there are none."""
+        raise UnimplementedError(
+            "There are no metrics in this version.", hint="Use `get_current_stats()`."
+        )
+
+    def get_dashboard_url(self) -> NoReturn:
+        """Raise UnimplementedError: there is no dashboard yet."""
+        raise no_dashboard("cloudfn function info APP/FUNCTION")
 
     # -------------------------------------------------------------------------------- the app's
 
@@ -342,13 +414,24 @@ class Function:
             self.name,
             self._app_name,
             self._app_id,
-            self._function_id,
+            self._function_id or self._wanted_id,
             self._module,
             self._is_generator,
         )
         return _restored, state
 
     # ------------------------------------------------------------------------------- internals
+
+    def _current_stats(self) -> Steps[FunctionCurrentStats]:
+        from cloudfn.sdk.records import FunctionCurrentStats
+
+        target = yield from self.target()
+        told = yield from target.client.ask("stats", function_id=target.function_id)
+        return FunctionCurrentStats.from_replies([told])
+
+    def _log_scope(self) -> Steps[tuple[Client, dict[str, Any]]]:
+        target = yield from self.target()
+        return target.client, {"app": self._app_id, "function": self.name}
 
     def _refuse_generator(self, message: str, hint: str | None = None) -> None:
         if self._is_generator:
@@ -369,12 +452,8 @@ class Function:
 
         self._refuse_generator(f"A generator function cannot be called with `.{method}(...)`.")
         check_iterables(iterables, method)
-        if (
-            self._function_id is None
-            and self._app_name is None
-            and current_settings().container is None
-        ):
-            raise self._unhydrated()
+        if self._function_id is None:
+            self._address()  # a function that cannot be called fails here, not at the first result
         return MapRequest(method, self.target, self.name, iterables, dict(kwargs or {}), **how)
 
     def _engine(self) -> Client:
@@ -390,24 +469,23 @@ class Function:
         return Target(self._engine(), self._function_id, pickle_context(self._module), parent())
 
     def _look_up(self) -> Steps[None]:
-        container = current_settings().container
-        app = self._app_name or (container.app_id if container else None)
-        if app is None:
-            raise self._unhydrated()
-        try:
-            told = yield from self._engine().ask("function_lookup", app=app, name=self.name)
-        except NotFoundError as error:
-            if error.message.startswith("Lookup failed"):
-                raise
-            raise NotFoundError(
-                f"Lookup failed for Function '{self.name}' from the '{app}' app: {error.message}",
-                hint=error.hint,
-            ) from None
+        told = yield from self._engine().ask("function_lookup", **self._address())
         self._function_id = told["function_id"]
+        self.name = told["name"]
         self._app_id = told.get("app_id")
         spec = told.get("spec", {})
         self._module = spec.get("module", self._module)
         self._is_generator = bool(spec.get("is_generator"))
+
+    def _address(self) -> dict[str, Any]:
+        """Return what a lookup asks for; raises ExecutionError where nothing says which it is."""
+        if self._wanted_id is not None:
+            return {"function_id": self._wanted_id}
+        container = current_settings().container
+        app = self._app_name or (container.app_id if container else None)
+        if app is None:
+            raise self._unhydrated()
+        return {"app": app, "name": self.name}
 
     def update_settings(self, changes: dict[str, int | None]) -> Steps[FunctionAutoscalerSettings]:
         """Change autoscaler settings; return those in force then."""

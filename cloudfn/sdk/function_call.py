@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cloudfn.model.call import Status
+from cloudfn.sdk.absent import no_dashboard
 from cloudfn.sdk.client import Client, Mailbox, default_client
 from cloudfn.sdk.payloads import failure_of, result_of
 from cloudfn.sdk.reading import Reading
@@ -24,6 +25,7 @@ from cloudfn.sdk.twins import (
 from cloudfn.wire.messages import Kind, is_blob
 
 if TYPE_CHECKING:
+    from cloudfn.sdk.logs import Logs
     from cloudfn.sdk.records import InputInfo
 
 _RETURNED = int(Status.RETURNED)
@@ -162,6 +164,17 @@ class FunctionCall:
         told = yield from self._engine().ask("call_graph", call=self._call_id)
         return call_graph(told["nodes"])
 
+    @property
+    def logs(self) -> Logs:
+        """What its inputs print."""
+        from cloudfn.sdk.logs import Logs
+
+        return Logs(self._log_scope)
+
+    def get_dashboard_url(self) -> NoReturn:
+        """Raise UnimplementedError: there is no dashboard yet."""
+        raise no_dashboard(f"cloudfn call get {self._call_id}")
+
     @static_twin
     def gather(*function_calls: FunctionCall) -> Steps[list[Any]]:
         """Wait for several calls; return their results in the order of the arguments.
@@ -182,6 +195,10 @@ class FunctionCall:
 
     def __hash__(self) -> int:
         return hash(self._call_id)
+
+    def _log_scope(self) -> Steps[tuple[Client, dict[str, Any]]]:
+        yield from ()
+        return self._engine(), {"call": self._call_id}
 
     def _engine(self) -> Client:
         return self._client or default_client(self._environment)

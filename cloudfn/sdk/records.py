@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
@@ -20,6 +22,15 @@ class FunctionCurrentStats:
     num_running_inputs: int = 0
     #: inputs that live containers could take at once
     input_headroom: int = 0
+
+    @classmethod
+    def from_replies(cls, replies: Iterable[dict[str, Any]]) -> FunctionCurrentStats:
+        """Return the sum of the figures in an engine's replies."""
+        totals = dict.fromkeys(cls.__slots__, 0)
+        for told in replies:
+            for name in totals:
+                totals[name] += told.get(name, 0)
+        return cls(**totals)
 
 
 FunctionStats = FunctionCurrentStats
@@ -40,6 +51,50 @@ class FunctionAutoscalerSettings:
     def from_reply(cls, told: dict[str, Any]) -> FunctionAutoscalerSettings:
         """Return the settings in an engine's reply."""
         return cls(**{name: told.get(name) for name in cls.__slots__})
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionInfo:
+    """A Function as the engine knows it."""
+
+    function_id: str
+    name: str
+    app_id: str
+    app_name: str
+    #: number of the revision that it was looked up in
+    version: int
+    #: the settings of its declaration, as plain data
+    definition: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AppInfo:
+    """An App as the engine knows it."""
+
+    app_id: str
+    name: str
+    #: ephemeral, detached, deployed or stopped
+    state: str
+    #: number of the live revision
+    version: int
+    created_at: datetime
+    #: how many there are now
+    containers: int
+    #: names of its functions
+    functions: tuple[str, ...]
+
+    @classmethod
+    def from_reply(cls, told: dict[str, Any]) -> AppInfo:
+        """Return the App that an engine's reply describes."""
+        return cls(
+            app_id=told["app_id"],
+            name=told["name"],
+            state=told["state"],
+            version=told["revision"],
+            created_at=datetime.fromtimestamp(told["created"], UTC),
+            containers=told["containers"],
+            functions=tuple(told["functions"]),
+        )
 
 
 class InputStatus(IntEnum):

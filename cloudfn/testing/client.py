@@ -252,8 +252,12 @@ class OfflineClient:
         claim = self._engine.running.get(fields["seq"])
         if claim is None:
             raise errors.NotFoundError("That input does not run any more.")
-        input_id = ids.input_id(claim.call_id, claim.index)
-        return {"call": claim.call_id, "index": claim.index, "input_id": input_id}
+        return {
+            "call": claim.call_id,
+            "index": claim.index,
+            "input_id": ids.input_id(claim.call_id, claim.index),
+            "attempt": claim.counters.attempt,
+        }
 
 
 class Arrival:

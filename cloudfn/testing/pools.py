@@ -134,7 +134,9 @@ class Pools:
         pool = self._live[functions[name].function_id]
         return {
             "function_id": _told_id(record, functions[name]),
+            "name": name,
             "app_id": record.app_id,
+            "app_name": record.name,
             "revision": record.revision,
             "spec": pool.spec.to_json(),
         }

@@ -305,7 +305,7 @@ class _Connection:
             error = {"type": "NotFoundError", "message": f"no {name}", "hint": "deploy it"}
             return {"error": error}
         spec = {"module": "tests", "is_generator": name.startswith("gen")}
-        return {"function_id": name, "app_id": "ap-1", "spec": spec}
+        return {"function_id": name, "name": name, "app_id": "ap-1", "spec": spec}
 
     def take_up(self, fields):
         call = self.daemon.calls.get(fields["call"])

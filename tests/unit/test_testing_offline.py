@@ -661,7 +661,7 @@ def test_output_goes_to_who_enabled_it_and_nowhere_else(capsys):
     def sink(message):
         told.extend(entry["text"] for entry in message["entries"])
 
-    with offline(), cloudfn.enable_output(sink), app.run():
+    with offline(), cloudfn.enable_output(sink=sink), app.run():
         spoken.remote(1)
 
     assert "".join(told) == "out 1\n"

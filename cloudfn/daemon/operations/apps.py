@@ -15,6 +15,8 @@ from cloudfn.errors import NotFoundError
 class AppOperations(Group):
     """Operations on apps."""
 
+    for_containers = frozenset({"app_list"})
+
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         #: ephemeral app → the client that it lives with

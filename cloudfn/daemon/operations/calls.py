@@ -55,6 +55,7 @@ class CallOperations(Group):
 
     def op_call_release(self, session: Session, fields: Fields) -> Fields:
         self._engine.calls.release(session, fields["ref"])
+        self._engine.output.unsubscribe(session, fields["ref"])
         return {}
 
     def op_call_cancel(self, _session: Session, fields: Fields) -> Fields:
@@ -77,11 +78,15 @@ class CallOperations(Group):
         return {"calls": calls}
 
     def op_input_current(self, _session: Session, fields: Fields) -> Fields:
-        found = self._engine.running(int(fields["seq"]))
-        if found is None:
+        claim = self._engine.agent.running(int(fields["seq"]))
+        if claim is None:
             raise NotFoundError("No container holds that input any more.")
-        call_id, index = found
-        return {"call": call_id, "index": index, "input_id": ids.input_id(call_id, index)}
+        return {
+            "call": claim.call_id,
+            "index": claim.index,
+            "input_id": ids.input_id(claim.call_id, claim.index),
+            "attempt": claim.counters.attempt,
+        }
 
     def _record(self, call_id: str) -> CallRecord:
         record = self._engine.ledger.call(call_id)

@@ -24,6 +24,8 @@ class FunctionOperations(Group):
         self._engine = engine
 
     def op_function_lookup(self, _session: Session, fields: Fields) -> Fields:
+        if fields.get("function_id"):
+            return self._engine.apps.describe(fields["function_id"])
         app, name = fields["app"], fields["name"]
         try:
             return self._engine.apps.lookup(app, name)
