@@ -20,8 +20,8 @@ ROOMY = 1_000_000
 
 
 def busy(name: str, running: float = 0.0, **more: Any) -> ContainerView:
-    values: dict[str, Any] = {"waiting": False, "last_used": NOW - running, "draining": False}
-    return ContainerView(name, ready=True, busy=True, running=running, **{**values, **more})
+    values: dict[str, Any] = {"held": 1, "waiting": False, "last_used": NOW - running}
+    return ContainerView(name, ready=True, running=running, **{**values, **more})
 
 
 def held_up(name: str) -> ContainerView:
@@ -34,11 +34,11 @@ def leaving(name: str) -> ContainerView:
 
 
 def idle(name: str, seconds: float = 0.0) -> ContainerView:
-    return ContainerView(name, ready=True, busy=False, waiting=False, last_used=NOW - seconds)
+    return ContainerView(name, ready=True, held=0, waiting=False, last_used=NOW - seconds)
 
 
 def starting(name: str, seconds: float = 0.0) -> ContainerView:
-    return ContainerView(name, ready=False, busy=False, waiting=False, last_used=NOW - seconds)
+    return ContainerView(name, ready=False, held=0, waiting=False, last_used=NOW - seconds)
 
 
 def several(kind: Any, count: int, *args: Any) -> tuple[ContainerView, ...]:
@@ -189,6 +189,97 @@ def carried_out(
 )
 def test_the_need_is_what_the_work_keeps_busy(pool, cores, needed):
     assert need(pool, cores) == needed
+
+
+def of_ten(*containers: ContainerView, waiting: int = 0, **more: Any) -> PoolSnapshot:
+    """A pool whose containers should have 10 inputs at once, and take 20."""
+    views = (replace(c, slots=20) for c in containers)
+    return a_pool(*views, waiting=waiting, target=10, **more)
+
+
+@pytest.mark.parametrize(
+    ("pool", "cores", "needed"),
+    [
+        pytest.param(of_ten(waiting=1), 2, 1, id="one input wakes one container"),
+        pytest.param(
+            of_ten(waiting=95, service=LONG), 2, 10, id="95 sleeping inputs get ten containers"
+        ),
+        pytest.param(
+            of_ten(waiting=95), 2, 2, id="unknown inputs get as many as can compute at once"
+        ),
+        pytest.param(
+            of_ten(busy("a", held=3), waiting=7, service=LONG),
+            2,
+            1,
+            id="the free slots of a busy container are used first",
+        ),
+        pytest.param(
+            of_ten(busy("a", held=3), busy("b", held=10), waiting=8, service=LONG),
+            2,
+            3,
+            id="and what they do not take needs another one",
+        ),
+        pytest.param(
+            of_ten(busy("a", held=20)),
+            2,
+            2,
+            id="a container that took a burst beyond its target is to be relieved",
+        ),
+        pytest.param(
+            of_ten(busy("a", held=20), live=False),
+            2,
+            1,
+            id="though not in a revision to which nothing comes any more",
+        ),
+        pytest.param(
+            of_ten(busy("a", held=1), busy("b", held=1), busy("c", held=1)),
+            2,
+            3,
+            id="inputs do not move: every container that has one is needed",
+        ),
+        pytest.param(
+            of_ten(leaving("a"), waiting=9, service=LONG),
+            2,
+            2,
+            id="who leaves takes nothing, whatever slots it has free",
+        ),
+        pytest.param(
+            a_pool(busy("a", held=2, slots=2), waiting=8, service=LONG, target=10),
+            2,
+            2,
+            id="a container that lowered its own slots has no more than those",
+        ),
+        pytest.param(
+            of_ten(busy("a", held=2), waiting=1, service=LONG, alone=True),
+            2,
+            2,
+            id="an input that must run alone gets an empty container, whatever slots are free",
+        ),
+        pytest.param(
+            of_ten(waiting=1_000, service=TINY), 2, 1, id="1,000 tiny inputs get one container"
+        ),
+        pytest.param(
+            of_ten(waiting=25, single_use=True),
+            2,
+            3,
+            id="single-use containers take one batch each",
+        ),
+    ],
+)
+def test_the_need_counts_slots(pool, cores, needed):
+    assert need(pool, cores) == needed
+
+
+def test_a_pool_with_slots_says_how_it_counts():
+    decision = decided(of_ten(busy("a", held=3), waiting=95, service=LONG))
+
+    assert decision.reason == "95 waiting and 3 running, 10 to a container, need 10"
+
+
+def test_the_least_busy_container_goes_first_when_max_is_lowered():
+    pool = of_ten(busy("a", held=7), busy("b", held=2), max_containers=1)
+
+    assert decided(pool).stop == ("b",)
 
 
 def test_a_slow_start_asks_for_more_work_per_container():
@@ -763,7 +854,7 @@ class World:
             ContainerView(
                 name,
                 ready=ready is not None and ready <= self.now,
-                busy=done is not None,
+                held=int(done is not None),
                 waiting=False,
                 last_used=used or 0.0,
                 running=0.0 if done is None else max(0.0, self.now - (done - self.service)),
@@ -830,14 +921,16 @@ moments = st.sampled_from([0.0, 1.0, 5.0, 20.0, 59.0, 60.0, 100.0]).map(lambda a
 def views(draw: st.DrawFn) -> ContainerView:
     kind = draw(st.sampled_from(["starting", "idle", "busy", "held up", "leaving", "left"]))
     working = kind in ("busy", "held up", "leaving")
+    slots = draw(st.sampled_from([1, 4, 10]))
     return ContainerView(
         container_id=f"ta-{draw(st.integers(0, 2**40))}",
         ready=kind != "starting",
-        busy=working,
+        held=draw(st.integers(1, slots)) if working else 0,
         waiting=kind == "held up" or (working and draw(st.booleans())),
         last_used=draw(moments),
         draining=kind in ("leaving", "left"),
         running=draw(st.sampled_from([0.0, 1e-5, 0.03, 0.2, 9.0])) if working else 0.0,
+        slots=slots,
     )
 
 
@@ -865,6 +958,8 @@ pools = st.builds(
     memory=st.sampled_from([16, 128, 500]),
     containers=st.lists(views(), max_size=8, unique_by=lambda c: c.container_id).map(tuple),
     single_use=st.booleans(),
+    target=st.sampled_from([1, 1, 3, 10]),
+    alone=st.booleans(),
     blocked_until=st.sampled_from([0.0, NOW + 1]),
     last_lowered=moments,
 )
@@ -956,7 +1051,9 @@ def test_a_pool_with_inputs_and_no_container_gets_one_at_once(snapshot):
 @given(snapshots)
 def test_whoever_waits_for_a_nested_call_never_keeps_the_last_inputs_from_running(snapshot):
     for pool, decision in zip(snapshot.pools, decide(snapshot), strict=True):
-        stuck = all(c.busy and c.waiting for c in pool.containers)
+        stuck = all(
+            c.busy and c.waiting and c.held >= min(c.slots, pool.target) for c in pool.containers
+        )
         limit = pool.settings.max_containers
         if pool.waiting and stuck and not pool.blocked_until and limit is None:
             assert decision.start >= 1

@@ -93,7 +93,7 @@ class Machine:
 
 
 def idle(name: str, since: float) -> ContainerView:
-    return ContainerView(name, ready=True, busy=False, waiting=False, last_used=since)
+    return ContainerView(name, ready=True, held=0, waiting=False, last_used=since)
 
 
 def a_pool(name: str, **more: Any) -> PoolSnapshot:

@@ -69,14 +69,12 @@ def decide(snapshot: Snapshot) -> tuple[PoolDecision, ...]:
 
 def _wish(pool: PoolSnapshot, cores: float, now: float) -> _Wish:
     settings = pool.settings
-    have, busy = current(pool), sum(c.busy for c in pool.containers)
+    have = current(pool)
     needed = need(pool, cores)
     minimum = settings.min_containers if pool.live else 0
     buffer = settings.buffer_containers if pool.live and _active(pool, now) else 0
     desired, limiting = needed + buffer, "buffer" if buffer else "need"
-    reason = f"{pool.waiting} waiting and {busy} busy need {needed}"
-    if needed < pool.waiting + busy:
-        reason += _because(pool)
+    reason = _work(pool, needed)
     if buffer:
         reason += f", buffer of {buffer}"
     if desired < minimum:
@@ -96,6 +94,19 @@ def _wish(pool: PoolSnapshot, cores: float, now: float) -> _Wish:
         desired=desired,
     )
     return _Wish(ask, limiting, reason)
+
+
+def _work(pool: PoolSnapshot, needed: int) -> str:
+    """Say what there is to do, and how many containers that needs."""
+    held = sum(c.held for c in pool.containers)
+    if pool.target == 1:
+        text = f"{pool.waiting} waiting and {held} busy need {needed}"
+    else:
+        text = f"{pool.waiting} waiting and {held} running, {pool.target} to a container, "
+        text += f"need {needed}"
+    if needed < ceil((pool.waiting + held) / pool.target):
+        text += _because(pool)
+    return text
 
 
 def _because(pool: PoolSnapshot) -> str:

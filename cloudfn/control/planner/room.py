@@ -43,8 +43,8 @@ def current(pool: PoolSnapshot) -> int:
 
 
 def least_useful(containers: Sequence[ContainerView], count: int) -> tuple[str, ...]:
-    """Return which to let go first: starting ones, then the longest idle, then busy ones."""
-    ranked = sorted(containers, key=lambda c: (c.busy, c.ready, c.last_used, c.container_id))
+    """Return which to let go first: starting ones, then the longest idle, then the least busy."""
+    ranked = sorted(containers, key=lambda c: (c.held, c.ready, c.last_used, c.container_id))
     return tuple(c.container_id for c in ranked[: max(0, count)])
 
 

@@ -21,16 +21,23 @@ class ContainerView:
     container_id: str
     #: it is ready for inputs
     ready: bool
-    #: it holds inputs
-    busy: bool
-    #: its input waits for a nested call, so that its share of the CPU is free
+    #: slots that are taken by inputs that it runs; a batch takes as many as it may have inputs
+    held: int
+    #: all its inputs wait for nested calls, so that its share of the CPU is free
     waiting: bool
     #: when it last finished an input or became ready
     last_used: float
     #: it takes no more inputs and leaves when it is done
     draining: bool = False
-    #: seconds that its present input has run; 0 without one
+    #: seconds that its present inputs have run, on average; 0 without one
     running: float = 0.0
+    #: the most inputs that it takes at once
+    slots: int = 1
+
+    @property
+    def busy(self) -> bool:
+        """Whether it runs inputs."""
+        return self.held > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +61,12 @@ class PoolSnapshot:
     #: MiB that each container asks for
     memory: int
     containers: tuple[ContainerView, ...]
-    #: a container ends after one input
+    #: a container ends after one input, or one batch
     single_use: bool = False
+    #: inputs that a container should have at once when there is work enough
+    target: int = 1
+    #: one of the waiting inputs must run alone, and found no empty container
+    alone: bool = False
     #: containers may not be started before this time, after failed starts
     blocked_until: float = 0.0
     #: when the number of containers was last lowered
