@@ -9,13 +9,14 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop, TimerHandle
 from base64 import b64decode
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from cloudfn.agent import slices
 from cloudfn.agent.attempts import Attempts
 from cloudfn.agent.container import Container
-from cloudfn.agent.dispatch import PATIENCE, batch_size, worth_refilling
+from cloudfn.agent.dispatch import PATIENCE
 from cloudfn.agent.exits import explain_exit
+from cloudfn.agent.handover import Handover
 from cloudfn.agent.memory import MemoryGuard
 from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.ports import AgentConfig, AgentEvents, Claims
@@ -57,9 +58,8 @@ class Agent:
         self._clock = clock
         self._config = config
         self._memory = memory
-        self._slices = slices.Slices()
-        self._slices.set(0, slices.SHORT)
         self._attempts = Attempts(ledger, events, clock)
+        self._handover = Handover(loop, ledger, self._attempts, clock, self._arm_watch)
         self._programs = Programs(loop, config, self)
         self._pools: dict[str, Pool] = {}
         self._containers: dict[str, Container] = {}
@@ -116,44 +116,28 @@ class Agent:
     def kick(self, name: str) -> None:
         """Hand waiting inputs of a pool to its containers."""
         pool = self._pools.get(name)
-        if pool is None or not self.intake:
+        if pool is not None and self.intake:
+            self._handover.kick(pool)
+
+    def borrow(self, name: str) -> Container | None:
+        """Lend out a slot of a pool for work that is no input; None: no container has one free."""
+        pool = self._pools.get(name)
+        container = next(iter(pool.with_free_slots()), None) if pool and self.intake else None
+        if container is not None:
+            container.visits += 1
+            container.last_used = self._clock.monotonic()
+        return container
+
+    def bring_back(self, container: Container) -> None:
+        """Take a slot back that was lent out."""
+        container.visits -= 1
+        container.last_used = self._clock.monotonic()
+        if container.gone:
             return
-        batch = batch_size(pool.service, single=pool.spec.function.single_use)
-        for container in pool.serving():
-            if container.exclusive or not worth_refilling(len(container.held), batch):
-                continue
-            if not self._fill(pool, container, batch):
-                return
-
-    def _fill(self, pool: Pool, container: Container, batch: int) -> bool:
-        """Fill one container; return False when no more inputs wait."""
-        room = batch - len(container.held)
-        if room <= 0:
-            return True
-        claims = self._ledger.claim(pool.spec.pool, room, self._clock.wall())
-        if not claims:
-            self._slice(container, slices.SHORT)
-            return False
-        crowded = self._ledger.counts(pool.spec.pool).pending > 0
-        self._slice(container, slices.LONG if crowded else slices.SHORT)
-        now = self._clock.monotonic()
-        if claims[0].alone and container.held:
-            self._attempts.give_back(claims)
-            return True
-        container.exclusive = claims[0].alone
-        rest = container.give(claims, now)
-        pool.last_active = now
-        if pool.spec.function.single_use:
-            container.finish_intake()
-        if rest:
-            self._attempts.give_back(rest)
-        self._arm_watch()
-        return True
-
-    def _slice(self, container: Container, seconds: float) -> None:
-        if container.slice != seconds:
-            container.slice = seconds
-            self._slices.set(container.pid, seconds)
+        if container.draining and not container.busy:
+            self._loop.call_later(LEAVE_GRACE, container.kill)
+        self.kick(container.pool)
+        self._events.changed()
 
     # What containers say
 
@@ -184,10 +168,10 @@ class Agent:
         micros = count = 0
         held = container.held
         for outcome in outcomes:
-            if not held or held[0].seq != outcome.seq or held[0].fence != outcome.fence:
+            claim = held.finish(outcome.seq, outcome.fence)
+            if claim is None:
                 # Settled already: it timed out or was cancelled, and the container is late.
                 continue
-            claim = held.popleft()
             micros += outcome.micros
             count += 1
             if outcome.status in _RAISED:
@@ -199,7 +183,8 @@ class Agent:
             entries.append(self._attempts.entry(claim, outcome))
             claims.append(claim)
         self._attempts.record(entries, claims, pool)
-        container.head_since = container.last_used = pool.last_active = now
+        held.progressed(now)
+        container.last_used = pool.last_active = now
         container.inputs_done += count
         container.exclusive = False
         if count:
@@ -207,12 +192,16 @@ class Agent:
         if not held and (container.draining or self._ledger_idle(pool)):
             self._events.changed()
         if container.draining:
-            if not held:
+            if not container.busy:
                 self._loop.call_later(LEAVE_GRACE, container.kill)
             return
-        batch = batch_size(pool.service, single=False)
-        if self.intake and worth_refilling(len(held), batch):
-            self._fill(pool, container, batch)
+        if self.intake:
+            self._handover.refill(pool, container)
+
+    def on_room(self, container: Container) -> None:
+        """A container takes more inputs than before."""
+        self.kick(container.pool)
+        self._events.changed()
 
     def _ledger_idle(self, pool: Pool) -> bool:
         return self._ledger.counts(pool.spec.pool).pending == 0
@@ -229,7 +218,7 @@ class Agent:
         pool = self._pools.get(container.pool)
         if pool is None:
             return
-        claim = next((c for c in container.held if c.seq == seq), None) if seq else None
+        claim = container.held.find(seq) if seq else None
         self._events.print(pool.spec, container.container_id, claim, source, data)
 
     def on_channel_closed(self, container: Container) -> None:
@@ -256,7 +245,8 @@ class Agent:
             self._attempts.fail_waiting(pool, reason, b"")
             return
         for _ in range(count):
-            container = Container(self._loop, name, template, self._clock.monotonic())
+            now, function = self._clock.monotonic(), pool.spec.function
+            container = Container(self._loop, name, function, template, now)
             pool.containers[container.container_id] = container
             self._containers[container.container_id] = container
             pool.peak = max(pool.peak, sum(not c.draining for c in pool.containers.values()))
@@ -292,7 +282,7 @@ class Agent:
             container.kill()
             return
         container.finish_intake()
-        if not container.held:
+        if not container.busy:
             self._loop.call_later(LEAVE_GRACE, container.kill)
 
     def on_template_event(self, template: Template, event: dict[str, Any]) -> None:
@@ -395,6 +385,8 @@ class Agent:
         ending = container.doom or explain_exit(status, over_memory=over_memory)
         if over_memory is not None and isinstance(container.doom, Crashed | None):
             ending = explain_exit(status, over_memory=over_memory)
+        if isinstance(ending, Crashed) and len(container.held) + container.visits > 1:
+            ending = replace(ending, alone=False)
         for claim in container.held:
             self._attempts.settle(pool, claim, ending)
         container.held.clear()
@@ -423,14 +415,17 @@ class Agent:
     def cancel(self, seq: int, fence: int, *, terminate: bool) -> None:
         """Stop an input that runs; its outcome is recorded already."""
         for container in self._containers.values():
-            claim = next((c for c in container.held if (c.seq, c.fence) == (seq, fence)), None)
-            if claim is None:
+            claim = container.held.find(seq)
+            if claim is None or claim.fence != fence:
                 continue
             self._give_back_unread(container)
             if claim not in container.held:
                 self.kick(container.pool)
+            elif container.held.shares(claim):
+                # The others of its batch go on; nobody wants its part of the results.
+                container.held.finish(seq, fence)
             elif terminate:
-                self.stop(container, ContainerLost("its input was cancelled"))
+                self.stop(container, _blameless("a neighbour was cancelled"))
             else:
                 container.cancel_running(seq, fence)
                 self._loop.call_later(CANCEL_GRACE, self._end_stubborn, container, claim)
@@ -438,13 +433,14 @@ class Agent:
 
     def _end_stubborn(self, container: Container, claim: Claim) -> None:
         if not container.gone and claim in container.held:
-            self.stop(container, ContainerLost("it did not react to its cancellation"))
+            self.stop(container, _blameless("a neighbour did not react to its cancellation"))
 
     def _arm_watch(self) -> None:
         """Look soon where inputs wait behind others, else now and then."""
         if self._closing:
             return
-        eager = any(len(c.held) > 1 for c in self._containers.values())
+        now = self._clock.monotonic()
+        eager = any(c.held.crowded(now) is not None for c in self._containers.values())
         due = self._loop.time() + (_TAKE_BACK_WATCH if eager else _WATCH)
         if self._watch is not None:
             if self._watch.when() <= due:
@@ -471,24 +467,25 @@ class Agent:
             self._arm_watch()
 
     def _check_running(self, pool: Pool, container: Container, now: float) -> None:
-        age = now - container.head_since
-        if len(container.held) > 1 and age > PATIENCE:
+        age = container.held.crowded(now)
+        if age is not None and age > PATIENCE:
             pool.service = pool.service.at_least(age)
             taken = container.take_back()
             if taken:
                 self._attempts.give_back(taken)
                 self.kick(pool.spec.pool)
                 self._events.changed()
-        if age > pool.spec.function.timeout:
-            self._time_out(pool, container)
+        overdue = container.held.take_overdue(pool.spec.function.timeout, now)
+        if overdue:
+            self._time_out(pool, container, overdue)
         elif self._memory.exceeded(container.container_id):
             container.kill()
 
-    def _time_out(self, pool: Pool, container: Container) -> None:
+    def _time_out(self, pool: Pool, container: Container, overdue: list[Claim]) -> None:
         self._give_back_unread(container)
-        claim = container.held.popleft()
-        self._attempts.settle(pool, claim, TimedOut(pool.spec.function.timeout))
-        self.stop(container, ContainerLost("its neighbour ran longer than its timeout"))
+        for claim in overdue:
+            self._attempts.settle(pool, claim, TimedOut(pool.spec.function.timeout))
+        self.stop(container, _blameless("a neighbour ran longer than its timeout"))
 
     def _check_startup(self, pool: Pool, container: Container, now: float) -> None:
         if now - container.started <= pool.spec.function.startup_timeout:
@@ -506,17 +503,17 @@ class Agent:
     def waits(self, seq: int, change: int) -> str | None:
         """A running input began (+1) or ended (−1) to wait for a nested call; return its pool."""
         for container in self._containers.values():
-            if container.held and container.held[0].seq == seq:
-                container.waiting_calls = max(0, container.waiting_calls + change)
+            if container.held.find(seq) is not None:
+                container.count_waiting(seq, change)
                 return container.pool
         return None
 
     def running(self, seq: int) -> Claim | None:
         """Return the claim of an input that a container holds."""
         for container in self._containers.values():
-            for claim in container.held:
-                if claim.seq == seq:
-                    return claim
+            claim = container.held.find(seq)
+            if claim is not None:
+                return claim
         return None
 
     # The end
@@ -539,6 +536,7 @@ class Agent:
         """End every process of this machine."""
         self._closing = True
         self.intake = False
+        self._handover.close()
         if self._watch is not None:
             self._watch.cancel()
         for container in list(self._containers.values()):
@@ -546,3 +544,8 @@ class Agent:
             container.close()
         self._programs.close()
         self._memory.close()
+
+
+def _blameless(reason: str) -> ContainerLost:
+    """Return why inputs lose a container that we end for what another one did."""
+    return ContainerLost(reason, counted=False)

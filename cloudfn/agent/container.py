@@ -7,13 +7,14 @@ import os
 import signal
 import socket
 from asyncio import AbstractEventLoop
-from collections import deque
 from struct import Struct
 from typing import Any, Protocol
 
+from cloudfn.agent.hands import Hands, Line, Slots
 from cloudfn.agent.zygotes import Template
 from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost, Crashed
+from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.base import Claim
 from cloudfn.wire.messages import (
     ContainerKind,
@@ -21,12 +22,15 @@ from cloudfn.wire.messages import (
     Log,
     LogSource,
     Run,
+    RunBatch,
+    claims_in,
     decode_json,
     is_blob,
 )
 
 _HEAD = Struct("<IB")
 _CANCEL = Struct("<QI")
+_SLOTS = Struct("<I")
 #: bytes read at a time; larger buffers come from the kernel page by page, for each read anew
 _READ_SIZE = 64 << 10
 #: a packet of the largest inline payload and its header
@@ -42,6 +46,10 @@ class ContainerOwner(Protocol):
 
     def on_outcomes(self, container: Container, outcomes: list[ContainerOutcome]) -> None:
         """Attempts ended, in this order."""
+        ...
+
+    def on_room(self, container: Container) -> None:
+        """It takes more inputs at once than before, or its socket does."""
         ...
 
     def on_broken(self, container: Container, error: dict[str, Any]) -> None:
@@ -64,7 +72,14 @@ class Container:
     so that the kernel decides who gets a packet, even while user code holds the GIL.
     """
 
-    def __init__(self, loop: AbstractEventLoop, pool: str, template: Template, now: float) -> None:
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        pool: str,
+        function: FunctionSpec,
+        template: Template,
+        now: float,
+    ) -> None:
         self.container_id = ids.mint("ta")
         self.pool = pool
         self.template = template
@@ -78,19 +93,25 @@ class Container:
         self.gone = False
         #: why we ended it, for the input that ran in it; None: it ended by itself
         self.doom: Crashed | ContainerLost | None = None
-        #: claims in its hands; the first one runs
-        self.held: deque[Claim] = deque()
-        #: when the first one of `held` began, and when anything last happened; monotonic seconds
-        self.head_since = now
+        #: the most inputs that it runs at once
+        self.slots = function.slots
+        #: claims in its hands
+        self.held: Hands = Line() if self.slots == 1 else Slots(function.batch_size)
+        #: slots that are lent to work that is no input
+        self.visits = 0
+        #: when anything last happened; monotonic seconds
         self.last_used = now
         self.inputs_done = 0
         #: it has an `alone` input and takes no other
         self.exclusive = False
-        #: nested calls that its running input waits for
-        self.waiting_calls = 0
+        #: nested calls that its inputs wait for, by number of the input
+        self.waiting_calls: dict[int, int] = {}
         #: seconds that its turns on a processor should last
         self.slice = 0.0
         self._launched = False
+        #: the socket took no further packet
+        self._full = False
+        self._batch_size = function.batch_size
         self._loop = loop
         self._buffer = bytearray()
         near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -108,8 +129,24 @@ class Container:
 
     @property
     def busy(self) -> bool:
-        """Whether it holds inputs."""
-        return bool(self.held)
+        """Whether it holds inputs, or lends slots."""
+        return len(self.held) > 0 or self.visits > 0
+
+    @property
+    def taken(self) -> int:
+        """How many of its slots are taken."""
+        return self.held.taken() + self.visits
+
+    @property
+    def waits(self) -> bool:
+        """Whether all that it runs waits for nested calls."""
+        return not self.visits and self.held.all_among(self.waiting_calls)
+
+    def count_waiting(self, seq: int, change: int) -> None:
+        """An input began (+1) or ended (−1) to wait for a nested call."""
+        waiting = self.waiting_calls.pop(seq, 0) + change
+        if waiting > 0:
+            self.waiting_calls[seq] = waiting
 
     def launch(self, owner: ContainerOwner, message: dict[str, Any]) -> None:
         """Have the template start the process, and listen to it."""
@@ -142,18 +179,56 @@ class Container:
     def give(self, claims: list[Claim], now: float) -> list[Claim]:
         """Hand inputs over; return those that do not fit into the socket now."""
         send = self._near.send
-        if not self.held:
-            self.head_since = now
-        for position, claim in enumerate(claims):
+        position = 0
+        for claim in claims:
             try:
                 send(Run(claim.seq, claim.fence, claim.payload, claim.durable).encode())
-            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
-                return claims[position:]
+            except (BlockingIOError, BrokenPipeError, ConnectionResetError) as error:
+                self._full = isinstance(error, BlockingIOError)
+                break
+            position += 1
             if not is_blob(claim.payload):
                 # The container has the bytes; keeping them would let memory grow with payloads.
                 claim.payload = b""
-            self.held.append(claim)
+        if position == len(claims):
+            self.held.take(claims, now)
+            return []
+        self.held.take(claims[:position], now)
+        return claims[position:]
+
+    def give_batch(self, claims: list[Claim], now: float) -> list[Claim]:
+        """Hand inputs over for one call of user code, all or none; return them if none."""
+        batch = RunBatch(
+            [claim.seq for claim in claims],
+            [claim.fence for claim in claims],
+            [claim.durable for claim in claims],
+            [len(claim.payload) for claim in claims],
+        )
+        payloads = os.memfd_create("batch")
+        try:
+            with open(payloads, "wb", closefd=False) as file:
+                file.writelines(claim.payload for claim in claims)
+            socket.send_fds(self._near, [batch.encode()], [payloads])
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError) as error:
+            self._full = isinstance(error, BlockingIOError)
+            return claims
+        finally:
+            os.close(payloads)
+        for claim in claims:
+            if not is_blob(claim.payload):
+                claim.payload = b""
+        self.held.take(claims, now)
         return []
+
+    def tell_room(self) -> None:
+        """Have the owner told when its socket, if it is full, takes packets again."""
+        if self._full and not self.gone:
+            self._loop.add_writer(self._near, self._writable)
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._near)
+        if self._owner is not None:
+            self._owner.on_room(self)
 
     def take_back(self) -> list[Claim]:
         """Remove and return the held inputs that the container has not read; they never started."""
@@ -165,12 +240,8 @@ class Container:
                 break
             if not packet:
                 break
-            unread.add(Run.decode(packet).seq)
-        if not unread:
-            return []
-        taken = [claim for claim in self.held if claim.seq in unread]
-        self.held = deque(claim for claim in self.held if claim.seq not in unread)
-        return taken
+            unread.update(claims_in(packet))
+        return self.held.drop(unread)
 
     def cancel_running(self, seq: int, fence: int) -> None:
         """Raise InputCancellation in user code if that input still runs."""
@@ -214,6 +285,7 @@ class Container:
             self._close_theirs()
         if self._stream.fileno() >= 0:
             self._loop.remove_reader(self._stream)
+        self._loop.remove_writer(self._near)
         for sock in (self._near, self._far_reader, self._stream):
             sock.close()
         for fd in (self._stdout, self._stderr):
@@ -277,6 +349,9 @@ class Container:
             owner.on_ready(self)
         elif kind == ContainerKind.BROKEN:
             owner.on_broken(self, decode_json(body))
+        elif kind == ContainerKind.SLOTS:
+            self.slots = _SLOTS.unpack(body)[0] * self._batch_size
+            owner.on_room(self)
 
     def _read_pipe(self, fd: int, source: LogSource) -> None:
         if fd < 0:
@@ -288,6 +363,6 @@ class Container:
         except OSError:
             data = b""
         if data and self._owner is not None:
-            self._owner.on_output(self, self.held[0].seq if self.held else 0, source, data)
+            self._owner.on_output(self, self.held.sole(), source, data)
         elif not data:
             self._loop.remove_reader(fd)

@@ -42,6 +42,12 @@ class Pool:
     last_lowered: float = 0.0
     failed_starts: int = 0
     blocked_until: float = 0.0
+    #: when the batch that waits is handed over, however small; on the loop's clock
+    batch_due: float | None = None
+    #: an input that must run alone has found no empty container
+    alone_waits: bool = False
+    #: id of the container that is kept free for it
+    reserved: str = ""
     #: most containers at one time
     peak: int = 0
     done: int = 0
@@ -68,3 +74,16 @@ class Pool:
         ready = [c for c in self.containers.values() if c.ready and not c.draining]
         ready.sort(key=lambda c: c.last_used, reverse=True)
         return ready
+
+    def with_free_slots(self) -> list[Container]:
+        """The containers that have a free slot, the most recently busy one first.
+
+        Not one in which an input runs alone, nor the one that is to become empty for that.
+        """
+        return [
+            c
+            for c in self.serving()
+            if c.taken < c.slots
+            and not c.exclusive
+            and not (c.busy and c.container_id == self.reserved)
+        ]

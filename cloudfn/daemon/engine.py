@@ -236,16 +236,17 @@ class Engine:
         behind = 0
         views = []
         for container in pool.containers.values():
-            behind += max(0, len(container.held) - 1)
+            behind += len(container.held) - container.held.running
             views.append(
                 ContainerView(
                     container.container_id,
                     ready=container.ready,
-                    busy=container.busy,
-                    waiting=container.waiting_calls > 0,
+                    held=container.taken,
+                    waiting=container.waits,
                     last_used=container.last_used,
                     draining=container.draining,
-                    running=now - container.head_since if container.held else 0.0,
+                    running=container.held.age(now),
+                    slots=container.slots,
                 )
             )
         resources = pool.spec.function.resources
@@ -261,6 +262,8 @@ class Engine:
             memory=min(resources.memory, self._machine[1]),
             containers=tuple(views),
             single_use=pool.spec.function.single_use,
+            target=pool.spec.function.target_slots,
+            alone=pool.alone_waits,
             blocked_until=pool.blocked_until,
             last_lowered=pool.last_lowered,
         )

@@ -54,6 +54,10 @@ class ContainerKind(IntEnum):
     BROKEN = 5
     #: like RUN, of an input whose result must survive a power cut
     RUN_DURABLE = 6
+    #: run several inputs in one call; a file with their payloads is attached
+    RUN_BATCH = 16
+    #: the container takes that many inputs at once from now on
+    SLOTS = 17
 
 
 class LogSource(IntEnum):
@@ -247,6 +251,48 @@ class Run(NamedTuple):
         """Return the message that `encode` wrote."""
         kind, seq, fence = _read(_RUN, packet)
         return cls(seq, fence, packet[_RUN.size :], kind == ContainerKind.RUN_DURABLE)
+
+
+class RunBatch(NamedTuple):
+    """Run inputs in one call, in columns of equal length; their payloads come in a file."""
+
+    seqs: Sequence[int]
+    fences: Sequence[int]
+    durable: Sequence[bool]
+    #: of the payloads, which lie one after the other
+    lengths: Sequence[int]
+
+    def encode(self) -> bytes:
+        """Return the packet."""
+        count = len(self.seqs)
+        head = _RUN.pack(ContainerKind.RUN_BATCH, count, 0)
+        return b"".join(
+            (
+                head,
+                pack(f"<{count}Q", *self.seqs),
+                pack(f"<{2 * count}I", *self.fences, *self.lengths),
+                bytes(self.durable),
+            )
+        )
+
+    @classmethod
+    def decode(cls, packet: bytes) -> RunBatch:
+        """Return the message that `encode` wrote."""
+        _, count, _ = _read(_RUN, packet)
+        start = _RUN.size
+        if len(packet) != start + 17 * count:
+            raise _cut_short()
+        seqs = unpack_from(f"<{count}Q", packet, start)
+        numbers = unpack_from(f"<{2 * count}I", packet, start + 8 * count)
+        durable = [bool(each) for each in packet[start + 16 * count :]]
+        return cls(seqs, numbers[:count], durable, numbers[count:])
+
+
+def claims_in(packet: bytes) -> Sequence[int]:
+    """Return the numbers of the inputs in a packet to a container."""
+    if packet[0] == ContainerKind.RUN_BATCH:
+        return RunBatch.decode(packet).seqs
+    return (Run.decode(packet).seq,)
 
 
 class ContainerOutcome(NamedTuple):

@@ -54,12 +54,11 @@ class FunctionOperations(Group):
                 continue
             counts = self._engine.ledger.counts(pool.spec.pool)
             serving = [c for c in pool.containers.values() if not c.draining]
-            busy = sum(c.busy for c in serving)
             stats["backlog"] += counts.pending + counts.delayed
             stats["num_total_runners"] += len(serving)
             stats["num_running_inputs"] += counts.running
-            stats["input_headroom"] += sum(c.ready for c in serving) - busy
-        stats["input_headroom"] = max(0, stats["input_headroom"])
+            free = (max(0, c.slots - c.taken) for c in serving if c.ready)
+            stats["input_headroom"] += sum(free)
         return dict(stats)
 
     def op_decisions(self, _session: Session, fields: Fields) -> Fields:
