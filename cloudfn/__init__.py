@@ -22,12 +22,14 @@ if TYPE_CHECKING:
         enable_output,
         is_local,
     )
+    from cloudfn.sdk.dicts import Dict
     from cloudfn.sdk.executor import Executor
     from cloudfn.sdk.function import Function
     from cloudfn.sdk.function_call import FunctionCall
     from cloudfn.sdk.image import Image
     from cloudfn.sdk.joblib_backend import joblib_backend
     from cloudfn.sdk.logs import LogEntry
+    from cloudfn.sdk.queues import Queue
     from cloudfn.sdk.records import (
         AppInfo,
         FunctionAutoscalerSettings,
@@ -55,6 +57,9 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "FunctionCall",
     "Executor",
     "joblib_backend",
+    # share
+    "Dict",
+    "Queue",
     # look
     "AppInfo",
     "FunctionInfo",
@@ -83,6 +88,7 @@ _PLACES = {
     "AppInfo": "cloudfn.sdk.records",
     "App": "cloudfn.sdk.app",
     "Cron": "cloudfn.model.schedule",
+    "Dict": "cloudfn.sdk.dicts",
     "Error": "cloudfn.errors",
     "Executor": "cloudfn.sdk.executor",
     "Function": "cloudfn.sdk.function",
@@ -94,6 +100,7 @@ _PLACES = {
     "InputStatus": "cloudfn.sdk.records",
     "Period": "cloudfn.model.schedule",
     "Image": "cloudfn.sdk.image",
+    "Queue": "cloudfn.sdk.queues",
     "Retries": "cloudfn.model.retry",
     "ScaleAt": "cloudfn.model.schedule",
     "batched": "cloudfn.sdk.slots",

@@ -35,6 +35,24 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """How much dicts and queues hold; Modal's numbers are the defaults."""
+
+    #: elements of one partition of a queue
+    queue_items: int = 5_000
+    #: bytes of one pickled element
+    queue_item_size: int = 1 << 20
+    #: partitions of one queue that hold elements
+    queue_partitions: int = 100_000
+    #: bytes of one pickled value of a dict
+    dict_value_size: int = 100 << 20
+    #: entries of one update
+    dict_update: int = 10_000
+    #: seconds that an entry of a dict is kept after it was last read or written
+    dict_ttl: float = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerIdentity:
     """Who we are when this process is a container."""
 
@@ -54,6 +72,7 @@ class Settings:
     #: directory that holds one private directory per environment
     root: Path
     limits: Limits = Limits()
+    stores: StoreLimits = StoreLimits()
     #: seconds that outcomes of spawned and named calls are kept
     retention: float = 7 * 86_400.0
     #: seconds without work, deployed apps or clients after which the daemon leaves
@@ -96,6 +115,14 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
             total=_whole(env, "CLOUDFN_LIMIT_TOTAL", 25_000),
             spawn_pending=_whole(env, "CLOUDFN_LIMIT_SPAWN_PENDING", 1_000_000),
             map_window=_whole(env, "CLOUDFN_MAP_WINDOW", 1_000),
+        ),
+        stores=StoreLimits(
+            queue_items=_whole(env, "CLOUDFN_QUEUE_ITEMS", 5_000),
+            queue_item_size=_whole(env, "CLOUDFN_QUEUE_ITEM_SIZE", 1 << 20),
+            queue_partitions=_whole(env, "CLOUDFN_QUEUE_PARTITIONS", 100_000),
+            dict_value_size=_whole(env, "CLOUDFN_DICT_VALUE_SIZE", 100 << 20),
+            dict_update=_whole(env, "CLOUDFN_DICT_UPDATE", 10_000),
+            dict_ttl=_seconds(env, "CLOUDFN_DICT_TTL", 7 * 86_400.0),
         ),
         retention=_seconds(env, "CLOUDFN_RETENTION", 7 * 86_400.0),
         daemon_idle_exit=_seconds(env, "CLOUDFN_DAEMON_IDLE_EXIT", 600.0),

@@ -27,6 +27,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "call": ("cloudfn.cli.call", "List calls, get their results, cancel them."),
     "update-autoscaler": ("cloudfn.cli.autoscaler", "Change how a deployed function scales, now."),
     "stats": ("cloudfn.cli.stats", "Show a function's backlog and containers."),
+    "dict": ("cloudfn.cli.dicts", "Look into dicts, and look after them."),
+    "queue": ("cloudfn.cli.queues", "Look into queues, and look after them."),
     "daemon": ("cloudfn.cli.daemon", "Start, stop and look at this machine's engine."),
     "doctor": ("cloudfn.cli.doctor", "Check whether this machine is fit to run functions."),
 }

@@ -106,6 +106,10 @@ class Session:
             self._client = self.host.connect(self.settings, False)
         return self._client
 
+    def program_client(self) -> SdkClient:
+        """Return the client as the SDK needs it."""
+        return self.host.open_program(self.settings)
+
     def request(self, op: str, **fields: Any) -> Reply:
         """Return the engine's reply to one request."""
         return self.client.request(op, **fields)

@@ -65,7 +65,7 @@ async def _run(settings: Settings) -> None:
         state_dir, str(path), key, marker, container_environ(), descriptors, machine_gpus()
     )
     clock = SystemClock()
-    provider = open_provider(state_dir, settings.limits, clock.wall())
+    provider = open_provider(state_dir, settings.limits, settings.stores, clock.wall())
     engine = Engine(loop, settings, place, provider, clock)
     server = Server(loop, engine, key)
     for number in (signal.SIGTERM, signal.SIGINT):

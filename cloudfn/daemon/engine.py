@@ -21,6 +21,7 @@ from cloudfn.daemon.calls import Calls
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.output import Output
 from cloudfn.daemon.session import container_key
+from cloudfn.daemon.stores import SharedState
 from cloudfn.errors import InvalidError
 from cloudfn.model.call import Status
 from cloudfn.model.function import FunctionSpec
@@ -86,6 +87,7 @@ class Engine:
             self.catalog, self.agent, clock, bundles, app_names, self.planner.poke, self._end_inputs
         )
         self.calls = Calls(loop, self.journal, self.ledger, self, clock)
+        self.stores = SharedState(loop, provider, settings, clock)
         self._machine = (float(_cores()), _memory_mib())
         self._due: TimerHandle | None = None
 
@@ -98,6 +100,7 @@ class Engine:
         self.output.close()
         self.ledger.close()
         self.catalog.close()
+        self.stores.close()
         self.blobs.close()
 
     # What the agent tells (AgentEvents)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cloudfn.control.stores.later import Later
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.lifecycle import peer_is_us
 from cloudfn.daemon.operations.apps import AppOperations
@@ -18,6 +19,7 @@ from cloudfn.daemon.operations.containers import ContainerOperations
 from cloudfn.daemon.operations.daemon import DaemonOperations
 from cloudfn.daemon.operations.functions import FunctionOperations
 from cloudfn.daemon.operations.output import OutputOperations
+from cloudfn.daemon.operations.stores import DictOperations, ObjectOperations, QueueOperations
 from cloudfn.daemon.operations.table import Operations
 from cloudfn.daemon.session import Session, error_json
 from cloudfn.errors import AuthError, DataLossError, Error
@@ -55,6 +57,9 @@ class Server:
                 CallOperations(engine),
                 ContainerOperations(engine),
                 OutputOperations(engine),
+                ObjectOperations(engine),
+                DictOperations(engine),
+                QueueOperations(engine),
                 DaemonOperations(engine, self._facts, self.shut_down),
             ]
         )
@@ -76,6 +81,7 @@ class Server:
         ephemeral = engine.apps.restore(engine.ledger.pools())
         self._orphans = {app.app_id: now for app in ephemeral}
         engine.calls.adopt_orphans()
+        engine.stores.recover()
         for pool in engine.agent.pools():
             engine.agent.kick(pool.spec.pool)
         engine.delayed()
@@ -218,7 +224,10 @@ class Server:
                     "hint": "See `cloudfn daemon logs`; please report this."}  # fmt: skip
             session.send_json(Kind.REPLY, {"id": number, "error": body})
             return
-        session.send_json(Kind.REPLY, {"id": number, **reply})
+        if isinstance(reply, Later):
+            reply.then(lambda told: session.send_json(Kind.REPLY, {"id": number, **told}))
+        else:
+            session.send_json(Kind.REPLY, {"id": number, **reply})
 
     def on_drained(self, session: Session) -> None:
         """A client that had much to read has read it."""
@@ -229,6 +238,7 @@ class Server:
         self._sessions.discard(session)
         self._engine.output.unsubscribe(session)
         self._engine.calls.closed(session)
+        self._engine.stores.closed(session)
         now = self._engine.clock.monotonic()
         for app_id, owner in list(self._apps.owners.items()):
             if owner is session:
@@ -291,9 +301,12 @@ class Server:
             engine.blobs.delete_call(call_id)
         engine.journal.after_commit(lambda: None)
         engine.logs.prune(engine.clock.wall())
+        engine.stores.expire()
         engine.blobs.sweep(
             lambda name: (
-                engine.ledger.call(name) is not None or engine.agent.container(name) is not None
+                engine.ledger.call(name) is not None
+                or engine.agent.container(name) is not None
+                or engine.stores.registry.knows(name)
             ),
             older_than=_EXPIRY_PAUSE,
             now=engine.clock.wall(),

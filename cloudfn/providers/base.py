@@ -10,6 +10,9 @@ from typing import Any, Protocol
 from cloudfn.model.call import CallKind, Counters, Status
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec
 from cloudfn.model.log import LogEntry, LogQuery
+from cloudfn.providers.dicts import Dicts
+from cloudfn.providers.objects import Objects
+from cloudfn.providers.queues import Queues
 from cloudfn.providers.schedules import Schedules
 from cloudfn.wire.messages import BlobRef
 
@@ -504,6 +507,9 @@ class Provider:
     blobs: Blobs
     logs: Logs
     schedules: Schedules
+    objects: Objects
+    dicts: Dicts
+    queues: Queues
 
 
 def effective(spec: FunctionSpec, override: Override | None) -> AutoscalerSettings:

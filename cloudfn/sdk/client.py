@@ -118,12 +118,12 @@ class Client(Protocol):
         """Have `sink` called with what follows a `logs` or `events` request; return its number."""
         ...
 
-    def keep(self, app_id: str) -> None:
-        """Say after a reconnect that the client of this ephemeral app is back."""
+    def keep(self, owned: str) -> None:
+        """Say after a reconnect that the client of this ephemeral app or object is back."""
         ...
 
-    def unkeep(self, app_id: str) -> None:
-        """The app is closed."""
+    def unkeep(self, owned: str) -> None:
+        """The app or object is closed."""
         ...
 
 

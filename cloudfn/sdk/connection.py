@@ -79,7 +79,7 @@ class Connection:
         self._requests: dict[int, Request] = {}
         self._streams: dict[int, Stream] = {}
         self._listeners: dict[int, Listener] = {}
-        self._apps: dict[str, None] = {}
+        self._owned: dict[str, None] = {}
         self._untold: deque[tuple[int, Sequence[int]]] = deque()
         self._untold_count = 0
         #: sessions in turn in which nothing was ever received
@@ -179,13 +179,13 @@ class Connection:
         self._pump.listen(1)
         return ref
 
-    def keep(self, app_id: str) -> None:
-        """Say after a reconnect that the client of this app is back; see `Client`."""
-        self._apps[app_id] = None
+    def keep(self, owned: str) -> None:
+        """Say after a reconnect that the client of this app or object is back; see `Client`."""
+        self._owned[owned] = None
 
-    def unkeep(self, app_id: str) -> None:
-        """The app is closed; see `Client`."""
-        self._apps.pop(app_id, None)
+    def unkeep(self, owned: str) -> None:
+        """The app or object is closed; see `Client`."""
+        self._owned.pop(owned, None)
 
     # --------------------------------------------------------------- for the command line
 
@@ -439,9 +439,7 @@ class Connection:
         for number, request in list(self._requests.items()):
             if request.tag == RESUMED:
                 del self._requests[number]  # its stream asks anew
-        bodies = [
-            encode_json({"id": 0, "op": "app_reattach", "app_id": app_id}) for app_id in self._apps
-        ]
+        bodies = [encode_json({"id": 0, **_reattachment(owned)}) for owned in self._owned]
         for ref, listener in list(self._listeners.items()):
             again = {"tail": 0} if listener.fields["op"] == "logs" else {}
             bodies.append(encode_json({"id": 0, "ref": ref, **listener.fields, **again}))
@@ -469,6 +467,12 @@ class Connection:
         import atexit
 
         atexit.register(self.close)
+
+
+def _reattachment(owned: str) -> dict[str, Any]:
+    if owned.startswith("ap-"):
+        return {"op": "app_reattach", "app_id": owned}
+    return {"op": "object_reattach", "object_id": owned}
 
 
 class Arrival:

@@ -75,6 +75,36 @@ class Packer:
                 payloads.append(error)
         return payloads
 
+    def pack_value(self, value: Any, what: str) -> bytes:
+        """Return the payload of a value that a store is to keep.
+
+        Raises:
+            SerializationError: It cannot be pickled.
+            ResourceExhaustedError: There is no room for a big one.
+        """
+        if size_hint(value) >= INLINE_LIMIT:
+            return self._stored(lambda file: codec.dump_to(value, file, self._context, what))
+        data = codec.dumps(value, self._context, what)
+        return data if len(data) < INLINE_LIMIT else self.stored(data)
+
+    def stored(self, data: bytes) -> bytes:
+        """Return the payload that stands for bytes in a blob."""
+        return self._stored(lambda file: _write_all(file, data))
+
+    def _stored(self, write: Callable[[FileIO], int]) -> bytes:
+        try:
+            return self._blob_in(self._welcome.durable, write, durable=True)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise self._full() from error
+
+    def _full(self) -> errors.ResourceExhaustedError:
+        return errors.ResourceExhaustedError(
+            f"The disk is full: no room for a big argument in {self._welcome.durable}.",
+            hint="Free some space and call again.",
+        )
+
     def _blob(self, write: Callable[[FileIO], int]) -> bytes:
         if not self._durable:
             try:
@@ -87,10 +117,7 @@ class Packer:
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
-            raise errors.ResourceExhaustedError(
-                f"The disk is full: no room for a big argument in {self._welcome.durable}.",
-                hint="Free some space and call again.",
-            ) from error
+            raise self._full() from error
 
     def _blob_in(self, top: str, write: Callable[[FileIO], int], *, durable: bool) -> bytes:
         folder = os.path.join(top, self._call_id)

@@ -188,3 +188,14 @@ class iterating(Generic[P, T]):  # noqa: N801 - a decorator
         if instance is None:
             return self  # type: ignore[return-value]  # documentation tools look at the class
         return Iterating(self._method.__get__(instance, owner))
+
+
+class class_iterating(Generic[P, T]):  # noqa: N801 - a decorator
+    """The same for a method of the class."""
+
+    def __init__(self, method: Callable[Concatenate[Any, P], T]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, instance: object, owner: type) -> Iterating[P, T]:
+        return Iterating(self._method.__get__(owner))

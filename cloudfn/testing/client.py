@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 from cloudfn import errors
+from cloudfn.control.stores.later import Later
 from cloudfn.model import ids
 from cloudfn.model.call import Status
 from cloudfn.providers.base import CallRecord
@@ -16,6 +17,7 @@ from cloudfn.sdk.twins import Steps
 from cloudfn.testing.clock import FakeClock
 from cloudfn.testing.engine import CONTAINER, OfflineEngine, Went
 from cloudfn.testing.provider import MemoryProvider
+from cloudfn.testing.stores import OfflineStores
 from cloudfn.wire.messages import Submit
 from cloudfn.wire.version import VERSION
 
@@ -29,11 +31,19 @@ class OfflineClient:
     Args:
         engine: Runs the inputs.
         provider: Where everything is kept.
+        stores: What programs share.
         map_window: Inputs of a map that may be out.
     """
 
-    def __init__(self, engine: OfflineEngine, provider: MemoryProvider, map_window: int) -> None:
+    def __init__(
+        self,
+        engine: OfflineEngine,
+        provider: MemoryProvider,
+        stores: OfflineStores,
+        map_window: int,
+    ) -> None:
         self._engine = engine
+        self._stores = stores
         self._calls = engine.calls
         self._pools = engine.pools
         self._ledger = provider.ledger
@@ -58,12 +68,27 @@ class OfflineClient:
     def ask(self, op: str, **fields: Any) -> Steps[dict[str, Any]]:
         """See `Client`."""
         yield from ()
-        operation = getattr(self, f"_op_{op}", None)
+        operation = getattr(self, f"_op_{op}", None) or self._stores.operation(op)
         if operation is None:
             raise errors.UnimplementedError(f"Offline runs know no operation {op!r}.")
         with self._engine.changed:
-            told: dict[str, Any] = operation(fields)
-            return told
+            told: dict[str, Any] | Later = operation(fields)
+            self._engine.changed.notify_all()
+        if isinstance(told, Later):
+            return (yield from self._awaited(told))
+        return told
+
+    def _awaited(self, later: Later) -> Steps[dict[str, Any]]:
+        """Run what is wanted, and let time pass, until there is an answer."""
+        box, broker = Mailbox(), self._stores.broker
+        later.then(lambda fields: box.put(RESUMED, fields))
+        while not box.messages:
+            moment = broker.next_moment()
+            yield Arrival(self, box, None if moment is None else moment - self.clock.wall())
+            with self._engine.changed:
+                broker.pass_time(self.clock.wall())
+        answer: dict[str, Any] = box.messages.popleft()[1]
+        return answer
 
     def open(self, stream: Stream) -> int:
         """See `Client`."""
@@ -115,10 +140,10 @@ class OfflineClient:
         self._engine.listen(ref, fields.get("app_id"), sink)
         return ref
 
-    def keep(self, app_id: str) -> None:
+    def keep(self, owned: str) -> None:
         """See `Client`; there is no connection that could break."""
 
-    def unkeep(self, app_id: str) -> None:
+    def unkeep(self, owned: str) -> None:
         """See `Client`."""
 
     # -------------------------------------------------------------------------------- waiting

@@ -14,11 +14,17 @@ from typing import Any, cast
 from cloudfn.errors import InvalidError
 from cloudfn.model.log import LogEntry, LogQuery
 from cloudfn.providers.base import Blobs, Catalog, Logs, Provider
+from cloudfn.providers.dicts import Dicts
 from cloudfn.providers.local.blobs import LocalBlobs
+from cloudfn.providers.objects import Objects
+from cloudfn.providers.queues import Queues
 from cloudfn.providers.schedules import Schedules
-from cloudfn.settings import Limits
+from cloudfn.settings import Limits, StoreLimits
 from cloudfn.testing.memory_catalog import MemoryCatalog
+from cloudfn.testing.memory_dicts import MemoryDicts
 from cloudfn.testing.memory_ledger import MemoryLedger
+from cloudfn.testing.memory_objects import MemoryObjects
+from cloudfn.testing.memory_queues import MemoryQueues
 from cloudfn.testing.memory_schedules import MemorySchedules
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the folder made there is private
@@ -107,12 +113,16 @@ class MemoryProvider(Provider):
     folder: Path = field(default_factory=Path)
 
     @classmethod
-    def make(cls, limits: Limits | None = None) -> MemoryProvider:
+    def make(
+        cls, limits: Limits | None = None, stores: StoreLimits | None = None
+    ) -> MemoryProvider:
         """Make one; `close` removes what it has on disk, which is big payloads.
 
         Args:
             limits: How many inputs a function may have; the defaults when omitted.
+            stores: How much dicts and queues may hold; the defaults when omitted.
         """
+        stores = stores or StoreLimits()
         blobs = MemoryBlobs.make()
         return cls(
             name="memory",
@@ -121,6 +131,11 @@ class MemoryProvider(Provider):
             blobs=cast("Blobs", _Fallible(blobs)),
             logs=cast("Logs", _Fallible(MemoryLogs())),
             schedules=cast("Schedules", _Fallible(MemorySchedules())),
+            objects=cast("Objects", _Fallible(MemoryObjects())),
+            dicts=cast("Dicts", _Fallible(MemoryDicts(stores.dict_ttl))),
+            queues=cast(
+                "Queues", _Fallible(MemoryQueues(stores.queue_items, stores.queue_partitions))
+            ),
             folder=blobs.folder,
         )
 
@@ -150,4 +165,4 @@ class MemoryProvider(Provider):
         self.blobs.close()
 
 
-_PORTS = ("ledger", "catalog", "blobs", "logs", "schedules")
+_PORTS = ("ledger", "catalog", "blobs", "logs", "schedules", "objects", "dicts", "queues")

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from cloudfn.errors import InvalidError
 from cloudfn.model.log import LogQuery, Source
 from cloudfn.sdk.client import using
-from cloudfn.settings import Limits
+from cloudfn.settings import Limits, StoreLimits
 from cloudfn.testing.client import OfflineClient
 from cloudfn.testing.clock import FakeClock
 from cloudfn.testing.engine import Attempt, OfflineEngine
 from cloudfn.testing.provider import MemoryProvider
 from cloudfn.testing.script import Key, Script
+from cloudfn.testing.stores import OfflineStores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,12 +33,13 @@ class OfflineWorld:
         client: The engine, for functions that take `client=`.
     """
 
-    def __init__(self, script: Script, limits: Limits) -> None:
+    def __init__(self, script: Script, limits: Limits, stores: StoreLimits) -> None:
         self.clock = FakeClock(sleepless=True)
         self.script = script
-        self.provider = MemoryProvider.make(limits)
+        self.provider = MemoryProvider.make(limits, stores)
         self._engine = OfflineEngine(self.provider, self.clock, script)
-        self.client = OfflineClient(self._engine, self.provider, limits.map_window)
+        shared = OfflineStores(self.provider, stores, self.clock)
+        self.client = OfflineClient(self._engine, self.provider, shared, limits.map_window)
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -78,6 +80,7 @@ def offline(
     *,
     script: Script | Mapping[Key, Iterable[Step]] | None = None,
     limits: Limits | None = None,
+    stores: StoreLimits | None = None,
 ) -> Iterator[OfflineWorld]:
     """Run apps in this process, without a daemon, while the block is open.
 
@@ -88,12 +91,13 @@ def offline(
     Args:
         script: What attempts meet; see `Script`.
         limits: How many inputs a function may have; the defaults when omitted.
+        stores: How much dicts and queues may hold; the defaults when omitted.
 
     Raises:
         InvalidError: At the end: the script speaks of an input that never ran.
     """
     known = script if isinstance(script, Script) else Script(script)
-    world = OfflineWorld(known, limits or Limits())
+    world = OfflineWorld(known, limits or Limits(), stores or StoreLimits())
     try:
         with using(world.client):
             yield world

@@ -35,6 +35,7 @@ SHOWS = {
     "cloudfn run flaky.py": "arguments: ('3 is odd', 3)",
     "cloudfn run nested.py": "15",
     "cloudfn run pool.py": "1023",
+    "cloudfn run shared.py": "done: 3",
 }
 
 _BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)

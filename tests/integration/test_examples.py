@@ -33,6 +33,7 @@ CASES = {
     "hello": Case("--name Ada", ("Hello, Ada!",)),
     "primes": Case("--n 200000", ("17984",)),
     "retries": Case("", ("number 11 arrived", "failed for good: there is no number 12")),
+    "shared_state": Case("", ("a: apple, apricot, avocado", "8 words, sorted by 2 workers")),
     "source_stats": Case("--package asyncio --top 3", ("files, ", "most tangled functions")),
 }
 

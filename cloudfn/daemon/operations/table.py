@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+from cloudfn.control.stores.later import Later
 from cloudfn.daemon.session import Session
 from cloudfn.errors import InvalidError, PermissionDeniedError
 
 Fields = dict[str, Any]
-Operation = Callable[[Session, Fields], Fields]
+Operation = Callable[[Session, Fields], Fields | Later]
 
 
 class Group:
     """Operations on one subject: every method named `op_…` is one.
 
-    Such a method returns the fields of the reply, or raises an Error.
+    Such a method returns the fields of the reply, now or later, or raises an Error.
     """
 
     #: those that user code in containers may ask for
@@ -37,7 +38,7 @@ class Operations:
             self._table |= group.operations()
             self._for_containers |= group.for_containers
 
-    def answer(self, session: Session, fields: Fields) -> Fields:
+    def answer(self, session: Session, fields: Fields) -> Fields | Later:
         """Carry out one request; raises an Error where it cannot be."""
         name = str(fields.get("op"))
         operation = self._table.get(name)

@@ -7,18 +7,22 @@ from pathlib import Path
 from cloudfn.providers.base import Provider
 from cloudfn.providers.local.blobs import LocalBlobs
 from cloudfn.providers.local.catalog import SqliteCatalog
+from cloudfn.providers.local.dicts import SqliteDicts
 from cloudfn.providers.local.ledger import SqliteLedger
 from cloudfn.providers.local.logs import LocalLogs
+from cloudfn.providers.local.objects import SqliteObjects
+from cloudfn.providers.local.queues import SqliteQueues
 from cloudfn.providers.local.schedules import SqliteSchedules
-from cloudfn.settings import Limits
+from cloudfn.settings import Limits, StoreLimits
 
 
-def open_provider(state_dir: Path, limits: Limits, now: float) -> Provider:
+def open_provider(state_dir: Path, limits: Limits, stores: StoreLimits, now: float) -> Provider:
     """Open the stores of one environment, for the one process that owns them.
 
     Args:
         state_dir: The environment's private directory.
         limits: How many inputs a function may have.
+        stores: How much dicts and queues may hold.
         now: Seconds since the epoch.
 
     Raises:
@@ -34,4 +38,7 @@ def open_provider(state_dir: Path, limits: Limits, now: float) -> Provider:
         blobs=LocalBlobs.open(state_dir),
         logs=LocalLogs(state_dir / "logs"),
         schedules=SqliteSchedules(catalog.file),
+        objects=SqliteObjects(state_dir / "objects.db"),
+        dicts=SqliteDicts(state_dir / "dicts.db", stores.dict_ttl),
+        queues=SqliteQueues(state_dir / "queues.db", stores.queue_items, stores.queue_partitions),
     )

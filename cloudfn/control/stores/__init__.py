@@ -1,0 +1,1 @@
+"""What may be asked of objects that programs share: dicts, queues, volumes, secrets."""

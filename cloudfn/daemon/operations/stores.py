@@ -1,0 +1,114 @@
+"""Operations on objects that programs share: any of them, dicts, queues."""
+
+from __future__ import annotations
+
+from cloudfn.control.stores.later import Later
+from cloudfn.daemon.engine import Engine
+from cloudfn.daemon.operations.table import Fields, Group
+from cloudfn.daemon.session import Session
+
+
+class ObjectOperations(Group):
+    """Operations on named and ephemeral objects of all kinds."""
+
+    for_containers = frozenset(
+        {
+            "object_close",
+            "object_delete",
+            "object_list",
+            "object_open",
+            "object_reattach",
+            "object_rename",
+        }
+    )
+
+    def __init__(self, engine: Engine) -> None:
+        self._stores = engine.stores
+        self._clock = engine.clock
+
+    def op_object_open(self, session: Session, fields: Fields) -> Fields:
+        told = self._stores.registry.open(fields, self._clock.wall())
+        if not told["name"]:
+            self._stores.adopt(told["object_id"], session)
+        return told
+
+    def op_object_reattach(self, session: Session, fields: Fields) -> Fields:
+        record = self._stores.registry.record(fields["object_id"])
+        if not record.name:
+            self._stores.adopt(record.object_id, session)
+        return {}
+
+    def op_object_close(self, _session: Session, fields: Fields) -> Fields:
+        self._stores.delete(fields["object_id"])
+        return {}
+
+    def op_object_delete(self, _session: Session, fields: Fields) -> Fields:
+        self._stores.delete(fields["object_id"])
+        return {}
+
+    def op_object_list(self, _session: Session, fields: Fields) -> Fields:
+        return self._stores.registry.listing(fields)
+
+    def op_object_rename(self, _session: Session, fields: Fields) -> Fields:
+        return self._stores.registry.rename(fields)
+
+
+class DictOperations(Group):
+    """Operations on dicts."""
+
+    for_containers = frozenset({"dict_count", "dict_get", "dict_pop", "dict_put", "dict_scan"})
+
+    def __init__(self, engine: Engine) -> None:
+        self._dicts = engine.stores.dicts
+        self._clock = engine.clock
+
+    def op_dict_get(self, _session: Session, fields: Fields) -> Fields:
+        return self._dicts.get(fields, self._clock.wall())
+
+    def op_dict_put(self, _session: Session, fields: Fields) -> Fields:
+        return self._dicts.put(fields, self._clock.wall())
+
+    def op_dict_pop(self, _session: Session, fields: Fields) -> Fields:
+        return self._dicts.pop(fields, self._clock.wall())
+
+    def op_dict_scan(self, _session: Session, fields: Fields) -> Fields:
+        return self._dicts.scan(fields, self._clock.wall())
+
+    def op_dict_count(self, _session: Session, fields: Fields) -> Fields:
+        return self._dicts.count(fields, self._clock.wall())
+
+
+class QueueOperations(Group):
+    """Operations on queues."""
+
+    for_containers = frozenset(
+        {"queue_clear", "queue_counts", "queue_peek", "queue_put", "queue_settle", "queue_take"}
+    )
+
+    def __init__(self, engine: Engine) -> None:
+        self._stores = engine.stores
+        self._queues = engine.stores.queues
+        self._clock = engine.clock
+
+    def op_queue_put(self, session: Session, fields: Fields) -> Later:
+        return self._armed(self._queues.put(session, fields, self._clock.wall()))
+
+    def op_queue_take(self, session: Session, fields: Fields) -> Later:
+        return self._armed(self._queues.take(session, fields, self._clock.wall()))
+
+    def op_queue_peek(self, session: Session, fields: Fields) -> Later:
+        return self._armed(self._queues.peek(session, fields, self._clock.wall()))
+
+    def op_queue_settle(self, _session: Session, fields: Fields) -> Fields:
+        return self._queues.settle(fields, self._clock.wall())
+
+    def op_queue_counts(self, _session: Session, fields: Fields) -> Fields:
+        return self._queues.counts(fields, self._clock.wall())
+
+    def op_queue_clear(self, _session: Session, fields: Fields) -> Fields:
+        return self._queues.clear(fields, self._clock.wall())
+
+    def _armed(self, later: Later) -> Later:
+        if not later.given:
+            self._stores.arm()
+        return later
