@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cloudfn.model.retry import Retries
     from cloudfn.model.schedule import Cron, Period, ScaleAt
     from cloudfn.sdk.app import App
+    from cloudfn.sdk.cls import Cls
     from cloudfn.sdk.context import (
         current_attempt,
         current_function_call_id,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cloudfn.sdk.function_call import FunctionCall
     from cloudfn.sdk.image import Image
     from cloudfn.sdk.joblib_backend import joblib_backend
+    from cloudfn.sdk.lifecycle import enter, exit, method, parameter
     from cloudfn.sdk.logs import LogEntry
     from cloudfn.sdk.queues import Queue
     from cloudfn.sdk.records import (
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [  # noqa: RUF022 - grouped by what they are for
     # declare
     "App",
+    "Cls",
     "Cron",
     "Period",
     "Image",
@@ -52,6 +55,10 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "ScaleAt",
     "batched",
     "concurrent",
+    "enter",
+    "exit",
+    "method",
+    "parameter",
     # call
     "Function",
     "FunctionCall",
@@ -87,6 +94,7 @@ _PLACES = {
     "FunctionInfo": "cloudfn.sdk.records",
     "AppInfo": "cloudfn.sdk.records",
     "App": "cloudfn.sdk.app",
+    "Cls": "cloudfn.sdk.cls",
     "Cron": "cloudfn.model.schedule",
     "Dict": "cloudfn.sdk.dicts",
     "Error": "cloudfn.errors",
@@ -108,8 +116,12 @@ _PLACES = {
     "current_function_call_id": "cloudfn.sdk.context",
     "current_input_id": "cloudfn.sdk.context",
     "enable_output": "cloudfn.sdk.context",
+    "enter": "cloudfn.sdk.lifecycle",
+    "exit": "cloudfn.sdk.lifecycle",
     "is_local": "cloudfn.sdk.context",
     "joblib_backend": "cloudfn.sdk.joblib_backend",
+    "method": "cloudfn.sdk.lifecycle",
+    "parameter": "cloudfn.sdk.lifecycle",
 }
 
 

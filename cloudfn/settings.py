@@ -61,6 +61,8 @@ class ContainerIdentity:
     key: str
     socket: str
     app_id: str
+    #: the function or variant that it runs
+    function_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,7 @@ def _container(env: Mapping[str, str]) -> ContainerIdentity | None:
         key=env.get("CLOUDFN_CONTAINER_KEY", ""),
         socket=env.get("CLOUDFN_CONTAINER_SOCKET", ""),
         app_id=env.get("CLOUDFN_CONTAINER_APP", ""),
+        function_id=env.get("CLOUDFN_CONTAINER_FUNCTION", ""),
     )
 
 

@@ -6,6 +6,7 @@ and listens to what happens.
 
 from __future__ import annotations
 
+import signal
 from asyncio import AbstractEventLoop, TimerHandle
 from base64 import b64decode
 from contextlib import suppress
@@ -34,8 +35,8 @@ _WATCH = 0.1
 _TAKE_BACK_WATCH = 0.01
 #: seconds that a cancelled input has before its container is ended
 CANCEL_GRACE = 5.0
-#: seconds that a container has to leave after its last input
-LEAVE_GRACE = 10.0
+#: seconds that a container has to leave after its last input, with its exit hooks
+LEAVE_GRACE = 30.0
 #: seconds between the end of a container's channel and its end, before it is helped along
 CHANNEL_GRACE = 1.0
 
@@ -213,6 +214,15 @@ class Agent:
         container.draining = True
         container.kill()
 
+    def on_leaving(self, container: Container) -> None:
+        """A container was interrupted, by us or others: what it runs runs again elsewhere."""
+        if container.doom is None:
+            container.doom = ContainerLost("its container was interrupted")
+        self._give_back_unread(container)
+        container.draining = True
+        self._loop.call_later(LEAVE_GRACE, container.kill)
+        self._events.changed()
+
     def on_output(self, container: Container, seq: int, source: LogSource, data: bytes) -> None:
         """A container printed something."""
         pool = self._pools.get(container.pool)
@@ -256,11 +266,15 @@ class Agent:
 
     def _launch(self, pool: Pool, container: Container) -> None:
         env = self._own_environ(pool, container.container_id)
-        container.launch(self, {"function": pool.spec.function.name, "env": env, "nice": 0})
+        message: dict[str, Any] = {"function": pool.spec.function.name, "env": env, "nice": 0}
+        if pool.spec.parameters:
+            message["parameters"] = pool.spec.parameters
+        container.launch(self, message)
 
     def _own_environ(self, pool: Pool, container_id: str) -> dict[str, str]:
         identity = self._config.identity(container_id, pool.spec.app_id)
-        return {**pool.spec.function.variables, **identity}
+        own = {"CLOUDFN_CONTAINER_FUNCTION": pool.spec.function_id}
+        return {**pool.spec.function.variables, **identity, **own}
 
     def container_environ(self, pool: Pool, container_id: str) -> dict[str, str]:
         """Return all variables that a container was started with."""
@@ -284,6 +298,17 @@ class Agent:
         container.finish_intake()
         if not container.busy:
             self._loop.call_later(LEAVE_GRACE, container.kill)
+
+    def interrupt(self, container: Container, why: ContainerLost) -> None:
+        """Have a container leave now: what it runs is interrupted, and exit hooks run."""
+        if container.gone or not container.pid:
+            self.stop(container)
+            return
+        container.doom = container.doom or why
+        self._give_back_unread(container)
+        container.finish_intake()
+        container.signal(signal.SIGINT)
+        self._loop.call_later(LEAVE_GRACE, container.kill)
 
     def on_template_event(self, template: Template, event: dict[str, Any]) -> None:
         """A template said something."""

@@ -52,6 +52,10 @@ class ContainerOwner(Protocol):
         """It takes more inputs at once than before, or its socket does."""
         ...
 
+    def on_leaving(self, container: Container) -> None:
+        """It was interrupted: it takes no more inputs, and those that it holds have no outcome."""
+        ...
+
     def on_broken(self, container: Container, error: dict[str, Any]) -> None:
         """It failed to start."""
         ...
@@ -347,6 +351,8 @@ class Container:
             owner.on_output(self, log.seq, LogSource(log.source), log.data)
         elif kind == ContainerKind.READY:
             owner.on_ready(self)
+        elif kind == ContainerKind.LEAVING:
+            owner.on_leaving(self)
         elif kind == ContainerKind.BROKEN:
             owner.on_broken(self, decode_json(body))
         elif kind == ContainerKind.SLOTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from cloudfn.agent.container import Container
 from cloudfn.agent.dispatch import ServiceTime
@@ -24,6 +25,8 @@ class PoolSpec:
     revision: int
     function: FunctionSpec
     program: Program
+    #: of a class: the values of its parameters, encoded
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from cloudfn.errors import InvalidError
+from cloudfn.model.cls import ClsSpec
 from cloudfn.model.concurrency import Batching, Concurrency
 from cloudfn.model.image import ImageSpec
 from cloudfn.model.retry import Retries
@@ -166,6 +167,8 @@ class FunctionSpec:
     #: GPUs that a container asks for, `TYPE[:COUNT]`, the preferred one first; none for none
     gpu: tuple[str, ...] = ()
     image: ImageSpec | None = None
+    #: a class, all of whose methods are this one Function
+    cls: ClsSpec | None = None
 
     def __post_init__(self) -> None:
         for name in ("timeout", "startup_timeout"):
@@ -231,6 +234,7 @@ _PARTS: dict[str, type[Any]] = {
     "resources": Resources,
     "retries": Retries,
     "image": ImageSpec,
+    "cls": ClsSpec,
 }
 
 

@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from cloudfn import errors
+from cloudfn.model.cls import shown_name
 from cloudfn.sdk.absent import no_dashboard
 from cloudfn.sdk.app_run import AppRun, refuse_in_container
 from cloudfn.sdk.client import Client, default_client
 from cloudfn.sdk.declaration import (
+    Body,
     check_characters,
-    check_function,
     check_name,
     check_unavailable,
     declare,
-    is_generator_function,
+    function_body,
 )
 from cloudfn.sdk.function import Function
 from cloudfn.sdk.local_entrypoint import LocalEntrypoint
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cloudfn.model.image import ImageSpec
     from cloudfn.model.retry import Retries
     from cloudfn.model.schedule import Cron, Period, ScaleAt
+    from cloudfn.sdk.cls import Cls
     from cloudfn.sdk.image import Image
     from cloudfn.sdk.logs import Logs
     from cloudfn.sdk.records import AppInfo, FunctionCurrentStats
@@ -76,6 +78,7 @@ class App:
         self.image: Image | None = image
         self._module: str = sys._getframe(1).f_globals.get("__name__", "__main__")  # noqa: SLF001
         self._functions: dict[str, Function] = {}
+        self._classes: dict[str, Cls] = {}
         self._entrypoints: dict[str, LocalEntrypoint] = {}
         self._app_id: str | None = None
         self._client: Client | None = None
@@ -115,7 +118,7 @@ class App:
     @property
     def registered_functions(self) -> dict[str, Function]:
         """Its functions, by name."""
-        return dict(self._functions)
+        return {name: each for name, each in self._functions.items() if each.cls_spec is None}
 
     @property
     def registered_entrypoints(self) -> dict[str, LocalEntrypoint]:
@@ -123,9 +126,9 @@ class App:
         return dict(self._entrypoints)
 
     @property
-    def registered_classes(self) -> dict[str, Any]:
-        """Its classes: none yet."""
-        return {}
+    def registered_classes(self) -> dict[str, Cls]:
+        """Its classes, by name."""
+        return dict(self._classes)
 
     def get_tags(self) -> dict[str, str]:
         """Return its tags."""
@@ -211,17 +214,19 @@ class App:
             check_name("Function", name)
         layers = _layers(image or self.image, "App.function()")
 
-        def decorate(raw: Callable[..., Any]) -> Function:
+        def decorate(raw: Any) -> Function:
             if isinstance(raw, Function):
                 raise errors.InvalidError(
                     f"{raw.name} is a Function already.", hint="Use `@app.function()` once."
                 )
-            check_function(raw, serialized=serialized)
+            if isinstance(raw, Body):
+                body = raw
+            else:
+                body = function_body(
+                    raw, name=name, serialized=serialized, is_generator=is_generator
+                )
             spec = declare(
-                raw,
-                module=raw.__module__ or "__main__",
-                name=raw.__qualname__ if name is None and not serialized else name or raw.__name__,
-                is_generator=is_generator_function(raw) if is_generator is None else is_generator,
+                body,
                 env=env,
                 cpu=cpu,
                 memory=memory,
@@ -234,25 +239,50 @@ class App:
                 startup_timeout=startup_timeout,
                 single_use=single_use_containers or max_inputs == 1,
                 fork=fork,
-                concurrency=concurrency_of(raw),
-                batching=batching_of(raw),
+                concurrency=concurrency_of(body.raw),
+                batching=body.batching or batching_of(body.raw),
                 schedule=schedule,
                 scaling=scaling,
                 gpu=gpu,
                 image=layers,
             )
-            function = Function(spec.name, raw=raw, spec=spec, app=self, serialized=serialized)
+            function = Function(spec.name, raw=body.raw, spec=spec, app=self, serialized=serialized)
             self._register(function)
             return function
 
         return decorate
 
-    def cls(self, *_: Any, **__: Any) -> Any:
-        """Make a class one whose methods run in containers; not available yet."""
-        raise errors.UnimplementedError(
-            "`@app.cls` is not available yet in this version.",
-            hint="Use functions; what should be loaded once can live in a global of the module.",
-        )
+    def cls(
+        self, _forgotten: Any = None, /, *, serialized: bool = False, **options: Any
+    ) -> Callable[[type[Any]], Cls]:
+        """Make a class one whose methods run in containers.
+
+        Args:
+            serialized: Send the class by value; for classes that cannot be imported.
+            **options: Those of `function`, except for `schedule`, `name` and `is_generator`.
+
+        Raises:
+            InvalidError: A value makes no sense; the text names it.
+            UnimplementedError: Something was asked for that does not exist yet, or not here.
+        """
+        from cloudfn.sdk.cls import class_body, cls_of
+
+        if _forgotten is not None:
+            raise errors.InvalidError(
+                "Did you forget parentheses? Suggestion: `@app.cls()`.",
+                hint="Write `@app.cls()` above the class.",
+            )
+        for name in ("schedule", "name", "is_generator"):
+            if name in options:
+                raise TypeError(f"App.cls() got an unexpected keyword argument {name!r}")
+        declare_options: Any = self.function(serialized=serialized, **options)
+
+        def decorate(user_cls: type[Any]) -> Cls:
+            declared = declare_options(class_body(user_cls, serialized=serialized))
+            cls = self._classes[user_cls.__name__] = cls_of(user_cls, declared)
+            return cls
+
+        return decorate
 
     def local_entrypoint(
         self, _forgotten: Any = None, /, *, name: str | None = None
@@ -287,6 +317,7 @@ class App:
         """Take in the functions and entry points of another App; return this one."""
         for function in other._functions.values():
             self._register(function)
+        self._classes |= other._classes
         for name, entrypoint in other._entrypoints.items():
             self._entrypoints.setdefault(name, entrypoint)
         if inherit_tags:
@@ -488,7 +519,7 @@ class App:
         from cloudfn.sdk.revision import revision_of
 
         for function in self._functions.values():
-            check_characters("Function", function.name)
+            check_characters("Function", shown_name(function.name))
         welcome = yield from engine.ready()
         deployed = state == "deployed"
         # Classes of the user's program that live here must be the ones that containers import.
@@ -568,7 +599,8 @@ def _warn_collision(name: str) -> None:
     import warnings
 
     warnings.warn(
-        f"function name {name!r} collision! Overriding existing function with the new one.",
+        f"function name {shown_name(name)!r} collision! Overriding existing function with the new "
+        "one.",
         errors.UserWarning,
         stacklevel=4,
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from cloudfn.errors import DeprecationError, InvalidError, UnimplementedError
+from cloudfn.model.cls import ClsSpec
 from cloudfn.model.concurrency import Batching, Concurrency
 from cloudfn.model.function import FunctionSpec, declared_autoscaler, declared_resources
 from cloudfn.model.gpu import parse_gpus
@@ -126,17 +127,45 @@ def check_function(function: Any, *, serialized: bool) -> None:
         )
 
 
+class Body(NamedTuple):
+    """What is decorated, as far as its declaration is concerned."""
+
+    raw: Any
+    #: the name within the app
+    name: str
+    is_async: bool = False
+    is_generator: bool = False
+    cls: ClsSpec | None = None
+    #: of a class: that of its one method
+    batching: Batching | None = None
+
+
+def function_body(
+    raw: Any, *, name: str | None, serialized: bool, is_generator: bool | None
+) -> Body:
+    """Return what a decorated function is.
+
+    Raises:
+        InvalidError: It cannot be a Function.
+        TypeError: It is a class.
+    """
+    check_function(raw, serialized=serialized)
+    return Body(
+        raw,
+        raw.__qualname__ if name is None and not serialized else name or raw.__name__,
+        is_async=bool(raw.__code__.co_flags & _ASYNC),
+        is_generator=is_generator_function(raw) if is_generator is None else is_generator,
+    )
+
+
 def is_generator_function(function: Callable[..., Any]) -> bool:
     """Whether calling it gives a generator, plain or asynchronous."""
     return bool(function.__code__.co_flags & _GENERATOR)
 
 
 def declare(  # noqa: PLR0913 - one for each option
-    function: Callable[..., Any],
+    body: Body,
     *,
-    module: str,
-    name: str,
-    is_generator: bool,
     env: Mapping[str, str | None] | None,
     cpu: float | tuple[float, float] | None,
     memory: int | tuple[int, int] | None,
@@ -165,16 +194,17 @@ def declare(  # noqa: PLR0913 - one for each option
         raise InvalidError(
             "`timeout` cannot be set to None.", hint="The longest is 86400 seconds, a day."
         )
-    if is_generator and retries is not None:
+    if body.is_generator and retries is not None:
         raise InvalidError("Generator Functions do not support retries.")
     if schedule is not None:
-        check_schedule(function, schedule, is_generator=is_generator)
+        check_schedule(body.raw, schedule, is_generator=body.is_generator)
     return FunctionSpec(
-        name=name,
-        module=module,
-        qualname=function.__qualname__,
-        is_async=bool(function.__code__.co_flags & _ASYNC),
-        is_generator=is_generator,
+        name=body.name,
+        module=body.raw.__module__ or "__main__",
+        qualname=body.raw.__qualname__,
+        is_async=body.is_async,
+        is_generator=body.is_generator,
+        cls=body.cls,
         autoscaler=declared_autoscaler(
             min_containers, max_containers, buffer_containers, scaledown_window
         ),

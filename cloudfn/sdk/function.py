@@ -11,6 +11,7 @@ from cloudfn.sdk.client import Client, current_settings, default_client
 from cloudfn.sdk.twins import Steps, iterating, twin
 
 if TYPE_CHECKING:
+    from cloudfn.model.cls import ClsSpec
     from cloudfn.model.function import FunctionSpec
     from cloudfn.sdk.app import App
     from cloudfn.sdk.autoscaler import Autoscaler
@@ -50,6 +51,8 @@ class Function:
         self._wanted_id: str | None = None
         self._module: str | None = spec.module if spec else None
         self._is_generator: bool | None = spec.is_generator if spec else None
+        #: what is known of the class; None for a function, and before it was looked up
+        self.cls_spec: ClsSpec | None = spec.cls if spec else None
         self._environment: str | None = None
         self._client: Client | None = None
         if raw is not None:
@@ -81,6 +84,29 @@ class Function:
                 f"{name!r} is a method of a class.",
                 hint=f"Use cloudfn.Cls.from_name({app_name!r}, {name.partition('.')[0]!r}).",
             )
+        return cls.named(
+            app_name,
+            name,
+            version=version,
+            environment_name=environment_name,
+            client=client,
+        )
+
+    @classmethod
+    def named(
+        cls,
+        app_name: str,
+        name: str,
+        *,
+        version: int | None = None,
+        environment_name: str | None = None,
+        client: Client | None = None,
+    ) -> Function:
+        """Do the same as `from_name` for any name, that of all methods of a class among them.
+
+        Raises:
+            UnimplementedError: A version was asked for.
+        """
         if version is not None:
             raise UnimplementedError(
                 "`version` is not available yet in this version.",
@@ -132,6 +158,21 @@ class Function:
         return self._function_id
 
     @property
+    def known_id(self) -> str | None:
+        """The function's id, or None while the engine does not know it."""
+        return self._function_id
+
+    @property
+    def app_id(self) -> str | None:
+        """The id of its App, once it is known."""
+        return self._app_id
+
+    @property
+    def module(self) -> str | None:
+        """The module that its containers import as their own; None if it is unknown."""
+        return self._module
+
+    @property
     def is_hydrated(self) -> bool:
         """Whether the engine knows the function, as far as we know."""
         return self._function_id is not None
@@ -158,10 +199,14 @@ class Function:
     @twin
     def hydrate(self, client: Client | None = None) -> Steps[Function]:
         """Look the function up now, rather than on first use."""
+        yield from self.hydrated(client)
+        return self
+
+    def hydrated(self, client: Client | None) -> Steps[None]:
+        """Look the function up, with another client where one is given."""
         if client is not None:
             self._client = client
         yield from self.target()
-        return self
 
     # --------------------------------------------------------------------------------- calling
 
@@ -333,7 +378,7 @@ class Function:
     @twin
     def get_current_stats(self) -> Steps[FunctionCurrentStats]:
         """Return how many inputs and containers the function has right now."""
-        return (yield from self._current_stats())
+        return (yield from self.current_stats())
 
     # --------------------------------------------------------------------------------- looking
 
@@ -372,7 +417,7 @@ class Function:
         from cloudfn.sdk.app_lookup import check_times
 
         check_times(since, until)
-        return (yield from self._current_stats())
+        return (yield from self.current_stats())
 
     @property
     def metrics(self) -> NoReturn:
@@ -422,7 +467,8 @@ class Function:
 
     # ------------------------------------------------------------------------------- internals
 
-    def _current_stats(self) -> Steps[FunctionCurrentStats]:
+    def current_stats(self) -> Steps[FunctionCurrentStats]:
+        """Ask how many inputs and containers the function has right now."""
         from cloudfn.sdk.records import FunctionCurrentStats
 
         target = yield from self.target()
@@ -452,11 +498,21 @@ class Function:
 
         self._refuse_generator(f"A generator function cannot be called with `.{method}(...)`.")
         check_iterables(iterables, method)
-        if self._function_id is None:
-            self._address()  # a function that cannot be called fails here, not at the first result
+        self._check_known()  # a function that cannot be called fails here, not at the first result
         return MapRequest(method, self.target, self.name, iterables, dict(kwargs or {}), **how)
 
-    def _engine(self) -> Client:
+    def is_reachable(self) -> bool:
+        """Whether the engine may know the function."""
+        known = self._function_id or self._wanted_id or self._app_name
+        return known is not None or current_settings().container is not None
+
+    def _check_known(self) -> None:
+        """Raise ExecutionError where the engine cannot know the function."""
+        if not self.is_reachable():
+            raise self._unhydrated()
+
+    def engine(self) -> Client:
+        """Return the engine that the function lives in."""
         return self._client or default_client(self._environment)
 
     def target(self) -> Steps[Target]:
@@ -466,16 +522,20 @@ class Function:
         if self._function_id is None:
             yield from self._look_up()
         assert self._function_id is not None
-        return Target(self._engine(), self._function_id, pickle_context(self._module), parent())
+        return Target(self.engine(), self._function_id, pickle_context(self._module), parent())
 
     def _look_up(self) -> Steps[None]:
-        told = yield from self._engine().ask("function_lookup", **self._address())
+        told = yield from self.engine().ask("function_lookup", **self._address())
         self._function_id = told["function_id"]
         self.name = told["name"]
         self._app_id = told.get("app_id")
         spec = told.get("spec", {})
         self._module = spec.get("module", self._module)
         self._is_generator = bool(spec.get("is_generator"))
+        if spec.get("cls"):
+            from cloudfn.model.cls import ClsSpec
+
+            self.cls_spec = ClsSpec(**spec["cls"])
 
     def _address(self) -> dict[str, Any]:
         """Return what a lookup asks for; raises ExecutionError where nothing says which it is."""

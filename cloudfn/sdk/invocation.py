@@ -27,7 +27,7 @@ def call_remote(
     call = Submission(client, target.function_id, CallKind.REMOTE, target.parent)
     finished = False
     try:
-        packer = Packer(target.context, welcome, call.call_id, durable=False)
+        packer = Packer(target.context, welcome, call.call_id, durable=False, method=target.method)
         call.send([(yield from _packed(packer, args, kwargs))], sealed=True)
         while True:
             yield client.arrival(call.box)
@@ -60,7 +60,7 @@ def call_spawn(
     welcome = yield from client.ready()
     call = Submission(client, target.function_id, CallKind.SPAWN, target.parent)
     try:
-        packer = Packer(target.context, welcome, call.call_id, durable=True)
+        packer = Packer(target.context, welcome, call.call_id, durable=True, method=target.method)
         call.send([(yield from _packed(packer, args, kwargs))], sealed=True)
         while not call.acknowledged:
             yield client.arrival(call.box)

@@ -131,7 +131,13 @@ class Mapping:
         self._session = MapSession(window, ordered=request.ordered)
         self._call = Submission(target.client, target.function_id, CallKind.MAP, target.parent, box)
         self._call.have, self._call.done = self._session.have, self._session.done
-        self._packer = Packer(target.context, self._welcome, self._call.call_id, durable=False)
+        self._packer = Packer(
+            target.context,
+            self._welcome,
+            self._call.call_id,
+            durable=False,
+            method=target.method,
+        )
         more = self._session.batch(hurry=True) - len(items)
         if more > 0 and not self._source.exhausted and not self._source.slow:
             items += yield from self._items(more)

@@ -33,15 +33,23 @@ class Packer:
         welcome: Where blobs live.
         call_id: The call; its blobs lie in a directory of that name.
         durable: The payloads have to survive a power cut.
+        method: Of a class, the method that is called.
     """
 
     def __init__(
-        self, context: codec.PickleContext, welcome: Welcome, call_id: str, *, durable: bool
+        self,
+        context: codec.PickleContext,
+        welcome: Welcome,
+        call_id: str,
+        *,
+        durable: bool,
+        method: str | None = None,
     ) -> None:
         self._context = context
         self._welcome = welcome
         self._call_id = call_id
         self._durable = durable
+        self._method = method
         self._made: set[str] = set()
 
     def pack(self, args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
@@ -51,7 +59,9 @@ class Packer:
             SerializationError: An argument cannot be pickled.
             ResourceExhaustedError: There is no room for a big one.
         """
-        value = (tuple(args), kwargs)
+        value: tuple[Any, ...] = (tuple(args), kwargs)
+        if self._method is not None:
+            value += (self._method,)
         if is_big(args, kwargs):
             return self._blob(lambda file: codec.dump_to(value, file, self._context))
         data = codec.dumps(value, self._context)
@@ -63,12 +73,13 @@ class Packer:
         self, items: Sequence[tuple[Any, ...]], kwargs: dict[str, Any]
     ) -> list[bytes | errors.Error]:
         """Return the payloads of inputs, or in the place of one the error that it met."""
-        dumps, context = codec.dumps, self._context
+        dumps, context, method = codec.dumps, self._context, self._method
         payloads: list[bytes | errors.Error] = []
         for args in items:
             try:
                 if len(args) == 1 and not kwargs and type(args[0]) in _PLAIN:
-                    payloads.append(dumps((args, kwargs), context))
+                    plain = (args, kwargs) if method is None else (args, kwargs, method)
+                    payloads.append(dumps(plain, context))
                 else:
                     payloads.append(self.pack(args, kwargs))
             except errors.SerializationError as error:

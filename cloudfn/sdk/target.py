@@ -20,6 +20,8 @@ class Target(NamedTuple):
     context: PickleContext
     #: inside a container: the number of the input that calls
     parent: int | None
+    #: of a class: the method that is called
+    method: str | None = None
 
 
 def parent() -> int | None:

@@ -58,6 +58,8 @@ class ContainerKind(IntEnum):
     RUN_BATCH = 16
     #: the container takes that many inputs at once from now on
     SLOTS = 17
+    #: it was interrupted: it takes no input more, and what it holds has no outcome
+    LEAVING = 8
 
 
 class LogSource(IntEnum):

@@ -1,4 +1,4 @@
-"""A container: runs inputs of one function, one at a time, on this process's main thread."""
+"""A container: runs inputs of a function or class, one at a time, on this process's main thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from struct import Struct
 from types import CoroutineType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cloudfn.clock import Clock
 from cloudfn.errors import InputCancellation, NotFoundError
@@ -27,11 +27,12 @@ from cloudfn.wire.messages import (
     encode_json,
     is_blob,
 )
-from cloudfn.worker import fresh, loader
+from cloudfn.worker import fresh, loader, service
 from cloudfn.worker.blobs import Blobs
 from cloudfn.worker.capture import Standard, Stream
 from cloudfn.worker.orders import Channels, ContainerOrder, Launch, TemplateOrder
 from cloudfn.worker.process import set_name, wear_tag
+from cloudfn.worker.service import Service
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
@@ -52,13 +53,15 @@ _RETURNED = int(Status.RETURNED)
 _KIND = int(ContainerKind.OUTCOME)
 _SMALL = frozenset((int, float, bool, type(None)))
 _MOST_CANCELLED = 1000
+#: stands for whatever input comes next
+_NEXT = (0, 0)
 
 
 class Container:
     """The run loop.
 
     Args:
-        function: The user's function.
+        service: The user's function or class.
         ctx: How the program's objects travel.
         channels: The descriptors to the agent.
         stream: Frames to the agent, on one of them.
@@ -70,7 +73,7 @@ class Container:
 
     def __init__(
         self,
-        function: Callable[..., Any],
+        service: Service,
         ctx: codec.PickleContext,
         channels: Channels,
         stream: Stream,
@@ -81,7 +84,8 @@ class Container:
         retries: Retries | None = None,
     ) -> None:
         self._retries = retries
-        self._function = function
+        self._service = service
+        self._function = service.function
         self._ctx = ctx
         self._packets = socket.socket(fileno=channels.packets)
         self._cancel = channels.cancel
@@ -95,9 +99,11 @@ class Container:
         self._task: Task[Any] | None = None
         self._is_forked = False
         # The signal handlers read and write these, on the main thread.
+        self._starts = True
         self._runs = False
         self._waits = False
         self._was_cancelled = False
+        self._was_interrupted = False
         self._leaves = False
         self._cancelled: set[tuple[int, int]] = set()
 
@@ -106,8 +112,21 @@ class Container:
         os.set_blocking(self._cancel, False)
         signal.signal(signal.SIGUSR1, self._on_cancel)
         signal.signal(signal.SIGINT, self._on_interrupt)
+        signal.signal(signal.SIGTERM, self._on_interrupt)
         os.register_at_fork(after_in_child=self._after_fork_in_child)
         self._on_cancel(signal.SIGUSR1, None)  # what came before anybody listened
+
+    def enter(self) -> None:
+        """Get ready for inputs; raises whatever the hooks of user code raise."""
+        try:
+            self._service.enter(self._awaited)
+        except BaseException as error:
+            if self._is_forked:
+                self._end_fork(error)
+            raise
+        if self._is_forked:
+            self._end_fork(0)
+        self._starts = False
 
     def serve(self) -> None:
         """Run inputs until the agent has no more, or wants this container to leave."""
@@ -138,10 +157,16 @@ class Container:
             current.seq = self._stream.seq = 0
 
     def leave(self) -> None:
-        """Go, as an interpreter does: threads, exit handlers, buffers; but not for ever."""
+        """Run the exit hooks; then go as an interpreter does: threads, exit handlers, buffers.
+
+        The agent ends what takes longer than it may.
+        """
         self._stream.exit_status = 0
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        self._service.exit(self._awaited, self._complain)
+        if self._is_forked:
+            self._end_fork(0)
         # The thread cannot run any more when the interpreter is being taken down.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, LEAVE_PATIENCE + 1)
@@ -180,8 +205,9 @@ class Container:
                 self._runs = True
                 if self._cancelled:
                     self._cancel_if_known((seq, fence))
-                args, kwargs = self._arguments(payload)
-                result = self._function(*args, **kwargs)
+                call = self._arguments(payload)
+                function = self._function or self._service.method(call[2])
+                result = function(*call[0], **call[1])
                 if type(result) is CoroutineType:
                     result = self._awaited(result)
                 if self._is_forked:
@@ -211,9 +237,9 @@ class Container:
             self._standard.complain("Successfully canceled input\n")
             message = {"error": "RemoteError", "message": "The input was cancelled.", "hint": None}
             return int(Status.CANCELLED), encode_json(message)
+        if self._was_interrupted:  # that is no outcome: the input runs again elsewhere
+            return -1, b""
         if isinstance(error, KeyboardInterrupt):
-            if self._leaves:  # the agent wants it: that is no outcome
-                return -1, b""
             self._leaves = True
         packed = pack_exception(error, self._ctx, strip=loader.is_hidden)
         self._standard.complain(text_of_exception(packed))
@@ -265,6 +291,9 @@ class Container:
         return list(_CLAIM.iter_unpack(data[:whole]))
 
     def _cancel_if_known(self, claim: tuple[int, int]) -> None:
+        if _NEXT in self._cancelled:
+            self._was_interrupted = True
+            raise KeyboardInterrupt
         if claim in self._cancelled:
             self._cancelled.discard(claim)
             self._interrupt_input()
@@ -281,10 +310,24 @@ class Container:
         self._stream.interrupt(InputCancellation("The input was cancelled."))
 
     def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        self._leaves = True
-        if self._runs or self._waits:
-            self._runs = self._waits = False
+        """Leave: by a preemption, or because somebody wants this container to stop."""
+        if self._starts:
+            abort(self._stream, self._standard)
+        if not self._leaves:
+            self._leaves = True
+            self._stream.tell(ContainerKind.LEAVING)
+        if self._runs:
+            self._was_interrupted = True
+            if self._task is not None:
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+                return
+            self._runs = False
             self._stream.interrupt(KeyboardInterrupt())
+        elif self._waits:
+            self._waits = False
+            self._stream.interrupt(KeyboardInterrupt())
+        else:
+            self._cancelled.add(_NEXT)  # it may be read from the socket, and not begun
 
     def _after_fork_in_child(self) -> None:
         """Keep off the channels: they are the container's, and the agent waits for their end."""
@@ -299,6 +342,7 @@ class Container:
         with suppress(ValueError):
             signal.signal(signal.SIGUSR1, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _end_fork(self, outcome: int | BaseException) -> None:
         """End a process that user code forked and that came back from the user's function."""
@@ -322,6 +366,8 @@ def _be_container(launch: Launch, standard: Standard, clock: Clock) -> None:
     program, order = launch.program, launch.container
     stream = Stream(socket.socket(fileno=launch.channels.stream))
     standard.connect(stream)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _signal, _frame: abort(stream, standard))
     try:
         _set_up()
         if not launch.imported:
@@ -329,22 +375,36 @@ def _be_container(launch: Launch, standard: Standard, clock: Clock) -> None:
         if order.function not in program.functions:
             raise NotFoundError(f"The program has no function {order.function!r}.")
         ordered = program.functions[order.function]
-        function = loader.load_function(ordered)
+        container = Container(
+            service.load(ordered, order.parameters),
+            loader.context_of(program),
+            launch.channels,
+            stream,
+            standard,
+            Blobs.from_environ(os.environ),
+            clock,
+            retries=ordered.retries,
+        )
+        container.listen()
+        container.enter()
     except BaseException as error:
         told = loader.failure(error, loader.context_of(program), 1 << 20)
         standard.complain(told["text"])
         stream.tell(ContainerKind.BROKEN, encode_json(dict(told)))
         os._exit(1)
-    ctx = loader.context_of(program)
-    blobs = Blobs.from_environ(os.environ)
-    container = Container(
-        function, ctx, launch.channels, stream, standard, blobs, clock, retries=ordered.retries
-    )
-    container.listen()
     standard.flush()
     stream.tell(ContainerKind.READY)
     container.serve()
     container.leave()
+
+
+def abort(stream: Stream, standard: Standard) -> NoReturn:
+    """End a container that has taken no input, at once and in order; its hooks are not run."""
+    stream.exit_status = 0
+    with suppress(BaseException):
+        standard.flush()
+    stream.tell(ContainerKind.LEAVING)
+    os._exit(0)
 
 
 def inherited(descriptor: int) -> Launch:

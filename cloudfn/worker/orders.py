@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from cloudfn.model.cls import decoded
 from cloudfn.model.retry import Retries
 
 
@@ -91,12 +92,14 @@ class ContainerOrder:
         function: The name of the function that it runs.
         env: Variables on top of the template's.
         nice: Its niceness, -20 to 19.
+        parameters: Of a class, the values of its parameters.
     """
 
     container: str
     function: str
     env: dict[str, str]
     nice: int = 0
+    parameters: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ContainerOrder:
@@ -106,6 +109,7 @@ class ContainerOrder:
             function=data["function"],
             env=dict(data.get("env") or {}),
             nice=int(data.get("nice") or 0),
+            parameters=decoded(data.get("parameters") or {}),
         )
 
 

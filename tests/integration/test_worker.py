@@ -541,6 +541,7 @@ def test_an_interrupted_container_leaves_without_an_outcome(start):
 
     os.kill(container.pid, signal.SIGINT)
 
+    assert container.frame()[0] == ContainerKind.LEAVING
     with pytest.raises(EOFError):
         container.frame()
     assert container.template.exited()["status"] == 0
