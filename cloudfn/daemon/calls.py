@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from cloudfn.clock import Clock
@@ -88,6 +89,8 @@ class Calls:
         self._starved: list[Call] = []
         #: they are told after the next commit
         self._feeding = False
+        #: calls that the engine itself made → whom to tell how their one input ended
+        self._followed: dict[str, Callable[[Status], object]] = {}
         #: transient calls that containers made, for call graphs
         self.past = PastCalls()
 
@@ -388,6 +391,8 @@ class Calls:
     def recorded(self, call_id: str, index: int, status: Status, payload: bytes) -> None:
         """An input has its outcome; it is sent after the commit."""
         self._places_freed()
+        if self._followed and call_id in self._followed:
+            self._journal.after_commit(partial(self._followed.pop(call_id), status))
         call = self._calls.get(call_id)
         if call is None:
             return
@@ -458,10 +463,18 @@ class Calls:
                 if watch.owner:
                     watch.session.send(Kind.ACK, Ack(watch.ref, call.known).encode())
 
+    def follow(self, call_id: str, ended: Callable[[Status], object]) -> None:
+        """Tell the status in which a call of one input ends, once that is committed."""
+        statuses = self._ledger.statuses(call_id)
+        if statuses and statuses[0].terminal:
+            self._journal.after_commit(partial(ended, statuses[0]))
+        else:
+            self._followed[call_id] = ended
+
     def cancel(self, call_id: str, *, terminate: bool) -> None:
         """End all unfinished inputs of a call. Idempotent."""
         call = self._calls.get(call_id)
-        watched = call is not None and bool(call.watches)
+        watched = call_id in self._followed or (call is not None and bool(call.watches))
         statuses = self._ledger.statuses(call_id) if watched else []
         unfinished = [index for index, status in enumerate(statuses) if not status.terminal]
         running: list[tuple[int, int, int]] = []

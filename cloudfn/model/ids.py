@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import blake2b
 
 _ALPHABET = b"0123456789abcdefghjkmnpqrstvwxyz"
 _DIGITS = 20
@@ -13,6 +14,12 @@ _DIGIT_OF = _ALPHABET * 8
 def mint(prefix: str) -> str:
     """Return a new name such as `fc-3k9…`: 100 random bits behind a prefix that tells its kind."""
     return f"{prefix}-{os.urandom(_DIGITS).translate(_DIGIT_OF).decode()}"
+
+
+def derive(prefix: str, *parts: str) -> str:
+    """Return the name that follows from what it names: the same parts, the same name."""
+    digest = blake2b("\0".join(parts).encode(), digest_size=_DIGITS).digest()
+    return f"{prefix}-{digest.translate(_DIGIT_OF).decode()}"
 
 
 def input_id(call_id: str, index: int) -> str:
