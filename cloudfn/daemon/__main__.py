@@ -12,7 +12,7 @@ import sys
 from hashlib import blake2b
 
 from cloudfn.agent.gpus import machine_gpus
-from cloudfn.clock import SystemClock
+from cloudfn.clock import Clock, SystemClock
 from cloudfn.daemon.engine import Engine, Place
 from cloudfn.daemon.lifecycle import Lock, end_leftovers, listen, raise_descriptor_limit
 from cloudfn.daemon.server import Server
@@ -24,8 +24,13 @@ from cloudfn.settings import Settings, container_environ, load
 _log = logging.getLogger("cloudfn.daemon")
 
 
-def main(arguments: list[str]) -> int:
-    """Run the daemon until it has nothing more to do; return the exit status."""
+def main(arguments: list[str], clock: Clock | None = None) -> int:
+    """Run the daemon until it has nothing more to do; return the exit status.
+
+    Args:
+        arguments: Those of the command line.
+        clock: The time; the machine's when omitted.
+    """
     if len(arguments) != 2 or arguments[0] != "--env":
         sys.stderr.write("usage: python -m cloudfn.daemon --env NAME\n")
         return 2
@@ -42,7 +47,7 @@ def main(arguments: list[str]) -> int:
         _log.error("%s", error)
         return 1
     try:
-        asyncio.run(_run(settings))
+        asyncio.run(_run(settings, clock or SystemClock()))
     except Error as error:
         _log.error("%s", error)
         return 1
@@ -51,7 +56,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, clock: Clock) -> None:
     loop = asyncio.get_running_loop()
     state_dir = settings.state_dir
     path = state_dir / "daemon.sock"
@@ -64,7 +69,6 @@ async def _run(settings: Settings) -> None:
     place = Place(
         state_dir, str(path), key, marker, container_environ(), descriptors, machine_gpus()
     )
-    clock = SystemClock()
     provider = open_provider(state_dir, settings.limits, settings.stores, clock.wall())
     engine = Engine(loop, settings, place, provider, clock)
     server = Server(loop, engine, key)

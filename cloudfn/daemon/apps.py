@@ -12,6 +12,8 @@ from cloudfn.agent.zygotes import Program, Runtime
 from cloudfn.clock import Clock
 from cloudfn.control.deploy.apply import DeployResult, apply, observe
 from cloudfn.control.deploy.plan import DeployRequest, RollbackRequest, StopRequest, plan
+from cloudfn.control.schedules.plan import Live, check_schedules
+from cloudfn.daemon.schedules import Scheduler
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost
@@ -39,6 +41,7 @@ class Apps:
         names: dict[str, str],
         poke: Callable[[], None],
         end_inputs: Callable[[str], None],
+        schedules: Scheduler,
     ) -> None:
         self._catalog = catalog
         self._agent = agent
@@ -47,6 +50,7 @@ class Apps:
         self._names = names
         self._poke = poke
         self._end_inputs = end_inputs
+        self._schedules = schedules
         #: function id → pool that new calls go to
         self._current: dict[str, str] = {}
         #: pools of retired revisions, kept while they have inputs
@@ -122,7 +126,13 @@ class Apps:
         """Deploy, roll back or stop an app, or open an ephemeral one."""
         named = not isinstance(request, DeployRequest) or request.state == "deployed"
         current = observe(self._catalog, request.name) if named else None
-        return apply(plan(request, current), self._catalog, self, self._clock.wall())
+        now, todo = self._clock.wall(), plan(request, current)
+        if isinstance(request, DeployRequest):
+            check_schedules(request.spec.functions, now)
+        if current is not None and todo.changed and not _keeps_overrides(request):
+            # First, as overrides are dropped first: a deploy that is tried again changes nothing.
+            self._schedules.drop_dynamic(current.app.app_id)
+        return apply(todo, self._catalog, self, now)
 
     def close(self, app_id: str) -> None:
         """Stop an ephemeral app and forget it. Idempotent."""
@@ -144,17 +154,23 @@ class Apps:
         self._names[app_id] = record.name
         specs = {spec.name: spec for spec in live.spec.functions}
         wanted = set()
+        scheduled = []
         for function in self._catalog.functions(app_id):
             spec = specs.get(function.name)
             if spec is not None:
                 wanted.add(self._open_pool(function, live, spec))
+                scheduled.append((function.function_id, spec))
         for pool in self._agent.pools():
             if pool.spec.app_id == app_id and pool.spec.pool not in wanted:
                 self._retire(pool.spec, strategy)
+        ours = [function_id for function_id, _ in scheduled]
+        overridden = frozenset(each for each in ours if self._catalog.override(each) is not None)
+        self._schedules.revise(Live(app_id, live.created, scheduled, overridden))
         self._poke()
 
     def stop(self, app_id: str) -> None:
         """End an app's pools; unfinished inputs are cancelled."""
+        self._schedules.drop(app_id)
         for pool in self._agent.pools():
             if pool.spec.app_id == app_id:
                 self._current.pop(pool.spec.function_id, None)
@@ -257,6 +273,13 @@ class Apps:
             "updated_by": override.updated_by if override else None,
         }
 
+    def check_settings(self, function_id: str, changes: dict[str, int | None]) -> None:
+        """Raise InvalidError unless changes fit the settings that a function declares."""
+        function = self.function(function_id)
+        app = self._catalog.app(function.app_id)
+        assert app is not None
+        self._function_spec(app, function.name).autoscaler.merged(changes)
+
     def update_settings(
         self, function_id: str, changes: dict[str, int | None], by: str
     ) -> dict[str, Any]:
@@ -289,6 +312,10 @@ class Apps:
         if found is None:
             raise NotFoundError(f"App {app.name} has no function {name}.")
         return found
+
+
+def _keeps_overrides(request: DeployRequest | RollbackRequest | StopRequest) -> bool:
+    return isinstance(request, DeployRequest) and request.keep_overrides
 
 
 def parse_request(fields: dict[str, Any]) -> DeployRequest:

@@ -16,13 +16,15 @@ from cloudfn.agent.ports import AgentConfig
 from cloudfn.clock import Clock
 from cloudfn.control.planner.loop import PlannerLoop
 from cloudfn.control.planner.snapshot import ContainerView, PoolDecision, PoolSnapshot, Snapshot
+from cloudfn.control.schedules.agenda import Agenda
 from cloudfn.daemon.apps import Apps
 from cloudfn.daemon.calls import Calls
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.output import Output
+from cloudfn.daemon.schedules import Scheduler
 from cloudfn.daemon.session import container_key
 from cloudfn.daemon.stores import SharedState
-from cloudfn.errors import InvalidError
+from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.call import Status
 from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.base import Claim, Provider
@@ -83,16 +85,33 @@ class Engine:
         self.agent = Agent(loop, self.journal, self, clock, config, guard)
         self.planner = PlannerLoop(loop, self, clock)
         bundles = str(place.state_dir / "bundles")
-        self.apps = Apps(
-            self.catalog, self.agent, clock, bundles, app_names, self.planner.poke, self._end_inputs
-        )
         self.calls = Calls(loop, self.journal, self.ledger, self, clock)
         self.stores = SharedState(loop, provider, settings, clock)
+        self.schedules = Scheduler(
+            loop,
+            Agenda(provider.schedules),
+            self,
+            self.journal,
+            self.ledger,
+            self.calls,
+            clock,
+        )
+        self.apps = Apps(
+            self.catalog,
+            self.agent,
+            clock,
+            bundles,
+            app_names,
+            self.planner.poke,
+            self._end_inputs,
+            self.schedules,
+        )
         self._machine = (float(_cores()), _memory_mib())
         self._due: TimerHandle | None = None
 
     def close(self) -> None:
         """Stop everything; what ran goes back to the ledger without blame."""
+        self.schedules.stop()
         self.planner.stop()
         self.agent.hand_back()
         self.journal.close()
@@ -290,6 +309,21 @@ class Engine:
     def _narrate(self, pool: Pool, decision: PoolDecision) -> None:
         text = f"{decision.current} → {decision.desired} containers: {decision.reason}\n"
         self.output.write(pool.spec, "planner", None, LogSource.SYSTEM, text.encode())
+
+    # What schedules need (Surroundings)
+
+    def update_settings(self, function_id: str, changes: dict[str, int | None], by: str) -> None:
+        """Merge changes onto a function's settings, whole or not at all."""
+        self.apps.update_settings(function_id, changes, by)
+
+    def note(self, function_id: str, text: str) -> None:
+        """Write a line of the engine's into the log of a function's app."""
+        try:
+            pool = self.agent.pool(self.pool_for(function_id))
+        except NotFoundError:
+            return  # its app is gone
+        if pool is not None:
+            self.output.write(pool.spec, "schedules", None, LogSource.SYSTEM, text.encode())
 
     # What watchers of an app see (ProgressSource)
 

@@ -19,6 +19,7 @@ from cloudfn.daemon.operations.containers import ContainerOperations
 from cloudfn.daemon.operations.daemon import DaemonOperations
 from cloudfn.daemon.operations.functions import FunctionOperations
 from cloudfn.daemon.operations.output import OutputOperations
+from cloudfn.daemon.operations.schedules import ScheduleOperations
 from cloudfn.daemon.operations.stores import DictOperations, ObjectOperations, QueueOperations
 from cloudfn.daemon.operations.table import Operations
 from cloudfn.daemon.session import Session, error_json
@@ -60,6 +61,7 @@ class Server:
                 ObjectOperations(engine),
                 DictOperations(engine),
                 QueueOperations(engine),
+                ScheduleOperations(engine),
                 DaemonOperations(engine, self._facts, self.shut_down),
             ]
         )
@@ -82,6 +84,7 @@ class Server:
         self._orphans = {app.app_id: now for app in ephemeral}
         engine.calls.adopt_orphans()
         engine.stores.recover()
+        engine.schedules.start(app.app_id for app in engine.catalog.apps())
         for pool in engine.agent.pools():
             engine.agent.kick(pool.spec.pool)
         engine.delayed()
@@ -257,6 +260,7 @@ class Server:
         # Places also become free without an outcome: what waited began to run.
         engine.calls.feed_starved()
         self._end_orphaned_apps(now)
+        engine.schedules.look()
         self._ring_due()
         unfinished = set(engine.ledger.pools())
         engine.apps.drop_finished(unfinished)
@@ -313,10 +317,13 @@ class Server:
         )
 
     def _leave_when_idle(self, now: float, unfinished: set[str]) -> None:
-        deployed = any(app.state == "deployed" for app in self._engine.catalog.apps())
-        if self._sessions or unfinished or deployed or self._engine.agent.containers():
+        engine = self._engine
+        waits = engine.schedules.active or any(
+            app.state == "deployed" for app in engine.catalog.apps()
+        )
+        if self._sessions or unfinished or waits or engine.agent.containers():
             self._last_busy = now
-        elif now - self._last_busy >= self._engine.settings.daemon_idle_exit:
+        elif now - self._last_busy >= engine.settings.daemon_idle_exit:
             self.shut_down("now")
 
 

@@ -143,7 +143,7 @@ def test_a_schedule_that_the_clocks_always_skip_is_never_due():
 
     assert next_fire(schedule, now, now) is None
     with pytest.raises(InvalidError, match="never due"):
-        check_fires(schedule, now)
+        check_fires(schedule, now.timestamp())
 
 
 ANYTHING = r"[0-9*/,\-?L#]{1,6} [0-9*/,\-]{1,6} [0-9*/,\-?L]{1,6} \* [0-9*/,\-#LMON]{1,6}"

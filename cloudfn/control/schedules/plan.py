@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from json import dumps
 
 from cloudfn.control.schedules.times import check_fires
@@ -67,12 +66,11 @@ def revise(live: Live, present: Iterable[ScheduleRecord]) -> Revised:
 
 def check_schedules(functions: Iterable[FunctionSpec], now: float) -> None:
     """Raise InvalidError if a schedule is never due, or in a zone that this machine lacks."""
-    moment = datetime.fromtimestamp(now, UTC)
     for spec in functions:
         if spec.schedule is not None:
-            check_fires(spec.schedule, moment)
+            check_fires(spec.schedule, now)
         for change in spec.scaling:
-            check_fires(change.cron, moment)
+            check_fires(change.cron, now)
 
 
 def _wanted(

@@ -67,9 +67,15 @@ def upcoming(schedule: Cron | Period, anchor: datetime, after: datetime) -> Iter
         after = due
 
 
-def check_fires(schedule: Cron | Period, now: datetime) -> None:
-    """Raise InvalidError unless a schedule will ever be due, as this machine knows its zone."""
-    if next_fire(schedule, now, now) is None:
+def check_fires(schedule: Cron | Period, now: float) -> None:
+    """Raise InvalidError unless a schedule will ever be due, as this machine knows its zone.
+
+    Args:
+        schedule: The schedule.
+        now: Seconds since the epoch.
+    """
+    moment = datetime.fromtimestamp(now, UTC)
+    if next_fire(schedule, moment, moment) is None:
         raise InvalidError(
             f"The schedule {schedule} is never due.",
             hint="All its times are such that the change to summer time skips them.",
