@@ -81,6 +81,8 @@ class Settings:
     daemon_idle_exit: float = 600.0
     #: seconds after which the inputs of a remote or map call are cancelled when its client vanished
     client_grace: float = 60.0
+    #: containers get one input at a time, also where inputs are tiny
+    one_at_a_time: bool = False
     #: show cloudfn's own frames in tracebacks
     full_traceback: bool = False
     #: set inside a container only
@@ -129,7 +131,8 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
         retention=_seconds(env, "CLOUDFN_RETENTION", 7 * 86_400.0),
         daemon_idle_exit=_seconds(env, "CLOUDFN_DAEMON_IDLE_EXIT", 600.0),
         client_grace=_seconds(env, "CLOUDFN_CLIENT_GRACE", 60.0),
-        full_traceback=env.get("CLOUDFN_TRACEBACK", "") not in ("", "0"),
+        one_at_a_time=_flag(env, "CLOUDFN_ONE_AT_A_TIME"),
+        full_traceback=_flag(env, "CLOUDFN_TRACEBACK"),
         container=_container(env),
         worker=bool(env.get("CLOUDFN_MARKER")),
     )
@@ -193,6 +196,10 @@ def _check_name(name: str) -> None:
             f"Invalid environment name {name!r}.",
             hint="Use letters, digits, '-', '_' and '.' only.",
         )
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    return env.get(name, "") not in ("", "0")
 
 
 def _whole(env: Mapping[str, str], name: str, default: int) -> int:

@@ -16,12 +16,12 @@ from probe import (
     Region,
     System,
     Task,
-    UnsupportedError,
     beside_interpreter,
     latencies,
     main,
     module,
     percentiles,
+    timed_map,
 )
 
 _APP_FILE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "apps", "noop.py")
@@ -53,9 +53,6 @@ class Cloudfn(System):
     def map(self, task: Task, items: Sequence[Any]) -> list[Any]:
         return list(self._named(task).map(items))
 
-    def map_single(self, task: Task, items: Sequence[Any]) -> list[Any]:
-        raise UnsupportedError("batches adapt by themselves; there is no switch")
-
     def stream(self, task: Task, items: Iterable[Any]) -> Iterator[Any]:
         results: Iterator[Any] = self._named(task).map(items)
         return results
@@ -68,6 +65,7 @@ class Cloudfn(System):
 
     def measures(self) -> dict[str, Any]:
         return {
+            "map_single": self._map_single,
             "cold_start": self._cold_start,
             "spawn_latency": self._spawn_latency,
             "idle_cpu": self._idle_cpu,
@@ -77,6 +75,10 @@ class Cloudfn(System):
 
     def _named(self, task: Task) -> Any:
         return getattr(self._functions, task.__name__)
+
+    def _map_single(self, sizes: dict[str, int]) -> Metrics:
+        os.environ["CLOUDFN_ONE_AT_A_TIME"] = "1"  # the daemon starts with it
+        return timed_map(self, self.map, sizes)
 
     def _cold_start(self, _sizes: dict[str, int]) -> Metrics:
         """`cloudfn run`, first with nothing running, then with the daemon of the first."""

@@ -129,6 +129,28 @@ def latencies(call: Callable[[int], object], count: int) -> Metrics:
     return {"p50_ms": p50, "p95_ms": p95, "cpu_ms": region.cpu / count * 1e3}
 
 
+def timed_map(
+    system: System, mapper: Callable[[Task, Sequence[Any]], list[Any]], sizes: dict[str, int]
+) -> Metrics:
+    """Time one way to map over no-ops, warm."""
+    items = range(min(sizes["n"], system.most_inputs))
+    system.open(2, 2)
+    _warm(system)
+    mapper(tasks.noop, range(200))
+    regions: list[Region] = []
+    # A map that lasts less than a second is done three times, because one is too short to trust.
+    while not regions or (len(regions) < 3 and regions[0].seconds < 1.0):
+        with Region() as region:
+            results = mapper(tasks.noop, items)
+        if results != list(items):
+            raise RuntimeError("the map gave wrong results")
+        regions.append(region)
+    system.close()
+    seconds = statistics.median(region.seconds for region in regions)
+    cpu = statistics.median(region.cpu for region in regions)
+    return {"per_s": len(items) / seconds, "cpu_per_1k": cpu / len(items) * 1e3, "n": len(items)}
+
+
 def median_wall_ms(argv: Sequence[str], count: int) -> float:
     """Median wall time of a command in milliseconds.
 
@@ -163,36 +185,15 @@ def _warm(system: System) -> None:
 
 
 def _map_noop(system: System, sizes: dict[str, int]) -> Metrics:
-    return _map(system, system.map, sizes)
+    return timed_map(system, system.map, sizes)
 
 
 def _map_single(system: System, sizes: dict[str, int]) -> Metrics:
-    return _map(system, system.map_single, sizes)
+    return timed_map(system, system.map_single, sizes)
 
 
 def _map_chunked(system: System, sizes: dict[str, int]) -> Metrics:
-    return _map(system, system.map_chunked, sizes)
-
-
-def _map(
-    system: System, mapper: Callable[[Task, Sequence[Any]], list[Any]], sizes: dict[str, int]
-) -> Metrics:
-    items = range(min(sizes["n"], system.most_inputs))
-    system.open(2, 2)
-    _warm(system)
-    mapper(tasks.noop, range(200))
-    regions: list[Region] = []
-    # A map that lasts less than a second is done three times, because one is too short to trust.
-    while not regions or (len(regions) < 3 and regions[0].seconds < 1.0):
-        with Region() as region:
-            results = mapper(tasks.noop, items)
-        if results != list(items):
-            raise RuntimeError("the map gave wrong results")
-        regions.append(region)
-    system.close()
-    seconds = statistics.median(region.seconds for region in regions)
-    cpu = statistics.median(region.cpu for region in regions)
-    return {"per_s": len(items) / seconds, "cpu_per_1k": cpu / len(items) * 1e3, "n": len(items)}
+    return timed_map(system, system.map_chunked, sizes)
 
 
 def _call_latency(system: System, sizes: dict[str, int]) -> Metrics:

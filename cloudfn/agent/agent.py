@@ -60,7 +60,14 @@ class Agent:
         self._config = config
         self._memory = memory
         self._attempts = Attempts(ledger, events, clock)
-        self._handover = Handover(loop, ledger, self._attempts, clock, self._arm_watch)
+        self._handover = Handover(
+            loop,
+            ledger,
+            self._attempts,
+            clock,
+            self._arm_watch,
+            one_at_a_time=config.one_at_a_time,
+        )
         self._programs = Programs(loop, config, self)
         self._pools: dict[str, Pool] = {}
         self._containers: dict[str, Container] = {}

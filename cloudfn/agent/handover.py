@@ -31,6 +31,7 @@ class Handover:
         attempts: Takes back what could not be handed over.
         clock: The time.
         handed: Called when a container got something: it is to be watched.
+        one_at_a_time: Make no lots, however tiny inputs are.
     """
 
     def __init__(
@@ -40,12 +41,15 @@ class Handover:
         attempts: Attempts,
         clock: Clock,
         handed: Callable[[], None],
+        *,
+        one_at_a_time: bool,
     ) -> None:
         self._loop = loop
         self._ledger = ledger
         self._attempts = attempts
         self._clock = clock
         self._handed = handed
+        self._one_at_a_time = one_at_a_time
         self._slices = slices.Slices()
         self._slices.set(0, slices.SHORT)
         #: pool → rings when its open batch has waited long enough
@@ -62,7 +66,8 @@ class Handover:
         if pool.spec.function.slots > 1:
             self._fill_slots(pool)
             return
-        batch = batch_size(pool.service, single=pool.spec.function.single_use)
+        single = pool.spec.function.single_use or self._one_at_a_time
+        batch = batch_size(pool.service, single=single)
         for container in pool.serving():
             if self._may_refill(container, batch) and not self._fill(pool, container, batch):
                 return
@@ -72,7 +77,7 @@ class Handover:
         if pool.spec.function.slots > 1:
             self._fill_slots(pool)
             return
-        batch = batch_size(pool.service, single=False)
+        batch = batch_size(pool.service, single=self._one_at_a_time)
         if self._may_refill(container, batch):
             self._fill(pool, container, batch)
 

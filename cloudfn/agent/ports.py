@@ -92,3 +92,5 @@ class AgentConfig:
     identity: Callable[[str, str], dict[str, str]]
     #: file for what zygotes print
     log: Path
+    #: hand over one input at a time, also where inputs are tiny
+    one_at_a_time: bool = False

@@ -80,6 +80,7 @@ class Engine:
             descriptors=place.descriptors,
             identity=self._identity,
             log=place.state_dir / "zygote.log",
+            one_at_a_time=settings.one_at_a_time,
         )
         guard = memory_guard(place.marker)
         self.agent = Agent(loop, self.journal, self, clock, config, guard)

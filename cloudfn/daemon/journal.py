@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 _RETRY = 0.5
 #: longest time that writes nobody waits for stay uncommitted
 _LINGER = 0.01
+#: shortest time between two commits: a busy daemon has more in each
+_PACE = 0.001
 
 Hook = Callable[[], object]
 Refusal = Callable[[Error], None]
@@ -38,6 +40,7 @@ class Journal:
         #: the next commit, and whether it comes at the end of this turn
         self._timer: Handle | None = None
         self._hurries = False
+        self._last = float("-inf")
         self._committed: list[Hook] = []
         self._refusals: list[Refusal] = []
         #: what was written since the last commit, to be repeated when it fails
@@ -156,13 +159,17 @@ class Journal:
             self._timer = self._loop.call_later(_LINGER, self._flush)
 
     def _hurry(self) -> None:
-        """Commit at the end of this turn of the loop, or with the next try when one is due."""
+        """Commit at the end of this turn of the loop, unless one has just been or is due."""
         if self._hurries or self._closed:
             return
         if self._timer is not None:
             self._timer.cancel()
         self._hurries = True
-        self._timer = self._loop.call_soon(self._flush)
+        due = self._last + _PACE
+        if self._loop.time() < due:
+            self._timer = self._loop.call_at(due, self._flush)
+        else:
+            self._timer = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._timer, self._hurries = None, False
@@ -175,6 +182,7 @@ class Journal:
             _log.info("the ledger can be written again")
             self.trouble = None
         self.commits += 1
+        self._last = self._loop.time()
         self._redo.clear()
         self._refusals.clear()
         hooks, self._committed = self._committed, []

@@ -20,6 +20,7 @@ class Loop:
         self.ready: list[Handle] = []
         self.later: list[Handle] = []
         self.arrived = threading.Condition()
+        self.now = 0.0
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> Handle:
         handle = Handle(lambda: callback(*args))
@@ -30,18 +31,24 @@ class Loop:
 
     call_soon_threadsafe = call_soon
 
+    def time(self) -> float:
+        return self.now
+
     def call_later(self, _seconds: float, callback: Callable[[], object]) -> Handle:
         handle = Handle(callback)
         self.later.append(handle)
         return handle
 
+    call_at = call_later
+
     def turn(self) -> None:
-        """Run what is ready, and what that makes ready."""
+        """Run what is ready, and what that makes ready; then a hundredth of a second passes."""
         while self.ready:
             ready, self.ready = self.ready, []
             for handle in ready:
                 if not handle.cancelled:
                     handle.callback()
+        self.now += 0.01
 
     def wait(self) -> None:
         """Let half a second pass: run what was put off."""

@@ -209,8 +209,19 @@ def test_hooks_run_in_order_and_only_after_the_commit(journal, loop, ledger):
 def test_what_a_hook_writes_is_in_the_next_commit(journal, loop, ledger):
     journal.after_commit(lambda: finish(journal, 9))
     loop.turn()
+    loop.wait()
 
     assert ledger.notes == ["commit", "record [9]", "commit"]
+
+
+def test_commits_in_a_row_keep_a_distance_in_which_more_can_join(journal, loop, ledger):
+    journal.after_commit(lambda: finish(journal, 1))
+    loop.turn()
+    finish(journal, 2)
+    assert ledger.notes == ["commit", "record [1]", "record [2]"]
+    loop.wait()
+
+    assert ledger.notes == ["commit", "record [1]", "record [2]", "commit"]
 
 
 def test_one_hook_that_fails_keeps_no_other_from_running(journal, loop, ledger, caplog):
