@@ -24,10 +24,12 @@ if TYPE_CHECKING:
         is_local,
     )
     from cloudfn.sdk.dicts import Dict
+    from cloudfn.sdk.environment import Environment
     from cloudfn.sdk.executor import Executor
     from cloudfn.sdk.function import Function
     from cloudfn.sdk.function_call import FunctionCall
     from cloudfn.sdk.image import Image
+    from cloudfn.sdk.interaction import interact
     from cloudfn.sdk.joblib_backend import joblib_backend
     from cloudfn.sdk.lifecycle import enter, exit, method, parameter
     from cloudfn.sdk.logs import LogEntry
@@ -82,42 +84,46 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "current_input_id",
     "is_local",
     # the rest
+    "Environment",
     "Error",
     "__version__",
     "enable_output",
     "exception",
+    "interact",
 ]
 
 _PLACES = {
-    "current_attempt": "cloudfn.sdk.context",
-    "LogEntry": "cloudfn.sdk.logs",
-    "FunctionInfo": "cloudfn.sdk.records",
-    "AppInfo": "cloudfn.sdk.records",
     "App": "cloudfn.sdk.app",
+    "AppInfo": "cloudfn.sdk.records",
     "Cls": "cloudfn.sdk.cls",
     "Cron": "cloudfn.model.schedule",
     "Dict": "cloudfn.sdk.dicts",
+    "Environment": "cloudfn.sdk.environment",
     "Error": "cloudfn.errors",
     "Executor": "cloudfn.sdk.executor",
     "Function": "cloudfn.sdk.function",
     "FunctionAutoscalerSettings": "cloudfn.sdk.records",
     "FunctionCall": "cloudfn.sdk.function_call",
     "FunctionCurrentStats": "cloudfn.sdk.records",
+    "FunctionInfo": "cloudfn.sdk.records",
     "FunctionStats": "cloudfn.sdk.records",
+    "Image": "cloudfn.sdk.image",
     "InputInfo": "cloudfn.sdk.records",
     "InputStatus": "cloudfn.sdk.records",
+    "LogEntry": "cloudfn.sdk.logs",
     "Period": "cloudfn.model.schedule",
-    "Image": "cloudfn.sdk.image",
     "Queue": "cloudfn.sdk.queues",
     "Retries": "cloudfn.model.retry",
     "ScaleAt": "cloudfn.model.schedule",
     "batched": "cloudfn.sdk.slots",
     "concurrent": "cloudfn.sdk.slots",
+    "current_attempt": "cloudfn.sdk.context",
     "current_function_call_id": "cloudfn.sdk.context",
     "current_input_id": "cloudfn.sdk.context",
     "enable_output": "cloudfn.sdk.context",
     "enter": "cloudfn.sdk.lifecycle",
     "exit": "cloudfn.sdk.lifecycle",
+    "interact": "cloudfn.sdk.interaction",
     "is_local": "cloudfn.sdk.context",
     "joblib_backend": "cloudfn.sdk.joblib_backend",
     "method": "cloudfn.sdk.lifecycle",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cloudfn import errors
-from cloudfn.cli import logs, moments, terminal
+from cloudfn.cli import logs, moments, objects, terminal
 from cloudfn.cli.options import (
     AppArgument,
     EnvironmentOption,
@@ -41,6 +41,9 @@ def build() -> typer.Typer:
     app.command("stop")(stop)
     app.command("history")(history)
     app.command("rollback")(rollback)
+    app.command("rollover")(rollover)
+    app.command("info")(info)
+    app.command("stats")(stats)
     return app
 
 
@@ -116,7 +119,7 @@ def stop(
     """Stop an app: its containers end, its waiting inputs are cancelled, its name is free again."""
     session = session_of(context, env)
     if not yes:
-        _confirm(f"Stop app {app!r} and cancel its unfinished inputs?")
+        objects.confirm(f"Stop app {app!r} and cancel its unfinished inputs?")
     session.request("app_stop", name=app)
     terminal.say(f"✓ App {app} stopped.")
 
@@ -172,6 +175,61 @@ def rollback(
     terminal.say(f"✓ App {app} rolled back {back_to}; it is revision v{reply['revision']} now.")
 
 
+def rollover(
+    context: typer.Context,
+    app: AppArgument,
+    strategy: StrategyOption = "rolling",
+    env: EnvironmentOption = None,
+) -> None:
+    """Make the live revision a new one without changes: its containers are replaced."""
+    session = session_of(context, env)
+    reply = session.request("app_rollover", name=app, strategy=check_strategy(strategy))
+    terminal.say(f"✓ App {app} rolled over; it is revision v{reply['revision']} now.")
+
+
+def info(
+    context: typer.Context,
+    app: AppArgument,
+    as_json: JsonOption = False,
+    env: EnvironmentOption = None,
+) -> None:
+    """Show what the engine knows of an app."""
+    facts = terminal.choose_keys([_listed(session_of(context, env), app)], _APP_KEYS)[0]
+    if as_json:
+        terminal.print_json(facts)
+        return
+    rows = [
+        (key, ", ".join(value) if isinstance(value, list) else value)
+        for key, value in facts.items()
+        if value is not None
+    ]
+    terminal.print_table(("FACT", "VALUE"), rows, empty="")
+
+
+def stats(
+    context: typer.Context,
+    app: AppArgument,
+    as_json: JsonOption = False,
+    env: EnvironmentOption = None,
+) -> None:
+    """Show waiting and running inputs and the containers of an app, over all its functions."""
+    from cloudfn.cli import stats as stats_command
+
+    session = session_of(context, env)
+    found = _listed(session, app)
+    functions = [resolve_function(session, found["app_id"], name) for name in found["functions"]]
+    stats_command.show(session, [each["function_id"] for each in functions], as_json=as_json)
+
+
+def _listed(session: Session, name: str) -> dict[str, Any]:
+    for app in session.request("app_list", all=False)["apps"]:
+        if app["app_id"] == name or (app["name"], app["state"]) == (name, "deployed"):
+            return dict(app)
+    raise errors.NotFoundError(
+        f"There is no deployed app {name!r}.", hint="`cloudfn app list` lists those that there are."
+    )
+
+
 def resolve_function(session: Session, app: str, function: str) -> dict[str, Any]:
     """Return what the engine knows of a deployed function.
 
@@ -182,14 +240,6 @@ def resolve_function(session: Session, app: str, function: str) -> dict[str, Any
     if not reply.get("function_id"):
         raise errors.NotFoundError(f"App {app!r} has no function {function!r}.")
     return reply
-
-
-def _confirm(question: str) -> None:
-    import sys
-
-    if not terminal.is_terminal(sys.stdin):
-        raise typer.BadParameter("Nobody is there to ask; say --yes to go ahead.")
-    typer.confirm(question, abort=True, err=True)
 
 
 def _revision_number(text: str) -> int:

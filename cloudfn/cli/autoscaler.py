@@ -10,9 +10,9 @@ import typer
 from cloudfn.cli import terminal
 from cloudfn.cli.app import resolve_function
 from cloudfn.cli.options import AppArgument, EnvironmentOption, FunctionArgument, JsonOption
-from cloudfn.cli.session import session_of
+from cloudfn.cli.session import Session, session_of
 
-_KEYS = ("min_containers", "max_containers", "buffer_containers", "scaledown_window")
+KEYS = ("min_containers", "max_containers", "buffer_containers", "scaledown_window")
 
 
 def build() -> typer.Typer:
@@ -22,26 +22,43 @@ def build() -> typer.Typer:
     return app
 
 
+MinOption = Annotated[int | None, typer.Option(min=0, help="Containers that are always kept.")]
+MaxOption = Annotated[
+    str | None, typer.Option(metavar="N|none", help="Containers at most; none: no limit.")
+]
+BufferOption = Annotated[
+    int | None, typer.Option(min=0, help="Idle containers beside the busy ones.")
+]
+WindowOption = Annotated[
+    int | None, typer.Option(min=2, max=3600, help="Seconds that idle containers are kept.")
+]
+
+
 def update(
     context: typer.Context,
     app: AppArgument,
     function: FunctionArgument,
-    min_containers: Annotated[
-        int | None, typer.Option(min=0, help="Containers that are always kept.")
-    ] = None,
-    max_containers: Annotated[
-        str | None, typer.Option(metavar="N|none", help="Containers at most; none: no limit.")
-    ] = None,
-    buffer_containers: Annotated[
-        int | None, typer.Option(min=0, help="Idle containers beside the busy ones.")
-    ] = None,
-    scaledown_window: Annotated[
-        int | None, typer.Option(min=2, max=3600, help="Seconds that idle containers are kept.")
-    ] = None,
+    min_containers: MinOption = None,
+    max_containers: MaxOption = None,
+    buffer_containers: BufferOption = None,
+    scaledown_window: WindowOption = None,
     as_json: JsonOption = False,
     env: EnvironmentOption = None,
 ) -> None:
     """Change a function's scaling at once; what is not named stays, the next deploy resets it."""
+    changes = changes_of(min_containers, max_containers, buffer_containers, scaledown_window)
+    session = session_of(context, env)
+    found = resolve_function(session, app, function)
+    carry_out(session, f"{app}/{function}", found["function_id"], changes, as_json=as_json)
+
+
+def changes_of(
+    min_containers: int | None,
+    max_containers: str | None,
+    buffer_containers: int | None,
+    scaledown_window: int | None,
+) -> dict[str, int | None]:
+    """Return what options ask to change; raises BadParameter where they ask for nothing."""
     given = {
         "min_containers": min_containers,
         "buffer_containers": buffer_containers,
@@ -52,22 +69,29 @@ def update(
         changes["max_containers"] = _limit(max_containers)
     if not changes:
         raise typer.BadParameter("Say what to change, for example --max-containers 10.")
-    session = session_of(context, env)
-    found = resolve_function(session, app, function)
-    reply = session.request("settings_update", function_id=found["function_id"], changes=changes)
-    _show(app, function, reply["settings"], as_json=as_json)
+    return changes
 
 
-def _show(app: str, function: str, settings: Mapping[str, Any], *, as_json: bool) -> None:
+def carry_out(
+    session: Session, name: str, function_id: str, changes: dict[str, int | None], *, as_json: bool
+) -> None:
+    """Change a function's settings, and show those in force then."""
+    reply = session.request("settings_update", function_id=function_id, changes=changes)
     if as_json:
-        terminal.print_json({key: settings.get(key) for key in _KEYS})
+        terminal.print_json({key: reply["settings"].get(key) for key in KEYS})
         return
-    terminal.say(f"✓ {app}/{function} scales by these settings now:")
+    terminal.say(f"✓ {name} scales by these settings now:")
+    shown = shown_settings(reply["settings"])
+    terminal.print_table(("SETTING", "VALUE"), list(shown.items()), empty="")
+
+
+def shown_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return settings as text, in their usual order."""
     limit = settings.get("max_containers")
-    shown = {**settings, "max_containers": "none" if limit is None else limit}
-    terminal.print_table(
-        ("SETTING", "VALUE"), [(key, str(shown.get(key))) for key in _KEYS], empty=""
-    )
+    return {
+        key: str(settings.get(key)) if key != "max_containers" or limit is not None else "none"
+        for key in KEYS
+    }
 
 
 def _limit(text: str) -> int | None:

@@ -11,7 +11,7 @@ import typer
 from cloudfn import errors
 from cloudfn.cli import moments, terminal
 from cloudfn.cli.options import EnvironmentOption, JsonOption, complete_app
-from cloudfn.cli.session import session_of
+from cloudfn.cli.session import Session, session_of
 
 _KEYS = (
     "call",
@@ -57,7 +57,12 @@ def list_calls(
     if function is not None and app is None:
         raise typer.BadParameter("--function needs --app, to say which app it belongs to.")
     session = session_of(context, env)
-    reply = session.request("call_list", limit=limit, app=app, function=function)
+    show_calls(session, as_json=as_json, limit=limit, app=app, function=function)
+
+
+def show_calls(session: Session, *, as_json: bool, **wanted: Any) -> None:
+    """Print the calls that the fields of `call_list` choose."""
+    reply = session.request("call_list", **wanted)
     calls = terminal.choose_keys(reply["calls"], _KEYS)
     if as_json:
         terminal.print_json(calls)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cloudfn import errors
-from cloudfn.cli import moments, terminal
+from cloudfn.cli import logs, moments, terminal
 from cloudfn.cli.options import EnvironmentOption, JsonOption, StrategyOption, check_strategy
 from cloudfn.cli.run import ModuleOption
 from cloudfn.cli.session import session_of
@@ -32,6 +32,10 @@ def deploy(
         bool, typer.Option("--keep-overrides", help="Keep what update-autoscaler changed.")
     ] = False,
     module: ModuleOption = False,
+    stream_logs: Annotated[
+        bool, typer.Option("--stream-logs", help="Then show what it prints, until Ctrl-C.")
+    ] = False,
+    timestamps: logs.TimestampsOption = False,
     as_json: JsonOption = False,
     env: EnvironmentOption = None,
 ) -> None:
@@ -40,6 +44,8 @@ def deploy(
     from cloudfn.cli.runnables import find_app
 
     check_strategy(strategy)
+    if as_json and stream_logs:
+        raise typer.BadParameter("--json is one document; it cannot --stream-logs.")
     session = session_of(context, env)
     clock = session.host.clock
     started = clock.monotonic()
@@ -75,3 +81,6 @@ def deploy(
         terminal.say(
             f"✓ Deployment skipped: nothing changed. {deployed_name} is v{outcome.revision}."
         )
+    if stream_logs:
+        request = logs.LogRequest(follow=True, tail=1, scope={"app": outcome.app_id})
+        logs.print_logs(session, request, timestamps=timestamps, as_json=False)

@@ -23,16 +23,25 @@ class RunDisplay:
     """Takes an app's `LOGS` and `EVENT` messages, from any thread, while it is open.
 
     With `quiet` only the program's own output is shown. Without a terminal on stderr there is no
-    progress line, and nothing but text is written. `started` is when the command began, by
-    `clock.monotonic`.
+    progress line, nor with `interactive`, and nothing but text is written. `timestamps` puts the
+    time before each line. `started` is when the command began, by `clock.monotonic`.
     """
 
-    def __init__(self, clock: Clock, *, started: float, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        started: float,
+        quiet: bool = False,
+        interactive: bool = False,
+        timestamps: bool = False,
+    ) -> None:
         self._clock = clock
         self._quiet = quiet
+        self._timestamps = timestamps
         self._started = started
         self._streams: dict[str, IO[str]] = {"stdout": sys.stdout, "stderr": sys.stderr}
-        enabled = not quiet and terminal.is_terminal(sys.stderr)
+        enabled = not quiet and not interactive and terminal.is_terminal(sys.stderr)
         self._line = StatusLine(sys.stderr, enabled=enabled)
         self._attached = attached(self._line)
         self._figures = Figures()
@@ -78,7 +87,7 @@ class RunDisplay:
         wanted = (entry for entry in entries if self._is_wanted(entry))
         for source, group in groupby(wanted, key=lambda entry: entry.get("source")):
             stream = self._streams["stdout" if source == "stdout" else "stderr"]
-            text = "".join(map(text_of, group))
+            text = "".join(text_of(entry, timestamps=self._timestamps) for entry in group)
             if terminal.is_terminal(stream):
                 text = terminal.clean(text, colours=True)
             try:

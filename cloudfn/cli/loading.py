@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cloudfn.sdk.client import Client
     from cloudfn.sdk.program import Program
 
+_STDIN = "-"
 ABORTING = "Aborting app initialization..."
 
 
@@ -29,6 +30,8 @@ def open_program(session: Session, ref: str, *, module: bool) -> tuple[Program, 
         client = session.host.open_program(settings)
         from cloudfn.sdk import program
 
+        if not module and ref.partition("::")[0] == _STDIN:
+            ref = ref.replace(_STDIN, _from_stdin(), 1)
         return program.load(ref, module=module), client
     except errors.Error as error:
         cause = error.__cause__
@@ -38,3 +41,18 @@ def open_program(session: Session, ref: str, *, module: bool) -> tuple[Program, 
     except KeyboardInterrupt:
         terminal.say(ABORTING)
         raise
+
+
+def _from_stdin() -> str:
+    """Return a file, there until this process ends, with the program that stdin holds."""
+    import atexit
+    import shutil
+    import sys
+    import tempfile
+    from pathlib import Path
+
+    folder = Path(tempfile.mkdtemp(prefix="cloudfn-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "stdin.py"
+    path.write_text(sys.stdin.read(), encoding="utf-8")
+    return str(path)

@@ -101,23 +101,23 @@ def print_logs(session: Session, request: LogRequest, *, timestamps: bool, as_js
 def print_entry(entry: Mapping[str, Any], *, timestamps: bool = False) -> None:
     """Print one entry, as it came, to stdout or stderr."""
     stream = sys.stdout if entry.get("source") == "stdout" else sys.stderr
-    text = text_of(entry)
+    text = text_of(entry, timestamps=timestamps)
     if terminal.is_terminal(stream):
         text = terminal.clean(text, colours=True)
-    if timestamps:
-        ends = text.endswith("\n")
-        before = moments.stamp(float(entry.get("at", 0.0)))
-        lines = text.removesuffix("\n").split("\n")
-        text = "\n".join(f"{before}  {line}" for line in lines) + ("\n" if ends else "")
     stream.write(text)
     stream.flush()
 
 
-def text_of(entry: Mapping[str, Any]) -> str:
+def text_of(entry: Mapping[str, Any], *, timestamps: bool = False) -> str:
     """Return an entry's text; what the engine itself says is a line of its own."""
     text = str(entry.get("text", ""))
-    whole = entry.get("source") != "system" or text.endswith("\n")
-    return text if whole else f"{text}\n"
+    if entry.get("source") == "system" and not text.endswith("\n"):
+        text = f"{text}\n"
+    if not timestamps:
+        return text
+    before = moments.stamp(float(entry.get("at", 0.0)))
+    lines = text.removesuffix("\n").split("\n")
+    return "\n".join(f"{before}  {line}" for line in lines) + ("\n" if text.endswith("\n") else "")
 
 
 def _entries(session: Session, fields: dict[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -53,6 +53,11 @@ FunctionArgument = Annotated[
 ]
 
 
+FunctionRefArgument = Annotated[
+    str, typer.Argument(metavar="APP/FUNCTION", help="A function of an app, or an id, fu-….")
+]
+
+
 def check_strategy(strategy: str) -> str:
     """Return `strategy` if there is such a one; raises BadParameter (exit code 2) otherwise."""
     if strategy not in ("rolling", "recreate"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,10 @@ ModuleOption = Annotated[
 ]
 _DISCONNECTING = "Disconnecting. This ends the app in a few seconds."
 _DETACHING = "Shutting down the client."
-_OWN_OPTIONS = {"--detach", "-d", "--quiet", "-q", "--write-result", "-w", "-m", "--env", "-e"}
+_OWN_OPTIONS = {
+    "--detach", "-d", "--quiet", "-q", "--write-result", "-w", "-m", "--env", "-e", "--interactive",
+    "-i", "--timestamps",
+}  # fmt: skip
 
 
 def build() -> typer.Typer:
@@ -57,6 +61,13 @@ def run(
         typer.Option("--write-result", "-w", help="Write the result, str or bytes, to this file."),
     ] = None,
     module: ModuleOption = False,
+    interactive: Annotated[
+        bool,
+        typer.Option("--interactive", "-i", help="cloudfn.interact() reads from this terminal."),
+    ] = False,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", help="Put the time before each line of containers.")
+    ] = False,
     name: Annotated[
         str | None, typer.Option("--name", "-n", help="How the app is listed while it runs.")
     ] = None,
@@ -67,6 +78,8 @@ def run(
     from cloudfn.cli.loading import open_program
     from cloudfn.sdk.entrypoint import UsageError
 
+    if interactive and (quiet or detach):
+        raise typer.BadParameter("--interactive goes neither with --quiet nor with --detach.")
     session = session_of(context, env)
     started = session.host.clock.monotonic()
     program, client = open_program(session, file, module=module)
@@ -78,8 +91,15 @@ def run(
         raise typer.Exit(error.exit_code) from None
     if work is None:
         return
-    display = RunDisplay(session.host.clock, started=started, quiet=quiet)
-    _Run(session, client, work, display, detach=detach, name=name).carry_out(write_result)
+    display = RunDisplay(
+        session.host.clock,
+        started=started,
+        quiet=quiet,
+        interactive=interactive,
+        timestamps=timestamps,
+    )
+    how = _How(detach=detach, interactive=interactive, name=name)
+    _Run(session, client, work, display, how).carry_out(write_result)
 
 
 class _Work:
@@ -110,6 +130,16 @@ class _Work:
         return target.remote(*self._args, **self._kwargs)
 
 
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How the app is opened."""
+
+    detach: bool
+    interactive: bool
+    #: how it is listed
+    name: str | None
+
+
 class _Run:
     """One run of an app, from its start to the summary."""
 
@@ -119,16 +149,13 @@ class _Run:
         client: Client,
         work: _Work,
         display: RunDisplay,
-        *,
-        detach: bool,
-        name: str | None,
+        how: _How,
     ) -> None:
         self._session = session
         self._client = client
         self._work = work
         self._app = work.runnable.app
-        self._detach = detach
-        self._name = name
+        self._how = how
         self._display = display
         self._app_id: str | None = None
 
@@ -154,7 +181,7 @@ class _Run:
             tell_failure(error, full=self._session.settings.full_traceback)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            if self._app_id and not self._detach:
+            if self._app_id and not self._how.detach:
                 terminal.say("App aborted.")
             raise
         finally:
@@ -163,7 +190,7 @@ class _Run:
     def _conclude(self, *, succeeded: bool) -> None:
         if self._app_id is None:
             return  # it never ran
-        if self._detach:
+        if self._how.detach:
             self._display.say(_detached(self._app_id))
         else:
             self._display.finish(succeeded=succeeded)
@@ -186,13 +213,16 @@ class _Run:
             self._display.take(self._app.summary)
 
     def _running(self) -> Any:
-        return self._app.run(name=self._name, client=self._client, detach=self._detach)
+        how = self._how
+        return self._app.run(
+            name=how.name, client=self._client, detach=how.detach, interactive=how.interactive
+        )
 
     def _interruptible(self) -> Any:
         try:
-            return self._work.do(detach=self._detach)
+            return self._work.do(detach=self._how.detach)
         except KeyboardInterrupt:
-            terminal.say(_DETACHING if self._detach else _DISCONNECTING)
+            terminal.say(_DETACHING if self._how.detach else _DISCONNECTING)
             raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -43,7 +44,13 @@ def stats(
     if watch:
         _watch(session, function_id, interval)
         return
-    figures = _figures(session, function_id)
+    show(session, [function_id], as_json=as_json)
+
+
+def show(session: Session, function_ids: Sequence[str], *, as_json: bool) -> None:
+    """Print the figures of functions, added up."""
+    each = [_figures(session, function_id) for function_id in function_ids]
+    figures = {key: sum(one[key] for one in each) for key in _KEYS}
     if as_json:
         terminal.print_json(figures)
         return

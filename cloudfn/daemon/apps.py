@@ -11,7 +11,7 @@ from cloudfn.agent.pool import PoolSpec
 from cloudfn.agent.zygotes import Program, Runtime
 from cloudfn.clock import Clock
 from cloudfn.control.deploy.apply import DeployResult, apply, observe
-from cloudfn.control.deploy.plan import DeployRequest, RollbackRequest, StopRequest, plan
+from cloudfn.control.deploy.plan import DeployRequest, Request, RolloverRequest, plan
 from cloudfn.control.schedules.plan import Live, check_schedules
 from cloudfn.daemon.schedules import Scheduler
 from cloudfn.errors import InvalidError, NotFoundError
@@ -122,7 +122,7 @@ class Apps:
 
     # Opening and closing
 
-    def carry_out(self, request: DeployRequest | RollbackRequest | StopRequest) -> DeployResult:
+    def carry_out(self, request: Request) -> DeployResult:
         """Deploy, roll back or stop an app, or open an ephemeral one."""
         named = not isinstance(request, DeployRequest) or request.state == "deployed"
         current = observe(self._catalog, request.name) if named else None
@@ -314,8 +314,10 @@ class Apps:
         return found
 
 
-def _keeps_overrides(request: DeployRequest | RollbackRequest | StopRequest) -> bool:
-    return isinstance(request, DeployRequest) and request.keep_overrides
+def _keeps_overrides(request: Request) -> bool:
+    if isinstance(request, DeployRequest):
+        return request.keep_overrides
+    return isinstance(request, RolloverRequest)
 
 
 def parse_request(fields: dict[str, Any]) -> DeployRequest:

@@ -285,8 +285,7 @@ class Server:
                 del self._orphans[app_id]
             elif now - since >= grace:
                 del self._orphans[app_id]
-                self._apps.owners.pop(app_id, None)
-                self._engine.apps.close(app_id)
+                self._apps.close(app_id)
 
     def _end_detached(self, unfinished: set[str]) -> None:
         """A detached app lives while it has inputs, and a moment after its start."""

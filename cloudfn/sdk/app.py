@@ -348,12 +348,10 @@ class App:
             name: How it is listed.
             client: The engine; this environment's when omitted.
             detach: Calls that are under way at the end of the block go on.
-            interactive: Not available.
+            interactive: `cloudfn.interact()` in containers reads from this terminal.
             environment_name: Another environment than the one that is set.
         """
-        if interactive:
-            raise errors.UnimplementedError("`interactive` is not available yet in this version.")
-        return AppRun(self, name, client, environment_name, detach=detach)
+        return AppRun(self, name, client, environment_name, detach=detach, interactive=interactive)
 
     @twin
     def deploy(
@@ -512,6 +510,7 @@ class App:
         tag: str = "",
         strategy: str = "rolling",
         keep_overrides: bool = False,
+        terminal: str | None = None,
     ) -> Steps[dict[str, Any]]:
         """Register the App as it stands with the engine; for `run` and `deploy`."""
         from pathlib import Path
@@ -541,6 +540,7 @@ class App:
             revision=revision,
             strategy=strategy,
             keep_overrides=keep_overrides,
+            terminal=terminal,
         )
         for text in told.get("warnings", ()):
             _warn(text, errors.ServerWarning)

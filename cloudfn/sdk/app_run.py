@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cloudfn import errors
 from cloudfn.sdk.client import Client, current_settings, default_client
+from cloudfn.sdk.interaction import own_terminal
 from cloudfn.sdk.twins import Steps, run, run_async
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ class AppRun:
         environment: str | None,
         *,
         detach: bool,
+        interactive: bool,
     ) -> None:
         self._app = app
         self._name = name
         self._client = client
         self._environment = environment
         self._detach = detach
+        self._interactive = interactive
         self._listening: int | None = None
 
     def __enter__(self) -> App:
@@ -64,11 +67,14 @@ class AppRun:
         if app.is_running:
             raise errors.InvalidError("App is already running and can't be started again.")
         refuse_in_container("run")
+        terminal = own_terminal() if self._interactive else None
         engine = self._engine()
         app.is_running = True
         try:
             state = "detached" if self._detach else "ephemeral"
-            told = yield from app.open(engine, self._name or app.description, state)
+            told = yield from app.open(
+                engine, self._name or app.description, state, terminal=terminal
+            )
             app.bind(told, self._client, self._environment)
             if not self._detach:
                 engine.keep(told["app_id"])

@@ -41,6 +41,17 @@ class RollbackRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloverRequest:
+    """Make the live revision live again, as a new one: its containers are replaced."""
+
+    name: str
+    strategy: str = "rolling"
+
+    def __post_init__(self) -> None:
+        _check_strategy(self.strategy)
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequest:
     """Stop the app of that name."""
 
@@ -186,9 +197,10 @@ class Plan:
         return not all(isinstance(step, Nothing) for step in self.steps)
 
 
-def plan(
-    request: DeployRequest | RollbackRequest | StopRequest, current: DeployedApp | None
-) -> Plan:
+Request = DeployRequest | RollbackRequest | RolloverRequest | StopRequest
+
+
+def plan(request: Request, current: DeployedApp | None) -> Plan:
     """Return what a request takes.
 
     Args:
@@ -204,6 +216,8 @@ def plan(
             return Plan(request.name, _deploy(request, current))
         case RollbackRequest():
             return Plan(request.name, _rollback(request, _existing(request.name, current)))
+        case RolloverRequest():
+            return Plan(request.name, _rollover(request, _existing(request.name, current)))
         case StopRequest():
             app = _existing(request.name, current).app
             return Plan(request.name, (StopApp(app.app_id, app.name),))
@@ -244,6 +258,11 @@ def _rollback(request: RollbackRequest, current: DeployedApp) -> tuple[Step, ...
             hint=f"See `cloudfn app history {request.name}`.",
         )
     return _revise(current, target.spec, number, request.strategy, keep_overrides=False)
+
+
+def _rollover(request: RolloverRequest, current: DeployedApp) -> tuple[Step, ...]:
+    # Nothing changes, so what was changed by hand stays as well.
+    return _revise(current, current.live.spec, None, request.strategy, keep_overrides=True)
 
 
 def _revise(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloudfn.control.deploy.plan import RollbackRequest, StopRequest
+from cloudfn.control.deploy.plan import RollbackRequest, RolloverRequest, StopRequest
 from cloudfn.daemon.apps import parse_request
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
@@ -15,12 +15,14 @@ from cloudfn.errors import NotFoundError
 class AppOperations(Group):
     """Operations on apps."""
 
-    for_containers = frozenset({"app_list"})
+    for_containers = frozenset({"app_list", "app_terminal"})
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         #: ephemeral app → the client that it lives with
         self.owners: dict[str, Session | None] = {}
+        #: app that runs interactively → path of its client's terminal
+        self._terminals: dict[str, str] = {}
 
     def op_app_open(self, session: Session, fields: Fields) -> Fields:
         request = parse_request(fields)
@@ -29,6 +31,8 @@ class AppOperations(Group):
         app = result.app
         if app.state == "ephemeral":
             self.owners[app.app_id] = session
+        if fields.get("terminal"):
+            self._terminals[app.app_id] = str(fields["terminal"])
         functions = self._engine.catalog.functions(app.app_id)
         return {
             "app_id": app.app_id,
@@ -54,13 +58,21 @@ class AppOperations(Group):
     def op_app_close(self, _session: Session, fields: Fields) -> Fields:
         app_id = fields["app_id"]
         summary = self._engine.progress(app_id)
-        self.owners.pop(app_id, None)
-        self._engine.apps.close(app_id)
+        self.close(app_id)
         return {
             "containers_peak": summary["peak"],
             "done": summary["done"],
             "failed": summary["failed"],
         }
+
+    def op_app_terminal(self, _session: Session, fields: Fields) -> Fields:
+        return {"terminal": self._terminals.get(fields["app_id"])}
+
+    def close(self, app_id: str) -> None:
+        """Stop an ephemeral app, and forget whose it was."""
+        self.owners.pop(app_id, None)
+        self._terminals.pop(app_id, None)
+        self._engine.apps.close(app_id)
 
     def op_app_stop(self, _session: Session, fields: Fields) -> Fields:
         name = fields["name"]
@@ -109,5 +121,10 @@ class AppOperations(Group):
         request = RollbackRequest(
             fields["name"], fields.get("number"), fields.get("strategy") or "rolling"
         )
+        result = self._engine.apps.carry_out(request)
+        return {"revision": result.app.revision}
+
+    def op_app_rollover(self, _session: Session, fields: Fields) -> Fields:
+        request = RolloverRequest(fields["name"], fields.get("strategy") or "rolling")
         result = self._engine.apps.carry_out(request)
         return {"revision": result.app.revision}
