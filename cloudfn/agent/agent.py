@@ -22,14 +22,14 @@ from cloudfn.agent.memory import MemoryGuard
 from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.ports import AgentConfig, AgentEvents, Claims
 from cloudfn.agent.programs import Programs
+from cloudfn.agent.streams import Streams
 from cloudfn.agent.zygotes import Template
 from cloudfn.clock import Clock
-from cloudfn.model.call import ContainerLost, Crashed, Raised, Status, TimedOut
+from cloudfn.model.call import ContainerLost, Crashed, TimedOut
 from cloudfn.model.function import AutoscalerSettings
-from cloudfn.providers.base import Claim, Entry
-from cloudfn.wire.messages import RAISED_FINAL, ContainerOutcome, LogSource
+from cloudfn.providers.base import Claim
+from cloudfn.wire.messages import ContainerItem, ContainerOutcome, LogSource
 
-_RAISED = frozenset({int(Status.RAISED), RAISED_FINAL})
 #: seconds between looks at timeouts while inputs run
 _WATCH = 0.1
 _TAKE_BACK_WATCH = 0.01
@@ -60,6 +60,7 @@ class Agent:
         self._config = config
         self._memory = memory
         self._attempts = Attempts(ledger, events, clock)
+        self.streams = Streams(self._attempts, events)
         self._handover = Handover(
             loop,
             ledger,
@@ -171,10 +172,10 @@ class Agent:
         if pool is None or container.gone:
             return
         now = self._clock.monotonic()
-        entries: list[Entry] = []
-        claims: list[Claim] = []
+        ended: list[tuple[Claim, ContainerOutcome]] = []
         micros = count = 0
         held = container.held
+        streaming = self.streams.active
         for outcome in outcomes:
             claim = held.finish(outcome.seq, outcome.fence)
             if claim is None:
@@ -182,15 +183,9 @@ class Agent:
                 continue
             micros += outcome.micros
             count += 1
-            if outcome.status in _RAISED:
-                final = outcome.status == RAISED_FINAL
-                self._attempts.record(entries, claims, pool)
-                self._attempts.settle(pool, claim, Raised(outcome.payload, final))
-                entries, claims = [], []
-                continue
-            entries.append(self._attempts.entry(claim, outcome))
-            claims.append(claim)
-        self._attempts.record(entries, claims, pool)
+            if not (streaming and self.streams.keeps(pool, claim, outcome)):
+                ended.append((claim, outcome))
+        self._attempts.conclude(pool, ended)
         held.progressed(now)
         container.last_used = pool.last_active = now
         container.inputs_done += count
@@ -213,6 +208,15 @@ class Agent:
 
     def _ledger_idle(self, pool: Pool) -> bool:
         return self._ledger.counts(pool.spec.pool).pending == 0
+
+    def on_item(self, container: Container, item: ContainerItem) -> None:
+        """A generator yielded."""
+        pool = self._pools.get(container.pool)
+        claim = container.held.find(item.seq)
+        if pool is None or claim is None or claim.fence != item.fence:
+            return
+        if not self.streams.item(pool, container, claim, item):
+            self.cancel(claim.seq, claim.fence, terminate=False)
 
     def on_broken(self, container: Container, error: dict[str, Any]) -> None:
         """A container failed to start."""
@@ -563,6 +567,7 @@ class Agent:
             self._attempts.give_back([*container.take_back(), *container.held])
             container.held.clear()
             container.kill()
+        self._attempts.give_back(self.streams.take_kept())
 
     def close(self) -> None:
         """End every process of this machine."""

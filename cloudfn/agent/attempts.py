@@ -9,10 +9,11 @@ from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.ports import AgentEvents, Claims
 from cloudfn.clock import Clock
 from cloudfn.errors import Error
-from cloudfn.model.call import Again, Crashed, Ending, Finish, Status, settle
+from cloudfn.model.call import Again, Crashed, Ending, Finish, Raised, Status, settle
 from cloudfn.providers.base import Claim, Entry
-from cloudfn.wire.messages import ContainerOutcome, encode_json, is_blob
+from cloudfn.wire.messages import RAISED_FINAL, ContainerOutcome, encode_json, is_blob
 
+_RAISED = frozenset({int(Status.RAISED), RAISED_FINAL})
 #: inputs that are given up at a time when no container can start
 _GIVEN_UP_AT_ONCE = 10_000
 
@@ -40,6 +41,21 @@ class Attempts:
             pool.failed += entry.status != Status.RETURNED
             self._events.recorded(claim, entry.status, entry.payload)
 
+    def conclude(self, pool: Pool, ended: Iterable[tuple[Claim, ContainerOutcome]]) -> None:
+        """Record what attempts came to that user code ended; settle those that raised."""
+        entries: list[Entry] = []
+        claims: list[Claim] = []
+        for claim, outcome in ended:
+            if outcome.status in _RAISED:
+                final = outcome.status == RAISED_FINAL
+                self.record(entries, claims, pool)
+                self.settle(pool, claim, Raised(outcome.payload, final))
+                entries, claims = [], []
+            else:
+                entries.append(self._entry(claim, outcome))
+                claims.append(claim)
+        self.record(entries, claims, pool)
+
     def settle(self, pool: Pool, claim: Claim, ending: Ending) -> None:
         """Carry out what follows from an attempt that did not return."""
         verdict = settle(claim.counters, ending, pool.spec.function.retries, self._random.random())
@@ -55,7 +71,7 @@ class Attempts:
                 entry = Entry(claim.seq, claim.fence, status, body)
                 self.record([entry], [claim], pool)
 
-    def entry(self, claim: Claim, outcome: ContainerOutcome) -> Entry:
+    def _entry(self, claim: Claim, outcome: ContainerOutcome) -> Entry:
         """Return what is recorded for an attempt that user code ended."""
         payload = outcome.payload
         if not is_blob(payload):
@@ -63,9 +79,12 @@ class Attempts:
         try:
             payload = self._events.adopt(claim, payload)
         except Error as error:
-            body = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
-            return Entry(claim.seq, claim.fence, Status.LOST, encode_json(body))
+            return _unable(claim, error)
         return Entry(claim.seq, claim.fence, Status(outcome.status), payload)
+
+    def fail(self, pool: Pool, claim: Claim, error: Error) -> None:
+        """End an input with an error of ours, while user code may still run."""
+        self.record([_unable(claim, error)], [claim], pool)
 
     def fail_waiting(self, pool: Pool, reason: str, packed: bytes) -> None:
         """No container of the pool can start: end its waiting inputs with the reason."""
@@ -83,6 +102,12 @@ class Attempts:
     def give_back(self, claims: Iterable[Claim]) -> None:
         """Return inputs that never started."""
         self._ledger.give_back([(claim.seq, claim.fence) for claim in claims])
+
+
+def _unable(claim: Claim, error: Error) -> Entry:
+    """Return the outcome of an input that we cannot carry on with."""
+    body = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+    return Entry(claim.seq, claim.fence, Status.LOST, encode_json(body))
 
 
 def _failure(spec: PoolSpec, claim: Claim, status: Status, reason: str, ending: Ending) -> bytes:

@@ -17,8 +17,10 @@ from cloudfn.model.call import ContainerLost, Crashed
 from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.base import Claim
 from cloudfn.wire.messages import (
+    ContainerItem,
     ContainerKind,
     ContainerOutcome,
+    ContainerTaken,
     Log,
     LogSource,
     Run,
@@ -54,6 +56,10 @@ class ContainerOwner(Protocol):
 
     def on_leaving(self, container: Container) -> None:
         """It was interrupted: it takes no more inputs, and those that it holds have no outcome."""
+        ...
+
+    def on_item(self, container: Container, item: ContainerItem) -> None:
+        """A generator yielded."""
         ...
 
     def on_broken(self, container: Container, error: dict[str, Any]) -> None:
@@ -253,6 +259,12 @@ class Container:
             os.write(self._cancel, _CANCEL.pack(seq, fence))
         self.signal(signal.SIGUSR1)
 
+    def tell_taken(self, claim: Claim, end: int) -> None:
+        """Tell a generator that items 0 … end − 1 are wanted no more."""
+        # There is always room: no more messages are unread than there are items in a window.
+        with contextlib.suppress(OSError):
+            self._stream.send(ContainerTaken(claim.seq, claim.fence, end).encode())
+
     def finish_intake(self) -> None:
         """Tell the container that no input follows: it leaves when it is done."""
         self.draining = True
@@ -349,6 +361,8 @@ class Container:
         if kind == ContainerKind.LOG:
             log = Log.decode(body)
             owner.on_output(self, log.seq, LogSource(log.source), log.data)
+        elif kind == ContainerKind.ITEM:
+            owner.on_item(self, ContainerItem.decode(body))
         elif kind == ContainerKind.READY:
             owner.on_ready(self)
         elif kind == ContainerKind.LEAVING:

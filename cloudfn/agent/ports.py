@@ -73,6 +73,14 @@ class AgentEvents(Protocol):
         """A result lies in a blob that the container wrote: return the reference to keep."""
         ...
 
+    def yielded(self, claim: Claim, position: int, payload: bytes) -> int:
+        """A generator yielded; return how many of its items, from 0 on, are wanted no more.
+
+        Raises:
+            Error: Nobody can take the item.
+        """
+        ...
+
     def discarded(self, payload: bytes) -> None:
         """A result in a blob that was adopted came too late, and counts for nothing."""
         ...

@@ -99,6 +99,15 @@ class Calls:
         """How many calls somebody waits for or that are not delivered yet."""
         return len(self._calls)
 
+    def find(self, call_id: str) -> Call | None:
+        """Return a call under way."""
+        return self._calls.get(call_id)
+
+    def owner(self, session: Session, ref: int) -> Watch | None:
+        """Return a client's watch of a call of its own."""
+        watch = self._by_ref.get((session, ref))
+        return watch if watch is not None and watch.owner else None
+
     # From clients
 
     def submit(self, session: Session, message: Submit) -> None:
@@ -188,7 +197,7 @@ class Calls:
         """A limit is reached: maps wait for room, a single input is refused for good."""
         call = watch.call
         self._journal.after_commit(lambda: self._send_refusal(watch))
-        if call.spec.kind in (CallKind.REMOTE, CallKind.SPAWN):
+        if call.spec.kind not in (CallKind.MAP, CallKind.SPAWN_MAP):
             self._drop(call)
 
     def _send_refusal(self, watch: Watch) -> None:

@@ -22,8 +22,10 @@ from cloudfn.daemon.calls import Calls
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.output import Output
 from cloudfn.daemon.schedules import Scheduler
-from cloudfn.daemon.session import container_key
+from cloudfn.daemon.session import Session, container_key
 from cloudfn.daemon.stores import SharedState
+from cloudfn.daemon.streams import Streams
+from cloudfn.daemon.watches import Call, Watch
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.call import Status
 from cloudfn.model.function import FunctionSpec
@@ -88,6 +90,7 @@ class Engine:
         bundles = str(place.state_dir / "bundles")
         self.calls = Calls(loop, self.journal, self.ledger, self, clock)
         self.stores = SharedState(loop, provider, settings, clock)
+        self.streams = Streams(loop, provider.streams, self)
         self.schedules = Scheduler(
             loop,
             Agenda(provider.schedules),
@@ -135,6 +138,10 @@ class Engine:
         """A container's result lies in a blob: make it the call's."""
         ref = self.blobs.adopt(BlobRef.decode(payload), claim.call_id, durable=claim.durable)
         return ref.encode()
+
+    def yielded(self, claim: Claim, position: int, payload: bytes) -> int:
+        """A generator yielded; return how many of its items are wanted no more."""
+        return self.streams.yielded(claim, position, payload)
 
     def discarded(self, payload: bytes) -> None:
         """A result came too late: its call has an outcome already, or is gone."""
@@ -190,8 +197,27 @@ class Engine:
 
     def delivering(self) -> None:
         """Outcomes are about to go out: what their inputs printed goes first."""
+        self.streams.flush()
         self.output.flush()
         self.output.changed()
+
+    # What streams need of the rest (Readers)
+
+    def find_call(self, call_id: str) -> Call | None:
+        """Return a call under way."""
+        return self.calls.find(call_id)
+
+    def find_owner(self, session: Session, ref: int) -> Watch | None:
+        """Return a client's watch of a call of its own."""
+        return self.calls.owner(session, ref)
+
+    def printed_before(self) -> None:
+        """Items are about to go out: what was printed goes first."""
+        self.output.flush()
+
+    def taken(self, call_id: str, end: int) -> None:
+        """A client has items 0 … end − 1 of a call."""
+        self.agent.streams.taken(call_id, end)
 
     def waits(self, seq: int, change: int) -> None:
         """A running input began or ended to wait for a nested call."""
@@ -217,6 +243,8 @@ class Engine:
 
     def delete_blobs_of(self, call_id: str) -> None:
         """Delete all payloads of a call, once the ledger has forgotten it for good."""
+        self.streams.forget(call_id)
+        self.agent.streams.forget(call_id)
         self.journal.after_commit(lambda: self.blobs.delete_call(call_id))
 
     def check_gpus(self, functions: Iterable[FunctionSpec]) -> None:

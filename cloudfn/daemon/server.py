@@ -24,7 +24,7 @@ from cloudfn.daemon.operations.stores import DictOperations, ObjectOperations, Q
 from cloudfn.daemon.operations.table import Operations
 from cloudfn.daemon.session import Session, error_json
 from cloudfn.errors import AuthError, DataLossError, Error
-from cloudfn.wire.messages import PROTOCOL, Delivered, Kind, Submit, decode_json
+from cloudfn.wire.messages import PROTOCOL, Delivered, Kind, Submit, Taken, decode_json
 from cloudfn.wire.version import code_version, code_written
 
 _log = logging.getLogger(__name__)
@@ -204,6 +204,8 @@ class Server:
                     self._engine.calls.submit(session, Submit.decode(body))
                 case Kind.DELIVERED:
                     self._engine.calls.delivered(session, Delivered.decode(body))
+                case Kind.TAKEN:
+                    self._engine.streams.taken(session, Taken.decode(body))
                 case Kind.REQUEST:
                     self._request(session, decode_json(body))
                 case _:

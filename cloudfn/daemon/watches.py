@@ -31,6 +31,8 @@ class Watch:
     payloads: list[bytes] = field(default_factory=list)
     #: (index, bytes) of outcomes that stay in the ledger until the client has read what it was sent
     late: list[tuple[int, int]] = field(default_factory=list)
+    #: items of a generator that it was sent
+    items: int = 0
 
     def add(self, index: int, status: int, payload: bytes) -> bool:
         """Queue an outcome if it is wanted; return whether this made the queue non-empty."""

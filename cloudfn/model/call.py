@@ -25,11 +25,13 @@ class CallKind(IntEnum):
     MAP = 1
     SPAWN = 2
     SPAWN_MAP = 3
+    #: one input, whose result is a stream of items
+    REMOTE_GEN = 4
 
     @property
     def durable(self) -> bool:
         """Whether its outcomes outlive their delivery and its inputs a power cut."""
-        return self >= CallKind.SPAWN
+        return CallKind.SPAWN <= self <= CallKind.SPAWN_MAP
 
 
 class Status(IntEnum):

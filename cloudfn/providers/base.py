@@ -14,6 +14,7 @@ from cloudfn.providers.dicts import Dicts
 from cloudfn.providers.objects import Objects
 from cloudfn.providers.queues import Queues
 from cloudfn.providers.schedules import Schedules
+from cloudfn.providers.streams import Streams
 from cloudfn.wire.messages import BlobRef
 
 
@@ -510,6 +511,7 @@ class Provider:
     objects: Objects
     dicts: Dicts
     queues: Queues
+    streams: Streams
 
 
 def effective(spec: FunctionSpec, override: Override | None) -> AutoscalerSettings:

@@ -110,6 +110,11 @@ class Submission:
                 self._resume(body)
             elif kind == FAILED:
                 raise body
+            else:
+                self.take_message(kind, body)
+
+    def take_message(self, kind: int, body: Any) -> None:
+        """Deal with a message that only calls of some kind get; others get none."""
 
     def close(self, *, finished: bool) -> None:
         """Expect nothing more; unless `finished`, the engine cancels a remote or map call."""

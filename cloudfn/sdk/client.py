@@ -104,6 +104,10 @@ class Client(Protocol):
         """The outcomes are here: tell the engine with the next message, or `now`."""
         ...
 
+    def taken(self, ref: int, end: int) -> None:
+        """Items 0 … end − 1 of a generator are read: tell the engine, which may go on then."""
+        ...
+
     def arrival(self, box: Mailbox, timeout: float | None = None) -> Step[bool]:
         """Return the step that waits for mail; its value is False after `timeout` seconds."""
         ...

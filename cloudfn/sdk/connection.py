@@ -23,7 +23,7 @@ from cloudfn.sdk.starter import Starter
 from cloudfn.sdk.twins import Blocking, Steps, run
 from cloudfn.sdk.waiting import Listener, Request, Waker, reply_of
 from cloudfn.settings import Settings
-from cloudfn.wire.messages import Delivered, Kind, decode_json, encode_json
+from cloudfn.wire.messages import Delivered, Kind, Taken, decode_json, encode_json
 
 #: outcomes whose receipt may wait for the next message
 _MOST_UNTOLD = 512
@@ -31,6 +31,8 @@ _MOST_UNTOLD = 512
 _LISTENING_PAUSE = 0.05
 #: sessions in turn that end before anything arrives, after which we give up
 _MOST_FRUITLESS = 5
+#: kinds of frames that begin with the number of a call
+_OF_CALLS = frozenset({Kind.OUTCOMES, Kind.ACK, Kind.ITEMS})
 _SUBSCRIPTIONS = frozenset({"logs", "events"})
 
 
@@ -151,6 +153,11 @@ class Connection:
         if now or self._untold_count >= _MOST_UNTOLD:
             with self._send_lock:
                 self._send([])
+
+    def taken(self, ref: int, end: int) -> None:
+        """Items of a generator are read; see `Client`."""
+        with self._send_lock:
+            self._send([(Kind.TAKEN, Taken(ref, end).encode())])
 
     def arrival(self, box: Mailbox, timeout: float | None = None) -> Arrival:
         """Return the step that waits for mail; see `Client`."""
@@ -340,7 +347,7 @@ class Connection:
         session.settle()
 
     def _dispatch(self, kind: int, body: bytes) -> None:
-        if kind in (Kind.OUTCOMES, Kind.ACK):
+        if kind in _OF_CALLS:
             self._starter.served()
             stream = self._streams.get(int.from_bytes(body[:4], "little"))
             if stream is not None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         FunctionCurrentStats,
         FunctionInfo,
     )
+    from cloudfn.sdk.streams import RemoteGenerator
     from cloudfn.sdk.target import Target
 
 
@@ -226,17 +227,17 @@ class Function:
         return (yield from call_remote(target, self.name, args, kwargs))
 
     @iterating
-    def remote_gen(self, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
-        """Run a generator function in a container; not available yet."""
-        if self._is_generator is False:
-            raise InvalidError(
-                "A non-generator function cannot be called with `.remote_gen(...)`.",
-                hint="Use `.remote(...)` instead.",
-            )
-        raise UnimplementedError(
-            "`.remote_gen` is not available yet in this version.",
-            hint="Return a list from the function, and call it with `.remote(…)`.",
-        )
+    def remote_gen(self, /, *args: Any, **kwargs: Any) -> RemoteGenerator:
+        """Run a generator function in a container and iterate over its items as they arrive.
+
+        Nothing runs before the first item is asked for. While the reader is slow the generator
+        waits; whoever leaves the loop closes it.
+        """
+        from cloudfn.sdk.streams import RemoteGenerator, StreamRequest
+
+        self._refuse_plain()
+        self._check_known()
+        return RemoteGenerator(StreamRequest(self._generator_target, self.name, args, kwargs))
 
     @twin
     def spawn(self, /, *args: Any, **kwargs: Any) -> Steps[FunctionCall]:
@@ -482,6 +483,18 @@ class Function:
     def _refuse_generator(self, message: str, hint: str | None = None) -> None:
         if self._is_generator:
             raise InvalidError(message, hint=hint)
+
+    def _refuse_plain(self) -> None:
+        if self._is_generator is False:
+            raise InvalidError(
+                "A non-generator function cannot be called with `.remote_gen(...)`.",
+                hint="Use `.remote(...)` instead.",
+            )
+
+    def _generator_target(self) -> Steps[Target]:
+        target = yield from self.target()
+        self._refuse_plain()
+        return target
 
     def _mapped(self, method: str, iterables: Sequence[Any], kwargs: Any, **how: Any) -> MapResult:
         from cloudfn.sdk.map_result import MapResult

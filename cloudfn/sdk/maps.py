@@ -15,11 +15,11 @@ from cloudfn.model.call import CallKind, Status
 from cloudfn.sdk.calls import Submission
 from cloudfn.sdk.client import Client, Mailbox, Welcome
 from cloudfn.sdk.mapping import MapSession
-from cloudfn.sdk.payloads import Packer, failure_of, payload_size, result_of
+from cloudfn.sdk.payloads import Packer, failure_of, result_of
 from cloudfn.sdk.sources import AsyncSource, SyncSource, source_of
 from cloudfn.sdk.twins import Blocking, IsAsync, Step, Steps
 from cloudfn.wire import codec
-from cloudfn.wire.messages import Outcomes, is_blob
+from cloudfn.wire.messages import Outcomes, is_blob, payload_size
 
 if TYPE_CHECKING:
     from cloudfn.sdk.target import Target

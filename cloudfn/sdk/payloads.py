@@ -156,11 +156,6 @@ def is_big(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
     return size_hint(args) + (size_hint(kwargs) if kwargs else 0) >= INLINE_LIMIT
 
 
-def payload_size(payload: bytes) -> int:
-    """Return the bytes that a payload stands for."""
-    return BlobRef.decode(payload).size if is_blob(payload) else len(payload)
-
-
 def result_of(payload: bytes, welcome: Welcome) -> Any:
     """Return what the function returned.
 

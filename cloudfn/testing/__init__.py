@@ -10,8 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from cloudfn.testing.attempts import Attempt
     from cloudfn.testing.clock import FakeClock
-    from cloudfn.testing.engine import Attempt
     from cloudfn.testing.provider import MemoryProvider
     from cloudfn.testing.script import Script, ScriptedError
     from cloudfn.testing.world import OfflineWorld, offline
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _PLACES = {
-    "Attempt": "engine",
+    "Attempt": "attempts",
     "FakeClock": "clock",
     "MemoryProvider": "provider",
     "OfflineWorld": "world",

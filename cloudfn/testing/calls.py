@@ -12,7 +12,16 @@ from cloudfn.model.call import CallKind, Status
 from cloudfn.providers.base import CallRecord, CallSpec, Claim, Entry, Provider
 from cloudfn.sdk.client import RESUMED, Mailbox
 from cloudfn.testing.pools import Pools
-from cloudfn.wire.messages import Ack, Kind, Outcomes, Submit, encode_json
+from cloudfn.wire.messages import (
+    Ack,
+    BlobRef,
+    Items,
+    Kind,
+    Outcomes,
+    Submit,
+    encode_json,
+    is_blob,
+)
 
 T = TypeVar("T")
 
@@ -39,6 +48,8 @@ class _Watch:
     known: int = 0
     sealed: bool = False
     delivered: int = 0
+    #: items of a generator that it was sent
+    items: int = 0
 
     def put(
         self, indices: Sequence[int], statuses: Sequence[Status], payloads: Sequence[bytes]
@@ -75,6 +86,7 @@ class OfflineCalls:
     ) -> None:
         self._ledger = provider.ledger
         self._blobs = provider.blobs
+        self._streams = provider.streams
         self._pools = pools
         self._clock = clock
         self._running = running
@@ -134,6 +146,7 @@ class OfflineCalls:
         if watch is not None and watch.owner and tell and not watch.durable:
             self.cancel(watch.call_id)
             self.kept(lambda: self._ledger.forget(watch.call_id))
+            self._forget_payloads(watch.call_id)
 
     def delivered(self, ref: int, indices: Sequence[int]) -> None:
         """Outcomes have arrived: those of a call that nobody else can ask for go."""
@@ -144,7 +157,11 @@ class OfflineCalls:
         watch.delivered += len(indices)
         if watch.sealed and watch.delivered >= watch.known:
             self.kept(lambda: self._ledger.forget(watch.call_id))
-            self._blobs.delete_call(watch.call_id)
+            self._forget_payloads(watch.call_id)
+
+    def _forget_payloads(self, call_id: str) -> None:
+        self._streams.forget([call_id])
+        self._blobs.delete_call(call_id)
 
     # What becomes of inputs
 
@@ -164,6 +181,31 @@ class OfflineCalls:
         self._deliver(claim.call_id, [claim.index], [status], [payload])
         self._feed_starved()
         return True
+
+    def yielded(self, claim: Claim, position: int, payload: bytes) -> None:
+        """A generator yielded: deliver what its reader lacks."""
+        call_id = claim.call_id
+        if is_blob(payload):
+            ref = self._blobs.adopt(BlobRef.decode(payload), call_id, durable=False)
+            payload = ref.encode()
+        self._delete(self._streams.append(call_id, claim.fence, position, [payload]).dropped)
+        for watch in self._watches.values():
+            if watch.call_id == call_id and watch.owner:
+                items = self._streams.read(call_id, watch.items)
+                if items:
+                    watch.box.put(Kind.ITEMS, Items(watch.ref, watch.items, items).encode())
+                watch.items += len(items)
+
+    def taken(self, ref: int, end: int) -> None:
+        """A reader has items 0 … end − 1."""
+        watch = self._watches.get(ref)
+        if watch is not None:
+            self._delete(self._streams.acknowledge(watch.call_id, end))
+
+    def _delete(self, payloads: Sequence[bytes]) -> None:
+        for payload in payloads:
+            if is_blob(payload):
+                self._blobs.delete(BlobRef.decode(payload))
 
     def cancel(self, call_id: str) -> None:
         """Cancel what is unfinished; code that runs goes on, and nobody hears of it."""

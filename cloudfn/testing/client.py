@@ -74,6 +74,7 @@ class OfflineClient:
         with self._engine.changed:
             told: dict[str, Any] | Later = operation(fields)
             self._engine.changed.notify_all()
+        self._engine.close_generators()
         if isinstance(told, Later):
             return (yield from self._awaited(told))
         return told
@@ -119,11 +120,17 @@ class OfflineClient:
         with self._engine.changed:
             self._engine.unlisten(ref)
             self._calls.release(ref, tell=tell)
+        self._engine.close_generators()
 
     def delivered(self, ref: int, indices: Sequence[int], *, now: bool = False) -> None:
         """See `Client`."""
         with self._engine.changed:
             self._calls.delivered(ref, indices)
+
+    def taken(self, ref: int, end: int) -> None:
+        """See `Client`."""
+        with self._engine.changed:
+            self._calls.taken(ref, end)
 
     def arrival(self, box: Mailbox, timeout: float | None = None) -> Arrival:
         """See `Client`."""

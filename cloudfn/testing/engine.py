@@ -19,7 +19,6 @@ from cloudfn.model.call import (
     Again,
     ContainerLost,
     Crashed,
-    Ending,
     Raised,
     Status,
     TimedOut,
@@ -28,13 +27,15 @@ from cloudfn.model.call import (
 from cloudfn.model.log import LogEntry, Source
 from cloudfn.providers.base import Claim
 from cloudfn.sdk.client import Mailbox
+from cloudfn.testing.attempts import ENDED, Attempt, End, Returned, end_of, failure
 from cloudfn.testing.calls import OfflineCalls
 from cloudfn.testing.clock import FakeClock
+from cloudfn.testing.generators import Generation
 from cloudfn.testing.inprocess import InProcess
 from cloudfn.testing.pools import Pool, Pools
 from cloudfn.testing.provider import MemoryProvider
 from cloudfn.testing.script import Script, ScriptedError, Step
-from cloudfn.wire.messages import BlobRef, encode_json, is_blob
+from cloudfn.wire.messages import BlobRef, is_blob
 from cloudfn.worker.blobs import Blobs
 
 #: id of the one container that everything runs in
@@ -50,49 +51,6 @@ _INSTANT = 1e-6
 _here: ContextVar[tuple[int, ...]] = ContextVar("cloudfn_offline_inputs", default=())
 
 
-@dataclass(slots=True, eq=False)
-class Attempt:
-    """One attempt of an offline run."""
-
-    function: str
-    #: which input of that function, counted from 0 in the order of submission
-    number: int
-    #: which attempt of that input, counted from 0
-    attempt: int
-    #: running | returned | raised | timed out | crashed | lost
-    ended: str
-    _arguments: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """The input's positional arguments, as a fresh copy."""
-        return self._arguments()[0]
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        """The input's keyword arguments, as a fresh copy."""
-        return self._arguments()[1]
-
-    def __repr__(self) -> str:
-        return f"<attempt {self.attempt} of {self.function}[{self.number}]: {self.ended}>"
-
-
-@dataclass(frozen=True, slots=True)
-class _Returned:
-    payload: bytes
-
-
-_End = _Returned | Ending
-
-_ENDED = {
-    _Returned: "returned",
-    Raised: "raised",
-    TimedOut: "timed out",
-    Crashed: "crashed",
-    ContainerLost: "lost",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class _Slow:
     """An attempt that takes until a time of the fake clock."""
@@ -100,7 +58,16 @@ class _Slow:
     until: float
     claim: Claim
     attempt: Attempt
-    end: _End
+    end: End
+
+
+@dataclass(slots=True, eq=False)
+class _Generator:
+    """A generator that somebody reads."""
+
+    generation: Generation
+    attempt: Attempt
+    step: Step
 
 
 class Went(Enum):
@@ -139,6 +106,9 @@ class OfflineEngine:
         #: claimed, and not begun
         self._held: dict[str, deque[Claim]] = {}
         self._slow: list[_Slow] = []
+        #: generators that have not ended, by call, and those whose reader is gone
+        self._generators: dict[str, _Generator] = {}
+        self._dropped: list[_Generator] = []
         #: (call, index) → how many attempts it had
         self._tries: dict[tuple[str, int], int] = {}
         #: app → whether each finished input returned
@@ -149,6 +119,9 @@ class OfflineEngine:
 
     def close(self) -> None:
         """End it."""
+        for call_id in list(self._generators):
+            self._drop(call_id)
+        self.close_generators()
         self._code.close()
 
     def held(self, pool: str) -> int:
@@ -183,6 +156,16 @@ class OfflineEngine:
         """Claims of a call are void."""
         self._held.pop(call_id, None)
         self._slow = [slow for slow in self._slow if slow.claim.call_id != call_id]
+        generator = self._generators.pop(call_id, None)
+        if generator is not None:
+            self._dropped.append(generator)
+
+    def close_generators(self) -> None:
+        """Let those end whose reader is gone; not while anything is held, since user code runs."""
+        while self._dropped:
+            generator = self._dropped.pop()
+            generator.attempt.ended = "closed"
+            generator.generation.close()
 
     # ------------------------------------------------------------------------------- going on
 
@@ -197,12 +180,22 @@ class OfflineEngine:
             self._end_slow()
             if box.messages:
                 return Went.ON
-            claim = self._claim_for(box)
+            generator = self._generator_of(box)
+            claim = generator.generation.claim if generator else self._claim_for(box)
             if claim is None:
                 return self._pass_time(deadline)
             self.running[claim.seq] = claim
-        self._begin(claim)
+        if generator is not None:
+            self._go_on_with(generator)
+        else:
+            self._begin(claim)
         return Went.ON
+
+    def _generator_of(self, box: Mailbox) -> _Generator | None:
+        """Return the generator that this one reads, unless another thread is at it."""
+        found = (self._generators.get(call_id) for call_id in self.calls.wanted_by(box))
+        idle = (each for each in found if each and each.generation.claim.seq not in self.running)
+        return next(idle, None)
 
     def _pass_time(self, deadline: float | None) -> Went:
         if self.running.keys() - set(_here.get()):
@@ -289,8 +282,11 @@ class OfflineEngine:
         pool = self.pools[claim.pool]
         attempt = self._new_attempt(claim, pool)
         step = self._script.step(attempt.function, attempt.number, attempt.attempt)
+        if pool.spec.is_generator and self._scripted(pool, step) is None:
+            self._go_on_with(self._new_generator(claim, attempt, pool, step))
+            return
         outside = _here.set((*_here.get(), claim.seq))
-        end: _End | None = None
+        end: End | None = None
         try:
             started = self.clock.monotonic()
             end = self._run(claim, pool, step)
@@ -303,6 +299,51 @@ class OfflineEngine:
                 self._after(claim, attempt, pool, step, end)
                 self.changed.notify_all()
         self._tell_listeners(pool.app_id)
+
+    def _new_generator(self, claim: Claim, attempt: Attempt, pool: Pool, step: Step) -> _Generator:
+        generation = Generation(
+            self._code,
+            pool,
+            claim,
+            self.clock.monotonic(),
+            lambda source, text: self._print(claim, pool, source, text),
+            lambda: bool(self._sinks(pool.app_id)),
+        )
+        return _Generator(generation, attempt, step)
+
+    def _go_on_with(self, generator: _Generator) -> None:
+        """Have a generator yield once more, or end."""
+        generation, claim = generator.generation, generator.generation.claim
+        pool = generation.pool
+        outside = _here.set((*_here.get(), claim.seq))
+        told: bytes | Raised | None = None
+        try:
+            told = generation.step()
+            if self.clock.monotonic() - generation.started > pool.spec.timeout:
+                generation.close()
+        finally:
+            _here.reset(outside)
+            with self.changed:
+                del self.running[claim.seq]
+                self._after_step(generator, told)
+                self.changed.notify_all()
+        self._tell_listeners(pool.app_id)
+
+    def _after_step(self, generator: _Generator, told: bytes | Raised | None) -> None:
+        generation, claim = generator.generation, generator.generation.claim
+        pool = generation.pool
+        late = self.clock.monotonic() - generation.started > pool.spec.timeout
+        if isinstance(told, bytes) and not generation.over:
+            self._generators[claim.call_id] = generator
+            self.calls.yielded(claim, generation.length - 1, told)
+            return
+        self._generators.pop(claim.call_id, None)
+        end: End | None = None
+        if late:
+            end = TimedOut(pool.spec.timeout)
+        elif told is not None:
+            end = end_of(generator.step, told)
+        self._after(claim, generator.attempt, pool, generator.step, end)
 
     def _new_attempt(self, claim: Claim, pool: Pool) -> Attempt:
         key = claim.call_id, claim.index
@@ -318,7 +359,7 @@ class OfflineEngine:
         self.attempts.append(attempt)
         return attempt
 
-    def _run(self, claim: Claim, pool: Pool, step: Step) -> _End:
+    def _run(self, claim: Claim, pool: Pool, step: Step) -> End:
         scripted = self._scripted(pool, step)
         if scripted is not None:
             return scripted
@@ -330,11 +371,9 @@ class OfflineEngine:
             lambda source, text: self._print(claim, pool, source, text),
             quiet=bool(self._sinks(pool.app_id)),
         )
-        if step == "lose late":
-            return ContainerLost("the script of the test took its container")
-        return end if isinstance(end, Raised) else _Returned(end)
+        return end_of(step, end)
 
-    def _scripted(self, pool: Pool, step: Step) -> _End | None:
+    def _scripted(self, pool: Pool, step: Step) -> End | None:
         """Return how an attempt ends whose step leaves user code out."""
         match step:
             case "die":
@@ -354,7 +393,7 @@ class OfflineEngine:
                 return None
 
     def _after(
-        self, claim: Claim, attempt: Attempt, pool: Pool, step: Step, end: _End | None
+        self, claim: Claim, attempt: Attempt, pool: Pool, step: Step, end: End | None
     ) -> None:
         """An attempt ended, or takes its time, or was interrupted at the keyboard."""
         if end is None:
@@ -372,9 +411,9 @@ class OfflineEngine:
             return
         self._conclude(claim, attempt, end)
 
-    def _conclude(self, claim: Claim, attempt: Attempt, end: _End) -> None:
-        attempt.ended = _ENDED[type(end)]
-        if isinstance(end, _Returned):
+    def _conclude(self, claim: Claim, attempt: Attempt, end: End) -> None:
+        attempt.ended = ENDED[type(end)]
+        if isinstance(end, Returned):
             self._record(claim, Status.RETURNED, end.payload)
             return
         pool = self.pools[claim.pool]
@@ -387,7 +426,7 @@ class OfflineEngine:
                 )
             )
             return
-        payload = verdict.payload or _failure(pool, claim, verdict.status, verdict.reason, end)
+        payload = verdict.payload or failure(pool, claim, verdict.status, verdict.reason, end)
         self._record(claim, verdict.status, payload)
 
     def _record(self, claim: Claim, status: Status, payload: bytes) -> None:
@@ -431,15 +470,3 @@ class OfflineEngine:
             for ref, (wanted, sink) in self._listeners.items()
             if wanted in (None, app_id)
         ]
-
-
-def _failure(pool: Pool, claim: Claim, status: Status, reason: str, end: _End) -> bytes:
-    """Return the payload of an outcome that user code did not write itself."""
-    if status == Status.TIMED_OUT:
-        kind, hint = "FunctionTimeoutError", "Give the function a longer `timeout`."
-    elif isinstance(end, Crashed):
-        kind, hint = "ContainerCrashed", "The script of the test says so."
-    else:
-        kind, hint = "InputLost", "The script of the test says so."
-    name = f"{pool.spec.name}, input {claim.index} of {claim.call_id}"
-    return encode_json({"error": kind, "message": f"{name}: {reason}.", "hint": hint})

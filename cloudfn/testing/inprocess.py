@@ -66,11 +66,26 @@ class InProcess:
         Raises:
             KeyboardInterrupt: The user wants the test to end.
         """
+        return self.carry_out(
+            spec, module, claim, write, lambda: self._called(spec, payload), quiet=quiet
+        )
+
+    def carry_out(
+        self,
+        spec: FunctionSpec,
+        module: str,
+        claim: tuple[int, int],
+        write: Write,
+        work: Callable[[], Any],
+        *,
+        quiet: bool,
+    ) -> bytes | Raised:
+        """Do some `work` of an attempt as `run` does all of it."""
         ctx = codec.PickleContext(main_module=module or None)
         try:
             with _input(claim), _variables(spec.variables), _output(write, quiet=quiet):
-                result = _beside_event_loop(lambda: self._called(spec, payload))
-                return self._packed(result, ctx)
+                result = _beside_event_loop(work)
+                return self._blobs.pack(result, ctx, _RESULT)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - user code raises what it likes
@@ -97,13 +112,18 @@ class InProcess:
         while self._idle_loops:
             _close(self._idle_loops.pop())
 
-    def _called(self, spec: FunctionSpec, payload: bytes) -> Any:
+    def begun(self, spec: FunctionSpec, payload: bytes) -> Any:
+        """Call the function; return its coroutine, generator or result."""
         function = loader.load_function(FunctionOrder.from_json(spec.to_json()))
         args, kwargs = self.arguments(payload)
-        result = function(*args, **kwargs)
-        return self._awaited(result) if type(result) is CoroutineType else result
+        return function(*args, **kwargs)
 
-    def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def _called(self, spec: FunctionSpec, payload: bytes) -> Any:
+        result = self.begun(spec, payload)
+        return self.awaited(result) if type(result) is CoroutineType else result
+
+    def awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Return the coroutine's result."""
         import asyncio
 
         # A container keeps its loop, and user code may rely on that.
@@ -112,10 +132,6 @@ class InProcess:
             return loop.run_until_complete(coroutine)
         finally:
             self._idle_loops.append(loop)
-
-    def _packed(self, result: object, ctx: codec.PickleContext) -> bytes:
-        data = codec.dumps(result, ctx, _RESULT)
-        return data if len(data) < INLINE_LIMIT else self._blobs.store(data, _RESULT)
 
 
 @contextmanager

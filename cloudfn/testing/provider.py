@@ -19,6 +19,7 @@ from cloudfn.providers.local.blobs import LocalBlobs
 from cloudfn.providers.objects import Objects
 from cloudfn.providers.queues import Queues
 from cloudfn.providers.schedules import Schedules
+from cloudfn.providers.streams import Streams
 from cloudfn.settings import Limits, StoreLimits
 from cloudfn.testing.memory_catalog import MemoryCatalog
 from cloudfn.testing.memory_dicts import MemoryDicts
@@ -26,6 +27,7 @@ from cloudfn.testing.memory_ledger import MemoryLedger
 from cloudfn.testing.memory_objects import MemoryObjects
 from cloudfn.testing.memory_queues import MemoryQueues
 from cloudfn.testing.memory_schedules import MemorySchedules
+from cloudfn.testing.memory_streams import MemoryStreams
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the folder made there is private
 #: seconds after which entries are pruned, as on disk
@@ -136,6 +138,7 @@ class MemoryProvider(Provider):
             queues=cast(
                 "Queues", _Fallible(MemoryQueues(stores.queue_items, stores.queue_partitions))
             ),
+            streams=cast("Streams", _Fallible(MemoryStreams())),
             folder=blobs.folder,
         )
 
@@ -165,4 +168,14 @@ class MemoryProvider(Provider):
         self.blobs.close()
 
 
-_PORTS = ("ledger", "catalog", "blobs", "logs", "schedules", "objects", "dicts", "queues")
+_PORTS = (
+    "ledger",
+    "catalog",
+    "blobs",
+    "logs",
+    "schedules",
+    "objects",
+    "dicts",
+    "queues",
+    "streams",
+)

@@ -10,9 +10,10 @@ from cloudfn.errors import InvalidError
 from cloudfn.model.log import LogQuery, Source
 from cloudfn.sdk.client import using
 from cloudfn.settings import Limits, StoreLimits
+from cloudfn.testing.attempts import Attempt
 from cloudfn.testing.client import OfflineClient
 from cloudfn.testing.clock import FakeClock
-from cloudfn.testing.engine import Attempt, OfflineEngine
+from cloudfn.testing.engine import OfflineEngine
 from cloudfn.testing.provider import MemoryProvider
 from cloudfn.testing.script import Key, Script
 from cloudfn.testing.stores import OfflineStores

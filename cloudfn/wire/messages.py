@@ -21,6 +21,9 @@ from cloudfn.errors import DataLossError
 PROTOCOL = 1
 #: payloads from this size on go through blobs
 INLINE_LIMIT = 64 << 10
+#: items of a generator that may be under way to its reader, and bytes after which none is added
+WINDOW_ITEMS = 64
+WINDOW_BYTES = 8 << 20
 #: pickles start with 0x80, so a payload that starts with this byte is a reference to a blob
 BLOB_MARK = b"\x01"
 #: status byte of a container's outcome: RAISED, and the function's retries give up on such ones
@@ -42,6 +45,8 @@ class Kind(IntEnum):
     DELIVERED = 8
     LOGS = 9
     EVENT = 10
+    ITEMS = 11
+    TAKEN = 12
 
 
 class ContainerKind(IntEnum):
@@ -54,6 +59,7 @@ class ContainerKind(IntEnum):
     BROKEN = 5
     #: like RUN, of an input whose result must survive a power cut
     RUN_DURABLE = 6
+    ITEM = 7
     #: run several inputs in one call; a file with their payloads is attached
     RUN_BATCH = 16
     #: the container takes that many inputs at once from now on
@@ -82,6 +88,9 @@ _COLUMNS = Struct("<II")
 _RUN = Struct("<BQI")
 _OUTCOME = Struct("<QIBI")
 _LOG = Struct("<QB")
+_ITEMS = Struct("<III")
+_TAKEN = Struct("<II")
+_ITEM = Struct("<QII")
 _BLOB = Struct("<cBQ")
 
 
@@ -336,6 +345,88 @@ class Log(NamedTuple):
         return cls(seq, source, body[_LOG.size :])
 
 
+class Items(NamedTuple):
+    """What a generator yielded, from the item at position `first` on, in its order."""
+
+    ref: int
+    first: int
+    payloads: Sequence[bytes]
+
+    def encode(self) -> bytes:
+        """Return the message as bytes."""
+        count = len(self.payloads)
+        lengths = pack(f"<{count}I", *map(len, self.payloads))
+        return b"".join((_ITEMS.pack(self.ref, self.first, count), lengths, *self.payloads))
+
+    @classmethod
+    def decode(cls, body: bytes) -> Items:
+        """Return the message that `encode` wrote."""
+        ref, first, count = _read(_ITEMS, body)
+        return cls(ref, first, _cut(body, _ITEMS.size, count))
+
+
+class Taken(NamedTuple):
+    """The client's user has items 0 … `end` − 1 of the call."""
+
+    ref: int
+    end: int
+
+    def encode(self) -> bytes:
+        """Return the message as bytes."""
+        return _TAKEN.pack(self.ref, self.end)
+
+    @classmethod
+    def decode(cls, body: bytes) -> Taken:
+        """Return the message that `encode` wrote."""
+        return cls(*_read(_TAKEN, body))
+
+
+class ContainerItem(NamedTuple):
+    """What a generator yielded in a container: the item at `position`, counted from 0."""
+
+    seq: int
+    fence: int
+    position: int
+    payload: bytes
+
+    def encode(self) -> bytes:
+        """Return the message as bytes."""
+        return _ITEM.pack(self.seq, self.fence, self.position) + self.payload
+
+    @classmethod
+    def decode(cls, body: bytes) -> ContainerItem:
+        """Return the message that `encode` wrote."""
+        seq, fence, position = _read(_ITEM, body)
+        return cls(seq, fence, position, body[_ITEM.size :])
+
+
+class ContainerTaken(NamedTuple):
+    """Items 0 … `end` − 1 of a claim are wanted no more; it travels without a head."""
+
+    seq: int
+    fence: int
+    end: int
+
+    def encode(self) -> bytes:
+        """Return the message as bytes, always `TAKEN_SIZE` of them."""
+        return _ITEM.pack(self.seq, self.fence, self.end)
+
+    @classmethod
+    def decode(cls, body: bytes) -> ContainerTaken:
+        """Return the message that `encode` wrote."""
+        return cls(*_read(_ITEM, body))
+
+
+#: bytes of a ContainerTaken, which is the only message in its direction
+TAKEN_SIZE = _ITEM.size
+
+
+class StreamEnd(NamedTuple):
+    """What the input of a generator returns: how many items there were."""
+
+    length: int
+
+
 class BlobRef(NamedTuple):
     """A payload that lies in a blob: bound to its name and size by the MAC of its frame."""
 
@@ -362,6 +453,11 @@ class BlobRef(NamedTuple):
 def is_blob(payload: bytes) -> bool:
     """Whether the payload only refers to a blob."""
     return payload[:1] == BLOB_MARK
+
+
+def payload_size(payload: bytes) -> int:
+    """Return the bytes that a payload stands for."""
+    return BlobRef.decode(payload).size if is_blob(payload) else len(payload)
 
 
 def _read(form: Struct, body: bytes) -> tuple[Any, ...]:

@@ -11,11 +11,12 @@ from typing import Any
 
 from cloudfn.errors import DataLossError, ResourceExhaustedError
 from cloudfn.wire import codec
-from cloudfn.wire.messages import BlobRef
+from cloudfn.wire.messages import INLINE_LIMIT, BlobRef
 
 _FAST = "CLOUDFN_BLOBS_FAST"
 _DURABLE = "CLOUDFN_BLOBS_DURABLE"
 _CONTAINER = "CLOUDFN_CONTAINER_ID"
+_SMALL = frozenset((int, float, bool, type(None)))
 
 
 class Blobs:
@@ -66,6 +67,18 @@ class Blobs:
         with suppress(BufferError):  # the object may look right into the file
             mapped.close()
         return loaded
+
+    def pack(self, value: object, ctx: codec.PickleContext, what: str) -> bytes:
+        """Return the payload of an object: its pickle, or the reference to a blob with that.
+
+        Raises:
+            SerializationError: Some part of the object cannot be pickled.
+            ResourceExhaustedError: There is no room for a big one.
+        """
+        if type(value) not in _SMALL and codec.size_hint(value) >= INLINE_LIMIT:
+            return self.dump(value, ctx, what)
+        data = codec.dumps(value, ctx, what)
+        return data if len(data) < INLINE_LIMIT else self.store(data, what)
 
     def dump(self, value: object, ctx: codec.PickleContext, what: str) -> bytes:
         """Write an object into a new blob and return the reference.

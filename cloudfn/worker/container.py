@@ -33,6 +33,7 @@ from cloudfn.worker.capture import Standard, Stream
 from cloudfn.worker.orders import Channels, ContainerOrder, Launch, TemplateOrder
 from cloudfn.worker.process import set_name, wear_tag
 from cloudfn.worker.service import Service
+from cloudfn.worker.streaming import Streamer, Windows
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
@@ -51,7 +52,6 @@ _CLAIM = Struct("<QI")
 _LONGEST_MICROS = 0xFFFFFFFF
 _RETURNED = int(Status.RETURNED)
 _KIND = int(ContainerKind.OUTCOME)
-_SMALL = frozenset((int, float, bool, type(None)))
 _MOST_CANCELLED = 1000
 #: stands for whatever input comes next
 _NEXT = (0, 0)
@@ -92,6 +92,7 @@ class Container:
         self._stream = stream
         self._standard = standard
         self._blobs = blobs
+        self._pack = blobs.pack
         self._now = clock.monotonic
         self._buffer = bytearray(INLINE_LIMIT + 1024)
         self._view = memoryview(self._buffer)
@@ -212,7 +213,7 @@ class Container:
                     result = self._awaited(result)
                 if self._is_forked:
                     self._end_fork(0)
-                return _RETURNED, self._packed(result)
+                return _RETURNED, self._pack(result, self._ctx, _RESULT)
             finally:
                 self._runs = False
         except BaseException as error:
@@ -224,12 +225,6 @@ class Container:
         if is_blob(payload):  # type: ignore[arg-type]  # its first byte is all that is looked at
             return self._blobs.load(bytes(payload), _ARGUMENTS)
         return codec.loads(payload, _ARGUMENTS)
-
-    def _packed(self, result: object) -> bytes:
-        if type(result) not in _SMALL and codec.size_hint(result) >= INLINE_LIMIT:
-            return self._blobs.dump(result, self._ctx, _RESULT)
-        data = codec.dumps(result, self._ctx, _RESULT)
-        return data if len(data) < INLINE_LIMIT else self._blobs.store(data, _RESULT)
 
     def _failed(self, error: BaseException) -> tuple[int, bytes]:
         if self._was_cancelled:
@@ -364,7 +359,8 @@ def run(launch: Launch, standard: Standard, clock: Clock) -> None:
 
 def _be_container(launch: Launch, standard: Standard, clock: Clock) -> None:
     program, order = launch.program, launch.container
-    stream = Stream(socket.socket(fileno=launch.channels.stream))
+    channel = socket.socket(fileno=launch.channels.stream)
+    stream = Stream(channel)
     standard.connect(stream)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _signal, _frame: abort(stream, standard))
@@ -375,13 +371,15 @@ def _be_container(launch: Launch, standard: Standard, clock: Clock) -> None:
         if order.function not in program.functions:
             raise NotFoundError(f"The program has no function {order.function!r}.")
         ordered = program.functions[order.function]
+        ctx, blobs = loader.context_of(program), Blobs.from_environ(os.environ)
+        streamer = Streamer(Windows(channel), stream, standard, blobs, ctx)
         container = Container(
-            service.load(ordered, order.parameters),
-            loader.context_of(program),
+            service.load(ordered, order.parameters, streamer.streamed),
+            ctx,
             launch.channels,
             stream,
             standard,
-            Blobs.from_environ(os.environ),
+            blobs,
             clock,
             retries=ordered.retries,
         )

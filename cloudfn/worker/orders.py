@@ -19,6 +19,7 @@ class FunctionOrder:
         qualname: The qualified name within the module.
         serialized: Base64 of the pickled function when it cannot be imported.
         is_async: Whether it is an `async def`.
+        is_generator: Whether it yields.
         retries: What is done when it raises.
     """
 
@@ -27,6 +28,7 @@ class FunctionOrder:
     qualname: str
     serialized: str | None = None
     is_async: bool = False
+    is_generator: bool = False
     retries: Retries | None = None
 
     @classmethod
@@ -39,6 +41,7 @@ class FunctionOrder:
             qualname=data.get("qualname") or "",
             serialized=data.get("serialized"),
             is_async=bool(data.get("is_async")),
+            is_generator=bool(data.get("is_generator")),
             retries=None if retries is None else Retries(**retries),
         )
 

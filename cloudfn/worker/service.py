@@ -16,6 +16,8 @@ from cloudfn.worker.orders import FunctionOrder
 
 #: runs a coroutine to its end, on the container's event loop
 Await = Callable[[Coroutine[Any, Any, Any]], Any]
+#: makes a function of a generator function
+Streamed = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class Service(Protocol):
@@ -66,13 +68,15 @@ class ClassService:
     Args:
         user_cls: The user's own class.
         parameters: Values of its parameters.
+        streamed: Makes a function of a generator function.
     """
 
     function = None
 
-    def __init__(self, user_cls: type[Any], parameters: dict[str, Any]) -> None:
+    def __init__(self, user_cls: type[Any], parameters: dict[str, Any], streamed: Streamed) -> None:
         self._cls = user_cls
         self._parameters = parameters
+        self._streamed = streamed
         self._specs = cls.methods(user_cls)
         self._instance: Any = None
         self._methods: dict[str, Callable[..., Any]] = {}
@@ -113,11 +117,16 @@ class ClassService:
         bound: Callable[..., Any] = cls.raw(cls.members(self._cls)[name]).__get__(
             self._instance, self._cls
         )
-        return bound
+        return self._streamed(bound) if self._specs[name].is_generator else bound
 
 
-def load(order: FunctionOrder, parameters: dict[str, Any]) -> Service:
+def load(order: FunctionOrder, parameters: dict[str, Any], streamed: Streamed) -> Service:
     """Return what a container of a function runs.
+
+    Args:
+        order: The function.
+        parameters: Values of a class's parameters.
+        streamed: Makes a function of a generator function; see `Streamer`.
 
     Raises:
         NotFoundError: The module has no such name.
@@ -125,8 +134,8 @@ def load(order: FunctionOrder, parameters: dict[str, Any]) -> Service:
     """
     found = loader.load_function(order)
     if isinstance(found, type):
-        return ClassService(found, parameters)
-    return FunctionService(found)
+        return ClassService(found, parameters, streamed)
+    return FunctionService(streamed(found) if order.is_generator else found)
 
 
 def _call(hook: Callable[[], Any], wait: Await) -> None:

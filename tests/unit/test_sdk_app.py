@@ -176,7 +176,7 @@ def test_generators_have_no_retries_and_are_known_as_such(app):
         function.remote(1)
     with pytest.raises(errors.InvalidError, match="Cannot `spawn` a generator function"):
         function.spawn(1)
-    with pytest.raises(errors.UnimplementedError):
+    with pytest.raises(errors.ExecutionError, match="not been hydrated"):
         function.remote_gen(1)
 
 

@@ -45,13 +45,17 @@ class CallOperations(Group):
         )
 
     def op_call_resume(self, session: Session, fields: Fields) -> Fields:
-        return self._engine.calls.resume(
+        told = self._engine.calls.resume(
             session,
             fields["ref"],
             fields["call"],
             fields.get("have") or [],
             fields.get("done") or [],
         )
+        if fields.get("items"):
+            have, taken = fields["items"]
+            self._engine.streams.resume(session, fields["ref"], have, taken)
+        return told
 
     def op_call_release(self, session: Session, fields: Fields) -> Fields:
         self._engine.calls.release(session, fields["ref"])

@@ -13,6 +13,7 @@ from cloudfn.providers.local.logs import LocalLogs
 from cloudfn.providers.local.objects import SqliteObjects
 from cloudfn.providers.local.queues import SqliteQueues
 from cloudfn.providers.local.schedules import SqliteSchedules
+from cloudfn.providers.local.streams import LocalStreams
 from cloudfn.settings import Limits, StoreLimits
 
 
@@ -41,4 +42,5 @@ def open_provider(state_dir: Path, limits: Limits, stores: StoreLimits, now: flo
         objects=SqliteObjects(state_dir / "objects.db"),
         dicts=SqliteDicts(state_dir / "dicts.db", stores.dict_ttl),
         queues=SqliteQueues(state_dir / "queues.db", stores.queue_items, stores.queue_partitions),
+        streams=LocalStreams(),
     )
