@@ -121,15 +121,14 @@ def in_world(campaign: Campaign, work: Callable[[World], None]) -> None:
 def test_kill_at_every_system_call(campaign: Campaign, size: float) -> None:
     """kill at each system call"""
     strace = strace_or_skip()
-    for seed in SEEDS[: max(1, round(size * len(SEEDS)))]:
-        for name, most in REACH.items():
-            points = [Point(name, number) for number in range(1, most + 1)]
-            missed = 0
-            for point in shuffled(seed, points)[: max(1, round(size * most))]:
-                killed = one_point(campaign, strace, point)
-                missed += not killed
-                campaign.kills += killed
-            print(f"seed {seed}: {name}: {missed} of the points were not reached")
+    for name, most in REACH.items():
+        points = [Point(name, number) for number in range(1, most + 1)]
+        missed = 0
+        for point in shuffled(SEEDS[0], points)[: max(1, round(size * most))]:
+            killed = one_point(campaign, strace, point)
+            missed += not killed
+            campaign.kills += killed
+        print(f"{name}: {missed} of the points were not reached")
 
 
 def one_point(campaign: Campaign, strace: str, point: Point) -> bool:
