@@ -280,7 +280,7 @@ def _because(due: Due) -> str:
 
 def _shown(rule: Rule, moment: float) -> str:
     zone: tzinfo = UTC if isinstance(rule, Period) else ZoneInfo(rule.timezone)
-    return datetime.fromtimestamp(moment, zone).isoformat(sep=" ", timespec="seconds")
+    return datetime.fromtimestamp(moment, zone).isoformat(sep=" ")
 
 
 def _no_arguments() -> bytes:
