@@ -27,6 +27,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "container": ("cloudfn.cli.container", "List, follow, enter and stop containers."),
     "call": ("cloudfn.cli.call", "List calls, get their results, cancel them."),
     "update-autoscaler": ("cloudfn.cli.autoscaler", "Change how a deployed function scales, now."),
+    "schedule": ("cloudfn.cli.schedule", "List, pause, run and foresee what runs by itself."),
     "stats": ("cloudfn.cli.stats", "Show a function's backlog and containers."),
     "dict": ("cloudfn.cli.dicts", "Look into dicts, and look after them."),
     "queue": ("cloudfn.cli.queues", "Look into queues, and look after them."),

@@ -4,6 +4,7 @@ Short periods run by the machine's clock. What takes hours runs in a daemon whos
 moved; it is the real one otherwise, and so are its containers.
 """
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -440,14 +441,15 @@ def test_a_paused_schedule_rests_and_can_be_run_by_hand(clocked):
     clocked.set(2026, 6, 3, 12, 0)
     program = Program(world, "paused", CRON.format(schedule="Period(hours=1)", word="run"))
     program.deploy()
-    schedule_id = program.one()["schedule_id"]
 
-    world.ask("schedule_pause", schedules=[schedule_id], paused=True)
+    world.cli("schedule", "pause", "paused", "report")
     clocked.set(2026, 6, 3, 15, 30)
     assert program.one()["next"] is None
-    called = world.ask("schedule_run", schedule=schedule_id)["call_id"]
-    cloudfn.FunctionCall.from_id(called, client=world.client).get(timeout=30)
-    world.ask("schedule_pause", schedules=[schedule_id], paused=False)
+    fire = json.loads(world.cli("schedule", "run-now", "paused", "report", "--json").stdout)
+    cloudfn.FunctionCall.from_id(fire["call_id"], client=world.client).get(timeout=30)
+    world.cli("schedule", "resume", "paused", "report")
+    due = json.loads(world.cli("schedule", "next", "paused", "report", "-n", 1, "--json").stdout)
+    assert due[0]["in_zone"].startswith("2026-06-03 20:0")
     clocked.set(2026, 6, 3, 16, 0)
     wait_for("the next hour", lambda: len(program.history()) == 2)
 
