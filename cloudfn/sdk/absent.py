@@ -13,6 +13,7 @@ INSTEAD = {
     "NetworkFileSystem": "Use cloudfn.Volume, or a directory: containers see this machine's files.",
     "Proxy": "Containers use this machine's network; set HTTPS_PROXY with `env=` if need be.",
     "Sandbox": "Use a Function with single_use_containers=True, which starts a program of its own.",
+    "SchedulerPlacement": "There is one machine: `region=` and `cloud=` are accepted and ignored.",
     "Tunnel": "Containers share this machine's network: bind a port and connect to it.",
     "Workspace": "There are no accounts: use environments, `cloudfn environment list`.",
     "billing": "Nothing is billed here; `cloudfn function stats APP/FN` shows what runs.",

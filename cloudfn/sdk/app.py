@@ -284,6 +284,13 @@ class App:
 
         return decorate
 
+    def server(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise UnimplementedError: there are no servers with sessions."""
+        raise errors.UnimplementedError(
+            "`@app.server` does not exist here.",
+            hint="Use `@app.function()` with `@cloudfn.web_server(port)` or `@cloudfn.asgi_app()`.",
+        )
+
     def local_entrypoint(
         self, _forgotten: Any = None, /, *, name: str | None = None
     ) -> Callable[[Callable[..., Any]], LocalEntrypoint]:

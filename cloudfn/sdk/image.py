@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from cloudfn.errors import InvalidError, UnimplementedError
 from cloudfn.model.gpu import parse_gpus
@@ -431,6 +431,11 @@ class Image:
         raise UnimplementedError(_NOT_BUILT, hint=_INSTALL)
 
     def publish(self, name: str) -> None:  # noqa: ARG002 - Modal's signature
+        """Raise UnimplementedError: nothing builds images."""
+        raise UnimplementedError(_NOT_BUILT, hint=_INSTALL)
+
+    @property
+    def logs(self) -> NoReturn:
         """Raise UnimplementedError: nothing builds images."""
         raise UnimplementedError(_NOT_BUILT, hint=_INSTALL)
 

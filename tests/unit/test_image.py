@@ -45,7 +45,7 @@ CALLS = {
     "add_local_python_source": {"copy": True},
 }
 #: what is no layer
-OTHERS = {"build", "from_id", "from_name", "imports", "pipe", "publish"}
+OTHERS = {"build", "logs", "from_id", "from_name", "imports", "pipe", "publish"}
 
 
 def methods():
@@ -152,6 +152,7 @@ def test_what_makes_no_sense_is_refused(wrong):
         pytest.param(lambda: cloudfn.Image.from_id("im-1"), id="from_id"),
         pytest.param(lambda: SLIM.build(cloudfn.App("app")), id="build"),
         pytest.param(lambda: SLIM.publish("name"), id="publish"),
+        pytest.param(lambda: SLIM.logs, id="logs"),
     ],
 )
 def test_nothing_is_built_or_published(impossible):
