@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         InputStatus,
     )
     from cloudfn.sdk.slots import batched, concurrent
+    from cloudfn.sdk.web import asgi_app, fastapi_endpoint, web_server, wsgi_app
     from cloudfn.wire.version import VERSION as __version__  # noqa: N811
 
 __all__ = [  # noqa: RUF022 - grouped by what they are for
@@ -61,6 +62,10 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "exit",
     "method",
     "parameter",
+    "asgi_app",
+    "fastapi_endpoint",
+    "web_server",
+    "wsgi_app",
     # call
     "Function",
     "FunctionCall",
@@ -115,6 +120,7 @@ _PLACES = {
     "Queue": "cloudfn.sdk.queues",
     "Retries": "cloudfn.model.retry",
     "ScaleAt": "cloudfn.model.schedule",
+    "asgi_app": "cloudfn.sdk.web",
     "batched": "cloudfn.sdk.slots",
     "concurrent": "cloudfn.sdk.slots",
     "current_attempt": "cloudfn.sdk.context",
@@ -124,10 +130,13 @@ _PLACES = {
     "enter": "cloudfn.sdk.lifecycle",
     "exit": "cloudfn.sdk.lifecycle",
     "interact": "cloudfn.sdk.interaction",
-    "is_local": "cloudfn.sdk.context",
-    "joblib_backend": "cloudfn.sdk.joblib_backend",
     "method": "cloudfn.sdk.lifecycle",
     "parameter": "cloudfn.sdk.lifecycle",
+    "fastapi_endpoint": "cloudfn.sdk.web",
+    "is_local": "cloudfn.sdk.context",
+    "joblib_backend": "cloudfn.sdk.joblib_backend",
+    "web_server": "cloudfn.sdk.web",
+    "wsgi_app": "cloudfn.sdk.web",
 }
 
 

@@ -32,6 +32,20 @@ class Limits:
     spawn_pending: int = 1_000_000
     #: inputs of one `.map` that are sent and not finished
     map_window: int = 1_000
+    #: requests to one web function that wait for a free container
+    web_pending: int = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """Where the gateway of web functions listens, and what it takes."""
+
+    #: an address of this machine; with any other than the default, every host name is accepted
+    host: str = "127.0.0.1"
+    #: None: a free one, which is kept in the state directory
+    port: int | None = None
+    #: bytes of a request's body
+    body_limit: int = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +89,7 @@ class Settings:
     root: Path
     limits: Limits = Limits()
     stores: StoreLimits = StoreLimits()
+    web: Web = Web()
     #: seconds that outcomes of spawned and named calls are kept
     retention: float = 7 * 86_400.0
     #: seconds without work, deployed apps or clients after which the daemon leaves
@@ -119,6 +134,7 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
             total=_whole(env, "CLOUDFN_LIMIT_TOTAL", 25_000),
             spawn_pending=_whole(env, "CLOUDFN_LIMIT_SPAWN_PENDING", 1_000_000),
             map_window=_whole(env, "CLOUDFN_MAP_WINDOW", 1_000),
+            web_pending=_whole(env, "CLOUDFN_LIMIT_WEB_PENDING", 2_000),
         ),
         stores=StoreLimits(
             queue_items=_whole(env, "CLOUDFN_QUEUE_ITEMS", 5_000),
@@ -128,6 +144,7 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
             dict_update=_whole(env, "CLOUDFN_DICT_UPDATE", 10_000),
             dict_ttl=_seconds(env, "CLOUDFN_DICT_TTL", 7 * 86_400.0),
         ),
+        web=_web(env),
         retention=_seconds(env, "CLOUDFN_RETENTION", 7 * 86_400.0),
         daemon_idle_exit=_seconds(env, "CLOUDFN_DAEMON_IDLE_EXIT", 600.0),
         client_grace=_seconds(env, "CLOUDFN_CLIENT_GRACE", 60.0),
@@ -185,6 +202,17 @@ def _container(env: Mapping[str, str]) -> ContainerIdentity | None:
         socket=env.get("CLOUDFN_CONTAINER_SOCKET", ""),
         app_id=env.get("CLOUDFN_CONTAINER_APP", ""),
         function_id=env.get("CLOUDFN_CONTAINER_FUNCTION", ""),
+    )
+
+
+def _web(env: Mapping[str, str]) -> Web:
+    port = _whole(env, "CLOUDFN_WEB_PORT", 0) or None
+    if port is not None and port > 65_535:
+        raise InvalidError(f"CLOUDFN_WEB_PORT={port} is no port.", hint="Use 1 to 65535.")
+    return Web(
+        host=env.get("CLOUDFN_WEB_HOST") or "127.0.0.1",
+        port=port,
+        body_limit=_whole(env, "CLOUDFN_LIMIT_WEB_BODY", 4 << 30),
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from cloudfn.agent.attempts import Attempts
+from cloudfn.agent.attempts import Attempts, start_failure
 from cloudfn.agent.container import Container
 from cloudfn.agent.dispatch import PATIENCE
 from cloudfn.agent.exits import explain_exit
@@ -23,6 +23,7 @@ from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.ports import AgentConfig, AgentEvents, Claims
 from cloudfn.agent.programs import Programs
 from cloudfn.agent.streams import Streams
+from cloudfn.agent.visits import Visits
 from cloudfn.agent.zygotes import Template
 from cloudfn.clock import Clock
 from cloudfn.model.call import ContainerLost, Crashed, TimedOut
@@ -75,6 +76,16 @@ class Agent:
         self._watch: TimerHandle | None = None
         self._closing = False
         self.intake = True
+        self.visits = Visits(
+            loop,
+            clock,
+            self._pools,
+            config.web_pending,
+            events.changed,
+            self._arm_watch,
+            self.kick,
+            self.stop,
+        )
 
     # Pools
 
@@ -109,8 +120,9 @@ class Agent:
         pool = self._pools.pop(name, None)
         if pool is None:
             return
+        self.visits.redirect(pool, None)
         for container in list(pool.containers.values()):
-            self.stop(container, ContainerLost("its app was stopped") if container.held else None)
+            self.stop(container, ContainerLost("its app was stopped") if container.busy else None)
         template = self._programs.release(pool.spec, [other.spec for other in self._pools.values()])
         if template is not None:
             self._close_unused(template)
@@ -127,26 +139,7 @@ class Agent:
         pool = self._pools.get(name)
         if pool is not None and self.intake:
             self._handover.kick(pool)
-
-    def borrow(self, name: str) -> Container | None:
-        """Lend out a slot of a pool for work that is no input; None: no container has one free."""
-        pool = self._pools.get(name)
-        container = next(iter(pool.with_free_slots()), None) if pool and self.intake else None
-        if container is not None:
-            container.visits += 1
-            container.last_used = self._clock.monotonic()
-        return container
-
-    def bring_back(self, container: Container) -> None:
-        """Take a slot back that was lent out."""
-        container.visits -= 1
-        container.last_used = self._clock.monotonic()
-        if container.gone:
-            return
-        if container.draining and not container.busy:
-            self._loop.call_later(LEAVE_GRACE, container.kill)
-        self.kick(container.pool)
-        self._events.changed()
+            self.visits.admit(pool)
 
     # What containers say
 
@@ -199,7 +192,12 @@ class Agent:
                 self._loop.call_later(LEAVE_GRACE, container.kill)
             return
         if self.intake:
-            self._handover.refill(pool, container)
+            self._refill(pool, container)
+
+    def _refill(self, pool: Pool, container: Container) -> None:
+        self._handover.refill(pool, container)
+        if pool.visitors:
+            self.visits.admit(pool)
 
     def on_room(self, container: Container) -> None:
         """A container takes more inputs than before."""
@@ -263,7 +261,7 @@ class Agent:
             interpreter = pool.spec.program.runtime.interpreter
             reason = f"its interpreter {interpreter} cannot be started ({error.strerror})"
             pool.start_failed(self._clock.monotonic())
-            self._attempts.fail_waiting(pool, reason, b"")
+            self._fail_waiting(pool, reason)
             return
         for _ in range(count):
             now, function = self._clock.monotonic(), pool.spec.function
@@ -354,7 +352,7 @@ class Agent:
                 failed.append(pool)
         for pool in failed:
             pool.start_failed(self._clock.monotonic())
-            self._attempts.fail_waiting(pool, "its module cannot be imported", packed)
+            self._fail_waiting(pool, "its module cannot be imported", packed)
         template.close()
 
     def _container_started(self, event: dict[str, Any]) -> None:
@@ -412,6 +410,7 @@ class Agent:
         over_memory = self._memory.release(container.container_id)
         self._events.ended(container.container_id)
         self._give_back_unread(container)
+        visits = self.visits.lose(container)
         container.close()
         del self._containers[container.container_id]
         if pool is None:
@@ -421,7 +420,7 @@ class Agent:
         ending = container.doom or explain_exit(status, over_memory=over_memory)
         if over_memory is not None and isinstance(container.doom, Crashed | None):
             ending = explain_exit(status, over_memory=over_memory)
-        if isinstance(ending, Crashed) and len(container.held) + container.visits > 1:
+        if isinstance(ending, Crashed) and len(container.held) + visits > 1:
             ending = replace(ending, alone=False)
         for claim in container.held:
             self._attempts.settle(pool, claim, ending)
@@ -444,7 +443,12 @@ class Agent:
         if pool is None or container.ready:
             return
         if pool.start_failed(self._clock.monotonic()):
-            self._attempts.fail_waiting(pool, reason, packed)
+            self._fail_waiting(pool, reason, packed)
+
+    def _fail_waiting(self, pool: Pool, reason: str, packed: bytes = b"") -> None:
+        """No container of the pool can start: end what waits with the reason."""
+        self._attempts.fail_waiting(pool, reason, packed)
+        self.visits.fail(pool, start_failure(pool.spec, reason))
 
     # Time
 
@@ -499,6 +503,10 @@ class Agent:
             elif container.held:
                 active = True
                 self._check_running(pool, container, now)
+            elif container.visits:
+                active = True
+                if self._memory.exceeded(container.container_id):
+                    container.kill()
         if active:
             self._arm_watch()
 

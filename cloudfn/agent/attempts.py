@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.ports import AgentEvents, Claims
 from cloudfn.clock import Clock
-from cloudfn.errors import Error
+from cloudfn.errors import Error, ExecutionError
 from cloudfn.model.call import Again, Crashed, Ending, Finish, Raised, Status, settle
 from cloudfn.providers.base import Claim, Entry
 from cloudfn.wire.messages import RAISED_FINAL, ContainerOutcome, encode_json, is_blob
@@ -88,12 +88,11 @@ class Attempts:
 
     def fail_waiting(self, pool: Pool, reason: str, packed: bytes) -> None:
         """No container of the pool can start: end its waiting inputs with the reason."""
+        failure = start_failure(pool.spec, reason)
         claims = self._ledger.claim(pool.spec.pool, _GIVEN_UP_AT_ONCE, self._clock.wall())
         while claims:
             entries = [
-                Entry(c.seq, c.fence, Status.RAISED, packed)
-                if packed
-                else Entry(c.seq, c.fence, Status.LOST, _start_failure(pool.spec, reason))
+                Entry(c.seq, c.fence, Status.RAISED, packed) if packed else _unable(c, failure)
                 for c in claims
             ]
             self.record(entries, claims, pool)
@@ -125,12 +124,9 @@ def _failure(spec: PoolSpec, claim: Claim, status: Status, reason: str, ending: 
     return encode_json({"error": kind, "message": f"{name}: {reason}.", "hint": hint})
 
 
-def _start_failure(spec: PoolSpec, reason: str) -> bytes:
-    """Return the payload of inputs whose function has no container that starts."""
-    return encode_json(
-        {
-            "error": "ExecutionError",
-            "message": f"No container of {spec.function.name} can start: {reason}.",
-            "hint": "See `cloudfn app logs` for what it printed.",
-        }
+def start_failure(spec: PoolSpec, reason: str) -> ExecutionError:
+    """Return what those are told whose function has no container that starts."""
+    return ExecutionError(
+        f"No container of {spec.function.name} can start: {reason}.",
+        hint="See `cloudfn app logs` for what it printed.",
     )

@@ -25,6 +25,7 @@ from cloudfn.wire.messages import (
     LogSource,
     Run,
     RunBatch,
+    Visit,
     claims_in,
     decode_json,
     is_blob,
@@ -107,8 +108,8 @@ class Container:
         self.slots = function.slots
         #: claims in its hands
         self.held: Hands = Line() if self.slots == 1 else Slots(function.batch_size)
-        #: slots that are lent to work that is no input
-        self.visits = 0
+        #: requests that it answers, by number
+        self.visits: dict[int, Any] = {}
         #: when anything last happened; monotonic seconds
         self.last_used = now
         self.inputs_done = 0
@@ -139,13 +140,13 @@ class Container:
 
     @property
     def busy(self) -> bool:
-        """Whether it holds inputs, or lends slots."""
-        return len(self.held) > 0 or self.visits > 0
+        """Whether it holds inputs, or answers requests."""
+        return len(self.held) > 0 or bool(self.visits)
 
     @property
     def taken(self) -> int:
         """How many of its slots are taken."""
-        return self.held.taken() + self.visits
+        return self.held.taken() + len(self.visits)
 
     @property
     def waits(self) -> bool:
@@ -240,8 +241,23 @@ class Container:
         if self._owner is not None:
             self._owner.on_room(self)
 
+    def give_visit(self, number: int, far: socket.socket) -> bool:
+        """Hand a request over: a socket for its events; return whether there was room for it."""
+        try:
+            socket.send_fds(self._near, [Visit(number).encode()], [far.fileno()])
+        except OSError:
+            return False
+        return True
+
+    def end_visit(self, number: int) -> None:
+        """Have user code see that a request is over its time."""
+        with contextlib.suppress(OSError):
+            self._near.send(Visit(number, ends=True).encode())
+
     def take_back(self) -> list[Claim]:
         """Remove and return the held inputs that the container has not read; they never started."""
+        if not self.held or self.visits:  # the socket of a request would be lost
+            return []
         unread: set[int] = set()
         while True:
             try:

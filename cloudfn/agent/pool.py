@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from asyncio import Future
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +57,8 @@ class Pool:
     peak: int = 0
     done: int = 0
     failed: int = 0
+    #: requests that wait for a free slot, in their order
+    visitors: deque[Future[Any]] = field(default_factory=deque)
 
     def started(self, seconds: float) -> None:
         """A container became ready `seconds` after it was asked for."""

@@ -102,3 +102,5 @@ class AgentConfig:
     log: Path
     #: hand over one input at a time, also where inputs are tiny
     one_at_a_time: bool = False
+    #: requests of one pool that may wait for a free slot
+    web_pending: int = 2_000

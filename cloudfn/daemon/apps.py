@@ -7,13 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from cloudfn.agent.agent import Agent
-from cloudfn.agent.pool import PoolSpec
+from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.zygotes import Program, Runtime
 from cloudfn.clock import Clock
 from cloudfn.control.deploy.apply import DeployResult, apply, observe
 from cloudfn.control.deploy.plan import DeployRequest, Request, RolloverRequest, plan
 from cloudfn.control.schedules.plan import Live, check_schedules
 from cloudfn.daemon.schedules import Scheduler
+from cloudfn.daemon.web.doors import Doors
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost
@@ -32,7 +33,7 @@ from cloudfn.providers.base import (
 class Apps:
     """Knows which pools exist and why. Single-threaded."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each that has a part in it
         self,
         catalog: Catalog,
         agent: Agent,
@@ -42,6 +43,7 @@ class Apps:
         poke: Callable[[], None],
         end_inputs: Callable[[str], None],
         schedules: Scheduler,
+        doors: Doors,
     ) -> None:
         self._catalog = catalog
         self._agent = agent
@@ -51,6 +53,7 @@ class Apps:
         self._poke = poke
         self._end_inputs = end_inputs
         self._schedules = schedules
+        self._doors = doors
         #: function id → pool that new calls go to
         self._current: dict[str, str] = {}
         #: pools of retired revisions, kept while they have inputs
@@ -66,6 +69,17 @@ class Apps:
                 f"There is no function {function_id} in this environment.",
                 hint="Its app was stopped or deployed without it; see `cloudfn app list`.",
             )
+        return pool
+
+    def pool_of(self, function_id: str) -> Pool:
+        """Return the pool that new calls and requests of a function go to.
+
+        Raises:
+            NotFoundError: The function is gone.
+        """
+        pool = self._agent.pool(self.pool_for(function_id))
+        if pool is None:
+            raise NotFoundError(f"There is no function {function_id} in this environment.")
         return pool
 
     def lookup(self, app: str, name: str) -> dict[str, Any]:
@@ -127,6 +141,7 @@ class Apps:
         named = not isinstance(request, DeployRequest) or request.state == "deployed"
         current = observe(self._catalog, request.name) if named else None
         now, todo = self._clock.wall(), plan(request, current)
+        self._doors.check(todo, current.app if current else None)
         if isinstance(request, DeployRequest):
             check_schedules(request.spec.functions, now)
         if current is not None and todo.changed and not _keeps_overrides(request):
@@ -154,23 +169,25 @@ class Apps:
         self._names[app_id] = record.name
         specs = {spec.name: spec for spec in live.spec.functions}
         wanted = set()
-        scheduled = []
+        present = []
         for function in self._catalog.functions(app_id):
             spec = specs.get(function.name)
             if spec is not None:
                 wanted.add(self._open_pool(function, live, spec))
-                scheduled.append((function.function_id, spec))
+                present.append((function.function_id, spec))
+        self._doors.install(record, present)
         for pool in self._agent.pools():
             if pool.spec.app_id == app_id and pool.spec.pool not in wanted:
                 self._retire(pool.spec, strategy)
-        ours = [function_id for function_id, _ in scheduled]
+        ours = [function_id for function_id, _ in present]
         overridden = frozenset(each for each in ours if self._catalog.override(each) is not None)
-        self._schedules.revise(Live(app_id, live.created, scheduled, overridden))
+        self._schedules.revise(Live(app_id, live.created, present, overridden))
         self._poke()
 
     def stop(self, app_id: str) -> None:
         """End an app's pools; unfinished inputs are cancelled."""
         self._schedules.drop(app_id)
+        self._doors.remove(app_id)
         for pool in self._agent.pools():
             if pool.spec.app_id == app_id:
                 self._current.pop(pool.spec.function_id, None)
@@ -209,6 +226,8 @@ class Apps:
         assert pool is not None
         pool.live = False
         self._retired.add(spec.pool)
+        current = self._current.get(spec.function_id)
+        self._agent.visits.redirect(pool, current if current != spec.pool else None)
         if self._current.get(spec.function_id) == spec.pool:
             self._current.pop(spec.function_id)
         if strategy == "recreate":

@@ -7,9 +7,10 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloudfn.agent.agent import Agent
+from cloudfn.agent.container import Container
 from cloudfn.agent.memory import memory_guard
 from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.ports import AgentConfig
@@ -26,12 +27,17 @@ from cloudfn.daemon.session import Session, container_key
 from cloudfn.daemon.stores import SharedState
 from cloudfn.daemon.streams import Streams
 from cloudfn.daemon.watches import Call, Watch
+from cloudfn.daemon.web.doors import Doors
+from cloudfn.daemon.web.gateway import Gateway
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.call import Status
 from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.base import Claim, Provider
 from cloudfn.settings import Settings
 from cloudfn.wire.messages import BlobRef, LogSource, is_blob
+
+if TYPE_CHECKING:
+    from cloudfn.daemon.web.proxy import Proxy
 
 _MIB = 1 << 20
 
@@ -83,11 +89,14 @@ class Engine:
             identity=self._identity,
             log=place.state_dir / "zygote.log",
             one_at_a_time=settings.one_at_a_time,
+            web_pending=settings.limits.web_pending,
         )
         guard = memory_guard(place.marker)
         self.agent = Agent(loop, self.journal, self, clock, config, guard)
         self.planner = PlannerLoop(loop, self, clock)
         bundles = str(place.state_dir / "bundles")
+        self.gateway = Gateway(place.state_dir, settings.web, self._proxy)
+        self.doors = Doors(self.gateway.listen)
         self.calls = Calls(loop, self.journal, self.ledger, self, clock)
         self.stores = SharedState(loop, provider, settings, clock)
         self.streams = Streams(loop, provider.streams, self)
@@ -109,6 +118,7 @@ class Engine:
             self.planner.poke,
             self._end_inputs,
             self.schedules,
+            self.doors,
         )
         self._machine = (float(_cores()), _memory_mib())
         self._due: TimerHandle | None = None
@@ -117,6 +127,7 @@ class Engine:
         """Stop everything; what ran goes back to the ledger without blame."""
         self.schedules.stop()
         self.planner.stop()
+        self.gateway.close()
         self.agent.hand_back()
         self.journal.close()
         self.agent.close()
@@ -274,6 +285,28 @@ class Engine:
             if record.finished < record.known or not record.sealed:
                 self.calls.cancel(record.spec.call_id, terminate=True)
 
+    # Web functions
+
+    def _proxy(self) -> Proxy:
+        from cloudfn.daemon.web.proxy import Proxy
+
+        return Proxy(
+            self.doors,
+            self.agent.visits,
+            self.apps.pool_of,
+            self._tell_of_request,
+            self.clock,
+            self.settings.web,
+        )
+
+    def _tell_of_request(self, pool: Pool, container_id: str, text: str) -> None:
+        self.output.write(pool.spec, container_id, None, LogSource.SYSTEM, text.encode())
+        self.output.changed()
+
+    def urls(self, app_id: str) -> dict[str, str]:
+        """Return the addresses of an app's web functions, by their names."""
+        return {door.name: self.gateway.url(door) for door in self.doors.of_app(app_id)}
+
     # What the planner sees and does (Hands)
 
     def observe(self) -> Snapshot:
@@ -296,7 +329,7 @@ class Engine:
                     waiting=container.waits,
                     last_used=container.last_used,
                     draining=container.draining,
-                    running=container.held.age(now),
+                    running=_running(container, now),
                     slots=container.slots,
                 )
             )
@@ -305,7 +338,7 @@ class Engine:
             pool=pool.spec.pool,
             settings=pool.settings,
             live=pool.live,
-            waiting=self.ledger.counts(pool.spec.pool).pending + behind,
+            waiting=self.ledger.counts(pool.spec.pool).pending + behind + len(pool.visitors),
             service=pool.service.mean,
             start_time=pool.start_time,
             last_active=pool.last_active,
@@ -365,8 +398,9 @@ class Engine:
             counts = self.ledger.counts(pool.spec.pool)
             totals["containers"] += sum(c.ready for c in pool.containers.values())
             totals["peak"] += pool.peak
-            totals["pending"] += counts.pending + counts.delayed
-            totals["running"] += counts.running
+            visits = sum(len(c.visits) for c in pool.containers.values())
+            totals["pending"] += counts.pending + counts.delayed + len(pool.visitors)
+            totals["running"] += counts.running + visits
             totals["done"] += pool.done
             totals["failed"] += pool.failed
         return {"event": "containers", **totals}
@@ -386,6 +420,13 @@ class Engine:
             "MODAL_IS_REMOTE": "1",
             "MODAL_ENVIRONMENT": self.settings.environment,
         }
+
+
+def _running(container: Container, now: float) -> float:
+    """Return how long a container has been at what it does."""
+    if container.held:
+        return container.held.age(now)
+    return max((now - visit.began for visit in container.visits.values()), default=0.0)
 
 
 def _cores() -> int:

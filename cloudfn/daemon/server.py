@@ -115,7 +115,7 @@ class Server:
         self._loop.call_soon(self._drain, deadline)
 
     def _drain(self, deadline: float) -> None:
-        busy = any(container.held for container in self._engine.agent.containers())
+        busy = any(container.busy for container in self._engine.agent.containers())
         if busy and self._engine.clock.monotonic() < deadline:
             self._loop.call_later(0.02, self._drain, deadline)
             return

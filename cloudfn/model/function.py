@@ -11,6 +11,7 @@ from cloudfn.model.concurrency import Batching, Concurrency
 from cloudfn.model.image import ImageSpec
 from cloudfn.model.retry import Retries
 from cloudfn.model.schedule import Cron, Period, ScaleAt, rule_from_json
+from cloudfn.model.web import WebSpec
 
 SCALEDOWN_WINDOW_RANGE = (2, 3600)
 TIMEOUT_RANGE = (1, 86_400)
@@ -169,6 +170,8 @@ class FunctionSpec:
     image: ImageSpec | None = None
     #: a class, all of whose methods are this one Function
     cls: ClsSpec | None = None
+    #: how it answers requests: one for a function, one for each web method of a class
+    web: tuple[WebSpec, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("timeout", "startup_timeout"):
@@ -223,6 +226,7 @@ class FunctionSpec:
         values["scaling"] = tuple(map(rule_from_json, values.get("scaling", ())))
         if "gpu" in values:
             values["gpu"] = tuple(values["gpu"])  # JSON has lists alone
+        values["web"] = tuple(WebSpec(**_known(WebSpec, web)) for web in values.get("web", ()))
         return cls(**values)
 
 

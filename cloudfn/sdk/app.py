@@ -23,6 +23,7 @@ from cloudfn.sdk.function import Function
 from cloudfn.sdk.local_entrypoint import LocalEntrypoint
 from cloudfn.sdk.slots import batching_of, concurrency_of
 from cloudfn.sdk.twins import Blocking, Steps, iterating, static_twin, twin
+from cloudfn.sdk.web import webs_of, with_web
 
 if TYPE_CHECKING:
     from cloudfn.model.image import ImageSpec
@@ -246,6 +247,7 @@ class App:
                 gpu=gpu,
                 image=layers,
             )
+            spec = with_web(spec, webs_of(body.raw))
             function = Function(spec.name, raw=body.raw, spec=spec, app=self, serialized=serialized)
             self._register(function)
             return function

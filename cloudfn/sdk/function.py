@@ -54,6 +54,7 @@ class Function:
         self._is_generator: bool | None = spec.is_generator if spec else None
         #: what is known of the class; None for a function, and before it was looked up
         self.cls_spec: ClsSpec | None = spec.cls if spec else None
+        self._is_web: bool = bool(spec and spec.web)
         self._environment: str | None = None
         self._client: Client | None = None
         if raw is not None:
@@ -235,6 +236,7 @@ class Function:
         """
         from cloudfn.sdk.streams import RemoteGenerator, StreamRequest
 
+        self._refuse_web()
         self._refuse_plain()
         self._check_known()
         return RemoteGenerator(StreamRequest(self._generator_target, self.name, args, kwargs))
@@ -343,6 +345,21 @@ class Function:
         )
 
     experimental_spawn_map = spawn_map
+
+    @twin
+    def get_web_url(self) -> Steps[str | None]:
+        """Return the URL that requests go to; None for a function that answers none."""
+        if self.spec is not None and not self.spec.web:
+            return None
+        target = yield from self.target()
+        told = yield from target.client.ask("web_url", function_id=target.function_id)
+        url: str | None = told["url"]
+        return url
+
+    @property
+    def web_url(self) -> str | None:
+        """The same as `get_web_url()`."""
+        return self.get_web_url()
 
     # --------------------------------------------------------------------------------- scaling
 
@@ -480,7 +497,15 @@ class Function:
         target = yield from self.target()
         return target.client, {"app": self._app_id, "function": self.name}
 
+    def _refuse_web(self) -> None:
+        if self._is_web:
+            raise InvalidError(
+                f"A webhook function cannot be invoked directly: {self.name}.",
+                hint="Send a request to its `get_web_url()`, or call it here with `.local(…)`.",
+            )
+
     def _refuse_generator(self, message: str, hint: str | None = None) -> None:
+        self._refuse_web()
         if self._is_generator:
             raise InvalidError(message, hint=hint)
 
@@ -549,6 +574,7 @@ class Function:
             from cloudfn.model.cls import ClsSpec
 
             self.cls_spec = ClsSpec(**spec["cls"])
+        self._is_web = bool(spec.get("web"))
 
     def _address(self) -> dict[str, Any]:
         """Return what a lookup asks for; raises ExecutionError where nothing says which it is."""

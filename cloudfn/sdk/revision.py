@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudfn import errors
 from cloudfn.sdk import interpreter
+from cloudfn.sdk.web import check_installed
 
 if TYPE_CHECKING:
     from cloudfn.model.function import FunctionSpec
@@ -46,6 +47,7 @@ def revision_of(
     """
     program = _program(module)
     specs = [_final_spec(function, program) for function in functions]
+    check_installed(specs)
     root = program.root if program else None
     return {
         "bundle": _stored(program, _python_sources(specs), bundles, durable=durable),

@@ -66,6 +66,10 @@ class ContainerKind(IntEnum):
     SLOTS = 17
     #: it was interrupted: it takes no input more, and what it holds has no outcome
     LEAVING = 8
+    #: answer a request: `seq` names the visit, a socket for its events is attached
+    VISIT = 24
+    #: a visit is over its time
+    END_VISIT = 25
 
 
 class LogSource(IntEnum):
@@ -304,6 +308,24 @@ def claims_in(packet: bytes) -> Sequence[int]:
     if packet[0] == ContainerKind.RUN_BATCH:
         return RunBatch.decode(packet).seqs
     return (Run.decode(packet).seq,)
+
+
+class Visit(NamedTuple):
+    """Answer one request, whose socket comes with the packet; or, without one, end that visit."""
+
+    number: int
+    ends: bool = False
+
+    def encode(self) -> bytes:
+        """Return the packet."""
+        kind = ContainerKind.END_VISIT if self.ends else ContainerKind.VISIT
+        return _RUN.pack(kind, self.number, 0)
+
+    @classmethod
+    def decode(cls, packet: bytes) -> Visit:
+        """Return the message that `encode` wrote."""
+        kind, number, _ = _read(_RUN, packet)
+        return cls(number, kind == ContainerKind.END_VISIT)
 
 
 class ContainerOutcome(NamedTuple):

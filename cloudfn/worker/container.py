@@ -30,7 +30,7 @@ from cloudfn.wire.messages import (
 from cloudfn.worker import fresh, loader, service
 from cloudfn.worker.blobs import Blobs
 from cloudfn.worker.capture import Standard, Stream
-from cloudfn.worker.orders import Channels, ContainerOrder, Launch, TemplateOrder
+from cloudfn.worker.orders import Channels, ContainerOrder, FunctionOrder, Launch, TemplateOrder
 from cloudfn.worker.process import set_name, wear_tag
 from cloudfn.worker.service import Service
 from cloudfn.worker.streaming import Streamer, Windows
@@ -93,6 +93,7 @@ class Container:
         self._standard = standard
         self._blobs = blobs
         self._pack = blobs.pack
+        self._clock = clock
         self._now = clock.monotonic
         self._buffer = bytearray(INLINE_LIMIT + 1024)
         self._view = memoryview(self._buffer)
@@ -373,7 +374,8 @@ def _be_container(launch: Launch, standard: Standard, clock: Clock) -> None:
         ordered = program.functions[order.function]
         ctx, blobs = loader.context_of(program), Blobs.from_environ(os.environ)
         streamer = Streamer(Windows(channel), stream, standard, blobs, ctx)
-        container = Container(
+        container = _made(
+            ordered,
             service.load(ordered, order.parameters, streamer.streamed),
             ctx,
             launch.channels,
@@ -381,7 +383,6 @@ def _be_container(launch: Launch, standard: Standard, clock: Clock) -> None:
             standard,
             blobs,
             clock,
-            retries=ordered.retries,
         )
         container.listen()
         container.enter()
@@ -403,6 +404,14 @@ def abort(stream: Stream, standard: Standard) -> NoReturn:
         standard.flush()
     stream.tell(ContainerKind.LEAVING)
     os._exit(0)
+
+
+def _made(order: FunctionOrder, *parts: Any) -> Container:
+    if order.web:
+        from cloudfn.worker.web.container import WebContainer
+
+        return WebContainer(order, *parts)
+    return Container(*parts, retries=order.retries)
 
 
 def inherited(descriptor: int) -> Launch:

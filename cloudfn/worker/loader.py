@@ -6,6 +6,7 @@ import os
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module, invalidate_caches
 from types import MethodType
 from typing import Any
@@ -42,8 +43,12 @@ def import_program(order: TemplateOrder) -> None:
     os.chdir(order.cwd)
     sys.path[:] = [order.bundle, *order.import_paths, *sys.path]
     invalidate_caches()
-    if any(function.is_async for function in order.functions.values()):
+    if any(function.is_async or function.web for function in order.functions.values()):
         import asyncio  # noqa: F401 - so that containers find it imported
+    if any(web.kind == "endpoint" for each in order.functions.values() for web in each.web):
+        # It takes a second; the container says what is wrong where it is missing.
+        with suppress(ImportError):
+            import_module("fastapi")
     if order.module and order.module != _MAIN:
         module = import_module(order.module)
         sys.modules[_MAIN] = sys.modules.get(order.module, module)

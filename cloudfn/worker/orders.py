@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from cloudfn.model.cls import decoded
 from cloudfn.model.retry import Retries
+from cloudfn.model.web import WebSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class FunctionOrder:
         is_async: Whether it is an `async def`.
         is_generator: Whether it yields.
         retries: What is done when it raises.
+        web: How it answers requests.
+        slots: How many inputs or requests a container has at once.
     """
 
     name: str
@@ -30,6 +33,8 @@ class FunctionOrder:
     is_async: bool = False
     is_generator: bool = False
     retries: Retries | None = None
+    web: tuple[WebSpec, ...] = ()
+    slots: int = 1
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FunctionOrder:
@@ -43,6 +48,8 @@ class FunctionOrder:
             is_async=bool(data.get("is_async")),
             is_generator=bool(data.get("is_generator")),
             retries=None if retries is None else Retries(**retries),
+            web=tuple(WebSpec(**web) for web in data.get("web") or ()),
+            slots=int((data.get("concurrency") or {}).get("max_inputs") or 1),
         )
 
 

@@ -36,6 +36,10 @@ class Service(Protocol):
         """
         ...
 
+    def handler(self, name: str) -> Callable[..., Any]:
+        """Return what answers requests: the function, or a method by its name."""
+        ...
+
     def enter(self, wait: Await) -> None:
         """Get ready for inputs; raises whatever user code raises."""
         ...
@@ -54,6 +58,10 @@ class FunctionService:
     def method(self, name: str) -> Callable[..., Any]:
         """See `Service`."""
         raise NotFoundError(f"A function has no method {name!r}.")
+
+    def handler(self, name: str) -> Callable[..., Any]:  # noqa: ARG002 - it is the only one
+        """See `Service`."""
+        return self.function
 
     def enter(self, wait: Await) -> None:
         """See `Service`."""
@@ -88,6 +96,13 @@ class ClassService:
             found = self._methods[name] = self._bound(name)
         return found
 
+    def handler(self, name: str) -> Callable[..., Any]:
+        """See `Service`."""
+        bound: Callable[..., Any] = cls.raw(cls.members(self._cls)[name]).__get__(
+            self._instance, self._cls
+        )
+        return bound
+
     def enter(self, wait: Await) -> None:
         """See `Service`."""
         self._instance = cls.build(self._cls, self._parameters)
@@ -114,9 +129,7 @@ class ClassService:
                 f"The class {self._cls.__name__} has no method {name!r}.",
                 hint=f"Its methods are: {known}.",
             )
-        bound: Callable[..., Any] = cls.raw(cls.members(self._cls)[name]).__get__(
-            self._instance, self._cls
-        )
+        bound = self.handler(name)
         return self._streamed(bound) if self._specs[name].is_generator else bound
 
 

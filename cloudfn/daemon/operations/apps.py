@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from cloudfn.control.deploy.plan import RollbackRequest, RolloverRequest, StopRequest
@@ -10,6 +11,7 @@ from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import NotFoundError
+from cloudfn.model.function import FunctionSpec
 
 
 class AppOperations(Group):
@@ -39,8 +41,13 @@ class AppOperations(Group):
             "revision": app.revision,
             "changed": result.changed,
             "functions": {function.name: function.function_id for function in functions},
-            "warnings": self._engine.clipped(request.spec.functions),
+            "urls": (urls := self._engine.urls(app.app_id)),
+            "warnings": self._warnings(request.spec.functions, web=bool(urls)),
         }
+
+    def _warnings(self, functions: Iterable[FunctionSpec], *, web: bool) -> list[str]:
+        notice = self._engine.gateway.notice if web else None
+        return self._engine.clipped(functions) + ([notice] if notice else [])
 
     def op_app_detach(self, _session: Session, fields: Fields) -> Fields:
         self._engine.catalog.set_state(fields["app_id"], "detached")
@@ -100,6 +107,7 @@ class AppOperations(Group):
             "stopped": app.stopped,
             "containers": sum(len(pool.containers) for pool in pools),
             "functions": [f.name for f in self._engine.catalog.functions(app.app_id)],
+            "urls": self._engine.urls(app.app_id),
         }
 
     def op_app_history(self, _session: Session, fields: Fields) -> Fields:

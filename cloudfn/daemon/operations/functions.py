@@ -17,6 +17,7 @@ class FunctionOperations(Group):
             "settings_get",
             "settings_update",
             "stats",
+            "web_url",
         }
     )
 
@@ -36,6 +37,11 @@ class FunctionOperations(Group):
                 hint=error.hint,
             ) from None
 
+    def op_web_url(self, _session: Session, fields: Fields) -> Fields:
+        doors = self._engine.doors.of_function(fields["function_id"])
+        urls = {door.web.of: self._engine.gateway.url(door) for door in doors}
+        return {"url": urls.get(fields.get("method") or "")}
+
     def op_settings_get(self, _session: Session, fields: Fields) -> Fields:
         return self._engine.apps.settings(fields["function_id"])
 
@@ -54,9 +60,10 @@ class FunctionOperations(Group):
                 continue
             counts = self._engine.ledger.counts(pool.spec.pool)
             serving = [c for c in pool.containers.values() if not c.draining]
-            stats["backlog"] += counts.pending + counts.delayed
+            visits = sum(len(c.visits) for c in pool.containers.values())
+            stats["backlog"] += counts.pending + counts.delayed + len(pool.visitors)
             stats["num_total_runners"] += len(serving)
-            stats["num_running_inputs"] += counts.running
+            stats["num_running_inputs"] += counts.running + visits
             free = (max(0, c.slots - c.taken) for c in serving if c.ready)
             stats["input_headroom"] += sum(free)
         return dict(stats)
