@@ -27,7 +27,7 @@ from cloudfn.model.call import CallKind, Status
 from cloudfn.model.schedule import Period, Rule, ScaleAt
 from cloudfn.providers.base import CallSpec, Ledger
 from cloudfn.providers.schedules import Fire, ScheduleRecord
-from cloudfn.wire import codec
+from cloudfn.wire.codec import no_arguments
 
 _log = logging.getLogger(__name__)
 
@@ -229,7 +229,7 @@ class Scheduler:
         spec = CallSpec(call_id, due.record.function_id, pool, CallKind.SPAWN, now, durable=True)
         self._undone.discard(call_id)
         admission = self._journal.submit(
-            spec, 0, [_no_arguments()], lambda _: self._undo(due), sealed=True, now=now
+            spec, 0, [no_arguments()], lambda _: self._undo(due), sealed=True, now=now
         )
         return admission.refused
 
@@ -281,8 +281,3 @@ def _because(due: Due) -> str:
 def _shown(rule: Rule, moment: float) -> str:
     zone: tzinfo = UTC if isinstance(rule, Period) else ZoneInfo(rule.timezone)
     return datetime.fromtimestamp(moment, zone).isoformat(sep=" ")
-
-
-def _no_arguments() -> bytes:
-    """Return the payload of a call without arguments."""
-    return codec.dumps(((), {}), codec.PickleContext(None))

@@ -117,6 +117,18 @@ class OfflineCalls:
             self._watches.pop(message.ref, None)
             raise
 
+    def make(self, call_id: str, function_id: str, payload: bytes) -> None:
+        """Make a durable call of one input, for which nobody waits.
+
+        Raises:
+            NotFoundError: There is no such function now.
+        """
+        pool, now = self._pools.live(function_id), self._clock.wall()
+        spec = CallSpec(call_id, pool.function_id, pool.name, CallKind.SPAWN, now, durable=True)
+        self._specs[call_id] = spec
+        self.kept(lambda: self._ledger.submit(spec, 0, [payload], sealed=True, now=now))
+        self._count(spec, 0, 1)
+
     def attach(self, box: Mailbox, ref: int, call_id: str, start: int, end: int | None) -> None:
         """Somebody asks for outcomes of a call; those that are there come at once.
 

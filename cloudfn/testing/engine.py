@@ -14,6 +14,7 @@ from enum import Enum
 from threading import Condition
 from typing import Any
 
+from cloudfn.control.schedules.agenda import Agenda
 from cloudfn.model import ids
 from cloudfn.model.call import (
     Again,
@@ -34,7 +35,9 @@ from cloudfn.testing.generators import Generation
 from cloudfn.testing.inprocess import InProcess
 from cloudfn.testing.pools import Pool, Pools
 from cloudfn.testing.provider import MemoryProvider
+from cloudfn.testing.schedules import OfflineSchedules
 from cloudfn.testing.script import Script, ScriptedError, Step
+from cloudfn.wire.codec import no_arguments
 from cloudfn.wire.messages import BlobRef, is_blob
 from cloudfn.worker.blobs import Blobs
 
@@ -45,7 +48,8 @@ Sink = Callable[[dict[str, Any]], None]
 
 #: inputs claimed at a time
 _SLICE = 64
-_INSTANT = 1e-6
+#: seconds by which a sum of times may fall short of what it should be
+INSTANT = 1e-6
 
 #: the inputs that this thread or task is running, the innermost last
 _here: ContextVar[tuple[int, ...]] = ContextVar("cloudfn_offline_inputs", default=())
@@ -96,8 +100,12 @@ class OfflineEngine:
         self.changed = Condition()
         #: begun, by the number of the input
         self.running: dict[int, Claim] = {}
-        self.pools = Pools(provider.catalog, clock, self._end_inputs)
+        agenda = Agenda(provider.schedules)
+        self.pools = Pools(provider.catalog, clock, self._end_inputs, agenda)
         self.calls = OfflineCalls(provider, self.pools, clock, self.running, self._drop)
+        self.schedules = OfflineSchedules(
+            agenda, self.pools, self.calls, provider.ledger, clock, no_arguments
+        )
         self._provider = provider
         self._ledger = provider.ledger
         self._script = script
@@ -142,12 +150,22 @@ class OfflineEngine:
         self._listeners.pop(ref, None)
 
     def run_pending(self) -> int:
-        """Run all that waits, however long it takes on the fake clock; return the attempts."""
+        """Run all that waits or is due, however long it takes on the fake clock.
+
+        Returns:
+            How many attempts it took.
+        """
         before = len(self.attempts)
         nobody = Mailbox()
+        self.fire()
         while self.go_on(nobody, None) is Went.ON:
             pass
         return len(self.attempts) - before
+
+    def fire(self) -> None:
+        """Do what is due by schedule."""
+        with self.changed:
+            self.schedules.fire()
 
     def _end_inputs(self, function_id: str) -> None:
         self.calls.end_inputs(function_id)
@@ -209,8 +227,8 @@ class OfflineEngine:
         if until is not None and (deadline is None or until <= deadline):
             self.clock.advance(max(until - now, 0.0))
             left = 0.0 if due is None else due - self.clock.wall()
-            if until > self.clock.monotonic() or 0 < left < _INSTANT:
-                self.clock.advance(_INSTANT)  # the sum fell short of the moment, as floats do
+            if until > self.clock.monotonic() or 0 < left < INSTANT:
+                self.clock.advance(INSTANT)  # the sum fell short of the moment, as floats do
             return Went.ON
         if deadline is None:
             return Went.NOWHERE

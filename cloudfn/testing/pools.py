@@ -9,6 +9,8 @@ from typing import Any
 from cloudfn.clock import Clock
 from cloudfn.control.deploy.apply import DeployResult, apply, observe
 from cloudfn.control.deploy.plan import DeployRequest, StopRequest, plan
+from cloudfn.control.schedules.agenda import Agenda
+from cloudfn.control.schedules.plan import Live, check_schedules
 from cloudfn.errors import NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.function import FunctionSpec
@@ -40,12 +42,20 @@ class Pools:
         catalog: Where they are registered.
         clock: The time.
         end_inputs: Cancels what is unfinished of a function.
+        agenda: The schedules of the functions.
     """
 
-    def __init__(self, catalog: Catalog, clock: Clock, end_inputs: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        clock: Clock,
+        end_inputs: Callable[[str], None],
+        agenda: Agenda,
+    ) -> None:
         self._catalog = catalog
         self._clock = clock
         self._end_inputs = end_inputs
+        self._agenda = agenda
         #: every pool that ever was: inputs stay with the revision they were submitted to
         self._pools: dict[str, Pool] = {}
         self._live: dict[str, Pool] = {}
@@ -182,8 +192,12 @@ class Pools:
                 live.spec.module,
             )
             self._pools[pool.name] = self._live[function.function_id] = pool
+        declared = [(key, pool.spec) for key, pool in self._live.items() if pool.app_id == app_id]
+        overridden = frozenset(key for key, _ in declared if self._catalog.override(key))
+        self._agenda.revise(Live(app_id, live.created, declared, overridden))
 
     def stop(self, app_id: str) -> None:
+        self._agenda.drop(app_id)
         for pool in list(self._pools.values()):
             if pool.app_id == app_id:
                 self._live.pop(pool.function_id, None)
@@ -191,6 +205,8 @@ class Pools:
 
     def _carry_out(self, request: DeployRequest | StopRequest, *, named: bool) -> DeployResult:
         current = observe(self._catalog, request.name) if named else None
+        if isinstance(request, DeployRequest):
+            check_schedules(request.spec.functions, self._clock.wall())
         return apply(plan(request, current), self._catalog, self, self._clock.wall())
 
     def _function_id(self, told_id: str) -> str:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from cloudfn.errors import InvalidError
 from cloudfn.model.log import LogQuery, Source
-from cloudfn.sdk.client import using
+from cloudfn.sdk.client import Mailbox, using
 from cloudfn.settings import Limits, StoreLimits
 from cloudfn.testing.attempts import Attempt
 from cloudfn.testing.client import OfflineClient
 from cloudfn.testing.clock import FakeClock
-from cloudfn.testing.engine import OfflineEngine
+from cloudfn.testing.engine import INSTANT, OfflineEngine, Went
 from cloudfn.testing.provider import MemoryProvider
 from cloudfn.testing.script import Key, Script
 from cloudfn.testing.stores import OfflineStores
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cloudfn.testing.script import Step
+
+#: seconds of real time between looks at what another thread does
+_LOOK = 1.0
 
 
 class OfflineWorld:
@@ -55,8 +58,33 @@ class OfflineWorld:
         )
 
     def run_pending(self) -> int:
-        """Run all that was spawned and that nobody waits for; return how many attempts it took."""
+        """Run all that was spawned or is due, and that nobody waits for; return the attempts."""
         return self._engine.run_pending()
+
+    def pass_time(self, seconds: float) -> int:
+        """Let time pass; schedules fire as they come to be due. Return how many attempts it took.
+
+        Where the clock was moved by other means, `run_pending` makes up for what was missed, with
+        one late run of each schedule.
+        """
+        engine, before = self._engine, len(self._engine.attempts)
+        end = self.clock.wall() + seconds
+        while True:
+            engine.fire()
+            due = engine.schedules.next_due
+            if due is None or due > end:
+                self._run_until(end)
+                return len(engine.attempts) - before
+            self._run_until(due + INSTANT)
+
+    def _run_until(self, moment: float) -> None:
+        """Run what waits, until the clock is there."""
+        nobody = Mailbox()
+        deadline = self.clock.monotonic() + max(moment - self.clock.wall(), 0.0)
+        while (went := self._engine.go_on(nobody, deadline)) is not Went.BEYOND:
+            if went is Went.ELSEWHERE:
+                with self._engine.changed:
+                    self._engine.changed.wait(_LOOK)
 
     def output(self, function: str | None = None, *, source: Source = "stdout") -> str:
         """Return what functions printed."""

@@ -125,6 +125,11 @@ def dump_to(obj: object, file: BinaryFile, ctx: PickleContext, what: str = "the 
     return file.tell() - start
 
 
+def no_arguments() -> bytes:
+    """Return the payload of a call without arguments."""
+    return _c_dumps(((), {}), PROTOCOL)
+
+
 def dumps_within(obj: object, ctx: PickleContext, limit: int) -> bytes | None:
     """Turn an object into at most `limit` bytes; None when it is larger or cannot be pickled."""
     file = LimitedFile(limit)
