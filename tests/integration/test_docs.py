@@ -34,6 +34,7 @@ SHOWS = {
     "python later.py": "[1, 4]",
     "cloudfn run flaky.py": "arguments: ('3 is odd', 3)",
     "cloudfn run nested.py": "15",
+    "cloudfn run progress.py": "31",
     "cloudfn run pool.py": "1023",
     "cloudfn run shared.py": "done: 3",
 }
