@@ -13,8 +13,8 @@
        │  ├─ InvalidError → ConflictError
        │  ├─ RemoteError → ImageBuildError, InputLost, ContainerCrashed
        │  └─ TimeoutError → FunctionTimeoutError, OutputExpiredError, ExecTimeoutError,
-       │                    InteractiveTimeoutError, StartupTimeoutError, MountUploadTimeoutError,
-       │                    SandboxTimeoutError, VolumeUploadTimeoutError
+       │                    DeadlineExceededError, InteractiveTimeoutError, StartupTimeoutError,
+       │                    MountUploadTimeoutError, SandboxTimeoutError, VolumeUploadTimeoutError
        ├─ UserCodeException  ModuleNotMountable
        └─ Warning → UserWarning → DeprecationError, ServerWarning, AsyncUsageWarning,
                                   InternalAPIWarning
@@ -170,6 +170,10 @@ class TimeoutError(Error):  # noqa: A001 - Modal's name
 
 class FunctionTimeoutError(TimeoutError):
     """The function ran longer than its `timeout`."""
+
+
+class DeadlineExceededError(TimeoutError):
+    """The call's `deadline` passed before the input had ended."""
 
 
 class StartupTimeoutError(TimeoutError):

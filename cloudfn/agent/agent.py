@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from asyncio import AbstractEventLoop, TimerHandle
 from base64 import b64decode
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -26,7 +27,7 @@ from cloudfn.agent.streams import Streams
 from cloudfn.agent.visits import Visits
 from cloudfn.agent.zygotes import Template
 from cloudfn.clock import Clock
-from cloudfn.model.call import ContainerLost, Crashed, TimedOut
+from cloudfn.model.call import ContainerLost, Crashed, Overran, TimedOut
 from cloudfn.model.function import AutoscalerSettings
 from cloudfn.providers.base import Claim
 from cloudfn.wire.messages import ContainerItem, ContainerOutcome, LogSource
@@ -140,6 +141,15 @@ class Agent:
         if pool is not None and self.intake:
             self._handover.kick(pool)
             self.visits.admit(pool)
+
+    def end_overdue(self, claims: Sequence[Claim]) -> None:
+        """End inputs whose deadline passed before a container took them."""
+        for claim in claims:
+            pool = self._pools.get(claim.pool)
+            if pool is None:
+                self._attempts.give_back([claim])
+            else:
+                self._attempts.settle(pool, claim, Overran())
 
     # What containers say
 
@@ -521,14 +531,27 @@ class Agent:
                 self._events.changed()
         overdue = container.held.take_overdue(pool.spec.function.timeout, now)
         if overdue:
-            self._time_out(pool, container, overdue)
+            self._time_out(pool, container, overdue, TimedOut(pool.spec.function.timeout))
+        elif late := self._take_late(container):
+            self._time_out(pool, container, late, Overran())
         elif self._memory.exceeded(container.container_id):
             container.kill()
 
-    def _time_out(self, pool: Pool, container: Container, overdue: list[Claim]) -> None:
+    def _take_late(self, container: Container) -> list[Claim]:
+        """Remove and return claims that run beyond the deadline of their call."""
+        now = self._clock.wall()
+        if not any(_is_late(claim, now) for claim in container.held):
+            return []
+        self._give_back_unread(container)
+        late = [claim for claim in container.held if _is_late(claim, now)]
+        return [claim for claim in late if container.held.finish(claim.seq, claim.fence)]
+
+    def _time_out(
+        self, pool: Pool, container: Container, overdue: list[Claim], ending: TimedOut | Overran
+    ) -> None:
         self._give_back_unread(container)
         for claim in overdue:
-            self._attempts.settle(pool, claim, TimedOut(pool.spec.function.timeout))
+            self._attempts.settle(pool, claim, ending)
         self.stop(container, _blameless("a neighbour ran longer than its timeout"))
 
     def _check_startup(self, pool: Pool, container: Container, now: float) -> None:
@@ -589,6 +612,11 @@ class Agent:
             container.close()
         self._programs.close()
         self._memory.close()
+
+
+def _is_late(claim: Claim, now: float) -> bool:
+    """Whether the deadline of a claim's call has passed; `now` is wall time."""
+    return claim.deadline is not None and claim.deadline <= now
 
 
 def _blameless(reason: str) -> ContainerLost:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from math import inf
 
 from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.ports import AgentEvents, Claims
 from cloudfn.clock import Clock
 from cloudfn.errors import Error, ExecutionError
-from cloudfn.model.call import Again, Crashed, Ending, Finish, Raised, Status, settle
+from cloudfn.model.call import Again, Crashed, Ending, Finish, Overran, Raised, Status, settle
 from cloudfn.providers.base import Claim, Entry
 from cloudfn.wire.messages import RAISED_FINAL, ContainerOutcome, encode_json, is_blob
 
@@ -58,7 +59,9 @@ class Attempts:
 
     def settle(self, pool: Pool, claim: Claim, ending: Ending) -> None:
         """Carry out what follows from an attempt that did not return."""
-        verdict = settle(claim.counters, ending, pool.spec.function.retries, self._random.random())
+        left = inf if claim.deadline is None else claim.deadline - self._clock.wall()
+        retries = pool.spec.function.retries
+        verdict = settle(claim.counters, ending, retries, self._random.random(), left)
         match verdict:
             case Again(counters, delay, alone):
                 not_before = self._clock.wall() + delay if delay else 0.0
@@ -112,7 +115,9 @@ def _unable(claim: Claim, error: Error) -> Entry:
 def _failure(spec: PoolSpec, claim: Claim, status: Status, reason: str, ending: Ending) -> bytes:
     """Return the payload that explains an outcome which user code did not write itself."""
     name = f"{spec.function.name}, input {claim.index} of {claim.call_id}"
-    if status == Status.TIMED_OUT:
+    if isinstance(ending, Overran):
+        kind, hint = "DeadlineExceededError", "Spawn it again with a later `deadline`."
+    elif status == Status.TIMED_OUT:
         kind, hint = "FunctionTimeoutError", "Give the function a longer `timeout`."
     elif isinstance(ending, Crashed):
         kind, hint = (

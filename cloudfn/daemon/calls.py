@@ -14,6 +14,7 @@ from cloudfn.daemon.session import Session, error_json
 from cloudfn.daemon.watches import Call, Watch
 from cloudfn.errors import Error, InvalidError, NotFoundError
 from cloudfn.model.call import CallKind, Status
+from cloudfn.model.terms import Terms
 from cloudfn.providers.base import CallRecord, CallSpec, Entry, Ledger
 from cloudfn.wire.messages import (
     Ack,
@@ -35,6 +36,10 @@ class Engine(Protocol):
 
     def inputs_arrived(self, pool: str) -> None:
         """Inputs wait in a pool."""
+        ...
+
+    def delayed(self) -> None:
+        """Inputs wait for a time."""
         ...
 
     def delivering(self) -> None:
@@ -149,7 +154,8 @@ class Calls:
                 kind=kind,
                 created=self._clock.wall(),
                 parent=self._engine.running(parent_seq) if parent_seq else None,
-                durable=kind.durable or bool(header.get("durable")),
+                durable=kind.durable,
+                terms=Terms.from_json(header["terms"]) if "terms" in header else None,
             )
             call = Call(spec, made_at=self._journal.commits)
         if parent_seq and not kind.durable:
@@ -179,6 +185,8 @@ class Calls:
             self._starve(watch)
         elif call.spec.kind != CallKind.REMOTE:
             self._acknowledge(watch)
+        if call.spec.terms is not None:
+            self._engine.delayed()
         self._engine.inputs_arrived(call.spec.pool)
         # That nothing follows may be the last that was missing.
         self._forget_delivered(call)

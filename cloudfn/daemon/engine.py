@@ -159,7 +159,7 @@ class Engine:
         self.delete_blob(BlobRef.decode(payload))
 
     def delayed(self) -> None:
-        """Inputs wait for the time of their retry: look again when the first is due."""
+        """Inputs wait for a time, or may be too late after one: look when the first comes."""
         due = self.ledger.next_due(self.clock.wall())
         if self._due is not None:
             self._due.cancel()
@@ -167,8 +167,13 @@ class Engine:
         if due is not None:
             self._due = self._loop.call_later(max(0.0, due - self.clock.wall()), self._ring_due)
 
+    def end_overdue(self) -> None:
+        """End inputs whose deadline passed while they waited."""
+        self.agent.end_overdue(self.journal.overdue(self.clock.wall()))
+
     def _ring_due(self) -> None:
         self._due = None
+        self.end_overdue()
         self.delayed()
         for pool in self.agent.pools():
             if self.ledger.counts(pool.spec.pool).pending:

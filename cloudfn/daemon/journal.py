@@ -66,6 +66,13 @@ class Journal:
             self._linger()
         return claims
 
+    def overdue(self, now: float) -> list[Claim]:
+        """See `Ledger.overdue`."""
+        claims = self._ledger.overdue(now)
+        if claims:
+            self._linger()
+        return claims
+
     def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:
         """See `Ledger.give_back`."""
         given_back = self._ledger.give_back(claims)

@@ -275,6 +275,7 @@ class Server:
 
     def _ring_due(self) -> None:
         """Janitor: hand over what became due or was left waiting by anything that went wrong."""
+        self._engine.end_overdue()
         for pool in self._engine.agent.pools():
             counts = self._engine.ledger.counts(pool.spec.pool)
             if counts.pending:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from math import inf
 
 from cloudfn.model.retry import Retries
 
@@ -16,6 +17,8 @@ from cloudfn.model.retry import Retries
 LOSS_CAP = 10
 #: crashes that an input may always have, however few retries its function allows
 CRASH_FLOOR = 3
+#: why an input ends whose deadline passed
+OVERDUE = "the deadline of its call passed before it had ended"
 
 
 class CallKind(IntEnum):
@@ -101,7 +104,12 @@ class ContainerLost:
     counted: bool = True
 
 
-Ending = Raised | TimedOut | Crashed | ContainerLost
+@dataclass(frozen=True, slots=True)
+class Overran:
+    """The deadline of its call passed before the input had ended."""
+
+
+Ending = Raised | TimedOut | Crashed | ContainerLost | Overran
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,35 +133,35 @@ class Finish:
 
 
 def settle(
-    counters: Counters, ending: Ending, retries: Retries | None, jitter: float = 0.0
+    counters: Counters,
+    ending: Ending,
+    retries: Retries | None,
+    jitter: float = 0.0,
+    left: float = inf,
 ) -> Again | Finish:
     """Say what follows from the end of an attempt that did not return.
+
+    Args:
+        counters: What happened to the input before.
+        ending: How the attempt ended.
+        retries: What its function allows.
+        jitter: A number in [0, 1); see `Retries.delay`.
+        left: Seconds until the deadline of its call; no retry is left for what is later.
 
     Failures spend `retries` and wait for its delay. Crashes have a cap of their own,
     max(3, retries + 1), and losses one of 10; neither spends retries. A crash among several started
     inputs blames none of them: all run again, alone.
     """
-    allowed = 0 if retries is None else retries.max_retries
     match ending:
         case Raised() | TimedOut():
-            counters = replace(counters, failures=counters.failures + 1)
-            if (
-                retries is not None
-                and counters.failures <= allowed
-                and not _is_final(ending, retries)
-            ):
-                return Again(counters, retries.delay(counters.failures, jitter))
-            if isinstance(ending, Raised):
-                return Finish(counters, Status.RAISED, ending.payload)
-            return Finish(
-                counters,
-                Status.TIMED_OUT,
-                reason=f"it ran longer than its timeout of {ending.timeout:g}s",
-            )
+            return _settle_failure(counters, ending, retries, jitter, left)
+        case Overran():
+            return Finish(counters, Status.TIMED_OUT, reason=OVERDUE)
         case Crashed(reason, alone):
             if not alone:
                 return Again(counters, 0.0, alone=True)
             counters = replace(counters, crashes=counters.crashes + 1)
+            allowed = 0 if retries is None else retries.max_retries
             if counters.crashes < max(CRASH_FLOOR, allowed + 1):
                 return Again(counters, 0.0, alone=True)
             times = f"{counters.crashes} times, the last time: " if counters.crashes > 1 else ""
@@ -169,6 +177,27 @@ def settle(
                 Status.LOST,
                 reason=f"it was lost {counters.losses} times, the last time because {reason}",
             )
+
+
+def _settle_failure(
+    counters: Counters,
+    ending: Raised | TimedOut,
+    retries: Retries | None,
+    jitter: float,
+    left: float,
+) -> Again | Finish:
+    counters = replace(counters, failures=counters.failures + 1)
+    if (
+        retries is not None
+        and counters.failures <= retries.max_retries
+        and not _is_final(ending, retries)
+        and (delay := retries.delay(counters.failures, jitter)) < left
+    ):
+        return Again(counters, delay)
+    if isinstance(ending, Raised):
+        return Finish(counters, Status.RAISED, ending.payload)
+    reason = f"it ran longer than its timeout of {ending.timeout:g}s"
+    return Finish(counters, Status.TIMED_OUT, reason=reason)
 
 
 def _is_final(ending: Raised | TimedOut, retries: Retries) -> bool:

@@ -144,6 +144,8 @@ class FunctionSpec:
     is_generator: bool = False
     #: base64 of the pickled function when it cannot be imported (`serialized=True`)
     serialized: str | None = None
+    #: names of its parameters, `**` for any; None where nobody has looked
+    parameters: tuple[str, ...] | None = None
     autoscaler: AutoscalerSettings = field(default_factory=AutoscalerSettings)
     resources: Resources = Resources()
     retries: Retries | None = None
@@ -174,6 +176,8 @@ class FunctionSpec:
     web: tuple[WebSpec, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.parameters is not None:
+            object.__setattr__(self, "parameters", tuple(self.parameters))
         for name in ("timeout", "startup_timeout"):
             value = getattr(self, name)
             _whole_number(name, value)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from cloudfn.model.call import CallKind, Counters, Status
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec
 from cloudfn.model.log import LogEntry, LogQuery
+from cloudfn.model.terms import Terms
 from cloudfn.providers.dicts import Dicts
 from cloudfn.providers.objects import Objects
 from cloudfn.providers.queues import Queues
@@ -33,6 +34,8 @@ class CallSpec:
     parent: tuple[str, int] | None = None
     #: outcomes stay after delivery, and the call survives its client and a power cut
     durable: bool = False
+    #: of a durable call: when its inputs may begin, and who goes first
+    terms: Terms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Claim:
         "alone",
         "call_id",
         "counters",
+        "deadline",
         "durable",
         "fence",
         "index",
@@ -85,6 +89,7 @@ class Claim:
         counters: Counters,
         alone: bool,  # noqa: FBT001 - hot path
         durable: bool,  # noqa: FBT001 - hot path
+        deadline: float | None = None,
     ) -> None:
         #: the ledger's number of the input
         self.seq = seq
@@ -99,6 +104,8 @@ class Claim:
         self.alone = alone
         #: its outcome must survive a power cut
         self.durable = durable
+        #: wall time after which it must not run
+        self.deadline = deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,7 @@ class PoolCounts:
 
     #: waiting inputs that may run now
     pending: int
-    #: waiting inputs whose retry is not due yet
+    #: waiting inputs whose time has not come: a retry's, or that of a delayed call
     delayed: int
     running: int
 
@@ -159,6 +166,15 @@ class Ledger(Protocol):
         """Take up to `limit` waiting inputs of a pool, PENDING → RUNNING, fence + 1 each.
 
         Calls of `.remote` and `.map` and those of `.spawn` take turns, so that neither starves.
+        Of the latter, those of the highest priority go first, but for every eighth turn in which
+        several priorities wait: it begins with one of the lower ones, each in its turn.
+        """
+        ...
+
+    def overdue(self, now: float) -> list[Claim]:
+        """Take all waiting inputs whose deadline has passed; `claim` never returns them.
+
+        Their holder records how they ended, as for any other claim.
         """
         ...
 
@@ -242,7 +258,7 @@ class Ledger(Protocol):
         ...
 
     def next_due(self, now: float) -> float | None:
-        """Return the wall time when the next delayed input becomes due; None without one."""
+        """Return when the next delayed input or deadline is due, as wall time; None without one."""
         ...
 
     def commit(self) -> None:

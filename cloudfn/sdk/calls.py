@@ -13,6 +13,7 @@ from typing import Any
 from cloudfn import errors
 from cloudfn.model import ids
 from cloudfn.model.call import CallKind
+from cloudfn.model.terms import Terms
 from cloudfn.sdk.client import FAILED, RESUMED, Client, Mailbox
 from cloudfn.sdk.session import error_of
 from cloudfn.wire.messages import Ack, Kind, Outcomes, Submit
@@ -29,6 +30,7 @@ class Submission:
         kind: Which method calls it.
         parent: Inside a container, the number of the input that runs.
         box: Where news go; its own when omitted.
+        terms: When inputs of a spawn may begin, and who goes first.
     """
 
     def __init__(
@@ -38,6 +40,8 @@ class Submission:
         kind: CallKind,
         parent: int | None = None,
         box: Mailbox | None = None,
+        *,
+        terms: Terms | None = None,
     ) -> None:
         self.call_id = ids.mint("fc")
         self.box = box or Mailbox()
@@ -52,12 +56,14 @@ class Submission:
         #: those of them whose payloads were read; likewise
         self.done: Callable[[], Ranges] = list
         self._client = client
-        self._header = {
+        self._header: dict[str, Any] = {
             "call": self.call_id,
             "function": function_id,
             "kind": int(kind),
             "parent": parent,
         }
+        if terms is not None:
+            self._header["terms"] = terms.to_json()
         self._unknown: deque[tuple[int, list[bytes]]] = deque()
         self._next = 0
         self._sealed = False

@@ -19,6 +19,7 @@ NAME_MAX = 64
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 _GENERATOR = 0x20 | 0x200
 _ASYNC = 0x80 | 0x200
+_KEYWORDS = 0x08
 
 #: options that later versions bring, and what to do until then
 _NOT_YET = {
@@ -163,6 +164,17 @@ def is_generator_function(function: Callable[..., Any]) -> bool:
     return bool(function.__code__.co_flags & _GENERATOR)
 
 
+def parameters_of(function: Callable[..., Any]) -> tuple[str, ...] | None:
+    """Return the names of a function's parameters, `**` if it takes any; None if nobody knows."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return None
+    names: tuple[str, ...] = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return (*names, "**") if code.co_flags & _KEYWORDS else names
+
+
 def declare(  # noqa: PLR0913 - one for each option
     body: Body,
     *,
@@ -204,6 +216,7 @@ def declare(  # noqa: PLR0913 - one for each option
         qualname=body.raw.__qualname__,
         is_async=body.is_async,
         is_generator=body.is_generator,
+        parameters=None if body.cls else parameters_of(body.raw),
         cls=body.cls,
         autoscaler=declared_autoscaler(
             min_containers, max_containers, buffer_containers, scaledown_window

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cloudfn.errors import ExecutionError, InvalidError, UnimplementedError
+from cloudfn.model.terms import NAMES
 from cloudfn.sdk.absent import no_dashboard
 from cloudfn.sdk.client import Client, current_settings, default_client
 from cloudfn.sdk.twins import Steps, iterating, twin
@@ -13,6 +14,7 @@ from cloudfn.sdk.twins import Steps, iterating, twin
 if TYPE_CHECKING:
     from cloudfn.model.cls import ClsSpec
     from cloudfn.model.function import FunctionSpec
+    from cloudfn.model.terms import Moment, Terms
     from cloudfn.sdk.app import App
     from cloudfn.sdk.autoscaler import Autoscaler
     from cloudfn.sdk.function_call import FunctionCall
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
         FunctionCurrentStats,
         FunctionInfo,
     )
+    from cloudfn.sdk.spawner import Spawner
     from cloudfn.sdk.streams import RemoteGenerator
     from cloudfn.sdk.target import Target
 
@@ -243,15 +246,67 @@ class Function:
 
     @twin
     def spawn(self, /, *args: Any, **kwargs: Any) -> Steps[FunctionCall]:
-        """Start the function in a container and return at once with a handle of the call."""
+        """Start the function in a container and return at once with a handle of the call.
+
+        Keyword arguments `delay`, `priority` and `deadline` are the function's own if it has such
+        parameters or takes any; otherwise they say when: see `spawn_with`.
+        """
+        if not kwargs.keys().isdisjoint(NAMES):
+            given = yield from self._terms_in(kwargs)
+            if given:
+                rest = {name: value for name, value in kwargs.items() if name not in given}
+                return (yield from self.spawn_with(**given).spawning(args, rest))
+        return (yield from self.spawning(args, kwargs))
+
+    def spawn_with(
+        self,
+        *,
+        delay: Moment | None = None,
+        priority: int | None = None,
+        deadline: Moment | None = None,
+    ) -> Spawner:
+        """Say when what is spawned may begin: `f.spawn_with(delay=60).spawn(x)`.
+
+        Args:
+            delay: Seconds or a timedelta from the spawn on, or an aware datetime; nothing begins
+                before.
+            priority: -10 to 10, default 0: of the waiting spawned inputs of the function, those
+                with the highest go first, except that the others get one turn in eight.
+            deadline: Like `delay`. What has not ended by then ends with a DeadlineExceededError:
+                it is not started, not run again, and stopped where it runs.
+
+        Raises:
+            InvalidError: A value makes no sense.
+        """
+        from cloudfn.sdk.spawner import Spawner
+
+        return Spawner(self, delay=delay, priority=priority, deadline=deadline)
+
+    def spawning(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], terms: Terms | None = None
+    ) -> Steps[FunctionCall]:
+        """Spawn one input."""
         from cloudfn.sdk.function_call import FunctionCall
         from cloudfn.sdk.invocation import call_spawn
 
         self._refuse_generator("Cannot `spawn` a generator function.")
         target = yield from self.target()
         self._refuse_generator("Cannot `spawn` a generator function.")
-        call_id = yield from call_spawn(target, self.name, args, kwargs)
+        call_id = yield from call_spawn(target, self.name, args, kwargs, terms)
         return FunctionCall(call_id, client=self._client, environment=self._environment, inputs=1)
+
+    def _terms_in(self, kwargs: dict[str, Any]) -> Steps[dict[str, Any]]:
+        """Return those keyword arguments that are not the function's own but ours."""
+        from cloudfn.sdk.declaration import parameters_of
+
+        try:
+            known: Any = parameters_of(self.get_raw_f())
+        except ExecutionError:
+            spec = yield from self._ask_for_spec()
+            known = spec.get("parameters")
+        if known is None or "**" in known:
+            return {}
+        return {name: kwargs[name] for name in NAMES if name in kwargs and name not in known}
 
     @iterating
     def map(
@@ -335,11 +390,17 @@ class Function:
         self, *input_iterators: Any, kwargs: dict[str, Any] | None = None
     ) -> Steps[FunctionCall]:
         """Start the function once for each item; return one handle of all of them."""
+        return (yield from self.spawning_many(input_iterators, kwargs))
+
+    def spawning_many(
+        self, iterables: Sequence[Any], kwargs: dict[str, Any] | None, terms: Terms | None = None
+    ) -> Steps[FunctionCall]:
+        """Spawn an input for each item."""
         from cloudfn.sdk.function_call import FunctionCall
         from cloudfn.sdk.map_result import spawn_all
 
-        request = self._request("spawn_map", input_iterators, kwargs)
-        _, call_id, inputs = yield from spawn_all(request)
+        request = self._request("spawn_map", iterables, kwargs)
+        _, call_id, inputs = yield from spawn_all(request, terms)
         return FunctionCall(
             call_id, client=self._client, environment=self._environment, inputs=inputs
         )
@@ -575,6 +636,13 @@ class Function:
 
             self.cls_spec = ClsSpec(**spec["cls"])
         self._is_web = bool(spec.get("web"))
+
+    def _ask_for_spec(self) -> Steps[dict[str, Any]]:
+        """Return the spec that the function has now, as plain data."""
+        target = yield from self.target()
+        told = yield from target.client.ask("function_lookup", function_id=target.function_id)
+        spec: dict[str, Any] = told.get("spec", {})
+        return spec
 
     def _address(self) -> dict[str, Any]:
         """Return what a lookup asks for; raises ExecutionError where nothing says which it is."""

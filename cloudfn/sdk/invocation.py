@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cloudfn.model.call import CallKind, Status
+from cloudfn.model.terms import Terms
 from cloudfn.sdk.calls import Submission, refusal
 from cloudfn.sdk.payloads import Packer, failure_of, is_big, result_of
 from cloudfn.sdk.target import Target
@@ -49,7 +50,11 @@ def call_remote(
 
 
 def call_spawn(
-    target: Target, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    target: Target,
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    terms: Terms | None = None,
 ) -> Steps[str]:
     """Submit one input so that it would survive a power cut; return the id of its call.
 
@@ -58,7 +63,7 @@ def call_spawn(
     """
     client = target.client
     welcome = yield from client.ready()
-    call = Submission(client, target.function_id, CallKind.SPAWN, target.parent)
+    call = Submission(client, target.function_id, CallKind.SPAWN, target.parent, terms=terms)
     try:
         packer = Packer(target.context, welcome, call.call_id, durable=True, method=target.method)
         call.send([(yield from _packed(packer, args, kwargs))], sealed=True)

@@ -9,6 +9,7 @@ from typing import Any
 from cloudfn import errors
 from cloudfn.clock import Clock, SystemClock
 from cloudfn.model.call import CallKind
+from cloudfn.model.terms import Terms
 from cloudfn.sdk.calls import Submission
 from cloudfn.sdk.client import Client
 from cloudfn.sdk.maps import WARN_EVERY, Mapping, MapRequest, warn_limited
@@ -108,13 +109,13 @@ def consume(request: MapRequest) -> Steps[None]:
         mapping.close()
 
 
-def spawn_all(request: MapRequest) -> Steps[tuple[Client, str, int]]:
+def spawn_all(request: MapRequest, terms: Terms | None = None) -> Steps[tuple[Client, str, int]]:
     """Send all inputs as one call that outlives us; return client, call and number of inputs."""
     target = yield from request.target()
     client = target.client
     welcome = yield from client.ready()
     is_async = yield IsAsync()
-    call = Submission(client, target.function_id, CallKind.SPAWN_MAP, target.parent)
+    call = Submission(client, target.function_id, CallKind.SPAWN_MAP, target.parent, terms=terms)
     source = source_of(
         request.iterables, call.box, SystemClock(), star=request.star, prefer_async=is_async
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cloudfn.model.call import ContainerLost, Crashed, Ending, Raised, Status, TimedOut
+from cloudfn.model.call import ContainerLost, Crashed, Ending, Overran, Raised, TimedOut
 from cloudfn.providers.base import Claim
 from cloudfn.testing.pools import Pool
 from cloudfn.testing.script import Step
@@ -22,7 +22,7 @@ class Attempt:
     number: int
     #: which attempt of that input, counted from 0
     attempt: int
-    #: running | returned | raised | timed out | crashed | lost | closed
+    #: running | returned | raised | timed out | crashed | lost | overran | closed
     ended: str
     _arguments: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]
 
@@ -55,6 +55,7 @@ ENDED = {
     TimedOut: "timed out",
     Crashed: "crashed",
     ContainerLost: "lost",
+    Overran: "overran",
 }
 
 
@@ -65,9 +66,11 @@ def end_of(step: Step, end: bytes | Raised) -> End:
     return end if isinstance(end, Raised) else Returned(end)
 
 
-def failure(pool: Pool, claim: Claim, status: Status, reason: str, end: End) -> bytes:
+def failure(pool: Pool, claim: Claim, reason: str, end: End) -> bytes:
     """Return the payload of an outcome that user code did not write itself."""
-    if status == Status.TIMED_OUT:
+    if isinstance(end, Overran):
+        kind, hint = "DeadlineExceededError", "Spawn it again with a later `deadline`."
+    elif isinstance(end, TimedOut):
         kind, hint = "FunctionTimeoutError", "Give the function a longer `timeout`."
     elif isinstance(end, Crashed):
         kind, hint = "ContainerCrashed", "The script of the test says so."

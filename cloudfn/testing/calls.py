@@ -9,6 +9,7 @@ from typing import TypeVar
 from cloudfn.clock import Clock
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.call import CallKind, Status
+from cloudfn.model.terms import Terms
 from cloudfn.providers.base import CallRecord, CallSpec, Claim, Entry, Provider
 from cloudfn.sdk.client import RESUMED, Mailbox
 from cloudfn.testing.pools import Pools
@@ -275,6 +276,7 @@ class OfflineCalls:
             created=self._clock.wall(),
             parent=(parent.call_id, parent.index) if parent else None,
             durable=kind.durable,
+            terms=Terms.from_json(header["terms"]) if "terms" in header else None,
         )
         self._specs[spec.call_id] = spec
         watch = _Watch(message.ref, box, spec.call_id, durable=kind.durable, owner=True)

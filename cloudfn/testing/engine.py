@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 from threading import Condition
 from typing import Any
 
 from cloudfn.control.schedules.agenda import Agenda
 from cloudfn.model import ids
 from cloudfn.model.call import (
+    OVERDUE,
     Again,
     ContainerLost,
     Crashed,
+    Overran,
     Raised,
     Status,
     TimedOut,
@@ -196,6 +199,7 @@ class OfflineEngine:
         """
         with self.changed:
             self._end_slow()
+            self._end_overdue()
             if box.messages:
                 return Went.ON
             generator = self._generator_of(box)
@@ -240,6 +244,11 @@ class OfflineEngine:
         for slow in [slow for slow in self._slow if slow.until <= now]:
             self._slow.remove(slow)
             self._conclude(slow.claim, slow.attempt, slow.end)
+
+    def _end_overdue(self) -> None:
+        for claim in self._ledger.overdue(self.clock.wall()):
+            pool = self.pools[claim.pool]
+            self._record(claim, Status.TIMED_OUT, failure(pool, claim, OVERDUE, Overran()))
 
     # ------------------------------------------------------------------------------- claiming
 
@@ -424,6 +433,9 @@ class OfflineEngine:
             seconds = step
             if step > pool.spec.timeout:
                 seconds, end = pool.spec.timeout, TimedOut(pool.spec.timeout)
+        left = _left(claim, self.clock)
+        if seconds > left:
+            seconds, end = left, Overran()
         if seconds > 0:
             self._slow.append(_Slow(self.clock.monotonic() + seconds, claim, attempt, end))
             return
@@ -435,7 +447,7 @@ class OfflineEngine:
             self._record(claim, Status.RETURNED, end.payload)
             return
         pool = self.pools[claim.pool]
-        verdict = settle(claim.counters, end, pool.spec.retries)
+        verdict = settle(claim.counters, end, pool.spec.retries, left=_left(claim, self.clock))
         if isinstance(verdict, Again):
             not_before = self.clock.wall() + verdict.delay if verdict.delay else 0.0
             self.calls.kept(
@@ -444,7 +456,7 @@ class OfflineEngine:
                 )
             )
             return
-        payload = verdict.payload or failure(pool, claim, verdict.status, verdict.reason, end)
+        payload = verdict.payload or failure(pool, claim, verdict.reason, end)
         self._record(claim, verdict.status, payload)
 
     def _record(self, claim: Claim, status: Status, payload: bytes) -> None:
@@ -488,3 +500,8 @@ class OfflineEngine:
             for ref, (wanted, sink) in self._listeners.items()
             if wanted in (None, app_id)
         ]
+
+
+def _left(claim: Claim, clock: FakeClock) -> float:
+    """Return the seconds until a claim's deadline."""
+    return inf if claim.deadline is None else max(claim.deadline - clock.wall(), 0.0)

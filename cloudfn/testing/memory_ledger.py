@@ -41,6 +41,15 @@ class _Input:
     alone: bool = False
     outcome: bytes | None = None
 
+    @property
+    def deadline(self) -> float | None:
+        terms = self.call.spec.terms
+        return terms.deadline if terms else None
+
+    def is_late(self, now: float) -> bool:
+        """Whether it must not begin any more."""
+        return self.deadline is not None and self.deadline <= now
+
 
 @dataclass(slots=True, eq=False)
 class _Call:
@@ -102,6 +111,7 @@ class MemoryLedger:
         self._next_seq = 1
         self._epoch = 1
         self._turn: defaultdict[str, int] = defaultdict(int)
+        self._level_turn: defaultdict[str, int] = defaultdict(int)
         self._failures: defaultdict[str, list[Exception]] = defaultdict(list)
 
     # Knobs
@@ -166,7 +176,13 @@ class MemoryLedger:
         self._undo.keep(call)
         start = len(call.inputs)
         added = tuple(
-            _Input(self._next_seq + offset, call, start + offset, payload)
+            _Input(
+                self._next_seq + offset,
+                call,
+                start + offset,
+                payload,
+                not_before=call.spec.terms.not_before if call.spec.terms else 0.0,
+            )
             for offset, payload in enumerate(payloads)
         )
         self._next_seq += len(added)
@@ -198,28 +214,51 @@ class MemoryLedger:
         waiting = [
             one
             for one in self._inputs(Status.PENDING)
-            if one.call.spec.pool == pool and one.not_before <= now
+            if one.call.spec.pool == pool and one.not_before <= now and not one.is_late(now)
         ]
         self._turn[pool] += 1
-        chosen = self._choose(waiting, limit, self._turn[pool])
+        chosen = self._choose(pool, waiting, limit)
         return [self._claim(one) for one in chosen]
 
-    def _choose(self, waiting: Iterable[_Input], limit: int, turn: int) -> list[_Input]:
+    def overdue(self, now: float) -> list[Claim]:
+        self._begin("overdue", now)
+        return [self._claim(one) for one in self._inputs(Status.PENDING) if one.is_late(now)]
+
+    def _choose(self, pool: str, waiting: Iterable[_Input], limit: int) -> list[_Input]:
         """Take calls in turns, and the two kinds of calls too; an `alone` input comes alone."""
+        turn = self._turn[pool]
         alone: list[_Input] = []
-        lanes: list[dict[_Call, list[_Input]]] = [{}, {}]
+        others: dict[_Call, list[_Input]] = {}
+        spawned: defaultdict[int, dict[_Call, list[_Input]]] = defaultdict(dict)
         for one in waiting:
+            spec = one.call.spec
             if one.alone:
                 alone.append(one)
+            elif spec.kind.durable:
+                priority = spec.terms.priority if spec.terms else 0
+                spawned[priority].setdefault(one.call, []).append(one)
             else:
-                lanes[one.call.spec.kind.durable].setdefault(one.call, []).append(one)
-        if alone and limit > 0 and (turn % 2 or not any(lanes)):
+                others.setdefault(one.call, []).append(one)
+        if alone and limit > 0 and (turn % 2 or not (others or spawned)):
             return alone[:1]
+        levels = self._levels(pool, sorted(spawned, reverse=True))
+        sides = [
+            list(_in_turns(list(others.values()))),
+            [one for level in levels for one in _in_turns(list(spawned[level].values()))],
+        ]
         # With an `alone` input waiting, only every other turn comes here.
         if (turn // 2 if alone else turn) % 2:
-            lanes.reverse()
-        merged = _in_turns(list(_in_turns(list(lane.values()))) for lane in lanes)
-        return list(merged)[: max(limit, 0)]
+            sides.reverse()
+        return list(_in_turns(sides))[: max(limit, 0)]
+
+    def _levels(self, pool: str, levels: list[int]) -> list[int]:
+        """Return priorities in order; in one turn of eight, a lower one is first."""
+        if len(levels) > 1:
+            self._level_turn[pool] += 1
+            turn, rest = divmod(self._level_turn[pool], 8)
+            if not rest:
+                levels.insert(0, levels.pop(1 + turn % (len(levels) - 1)))
+        return levels
 
     def _claim(self, one: _Input) -> Claim:
         self._undo.keep(one)
@@ -236,6 +275,7 @@ class MemoryLedger:
             one.counters,
             one.alone,
             spec.durable,
+            one.deadline,
         )
 
     def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:
@@ -403,8 +443,10 @@ class MemoryLedger:
 
     def next_due(self, now: float) -> float | None:
         self._begin("next_due", now)
-        delays = (one.not_before for one in self._inputs(Status.PENDING))
-        return min((due for due in delays if due > now), default=None)
+        waiting = list(self._inputs(Status.PENDING))
+        moments = [one.not_before for one in waiting if one.not_before > now]
+        moments += [max(one.deadline, now) for one in waiting if one.deadline is not None]
+        return min(moments, default=None)
 
     def commit(self) -> None:
         if self._failures["commit"]:

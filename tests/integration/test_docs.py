@@ -36,6 +36,7 @@ SHOWS = {
     "cloudfn run nested.py": "15",
     "cloudfn run progress.py": "31",
     "cloudfn run pool.py": "1023",
+    "python reminders.py": "285",
     "cloudfn run shared.py": "done: 3",
 }
 

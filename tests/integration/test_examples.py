@@ -35,6 +35,7 @@ CASES = {
     "retries": Case("", ("number 11 arrived", "failed for good: there is no number 12")),
     "shared_state": Case("", ("a: apple, apricot, avocado", "8 words, sorted by 2 workers")),
     "stream_tokens": Case("--pause 0.001", ("that will do", "28 words arrived one by one")),
+    "spawn_later": Case("", ("urgent is done", "never begun: Deadline", "two seconds: True")),
     "source_stats": Case("--package asyncio --top 3", ("files, ", "most tangled functions")),
 }
 

@@ -13,6 +13,7 @@ from cloudfn.model.call import (
     Crashed,
     Ending,
     Finish,
+    Overran,
     Raised,
     Status,
     TimedOut,
@@ -217,3 +218,19 @@ def test_only_what_is_spawned_outlives_its_client(kind):
 @pytest.mark.parametrize("status", Status, ids=lambda status: status.name.lower())
 def test_everything_but_waiting_and_running_is_an_outcome(status):
     assert status.terminal == (status.name not in ("PENDING", "RUNNING"))
+
+
+@pytest.mark.parametrize(("left", "again"), [(5.1, True), (5.0, False), (0.0, False)])
+def test_no_retry_waits_beyond_the_deadline(left, again):
+    verdict = settle(Counters(), Raised(b"boom"), FIXED, left=left)
+
+    assert isinstance(verdict, Again) is again
+    if not again:
+        assert verdict == Finish(Counters(failures=1), Status.RAISED, b"boom")
+
+
+def test_an_input_that_overran_its_deadline_is_not_run_again():
+    verdict = settle(Counters(failures=1), Overran(), FIXED, left=0.0)
+
+    assert isinstance(verdict, Finish)
+    assert verdict.status == Status.TIMED_OUT

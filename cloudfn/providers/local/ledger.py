@@ -146,6 +146,14 @@ class SqliteLedger:
             self._store_epoch()
         return claims
 
+    def overdue(self, now: float) -> list[Claim]:
+        self._see(now)
+        queue = self._memory.queue
+        claims, queue.late = queue.late, []
+        if queue.epoch != self._epoch:
+            self._store_epoch()
+        return claims
+
     def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:
         self._check_owner()
         return [self._release(seq, fence) for seq, fence in claims]
@@ -168,7 +176,9 @@ class SqliteLedger:
             self._note_end(call)
             return True
         if scar is not None:
-            self._memory.hurt(call, seq, scar)
+            before = call.scars.get(seq)
+            deadline = before.deadline if before else None
+            self._memory.hurt(call, seq, scar._replace(deadline=deadline))
         self._memory.queue.add_back(page, seq, fence, self._now)
         return True
 
@@ -352,6 +362,7 @@ class SqliteLedger:
             held[seq] = max(fence, held.get(seq, 0))
         self._store.rollback()
         memory = Residents(self._store, self._memory.queue.epoch, self._budget, after=self._memory)
+        memory.queue.late = self._memory.queue.late
         load_scars(memory, self._store)
         restore_held(memory, held)
         queue_scarred(memory, self._now)

@@ -1,7 +1,8 @@
 """Which input is claimed next: lanes, turns, delays and the right to run. Pure, in memory.
 
-A pool has two lanes, one for `.spawn` and one for everything else; they take turns, and so do the
-calls in a lane. Inputs that come back go before those of their call that were never claimed.
+A pool has a lane for each priority of `.spawn` and one for everything else; the two kinds take
+turns, and so do the calls in a lane. Inputs that come back go before those of their call that were
+never claimed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from cloudfn.providers.local.records import UNHURT, Call, Lane, Page, Returned, 
 _FENCE_BITS = 10
 #: a lane with fewer inputs in memory than this reads on
 _LOW = 512
+#: of so many turns in which several priorities wait, one begins with a lower one
+_FAIR = 8
 
 _PENDING, _RUNNING = int(Status.PENDING), int(Status.RUNNING)
 #: the page of a running input, and the fence of its claim
@@ -27,15 +30,17 @@ Hold = tuple[Page, int]
 class Pool:
     """The lanes of one pool, and its inputs that must run alone."""
 
-    __slots__ = ("alone", "lanes", "name", "other_first", "skip_alone")
+    __slots__ = ("alone", "lanes", "name", "other_first", "priority_turn", "skip_alone")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.lanes: list[Lane] = []
         #: heap
         self.alone: list[Returned] = []
-        #: whose turn it is: the second lane's
+        #: whose turn it is: that of the second kind of lanes
         self.other_first = False
+        #: turns in which several priorities waited
+        self.priority_turn = 0
         #: whose turn it is: that of inputs that need not run alone
         self.skip_alone = False
 
@@ -65,6 +70,12 @@ class Queue:
         self.running: dict[int, Hold] = {}
         #: heap of (wall time, seq, last fence, page)
         self._delayed: list[tuple[float, int, int, Page]] = []
+        #: heap of (wall time, seq, minus its last fence, page), some of them long over
+        self._deadlines: list[tuple[float, int, int, Page]] = []
+        #: claims of inputs whose deadline passed while they waited
+        self.late: list[Claim] = []
+        #: wall time, as last told
+        self.now = 0.0
 
     @property
     def epoch(self) -> int:
@@ -113,6 +124,8 @@ class Queue:
         """Queue an input that waits again where its scar says; the lane counts it as pending."""
         call = page.call
         scar = call.scars.get(seq)
+        if scar is not None and scar.deadline is not None:
+            heappush(self._deadlines, (scar.deadline, seq, -fence, page))
         if scar is None or scar.not_before <= now:
             self.add_returned(page, seq, fence)
             return
@@ -122,7 +135,8 @@ class Queue:
         call.lane.pending -= 1
 
     def promote(self, now: float) -> None:
-        """Queue the delayed inputs that are due."""
+        """Queue the delayed inputs that are due, and take out those that are too late."""
+        self.now = now
         delayed = self._delayed
         while delayed and (delayed[0][0] <= now or _is_stale(delayed[0][1], delayed[0][3])):
             _, seq, fence, page = heappop(delayed)
@@ -133,10 +147,32 @@ class Queue:
             call.lane.delayed -= 1
             call.lane.pending += 1
             self.add_returned(page, seq, fence)
+        deadlines = self._deadlines
+        while deadlines and (deadlines[0][0] <= now or _is_stale(deadlines[0][1], deadlines[0][3])):
+            _, seq, fence, page = heappop(deadlines)
+            if not _is_stale(seq, page):
+                self._take_late(page, seq, -fence, now)
+
+    def _take_late(self, page: Page, seq: int, fence: int, now: float) -> None:
+        """PENDING → RUNNING for an input that must not begin any more."""
+        call = page.call
+        scar = call.scars[seq]
+        if scar.not_before > now:
+            call.delayed -= 1
+            call.lane.delayed -= 1
+            call.lane.pending += 1
+        elif not scar.alone:
+            # What is left of it in the heap is stale.
+            call.waiting -= 1
+            call.lane.loaded -= 1
+        self._run_one((seq, fence, page), self.late)
+        self._account(call, 1)
 
     def next_due(self) -> float | None:
-        """Return when the next delayed input is due; right after `promote` only."""
-        return self._delayed[0][0] if self._delayed else None
+        """Return when time changes something next; right after `promote` only."""
+        if self.late:
+            return self.now
+        return min((heap[0][0] for heap in (self._delayed, self._deadlines) if heap), default=None)
 
     def release(self, seq: int, fence: int) -> Page | None:
         """End a claim without an outcome: RUNNING → PENDING, to be queued by the caller.
@@ -221,11 +257,20 @@ class Queue:
             for lane in lanes:
                 self._take(lane, limit, claims)
             return
-        first, second = reversed(lanes) if pool.other_first else lanes
+        spawned = _in_order(pool, [lane for lane in lanes if lane.spawn])
+        first, second = [lane for lane in lanes if not lane.spawn], spawned
+        if pool.other_first:
+            first, second = second, first
         pool.other_first = not pool.other_first
-        self._take(first, limit - limit // 2, claims)
-        self._take(second, limit - len(claims), claims)
-        self._take(first, limit - len(claims), claims)
+        half = limit - limit // 2 if first and second else limit
+        self._take_all(first, half, claims)
+        self._take_all(second, limit - len(claims), claims)
+        self._take_all(first, limit - len(claims), claims)
+
+    def _take_all(self, lanes: list[Lane], limit: int, claims: list[Claim]) -> None:
+        most = len(claims) + limit
+        for lane in lanes:
+            self._take(lane, most - len(claims), claims)
 
     def _take(self, lane: Lane, limit: int, claims: list[Claim]) -> None:
         ring = lane.ring
@@ -253,6 +298,9 @@ class Queue:
     def _take_from(self, call: Call, limit: int, claims: list[Claim]) -> None:
         returned, fresh = call.returned, call.fresh
         while returned and limit:
+            if _is_stale(returned[0][0], returned[0][2]):
+                heappop(returned)
+                continue
             self._run_one(returned[0], claims)
             heappop(returned)
             limit -= 1
@@ -311,6 +359,7 @@ class Queue:
         fence = self.next_fence(last)
         scar: Scar | None = call.scars.get(seq)
         counters, alone = (scar.counters, scar.alone) if scar else (UNHURT, False)
+        deadline = scar.deadline if scar else None
         claims.append(
             Claim(
                 seq,
@@ -322,6 +371,7 @@ class Queue:
                 counters,
                 alone,
                 call.spec.durable,
+                deadline,
             )
         )
         self.running[seq] = (page, fence)
@@ -339,6 +389,18 @@ class Queue:
         return fence
 
 
+def _in_order(pool: Pool, lanes: list[Lane]) -> list[Lane]:
+    """Return lanes of several priorities, the one whose turn it is first."""
+    if len(lanes) < 2:
+        return lanes
+    lanes.sort(key=lambda lane: lane.priority, reverse=True)
+    pool.priority_turn += 1
+    turn, rest = divmod(pool.priority_turn, _FAIR)
+    if not rest:
+        lanes.insert(0, lanes.pop(1 + turn % (len(lanes) - 1)))
+    return lanes
+
+
 def _is_stale(seq: int, page: Page) -> bool:
-    """Whether a queued input does not wait any more: its call was cancelled or forgotten."""
+    """Whether a queued input waits no more: its call is cancelled or forgotten, or it is late."""
     return page.call.statuses[page.first + seq - page.seq] != _PENDING

@@ -26,30 +26,35 @@ UNHURT = Counters()
 
 
 class Scar(NamedTuple):
-    """What became of an unfinished input that is not as it was submitted."""
+    """What is known of an unfinished input beyond that it waits or runs."""
 
     counters: Counters
     #: wall time before which it must not be claimed
     not_before: float
     alone: bool
+    #: wall time after which it must not run
+    deadline: float | None = None
 
 
 class Lane:
-    """The waiting inputs of one pool that were made by `.spawn`, or of those that were not."""
+    """The waiting inputs of one pool: those of `.spawn` at one priority, or all others."""
 
     __slots__ = (
         "behind", "cursor", "delayed", "function", "loaded", "next_seq", "number", "pending",
-        "pool", "ring", "running", "spawn",
+        "pool", "priority", "ring", "running", "spawn",
     )  # fmt: skip
 
-    def __init__(self, number: int, function: str, pool: str, *, spawn: bool) -> None:
+    def __init__(
+        self, number: int, function: str, pool: str, *, spawn: bool, priority: int = 0
+    ) -> None:
         self.number = number
         self.function = function
         self.pool = pool
         self.spawn = spawn
+        self.priority = priority
         #: waiting inputs that may run now, those on disk only included
         self.pending = 0
-        #: waiting inputs whose retry is not due
+        #: waiting inputs whose time has not come
         self.delayed = 0
         self.running = 0
         #: waiting inputs of the calls in `ring`

@@ -11,12 +11,14 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from cloudfn.model.call import Status
+from cloudfn.model.terms import Terms
 from cloudfn.providers.base import CallSpec
 from cloudfn.providers.local.queue import Queue
 from cloudfn.providers.local.records import (
     BLOCK,
     BLOCK_BITS,
     DELIVERED,
+    UNHURT,
     Call,
     Lane,
     Page,
@@ -61,7 +63,7 @@ class Residents:
         self.lanes: dict[int, Lane] = {}
         #: lanes with unfinished inputs, perhaps others
         self._lanes_of: dict[str, list[Lane]] = {}
-        self._by_pool: dict[tuple[str, bool], Lane] = {}
+        self._by_pool: dict[tuple[str, bool, int], Lane] = {}
         self._calls: dict[str, Call] = {}
         self._by_number: dict[int, Call] = {}
         #: the call that was asked for last and does not exist: a new one is asked for twice
@@ -75,8 +77,11 @@ class Residents:
             self._stay_above(after)
 
     def _read_lanes(self) -> None:
-        for number, function, pool, spawn in self._store.read("SELECT * FROM lane ORDER BY number"):
-            self._add_lane(Lane(number, function, pool, spawn=bool(spawn)))
+        columns = "number, function, pool, spawn, priority"
+        for number, function, pool, spawn, priority in self._store.read(
+            f"SELECT {columns} FROM lane ORDER BY number"
+        ):
+            self._add_lane(Lane(number, function, pool, spawn=bool(spawn), priority=priority))
         # "Has payloads" means "is unfinished", so finished calls cost nothing here.
         unfinished = (
             "SELECT lane, sum(known - finished), sum(running) FROM call "
@@ -98,11 +103,11 @@ class Residents:
 
     # Lanes
 
-    def lane(self, function: str, pool: str, *, spawn: bool) -> Lane:
+    def lane(self, function: str, pool: str, *, spawn: bool, priority: int = 0) -> Lane:
         """Return the lane of new inputs."""
-        lane = self._by_pool.get((pool, spawn))
+        lane = self._by_pool.get((pool, spawn, priority))
         if lane is None:
-            lane = Lane(self._next_lane, function, pool, spawn=spawn)
+            lane = Lane(self._next_lane, function, pool, spawn=spawn, priority=priority)
             self._next_lane += 1
             self._store.add_lane(lane)
             self._add_lane(lane)
@@ -110,7 +115,7 @@ class Residents:
 
     def _add_lane(self, lane: Lane) -> None:
         self.lanes[lane.number] = lane
-        self._by_pool[lane.pool, lane.spawn] = lane
+        self._by_pool[lane.pool, lane.spawn, lane.priority] = lane
         self._lanes_of.setdefault(lane.function, []).append(lane)
         self.queue.add_lane(lane)
 
@@ -155,7 +160,9 @@ class Residents:
         if spec.call_id in self._store.forgotten:
             # The row of its namesake has to go first.
             self._store.flush()
-        lane = self.lane(spec.function_id, spec.pool, spawn=spec.kind.durable)
+        priority = spec.terms.priority if spec.terms else 0
+        spawn = spec.kind.durable
+        lane = self.lane(spec.function_id, spec.pool, spawn=spawn, priority=priority)
         self._absent = ""
         call = Call(self._next_number, spec, lane)
         self._next_number += 1
@@ -278,6 +285,10 @@ class Residents:
         call.mark(first, first + count - 1)
         self._store.add_page(seq, call, first, payloads)
         self._store.dirty[call] = None
+        terms = call.spec.terms
+        if terms is not None and terms.timed:
+            self._queue_by_terms(Page(seq, call, first, count), payloads, terms)
+            return
         if lane.behind or lane.loaded >= self._budget.loaded:
             lane.behind = True
             return
@@ -286,6 +297,20 @@ class Residents:
         if self._bytes < self._budget.payload_bytes:
             self._keep(page, list(payloads))
         self.queue.add_fresh(page)
+
+    def _queue_by_terms(self, page: Page, payloads: Sequence[bytes], terms: Terms) -> None:
+        """Queue new inputs that may not run at any time: each has a scar, and stays in memory."""
+        call, lane = page.call, page.call.lane
+        call.pages[page.seq] = page
+        page.next = page.count
+        if not lane.behind:
+            lane.cursor = page.seq
+        if self._bytes < self._budget.payload_bytes:
+            self._keep(page, list(payloads))
+        scar = Scar(UNHURT, terms.not_before, alone=False, deadline=terms.deadline)
+        for seq in range(page.seq, page.seq + page.count):
+            self.hurt(call, seq, scar)
+            self.queue.add_back(page, seq, 0, self.queue.now)
 
     def admit_cancelled(self, call: Call, count: int) -> None:
         """Append inputs to a cancelled call: nothing of it runs, and its client learns so."""

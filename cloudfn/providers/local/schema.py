@@ -19,8 +19,6 @@ from cloudfn.errors import (
     VersionError,
 )
 
-#: raised with every change that an older cloudfn would misread
-SCHEMA = 1
 #: tells our files from other SQLite files
 APPLICATION = 0x63_6C_66_6E
 #: seconds to wait for another process that has the file
@@ -70,6 +68,16 @@ CREATE TABLE scar (
 );
 INSERT INTO meta VALUES ('epoch', 0);
 """
+# extra holds what few calls have.
+_TERMS = """
+ALTER TABLE lane ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE scar ADD COLUMN deadline REAL;
+CREATE TABLE extra (call INTEGER PRIMARY KEY, not_before REAL NOT NULL, deadline REAL);
+"""
+#: what brings a ledger from one schema to the next, the first from an empty file
+_STEPS = (_TABLES, _TERMS)
+#: grows with every change that an older cloudfn would misread
+SCHEMA = len(_STEPS)
 
 
 def open_database(path: Path, now: float, patience: float = PATIENCE) -> sqlite3.Connection:
@@ -170,11 +178,9 @@ def _check_version(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def _create_or_check(path: Path, connection: sqlite3.Connection) -> None:
-    if _number(connection, "PRAGMA user_version") == 0:
-        connection.executescript(
-            f"BEGIN IMMEDIATE;{_TABLES}PRAGMA application_id={APPLICATION};"
-            f"PRAGMA user_version={SCHEMA};COMMIT;"
-        )
+    version = _number(connection, "PRAGMA user_version")
+    if version == 0:
+        _bring_up_to_date(connection, version)
         return
     # Takes the lock for good.
     connection.execute("BEGIN IMMEDIATE").connection.execute("COMMIT")
@@ -184,6 +190,16 @@ def _create_or_check(path: Path, connection: sqlite3.Connection) -> None:
             damage = sqlite3.DatabaseError(verdict)
             damage.sqlite_errorname = "SQLITE_CORRUPT"
             raise damage
+    if version < SCHEMA:
+        _bring_up_to_date(connection, version)
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
+    """Carry out the steps that a file lacks, all or none."""
+    connection.executescript(
+        f"BEGIN IMMEDIATE;{''.join(_STEPS[version:])}PRAGMA application_id={APPLICATION};"
+        f"PRAGMA user_version={SCHEMA};COMMIT;"
+    )
 
 
 def _number(connection: sqlite3.Connection, query: str) -> int:

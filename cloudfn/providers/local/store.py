@@ -13,6 +13,7 @@ from typing import Any
 
 from cloudfn.errors import DataLossError, Error
 from cloudfn.model.call import CallKind, Counters, Status
+from cloudfn.model.terms import Terms
 from cloudfn.providers.base import CallRecord, CallSpec, Outcome
 from cloudfn.providers.local.records import (
     BLOCK,
@@ -39,7 +40,8 @@ _CALL_COLUMNS = (
 )
 _RECORD_COLUMNS = (
     "c.id, l.function, l.pool, c.kind, c.created, c.parent_call, c.parent_index, c.durable, "
-    "c.known, c.sealed, c.finished, c.cancelled, c.failed"
+    "c.known, c.sealed, c.finished, c.cancelled, c.failed, "
+    "l.priority, x.not_before, x.deadline"
 )
 _INSERT_CALL = f"INSERT INTO call VALUES ({', '.join('?' * 19)})"
 _UPDATE_CALL = (
@@ -74,7 +76,7 @@ class Store:
 
     def add_lane(self, lane: Lane) -> None:
         """Add a lane."""
-        self._lanes.append((lane.number, lane.function, lane.pool, lane.spawn))
+        self._lanes.append((lane.number, lane.function, lane.pool, lane.spawn, lane.priority))
 
     def add_page(self, seq: int, call: Call, first: int, payloads: Sequence[bytes]) -> None:
         """Add inputs that were submitted together."""
@@ -115,6 +117,8 @@ class Store:
         self._statements.append(("DELETE FROM call WHERE number=?", key))
         if call.chunks or call.spec.durable:
             self._statements.append(("DELETE FROM outcome WHERE call=?", key))
+        if call.spec.terms is not None:
+            self._statements.append(("DELETE FROM extra WHERE call=?", key))
         if len(call.statuses) > BLOCK:
             self._statements.append(("DELETE FROM block WHERE call=?", key))
 
@@ -185,7 +189,7 @@ class Store:
         raise self._poison from error
 
     def _write(self) -> None:
-        self._many("INSERT INTO lane VALUES (?, ?, ?, ?)", self._lanes)
+        self._many("INSERT INTO lane VALUES (?, ?, ?, ?, ?)", self._lanes)
         self._many("INSERT INTO payload VALUES (?, ?, ?, ?, ?, ?)", list(self._payloads.values()))
         self._payloads.clear()
         self._write_calls()
@@ -201,6 +205,7 @@ class Store:
     def _write_calls(self) -> None:
         inserts: list[Row] = []
         updates: list[Row] = []
+        extras: list[Row] = []
         blocks: list[Row] = []
         outcomes: list[Row] = []
         for call in self.dirty:
@@ -209,6 +214,8 @@ class Store:
             else:
                 inserts.append(_insert_row(call))
                 call.stored = True
+                if call.spec.terms is not None:
+                    extras.append(_extra_row(call))
             if call.changed:
                 for number in call.changed:
                     if number:
@@ -220,6 +227,7 @@ class Store:
         self.dirty.clear()
         self._many(_INSERT_CALL, inserts)
         self._many(_UPDATE_CALL, updates)
+        self._many("INSERT INTO extra VALUES (?, ?, ?)", extras)
         self._many("INSERT OR REPLACE INTO block VALUES (?, ?, ?)", blocks)
         self._many("INSERT INTO outcome VALUES (?, ?, ?, ?, ?, ?, ?)", outcomes)
 
@@ -229,10 +237,10 @@ class Store:
         self._many("DELETE FROM scar WHERE seq=?", healed)
         rows = [
             (seq, call, scar.counters.failures, scar.counters.crashes, scar.counters.losses,
-             scar.not_before, scar.alone)
+             scar.not_before, scar.alone, scar.deadline)
             for seq, change in changes if change is not None for call, scar in (change,)
         ]  # fmt: skip
-        self._many("INSERT OR REPLACE INTO scar VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        self._many("INSERT OR REPLACE INTO scar VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self.scars.clear()
 
     def _many(self, statement: str, rows: list[Row]) -> None:
@@ -268,7 +276,8 @@ class Store:
         """Return the call that `row` describes, with everything but its pages."""
         parent = None if row[6] is None else (row[6], row[7])
         kind, durable = CallKind(row[3]), bool(row[4])
-        spec = CallSpec(row[1], lane.function, lane.pool, kind, row[5], parent, durable)
+        terms = self._terms_of(row[0], lane) if durable else None
+        spec = CallSpec(row[1], lane.function, lane.pool, kind, row[5], parent, durable, terms)
         call = Call(row[0], spec, lane)
         call.first_seq, call.last_seq = row[8], row[9]
         call.sealed, call.cancelled, call.expired = bool(row[10]), bool(row[11]), bool(row[17])
@@ -281,6 +290,10 @@ class Store:
         if not durable:
             self._find_chunks(call)
         return call
+
+    def _terms_of(self, number: int, lane: Lane) -> Terms | None:
+        rows = self.read("SELECT not_before, deadline FROM extra WHERE call=?", (number,))
+        return _terms(lane.priority, *(rows[0] if rows else (None, None)))
 
     def _find_chunks(self, call: Call) -> None:
         query = "SELECT number, indices FROM outcome WHERE call=?"
@@ -349,13 +362,17 @@ class Store:
 
     def scarred(self) -> Iterator[tuple[int, int, Scar]]:
         """Yield (seq, call number, scar) of all that are on disk."""
-        for seq, call, *counters, not_before, alone in self.read("SELECT * FROM scar"):
-            yield seq, call, Scar(Counters(*counters), not_before, bool(alone))
+        for row in self.read("SELECT * FROM scar"):
+            seq, call, *counters, not_before, alone, deadline = row
+            yield seq, call, Scar(Counters(*counters), not_before, bool(alone), deadline)
 
     def records(self, where: str, parameters: Row) -> list[CallRecord]:
         """Return calls, the newest first."""
         self.flush()
-        query = f"SELECT {_RECORD_COLUMNS} FROM call c JOIN lane l ON l.number=c.lane {where} "
+        query = (
+            f"SELECT {_RECORD_COLUMNS} FROM call c JOIN lane l ON l.number=c.lane "
+            f"LEFT JOIN extra x ON x.call=c.number {where} "
+        )
         return [_record(row) for row in self.read(query, parameters)]
 
 
@@ -368,6 +385,11 @@ def _insert_row(call: Call) -> Row:
         len(call.statuses), call.finished, call.failed, call.running, call.ended, call.expired,
         call.statuses[:BLOCK],
     )  # fmt: skip
+
+
+def _extra_row(call: Call) -> Row:
+    terms = call.spec.terms or Terms()
+    return call.number, terms.not_before, terms.deadline
 
 
 def _update_row(call: Call) -> Row:
@@ -388,7 +410,14 @@ def _outcome_row(call: Call) -> Row:
     return call.number, number, min(indices), max(indices), pack_numbers(indices), lengths, data
 
 
+def _terms(priority: int, not_before: float | None, deadline: float | None) -> Terms | None:
+    if not (priority or not_before or deadline):
+        return None
+    return Terms(not_before or 0.0, deadline, priority)
+
+
 def _record(row: Row) -> CallRecord:
     parent = None if row[5] is None else (row[5], row[6])
-    spec = CallSpec(row[0], row[1], row[2], CallKind(row[3]), row[4], parent, bool(row[7]))
+    terms = _terms(*row[13:16])
+    spec = CallSpec(row[0], row[1], row[2], CallKind(row[3]), row[4], parent, bool(row[7]), terms)
     return CallRecord(spec, row[8], bool(row[9]), row[10], bool(row[11]), row[12])
