@@ -55,7 +55,7 @@ def test_a_clock_that_was_moved_is_caught_up_with_by_one_run_each(cloudfn_offlin
 
 
 def test_scheduled_functions_follow_the_script():
-    with offline(script={"hourly": ["raise", "ok"]}) as world, app.run():
+    with offline(script={("hourly", 0): ["raise"]}) as world, app.run():
         world.pass_time(3600)
         world.pass_time(3600)
         attempts = [each for each in world.attempts if each.function == "hourly"]
