@@ -29,8 +29,10 @@ class Case:
 
 CASES = {
     "autoscale": Case("--inputs 16 --seconds 0.1", ("all inputs done:", "min_containers=2")),
+    "cron_report": Case("", ("still here", "the report: nothing happened tonight")),
     "executor": Case("", ("digits in all: 2733", "squares: [0, 1, 4, 9, 16]")),
     "hello": Case("--name Ada", ("Hello, Ada!",)),
+    "office_hours": Case("", ("kept warm at this time of day: ", "Shall we? By all means.")),
     "primes": Case("--n 200000", ("17984",)),
     "retries": Case("", ("number 11 arrived", "failed for good: there is no number 12")),
     "shared_state": Case("", ("a: apple, apricot, avocado", "8 words, sorted by 2 workers")),
