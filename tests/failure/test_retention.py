@@ -36,6 +36,7 @@ NOTHING = {"call": 0, "block": 0, "payload": 0, "outcome": 0, "scar": 0}
 
 
 def test_results_of_spawned_calls_expire_and_say_so(world: World) -> None:
+    """C067."""
     world.set(CLOUDFN_RETENTION=3)
     world.deploy()
     echo = world.function("echo")

@@ -64,6 +64,8 @@ class FakeDaemon:
         #: how many submissions are refused for want of room, each followed by an invitation
         self.refusals = 0
         self.restarting = 0
+        #: a submission is acknowledged after its outcomes
+        self.late_acks = False
         #: the error that every submission is answered with
         self.rejection = None
         self.answers = {}
@@ -224,8 +226,12 @@ class _Connection:
             daemon.most_outstanding, len(call.payloads) - len(call.outcomes)
         )
         daemon.submitted.set()
+        if daemon.late_acks:
+            self.finish(message.ref, call, known, fresh)
         if call.kind:
             self.send(Kind.ACK, Ack(message.ref, len(call.payloads)).encode())
+        if daemon.late_acks:
+            return
         threading.Thread(
             target=self.finish, args=(message.ref, call, known, fresh), daemon=True
         ).start()

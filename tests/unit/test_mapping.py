@@ -82,6 +82,7 @@ def test_results_far_ahead_of_the_next_one_stop_the_reading():
 
 
 def test_an_outcome_that_comes_twice_counts_once():
+    """C053."""
     session = MapSession(10, ordered=True)
     sent(session, 3)
     session.take(outcomes(1))

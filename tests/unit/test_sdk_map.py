@@ -292,6 +292,7 @@ def test_the_window_is_never_exceeded(daemon, square):
 
 
 def test_refusals_are_waited_out_and_warned_of_every_eighth_time(daemon, square):
+    """C050."""
     daemon.refusals = 17
 
     with pytest.warns(errors.ServerWarning, match="progress is limited") as caught:
@@ -299,6 +300,14 @@ def test_refusals_are_waited_out_and_warned_of_every_eighth_time(daemon, square)
 
     # Refusals that arrive together are warned of together.
     assert 1 <= len(caught) <= 2
+
+
+def test_outcomes_that_overtake_the_acknowledgement_are_neither_lost_nor_doubled(daemon, square):
+    """C052."""
+    daemon.late_acks = True
+
+    assert list(square.map(range(200))) == [n * n for n in range(200)]
+    assert len(daemon.runs) == 200
 
 
 def test_outcomes_are_reported_as_delivered(daemon, client, square):
