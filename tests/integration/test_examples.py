@@ -30,19 +30,17 @@ class Case:
 CASES = {
     "autoscale": Case("--inputs 16 --seconds 0.1", ("all inputs done:", "min_containers=2")),
     "cron_report": Case("", ("still here", "the report: nothing happened tonight")),
-    "executor": Case("", ("digits in all: 2733", "squares: [0, 1, 4, 9, 16]")),
-    "hello": Case("--name Ada", ("Hello, Ada!",)),
-    "office_hours": Case("", ("kept warm at this time of day: ", "Shall we? By all means.")),
     "environments": Case("", ("max_containers=1", "there is no shop", "staging is gone")),
     "executor": Case("", ("digits in all: 2733", "squares: [0, 1, 4, 9, 16]")),
     "hello": Case("--name Ada", ("Hello, Ada!",)),
     "include_apps": Case("", ("mean, words: 2.0 words", "whole is ephemeral")),
+    "office_hours": Case("", ("kept warm at this time of day: ", "Shall we? By all means.")),
     "primes": Case("--n 200000", ("17984",)),
     "retries": Case("", ("number 11 arrived", "failed for good: there is no number 12")),
     "shared_state": Case("", ("a: apple, apricot, avocado", "8 words, sorted by 2 workers")),
-    "stream_tokens": Case("--pause 0.001", ("that will do", "28 words arrived one by one")),
-    "spawn_later": Case("", ("urgent is done", "never begun: Deadline", "two seconds: True")),
     "source_stats": Case("--package asyncio --top 3", ("files, ", "most tangled functions")),
+    "spawn_later": Case("", ("urgent is done", "never begun: Deadline", "two seconds: True")),
+    "stream_tokens": Case("--pause 0.001", ("that will do", "28 words arrived one by one")),
     "where_am_i": Case("", ('"greeting": "Hello", "local": false, "attempt": 2', "logged by ta-")),
 }
 
