@@ -27,6 +27,7 @@ _APP_KEYS = (
     "stopped",
     "containers",
     "functions",
+    "urls",
 )
 _REVISION_KEYS = ("number", "created", "live", "rollback_of", "labels")
 

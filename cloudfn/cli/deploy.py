@@ -9,7 +9,7 @@ import typer
 from cloudfn import errors
 from cloudfn.cli import logs, moments, terminal
 from cloudfn.cli.options import EnvironmentOption, JsonOption, StrategyOption, check_strategy
-from cloudfn.cli.run import ModuleOption
+from cloudfn.cli.run import ModuleOption, url_lines
 from cloudfn.cli.session import session_of
 
 
@@ -72,6 +72,7 @@ def deploy(
                 "revision": outcome.revision,
                 "changed": outcome.changed,
                 "functions": functions,
+                "urls": app.urls,
             }
         )
     elif outcome.changed:
@@ -81,6 +82,9 @@ def deploy(
         terminal.say(
             f"✓ Deployment skipped: nothing changed. {deployed_name} is v{outcome.revision}."
         )
+    if not as_json:
+        for line in url_lines(app.urls):
+            terminal.say(line)
     if stream_logs:
         request = logs.LogRequest(follow=True, tail=1, scope={"app": outcome.app_id})
         logs.print_logs(session, request, timestamps=timestamps, as_json=False)

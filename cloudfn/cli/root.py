@@ -21,6 +21,7 @@ from cloudfn.cli.session import Host, Session, system_host
 #: command → (module whose `build()` makes it, what `cloudfn --help` says of it)
 _COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("cloudfn.cli.run", "Run a function or local entry point of a file."),
+    "serve": ("cloudfn.cli.serve", "Run the app of a file, and take up changes as they are saved."),
     "deploy": ("cloudfn.cli.deploy", "Deploy the app of a file; it stays until it is stopped."),
     "app": ("cloudfn.cli.app", "List, follow, stop and roll back apps."),
     "function": ("cloudfn.cli.function", "Look at functions, and change how they scale."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -204,6 +204,8 @@ class _Run:
             with self._display, enable_output(sink=self._display.take), self._running():
                 opening = False
                 self._app_id = self._app.app_id
+                for line in url_lines(self._app.urls):
+                    self._display.say(line)
                 return self._interruptible()
         except KeyboardInterrupt:
             if opening:
@@ -224,6 +226,11 @@ class _Run:
         except KeyboardInterrupt:
             terminal.say(_DETACHING if self._how.detach else _DISCONNECTING)
             raise
+
+
+def url_lines(urls: Mapping[str, str]) -> list[str]:
+    """Return a line for each web function."""
+    return [f"  {name} → {url}" for name, url in sorted(urls.items())]
 
 
 def _prepare(program: Program, file: str, words: list[str]) -> _Work | None:

@@ -10,8 +10,8 @@ from cloudfn.agent.agent import Agent
 from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.zygotes import Program, Runtime
 from cloudfn.clock import Clock
-from cloudfn.control.deploy.apply import DeployResult, apply, observe
-from cloudfn.control.deploy.plan import DeployRequest, Request, RolloverRequest, plan
+from cloudfn.control.deploy.apply import DeployResult, apply, observe, observe_app
+from cloudfn.control.deploy.plan import DeployedApp, DeployRequest, Request, RolloverRequest, plan
 from cloudfn.control.schedules.plan import Live, check_schedules
 from cloudfn.daemon.schedules import Scheduler
 from cloudfn.daemon.web.doors import Doors
@@ -138,8 +138,7 @@ class Apps:
 
     def carry_out(self, request: Request) -> DeployResult:
         """Deploy, roll back or stop an app, or open an ephemeral one."""
-        named = not isinstance(request, DeployRequest) or request.state == "deployed"
-        current = observe(self._catalog, request.name) if named else None
+        current = self._current_app(request)
         now, todo = self._clock.wall(), plan(request, current)
         self._doors.check(todo, current.app if current else None)
         if isinstance(request, DeployRequest):
@@ -148,6 +147,16 @@ class Apps:
             # First, as overrides are dropped first: a deploy that is tried again changes nothing.
             self._schedules.drop_dynamic(current.app.app_id)
         return apply(todo, self._catalog, self, now)
+
+    def _current_app(self, request: Request) -> DeployedApp | None:
+        if not isinstance(request, DeployRequest) or request.state == "deployed":
+            return observe(self._catalog, request.name)
+        if request.app_id is None:
+            return None
+        app = self._catalog.app(request.app_id)
+        if app is None or app.state in ("deployed", "stopped"):
+            raise NotFoundError(f"The app {request.app_id} does not run any more.")
+        return observe_app(self._catalog, app)
 
     def close(self, app_id: str) -> None:
         """Stop an ephemeral app and forget it. Idempotent."""
@@ -350,4 +359,5 @@ def parse_request(fields: dict[str, Any]) -> DeployRequest:
         spec=RevisionSpec.from_json(fields["revision"]),
         strategy=fields.get("strategy") or "rolling",
         keep_overrides=bool(fields.get("keep_overrides")),
+        app_id=fields.get("app_id"),
     )

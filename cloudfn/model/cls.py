@@ -30,6 +30,8 @@ class MethodSpec:
 
     is_generator: bool = False
     is_async: bool = False
+    #: it answers requests, and is not called
+    is_web: bool = False
 
 
 @dataclass(frozen=True, slots=True)

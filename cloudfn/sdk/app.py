@@ -90,6 +90,8 @@ class App:
         self.deployment: Deployment | None = None
         #: what the engine said when the last `run` ended: containers_peak, done, failed
         self.summary: dict[str, Any] = {}
+        #: where its web functions are, by their names, while it runs or once it is deployed
+        self.urls: dict[str, str] = {}
 
     # ------------------------------------------------------------------------------ properties
 
@@ -410,6 +412,26 @@ class App:
         self.bind(told, client, environment_name)
         return self
 
+    @twin
+    def replace(self, app_id: str, *, client: Client | None = None) -> Steps[dict[str, Any]]:
+        """Put this text of the App in the place of the one that runs; `cloudfn serve` does it.
+
+        Args:
+            app_id: The App that runs, without being deployed.
+            client: The engine; this environment's when omitted.
+
+        Returns:
+            `revision`, and whether anything `changed`.
+
+        Raises:
+            NotFoundError: It does not run any more.
+        """
+        engine = client or default_client()
+        told = yield from self.open(
+            engine, self.description, "ephemeral", strategy="recreate", app_id=app_id
+        )
+        return told
+
     @static_twin
     def lookup(
         name: str,  # noqa: N805 - static
@@ -520,8 +542,9 @@ class App:
         strategy: str = "rolling",
         keep_overrides: bool = False,
         terminal: str | None = None,
+        app_id: str | None = None,
     ) -> Steps[dict[str, Any]]:
-        """Register the App as it stands with the engine; for `run` and `deploy`."""
+        """Register the App as it stands with the engine; for `run`, `deploy` and `replace`."""
         from pathlib import Path
 
         from cloudfn.sdk.revision import revision_of
@@ -550,6 +573,7 @@ class App:
             strategy=strategy,
             keep_overrides=keep_overrides,
             terminal=terminal,
+            app_id=app_id,
         )
         for text in told.get("warnings", ()):
             _warn(text, errors.ServerWarning)
@@ -570,6 +594,7 @@ class App:
         """The engine knows the App and its functions from here on."""
         app_id = told["app_id"]
         self._app_id, self._client, self._environment = app_id, client, environment
+        self.urls = dict(told.get("urls", {}))
         for name, function_id in told["functions"].items():
             function = self._functions.get(name)
             if function is not None:

@@ -177,9 +177,11 @@ class BoundFunction(Function):
         cls = self._binding.cls
         if self._method is None or cls is None:
             self._is_generator = self._binding.base.is_generator
+            self._is_web = self._binding.base.is_web
         else:
             spec = cls.methods.get(self._method)
             self._is_generator = spec.is_generator if spec else None
+            self._is_web = bool(spec and spec.is_web)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return BoundFunction, (self._binding, self.name)

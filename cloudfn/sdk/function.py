@@ -183,6 +183,11 @@ class Function:
         return self._function_id is not None
 
     @property
+    def is_web(self) -> bool:
+        """Whether the function answers requests."""
+        return self._is_web
+
+    @property
     def is_generator(self) -> bool:
         """Whether the function yields."""
         return bool(self._is_generator)
@@ -413,7 +418,9 @@ class Function:
         if self.spec is not None and not self.spec.web:
             return None
         target = yield from self.target()
-        told = yield from target.client.ask("web_url", function_id=target.function_id)
+        told = yield from target.client.ask(
+            "web_url", function_id=target.function_id, method=target.method or ""
+        )
         url: str | None = told["url"]
         return url
 

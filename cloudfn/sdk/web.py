@@ -14,6 +14,7 @@ from cloudfn.errors import InvalidError, UnimplementedError
 from cloudfn.model import cls
 from cloudfn.model.concurrency import Concurrency
 from cloudfn.model.web import SERVER_SLOTS, WebSpec
+from cloudfn.sdk.slots import is_method
 
 if TYPE_CHECKING:
     from cloudfn.model.function import FunctionSpec
@@ -206,6 +207,9 @@ def _marker(web: WebSpec) -> Callable[[T], T]:
                 hint="It is called once, when its container starts; requests go to what it makes.",
             )
         setattr(raw, _WEB, web)
+        if is_method(raw):
+            spec = cls.MethodSpec(is_async=cls.is_coroutine_function(raw), is_web=True)
+            cls.mark_method(raw, spec)
         return raw
 
     return decorate
@@ -214,8 +218,7 @@ def _marker(web: WebSpec) -> Callable[[T], T]:
 def _takes_arguments(raw: Any) -> bool:
     """Whether a function, or a method beside `self`, has arguments without defaults."""
     code = raw.__code__
-    is_method = "." in raw.__qualname__.rpartition("<locals>.")[2]
-    without_default = code.co_argcount - len(raw.__defaults__ or ()) - is_method
+    without_default = code.co_argcount - len(raw.__defaults__ or ()) - is_method(raw)
     keywords = code.co_kwonlyargcount - len(raw.__kwdefaults__ or {})
     return bool(without_default > 0 or keywords > 0)
 

@@ -13,6 +13,7 @@ APP = {
     "stopped": None,
     "containers": 2,
     "functions": ["count_primes"],
+    "urls": {},
 }
 CONTAINER = {
     "container_id": "ct-1",

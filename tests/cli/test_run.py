@@ -320,6 +320,7 @@ def test_deploy_tells_the_revision_and_the_functions(cli, program):
         "revision": 1,
         "changed": True,
         "functions": ["work"],
+        "urls": {},
     }
     asked = cli.engine.asked[0][1]
     assert asked["state"] == "deployed"

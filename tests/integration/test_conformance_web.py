@@ -3,10 +3,12 @@
 
 import asyncio
 import http.client
+import http.server
 import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
+from websockets.sync.server import serve
 
 import cloudfn
 from cloudfn.exception import AlreadyExistsError, InvalidError
@@ -47,6 +50,17 @@ def running(world: World) -> Iterator[World]:
 
 
 # ------------------------------------------------------------------------------ the user's program
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def port():
+    """Return the port of the client's choice; here the module may be imported anew."""
+    return int(os.environ["TEST_PORT"])
 
 
 async def read_body(receive):
@@ -301,10 +315,99 @@ def wsgi():
     return application
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@app.cls(scaledown_window=2)
+class Greeter:
+    @cloudfn.enter()
+    def prepare(self):
+        print("enter")
+        self.greeting = "hello"
+
+    @cloudfn.exit()
+    def clean_up(self):
+        print("exit")
+
+    @cloudfn.asgi_app()
+    def site(self):
+        async def application(scope, receive, send):
+            if scope["type"] == "lifespan":
+                await live(receive, send, scope["state"])
+            else:
+                await reply(send, f"{self.greeting} {os.getpid()}".encode())
+
+        return application
+
+    @cloudfn.fastapi_endpoint(label="greet")
+    def greet(self, name: str):
+        return f"{self.greeting} {name}"
+
+    @cloudfn.method()
+    def pid(self):
+        return os.getpid()
+
+
+PORT = free_port()
+
+
+@app.function(env={"TEST_PORT": str(PORT)})
+@cloudfn.web_server(PORT)
+def server():
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            if self.path == "/chunks":
+                self.send_response(200)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"5\r\nfirst\r\n6\r\nsecond\r\n0\r\n\r\n")
+                return
+            told = {"path": self.path, "host": self.headers["x-forwarded-host"],
+                    "prefix": self.headers["x-forwarded-prefix"]}  # fmt: skip
+            self.answer(json.dumps(told).encode())
+
+        def do_POST(self):
+            if self.headers.get("transfer-encoding") == "chunked":
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+            else:
+                body = self.rfile.read(int(self.headers["content-length"]))
+            self.answer(body.upper())
+
+        def answer(self, body):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *words):
+            pass
+
+    started = http.server.ThreadingHTTPServer(("127.0.0.1", port()), Handler)
+    threading.Thread(target=started.serve_forever, daemon=True).start()
+
+
+SOCKET_PORT = free_port()
+
+
+@app.function(env={"TEST_PORT": str(SOCKET_PORT)})
+@cloudfn.web_server(SOCKET_PORT)
+def sockets():
+    def answer(connection):
+        for message in connection:
+            if message == "close":
+                connection.close(4001, "as asked")
+            connection.send(message.upper() if isinstance(message, str) else message[::-1])
+
+    started = serve(answer, "127.0.0.1", port(), subprotocols=["chat"], max_size=None)
+    threading.Thread(target=started.serve_forever, daemon=True).start()
+
+
+@app.function(startup_timeout=20)
+@cloudfn.web_server(1, startup_timeout=0.2)
+def deaf():
+    """Start nothing."""
 
 
 @app.function()
@@ -319,21 +422,26 @@ def get(function, path="", **how):
     return httpx.get(function.get_web_url() + path, timeout=PATIENCE, **how)
 
 
+def raw(function, method, path, body=None):
+    return raw_url(method, function.get_web_url() + path, body)
+
+
 @contextmanager
-def raw(function, method, path, body=None, headers=None):
+def raw_url(method, url, body=None):
     """A response whose body is read by hand."""
-    url = urlsplit(function.get_web_url())
-    connection = http.client.HTTPConnection(url.netloc, timeout=PATIENCE)
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=PATIENCE)
     try:
-        connection.request(method, url.path + path, body, headers or {})
+        connection.request(method, f"{parts.path}?{parts.query}", body)
         yield connection.getresponse()
     finally:
         connection.close()
 
 
 def text(world, function, source="stdout"):
-    pages = world.client.subscribe("logs", app=app.app_id, function=function, source=source)
-    return "".join(entry["text"] for page in pages for entry in page["entries"])
+    pages = world.client.subscribe("logs", app=app.app_id, source=source)
+    entries = [entry for page in pages for entry in page["entries"]]
+    return "".join(e["text"] for e in entries if e["function"].startswith(function))
 
 
 def websocket_url(function, path=""):
@@ -774,3 +882,191 @@ def test_a_wsgi_response_streams(running, tmp_path):
 def test_what_a_wsgi_application_raises_is_a_500(running):
     assert get(wsgi, "/fails").status_code == 500
     assert get(wsgi).status_code == 200
+
+
+# ----------------------------------------------------------------------------------------- classes
+
+
+def test_methods_of_a_class_answer_requests_in_its_containers(running):
+    greeter = Greeter()
+    assert greeter.site.get_web_url().endswith("/web-app-greeter-site-dev")
+    assert greeter.greet.get_web_url().endswith("/greet-dev")
+    assert greeter.pid.get_web_url() is None
+    assert get(greeter.site).text == f"hello {greeter.pid.remote()}"
+    assert get(greeter.greet, "?name=you").json() == "hello you"
+    with pytest.raises(InvalidError, match="webhook function cannot be invoked"):
+        greeter.greet.remote("you")
+
+
+def test_hooks_and_lifespans_are_called_from_outside_to_inside(running):
+    """C116 for web functions: enter, startup, requests, shutdown, exit."""
+    get(Greeter().site)
+    wait_for("its end", lambda: "exit" in text(running, "Greeter"))
+    printed = text(running, "Greeter").split("\n")
+    end = printed.index("exit")
+    assert printed[end - 3 : end + 1] == [
+        "enter",
+        "lifespan: startup",
+        "lifespan: shutdown",
+        "exit",
+    ]
+
+
+# ----------------------------------------------------------------------------------------- servers
+
+
+def test_requests_pass_to_a_server_that_the_function_starts(running):
+    url = urlsplit(server.get_web_url())
+    assert get(server, "/some/path?q=1").json() == {
+        "path": "/some/path?q=1",
+        "host": url.netloc,
+        "prefix": "/web-app-server-dev",
+    }
+    assert get(server).json()["path"] == "/"
+    assert get(server, "/chunks").text == "firstsecond"
+    assert httpx.post(server.get_web_url(), content=b"abc").text == "ABC"
+    assert httpx.post(server.get_web_url(), content=iter([b"abc", b"def"])).text == "ABCDEF"
+    assert len(running.containers("server")) == 1
+
+
+def test_websockets_pass_to_a_server(running):
+    with connect(websocket_url(sockets), subprotocols=["chat"], max_size=None) as socket_:
+        assert socket_.subprotocol == "chat"
+        socket_.send("hello")
+        assert socket_.recv(PATIENCE) == "HELLO"
+        socket_.send(b"abc")
+        assert socket_.recv(PATIENCE) == b"cba"
+        socket_.send("x" * 300_000)
+        assert socket_.recv(PATIENCE) == "X" * 300_000
+        socket_.send("close")
+        with pytest.raises(ConnectionClosed) as closed:
+            socket_.recv(PATIENCE)
+    assert closed.value.rcvd.code == 4001
+
+
+def test_a_server_that_does_not_listen_is_a_500(running):
+    assert get(deaf).status_code == 500
+    assert "did not accept connections at port 1" in text(running, "deaf", "stderr")
+
+
+def test_a_server_has_one_container_and_many_slots():
+    assert server.spec.autoscaler.max_containers == 1
+    assert server.spec.slots == 100
+
+
+# ----------------------------------------------------------------------------------------- deploys
+
+DEPLOYED = """
+    import asyncio, os, cloudfn
+    app = cloudfn.App("deployed-web")
+
+    @app.function()
+    @cloudfn.asgi_app()
+    def site():
+        async def application(scope, receive, send):
+            if scope["type"] != "http":
+                return
+            await send({{"type": "http.response.start", "status": 200, "headers": []}})
+            await send({{"type": "http.response.body", "body": b"{word} ", "more_body": True}})
+            folder = scope["query_string"].decode()
+            while folder and not os.path.exists(folder + "/go"):
+                await asyncio.sleep(0.01)
+            await send({{"type": "http.response.body", "body": b"done"}})
+        return application
+"""
+
+
+def deploy(world, word, *options):
+    path = world.write(DEPLOYED.format(word=word), "deployed_web.py")
+    return json.loads(world.cli("deploy", path, "--json", *options).stdout)
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "recreate"])
+def test_a_deploy_lets_requests_finish_or_cuts_them(world, strategy, tmp_path):
+    url = deploy(world, "old")["urls"]["site"]
+    assert url.endswith("/deployed-web-site")
+    try:
+        with raw_url("GET", f"{url}?{tmp_path}") as answer:
+            assert answer.read1(100) == b"old "
+            assert deploy(world, "new", "--strategy", strategy)["urls"]["site"] == url
+            assert httpx.get(url, timeout=PATIENCE).text == "new done"
+            (tmp_path / "go").touch()
+            if strategy == "rolling":
+                assert answer.read() == b"done"
+            else:
+                with pytest.raises(http.client.IncompleteRead):
+                    answer.read()
+    finally:
+        world.cli("app", "stop", "deployed-web", "--yes")
+    assert httpx.get(url).status_code == 404
+
+
+# ------------------------------------------------------------------------------------------- serve
+
+SERVED = """
+    import cloudfn
+    import helper_of_served
+
+    app = cloudfn.App("served")
+
+    @app.function()
+    @cloudfn.wsgi_app()
+    def site():
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return [helper_of_served.WORD.encode()]
+        return application
+"""
+
+
+def test_serve_takes_up_changes_and_only_changes(world):
+    """C155."""
+    path = world.write(SERVED, "served.py")
+    helper = world.write("WORD = 'one'", "helper_of_served.py")
+    child = world.start(sys.executable, "-u", "-m", "cloudfn", "serve", path)
+    said = Said(child)
+    url = said.until("site → ").split("→ ")[1].strip()
+    said.until("Serving")
+    assert httpx.get(url, timeout=PATIENCE).text == "one"
+    helper.write_text("WORD = 'one'")
+    helper.write_text("WORD = 'two'")
+    said.until("Reloaded as revision v2")
+    assert httpx.get(url, timeout=PATIENCE).text == "two"
+    helper.write_text("WORD = 'three")
+    said.until("SyntaxError")
+    said.until("the old one goes on")
+    assert httpx.get(url, timeout=PATIENCE).text == "two"
+    helper.touch()
+    helper.write_text("WORD = 'four'")
+    # Neither a new time nor the wrong text made a revision.
+    said.until("Reloaded as revision v3")
+    assert httpx.get(url, timeout=PATIENCE).text == "four"
+    child.send_signal(signal.SIGINT)
+    rest = said.rest()
+    assert child.wait(PATIENCE) == 130
+    assert "Traceback" not in rest
+    assert httpx.get(url).status_code == 404
+
+
+def test_serve_ends_by_itself_after_its_time(world):
+    path = world.write(SERVED, "served.py")
+    world.write("WORD = 'one'", "helper_of_served.py")
+    done = world.cli("serve", path, "--timeout", "0.1")
+    assert "Serving ended" in done.stderr
+
+
+class Said:
+    """What a process says on stderr, line by line."""
+
+    def __init__(self, child):
+        self._child = child
+
+    def until(self, words):
+        """Return the first line from here on that has these words."""
+        for line in self._child.stderr:
+            if words in line:
+                return line
+        raise AssertionError(f"it never said {words!r}")
+
+    def rest(self):
+        return self._child.stderr.read()

@@ -45,8 +45,11 @@ class DeployResult:
 def observe(catalog: Catalog, name: str) -> DeployedApp | None:
     """Return the live deployed app of that name, as plans need it."""
     app = catalog.deployed(name)
-    if app is None:
-        return None
+    return None if app is None else observe_app(catalog, app)
+
+
+def observe_app(catalog: Catalog, app: AppRecord) -> DeployedApp:
+    """Return a live app, deployed or not, as plans need it."""
     overrides = [(f.name, catalog.override(f.function_id)) for f in catalog.functions(app.app_id)]
     in_force = tuple((name, override) for name, override in overrides if override is not None)
     return DeployedApp(app, tuple(catalog.revisions(app.app_id)), in_force)

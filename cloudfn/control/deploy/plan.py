@@ -22,6 +22,8 @@ class DeployRequest:
     strategy: str = "rolling"
     #: dynamic settings survive although something changes
     keep_overrides: bool = False
+    #: of an app that is not known by name, and runs already
+    app_id: str | None = None
 
     def __post_init__(self) -> None:
         _check_strategy(self.strategy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cloudfn.control.deploy.plan import RollbackRequest, RolloverRequest, StopRequest
+from cloudfn.control.deploy.plan import DeployRequest, RollbackRequest, RolloverRequest, StopRequest
 from cloudfn.daemon.apps import parse_request
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
@@ -29,9 +29,10 @@ class AppOperations(Group):
     def op_app_open(self, session: Session, fields: Fields) -> Fields:
         request = parse_request(fields)
         self._engine.check_gpus(request.spec.functions)
+        self._make_way(request)
         result = self._engine.apps.carry_out(request)
         app = result.app
-        if app.state == "ephemeral":
+        if app.state == "ephemeral" and request.app_id is None:
             self.owners[app.app_id] = session
         if fields.get("terminal"):
             self._terminals[app.app_id] = str(fields["terminal"])
@@ -44,6 +45,15 @@ class AppOperations(Group):
             "urls": (urls := self._engine.urls(app.app_id)),
             "warnings": self._warnings(request.spec.functions, web=bool(urls)),
         }
+
+    def _make_way(self, request: DeployRequest) -> None:
+        """End apps whose client is gone, where a new one wants their web labels."""
+        deployed = request.state == "deployed"
+        for app_id in self._engine.doors.holders(request.name, request.spec, deployed=deployed):
+            app = self._engine.catalog.app(app_id)
+            is_left = app is not None and app.state == "ephemeral" and not self.owners.get(app_id)
+            if is_left and app_id != request.app_id:
+                self.close(app_id)
 
     def _warnings(self, functions: Iterable[FunctionSpec], *, web: bool) -> list[str]:
         notice = self._engine.gateway.notice if web else None

@@ -6,6 +6,7 @@ from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import NotFoundError
+from cloudfn.model.variant import base_id
 
 
 class FunctionOperations(Group):
@@ -38,7 +39,7 @@ class FunctionOperations(Group):
             ) from None
 
     def op_web_url(self, _session: Session, fields: Fields) -> Fields:
-        doors = self._engine.doors.of_function(fields["function_id"])
+        doors = self._engine.doors.of_function(base_id(fields["function_id"]))
         urls = {door.web.of: self._engine.gateway.url(door) for door in doors}
         return {"url": urls.get(fields.get("method") or "")}
 

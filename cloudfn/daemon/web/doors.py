@@ -72,6 +72,11 @@ class Doors:
                 wanted = labels(current.name, step.spec, deployed=current.state == "deployed")
                 self._check(wanted, current.app_id)
 
+    def holders(self, app: str, revision: RevisionSpec, *, deployed: bool) -> set[str]:
+        """Return the apps that have labels which a revision wants."""
+        wanted = labels(app, revision, deployed=deployed)
+        return {self._doors[label].app_id for label in wanted if label in self._doors}
+
     def _check(self, wanted: Iterable[str], app_id: str | None) -> None:
         for label in wanted:
             door = self._doors.get(label)
