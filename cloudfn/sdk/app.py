@@ -133,12 +133,22 @@ class App:
         """Its classes, by name."""
         return dict(self._classes)
 
-    def get_tags(self) -> dict[str, str]:
+    @property
+    def registered_web_endpoints(self) -> list[str]:
+        """Names of its functions and classes that answer web requests."""
+        specs = (each.spec for each in self._functions.values())
+        return [spec.name for spec in specs if spec is not None and spec.web]
+
+    @twin
+    def get_tags(self) -> Steps[dict[str, str]]:
         """Return its tags."""
+        yield from ()
         return dict(self._tags)
 
-    def set_tags(self, tags: Mapping[str, str]) -> None:
+    @twin
+    def set_tags(self, tags: Mapping[str, str]) -> Steps[None]:
         """Replace its tags."""
+        yield from ()
         self._tags = dict(tags)
 
     # ----------------------------------------------------------------------------- declaration

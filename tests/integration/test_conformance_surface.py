@@ -4,6 +4,7 @@
 import asyncio
 import os
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -68,6 +69,16 @@ def use_app(handle):
 def say(text):
     print(text)
     print(f"{text} of stderr", file=sys.stderr)
+
+
+@app.function()
+def preempted_once(marker):
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        cloudfn.exception.simulate_preemption(0.05)
+        threading.Event().wait(30)
+        return "nobody came"
+    return "again"
 
 
 @app.function()
@@ -291,6 +302,12 @@ def test_logs_are_streamed_as_they_come():
 def test_containers_cannot_read_logs():
     with pytest.raises(PermissionDeniedError, match="container"):
         read_logs.remote()
+
+
+def test_an_input_that_is_preempted_runs_again(tmp_path):
+    assert preempted_once.remote(str(tmp_path / "marker")) == "again"
+    with pytest.raises(InvalidError):
+        cloudfn.exception.simulate_preemption(0)
 
 
 # ------------------------------------------------------------------------------- re-entrancy
