@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from cloudfn import exception
+    from cloudfn import exception, experimental
     from cloudfn.errors import Error
     from cloudfn.model.retry import Retries
     from cloudfn.model.schedule import Cron, Period, ScaleAt
@@ -95,6 +95,7 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "enable_output",
     "exception",
     "interact",
+    "experimental",
 ]
 
 _PLACES = {
@@ -143,8 +144,8 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "exception":
-        return import_module("cloudfn.exception")
+    if name in ("exception", "experimental"):
+        return import_module(f"cloudfn.{name}")
     if name == "__version__":
         from cloudfn.wire.version import VERSION
 

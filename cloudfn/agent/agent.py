@@ -209,6 +209,11 @@ class Agent:
         if pool.visitors:
             self.visits.admit(pool)
 
+    def on_drain(self, container: Container) -> None:
+        """User code wants its container to take no further inputs."""
+        self.stop(container)
+        self._events.changed()
+
     def on_room(self, container: Container) -> None:
         """A container takes more inputs than before."""
         self.kick(container.pool)
@@ -233,10 +238,14 @@ class Agent:
         container.draining = True
         container.kill()
 
-    def on_leaving(self, container: Container) -> None:
-        """A container was interrupted, by us or others: what it runs runs again elsewhere."""
+    def on_leaving(self, container: Container, reason: str) -> None:
+        """A container was interrupted, by us or others: what it runs runs again elsewhere.
+
+        With a reason, it interrupted itself, and nobody is to blame.
+        """
         if container.doom is None:
-            container.doom = ContainerLost("its container was interrupted")
+            lost = ContainerLost("its container was interrupted")
+            container.doom = _blameless(reason) if reason else lost
         self._give_back_unread(container)
         container.draining = True
         self._loop.call_later(LEAVE_GRACE, container.kill)
@@ -286,8 +295,13 @@ class Agent:
     def _launch(self, pool: Pool, container: Container) -> None:
         env = self._own_environ(pool, container.container_id)
         message: dict[str, Any] = {"function": pool.spec.function.name, "env": env, "nice": 0}
+        function = pool.spec.function
         if pool.spec.parameters:
             message["parameters"] = pool.spec.parameters
+        if function.concurrency is not None:
+            message["concurrency"] = function.concurrency.max_inputs
+        if function.batching is not None:
+            message["batched"] = True
         container.launch(self, message)
 
     def _own_environ(self, pool: Pool, container_id: str) -> dict[str, str]:

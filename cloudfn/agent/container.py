@@ -51,11 +51,15 @@ class ContainerOwner(Protocol):
         """Attempts ended, in this order."""
         ...
 
+    def on_drain(self, container: Container) -> None:
+        """It wants no further inputs."""
+        ...
+
     def on_room(self, container: Container) -> None:
         """It takes more inputs at once than before, or its socket does."""
         ...
 
-    def on_leaving(self, container: Container) -> None:
+    def on_leaving(self, container: Container, reason: str) -> None:
         """It was interrupted: it takes no more inputs, and those that it holds have no outcome."""
         ...
 
@@ -382,9 +386,11 @@ class Container:
         elif kind == ContainerKind.READY:
             owner.on_ready(self)
         elif kind == ContainerKind.LEAVING:
-            owner.on_leaving(self)
+            owner.on_leaving(self, body.decode())
         elif kind == ContainerKind.BROKEN:
             owner.on_broken(self, decode_json(body))
+        elif kind == ContainerKind.DRAIN:
+            owner.on_drain(self)
         elif kind == ContainerKind.SLOTS:
             self.slots = _SLOTS.unpack(body)[0] * self._batch_size
             owner.on_room(self)

@@ -51,14 +51,17 @@ def _current_input() -> dict[str, Any] | None:
         return None
     engine = default_client()
     key = engine, claim
-    if _last.get("claim") != key:
+    # One reference, so that inputs which run at the same time cannot see half of another's.
+    told: dict[str, Any]
+    known, told = _last.get("told", (None, {}))
+    if known != key:
         told = run(engine.ask("input_current", seq=claim[0]))
-        _last.update(told, claim=key)
-    return _last
+        _last["told"] = key, told
+    return told
 
 
-# What the engine said of the input that runs; the next input replaces it.
-_last: dict[str, Any] = {}
+# What the engine said of the input that asked last.
+_last: dict[str, tuple[object, dict[str, Any]]] = {}
 
 
 class enable_output:  # noqa: N801 - Modal's name

@@ -70,6 +70,8 @@ class ContainerKind(IntEnum):
     VISIT = 24
     #: a visit is over its time
     END_VISIT = 25
+    #: the container takes no further inputs, and leaves when those that it has have ended
+    DRAIN = 18
 
 
 class LogSource(IntEnum):

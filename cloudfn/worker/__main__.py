@@ -10,7 +10,7 @@ def main(arguments: list[str]) -> None:
     """Be a zygote, or what a worker process handed over to this fresh interpreter."""
     role, descriptor = _parsed(arguments)
     from cloudfn.clock import SystemClock
-    from cloudfn.worker import container, template, zygote
+    from cloudfn.worker import launching, template, zygote
     from cloudfn.worker.capture import Standard
     from cloudfn.worker.control import Control
     from cloudfn.worker.process import MARKER
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
     clock, standard = SystemClock(), Standard()
     if role == "--container":
         standard.install()
-        container.run(container.inherited(descriptor), standard, clock)
+        launching.run(launching.inherited(descriptor), standard, clock)
         return
     if role == "--template":
         program = template.revived(descriptor, clock)
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
     launch = program.serve()
     if launch is None:
         os._exit(0)
-    container.run(launch, standard, clock)
+    launching.run(launch, standard, clock)
 
 
 def _parsed(arguments: list[str]) -> tuple[str, int]:

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from copy import copy
 from mmap import ACCESS_READ, mmap
 from typing import Any
 
@@ -42,6 +43,12 @@ class Blobs:
             environ.get(_FAST) or None,
             environ.get(_DURABLE) or None,
         )
+
+    def lasting(self) -> Blobs:
+        """Return the same, for what has to survive a power cut."""
+        blobs = copy(self)
+        blobs.durable = True
+        return blobs
 
     def load(self, payload: bytes, what: str) -> Any:
         """Return the object that a reference to a blob stands for.

@@ -12,7 +12,9 @@ from struct import Struct
 from threading import Lock, get_ident
 from typing import Any, Protocol
 
+from cloudfn.wire.current import current
 from cloudfn.wire.messages import CHANNEL_LOST, ContainerKind, LogSource
+from cloudfn.worker.lines import Lines
 
 _PIECE = 64 << 10
 # Length of the rest, kind; then the body of a `Log`, in one go: frames without MAC.
@@ -117,6 +119,19 @@ class Stream:
             raise raised
 
 
+class SeparateStream(Stream):
+    """The same where inputs run at the same time: output is that of the one that runs here."""
+
+    @property
+    def seq(self) -> int:  # a plain attribute is what the hot path needs
+        """The input that output belongs to, 0 for none."""
+        return current.seq
+
+    @seq.setter
+    def seq(self, _seq: int) -> None:
+        pass
+
+
 class Output(io.RawIOBase):
     """The raw side of `sys.stdout` or `sys.stderr`: a descriptor first, later a `Stream`.
 
@@ -152,6 +167,10 @@ class Output(io.RawIOBase):
                 self._write_below(view)
             return len(view)
 
+    def separate(self) -> None:
+        """Keep the lines of inputs apart from here on."""
+        self.__class__ = _SeparateOutput
+
     def close(self) -> None:
         """Stay open: the next input may print."""
 
@@ -166,6 +185,33 @@ class Output(io.RawIOBase):
                 return
 
 
+class _SeparateOutput(Output):
+    """Sends whole lines, so that those of several inputs do not mix."""
+
+    _lines: Lines | None = None
+
+    def connect(self, stream: Stream | None) -> None:
+        """Send frames from here on; None: write to the descriptor."""
+        super().connect(stream)
+        self._lines = None
+
+    def write(self, data: Any, /) -> int:
+        """Write everything."""
+        if self._stream is None:
+            return super().write(data)
+        if self._lines is None:
+            stream, source = self._stream, self._source
+            self._lines = Lines(lambda piece: stream.log(source, piece))
+        with memoryview(data) as given, given.cast("B") as view:
+            self._lines.add(view)
+            return len(view)
+
+    def flush(self) -> None:
+        """Send the line that the input began which runs here."""
+        if self._lines is not None:
+            self._lines.flush()
+
+
 class Standard:
     """This process's standard streams, which stay the same objects for its whole life."""
 
@@ -177,6 +223,12 @@ class Standard:
         """Put new ones in the place of some that user code made unusable."""
         self.out, self.err = map(_text, self._outputs)
         self.install()
+
+    def separate(self) -> None:
+        """Keep apart what inputs print at the same time, here and in objects that hold these."""
+        for text, output in zip((self.out, self.err), self._outputs, strict=True):
+            output.separate()
+            text.reconfigure(write_through=True)
 
     def install(self) -> None:
         """Put them into `sys`."""
@@ -191,8 +243,11 @@ class Standard:
 
     def flush(self) -> None:
         """Send what is buffered."""
-        self.out.flush()
-        self.err.flush()
+        try:
+            self.out.flush()
+            self.err.flush()
+        except ValueError:  # user code closed or detached them
+            self.renew()
 
     def complain(self, text: str) -> None:
         """Write a text to stderr, whatever user code did to it."""

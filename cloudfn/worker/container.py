@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from struct import Struct
 from types import CoroutineType, FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cloudfn.clock import Clock
-from cloudfn.errors import InputCancellation, NotFoundError
+from cloudfn.errors import InputCancellation, InvalidError
 from cloudfn.model.call import Status
 from cloudfn.model.retry import Retries
 from cloudfn.wire import codec
@@ -27,13 +26,11 @@ from cloudfn.wire.messages import (
     encode_json,
     is_blob,
 )
-from cloudfn.worker import fresh, loader, service
+from cloudfn.worker import loader
 from cloudfn.worker.blobs import Blobs
 from cloudfn.worker.capture import Standard, Stream
-from cloudfn.worker.orders import Channels, ContainerOrder, FunctionOrder, Launch, TemplateOrder
-from cloudfn.worker.process import set_name, wear_tag
+from cloudfn.worker.orders import Channels
 from cloudfn.worker.service import Service
-from cloudfn.worker.streaming import Streamer, Windows
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
@@ -42,7 +39,7 @@ if TYPE_CHECKING:
 LEAVE_PATIENCE = 5.0
 
 _ARGUMENTS = "the arguments"
-_RESULT = "the result"
+RESULT = "the result"
 # The head of a `Run`, and that of a frame with a `ContainerOutcome`, each in one go.
 _RUN = Struct("<BQI")
 _RUN_DURABLE = int(ContainerKind.RUN_DURABLE)
@@ -52,7 +49,8 @@ _CLAIM = Struct("<QI")
 _LONGEST_MICROS = 0xFFFFFFFF
 _RETURNED = int(Status.RETURNED)
 _KIND = int(ContainerKind.OUTCOME)
-_MOST_CANCELLED = 1000
+#: cancelled inputs that are remembered in case they come
+MOST_CANCELLED = 1000
 #: stands for whatever input comes next
 _NEXT = (0, 0)
 
@@ -69,6 +67,9 @@ class Container:
         blobs: Big payloads.
         clock: The time.
         retries: What is done when the function raises.
+
+    Attributes:
+        concurrency: The most inputs, or batches, that it runs at once now.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Container:
         *,
         retries: Retries | None = None,
     ) -> None:
+        self.concurrency = 1
         self._retries = retries
         self._service = service
         self._function = service.function
@@ -108,6 +110,22 @@ class Container:
         self._was_interrupted = False
         self._leaves = False
         self._cancelled: set[tuple[int, int]] = set()
+
+    def set_concurrency(self, count: int) -> None:
+        """Run that many at once from now on; those that run go on.
+
+        Raises:
+            InvalidError: It runs one at a time by its declaration.
+        """
+        if count != 1:
+            raise InvalidError(
+                "This function runs one input at a time.",
+                hint="Declare it with `@cloudfn.concurrent(max_inputs=…)`.",
+            )
+
+    def stop_intake(self) -> None:
+        """Take no further inputs, and leave when those that run have ended."""
+        self._stream.tell(ContainerKind.DRAIN)
 
     def listen(self) -> None:
         """Take the signals that the agent sends, and notice forks by user code."""
@@ -190,10 +208,7 @@ class Container:
         if status < 0:
             return
         micros = min(int((self._now() - started) * 1e6), _LONGEST_MICROS)
-        try:
-            self._standard.flush()
-        except ValueError:  # user code closed or detached them
-            self._standard.renew()
+        self._standard.flush()
         head = _OUTCOME.pack(_OUTCOME_REST + len(data), _KIND, seq, fence, status, micros)
         self._stream.send(head + data)
 
@@ -214,7 +229,7 @@ class Container:
                     result = self._awaited(result)
                 if self._is_forked:
                     self._end_fork(0)
-                return _RETURNED, self._pack(result, self._ctx, _RESULT)
+                return _RETURNED, self._pack(result, self._ctx, RESULT)
             finally:
                 self._runs = False
         except BaseException as error:
@@ -227,16 +242,44 @@ class Container:
             return self._blobs.load(bytes(payload), _ARGUMENTS)
         return codec.loads(payload, _ARGUMENTS)
 
+    def _function_for(self, call: Any) -> Callable[..., Any]:
+        """Return what an input calls that brings these arguments."""
+        return self._function or self._service.method(call[2])
+
+    def _report(
+        self,
+        claims: Sequence[tuple[int, int]],
+        status: int,
+        payloads: Sequence[bytes],
+        seconds: float,
+    ) -> None:
+        """Send the outcomes of inputs that ran together, after all that they printed."""
+        self._standard.flush()
+        micros = min(int(seconds * 1e6), _LONGEST_MICROS)
+        frames = bytearray()
+        for (seq, fence), data in zip(claims, payloads, strict=True):
+            frames += _OUTCOME.pack(_OUTCOME_REST + len(data), _KIND, seq, fence, status, micros)
+            frames += data
+        self._stream.send(bytes(frames))
+
     def _failed(self, error: BaseException) -> tuple[int, bytes]:
         if self._was_cancelled:
             self._was_cancelled = False
-            self._standard.complain("Successfully canceled input\n")
-            message = {"error": "RemoteError", "message": "The input was cancelled.", "hint": None}
-            return int(Status.CANCELLED), encode_json(message)
+            return self._cancellation()
         if self._was_interrupted:  # that is no outcome: the input runs again elsewhere
             return -1, b""
         if isinstance(error, KeyboardInterrupt):
             self._leaves = True
+        return self._raised(error)
+
+    def _cancellation(self) -> tuple[int, bytes]:
+        """Return the outcome of an input that was cancelled, and say so."""
+        self._standard.complain("Successfully canceled input\n")
+        message = {"error": "RemoteError", "message": "The input was cancelled.", "hint": None}
+        return int(Status.CANCELLED), encode_json(message)
+
+    def _raised(self, error: BaseException) -> tuple[int, bytes]:
+        """Return the outcome of an input whose code raised, and show the traceback."""
         packed = pack_exception(error, self._ctx, strip=loader.is_hidden)
         self._standard.complain(text_of_exception(packed))
         if len(packed) >= INLINE_LIMIT:
@@ -274,7 +317,7 @@ class Container:
                 self._interrupt_input()
             else:
                 # It may be the next one: read from the socket, but not begun.
-                if len(self._cancelled) >= _MOST_CANCELLED:
+                if len(self._cancelled) >= MOST_CANCELLED:
                     self._cancelled.clear()
                 self._cancelled.add(claim)
 
@@ -352,51 +395,6 @@ class Container:
         os._exit(status & 0xFF)
 
 
-def run(launch: Launch, standard: Standard, clock: Clock) -> None:
-    """Be a container until it is told to leave, or cannot start."""
-    with wear_tag(launch.container.container):
-        _be_container(launch, standard, clock)
-
-
-def _be_container(launch: Launch, standard: Standard, clock: Clock) -> None:
-    program, order = launch.program, launch.container
-    channel = socket.socket(fileno=launch.channels.stream)
-    stream = Stream(channel)
-    standard.connect(stream)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _signal, _frame: abort(stream, standard))
-    try:
-        _set_up()
-        if not launch.imported:
-            loader.import_program(program)
-        if order.function not in program.functions:
-            raise NotFoundError(f"The program has no function {order.function!r}.")
-        ordered = program.functions[order.function]
-        ctx, blobs = loader.context_of(program), Blobs.from_environ(os.environ)
-        streamer = Streamer(Windows(channel), stream, standard, blobs, ctx)
-        container = _made(
-            ordered,
-            service.load(ordered, order.parameters, streamer.streamed),
-            ctx,
-            launch.channels,
-            stream,
-            standard,
-            blobs,
-            clock,
-        )
-        container.listen()
-        container.enter()
-    except BaseException as error:
-        told = loader.failure(error, loader.context_of(program), 1 << 20)
-        standard.complain(told["text"])
-        stream.tell(ContainerKind.BROKEN, encode_json(dict(told)))
-        os._exit(1)
-    standard.flush()
-    stream.tell(ContainerKind.READY)
-    container.serve()
-    container.leave()
-
-
 def abort(stream: Stream, standard: Standard) -> NoReturn:
     """End a container that has taken no input, at once and in order; its hooks are not run."""
     stream.exit_status = 0
@@ -404,34 +402,6 @@ def abort(stream: Stream, standard: Standard) -> NoReturn:
         standard.flush()
     stream.tell(ContainerKind.LEAVING)
     os._exit(0)
-
-
-def _made(order: FunctionOrder, *parts: Any) -> Container:
-    if order.web:
-        from cloudfn.worker.web.container import WebContainer
-
-        return WebContainer(order, *parts)
-    return Container(*parts, retries=order.retries)
-
-
-def inherited(descriptor: int) -> Launch:
-    """Return the launch of a container that is a fresh interpreter."""
-    state = fresh.inherited(descriptor, Channels._fields)
-    channels = Channels(*(state[name] for name in Channels._fields))
-    program = TemplateOrder.from_json(state["program"])
-    sys.argv[:] = [program.module]
-    set_name("cf-container")
-    return Launch(program, ContainerOrder.from_json(state["container"]), channels, imported=False)
-
-
-def _set_up() -> None:
-    import faulthandler
-
-    faulthandler.enable(2)
-    if (random := sys.modules.get("random")) is not None:
-        random.seed()
-    if (numpy_random := sys.modules.get("numpy.random")) is not None:
-        numpy_random.seed()
 
 
 def _start_thread(target: Callable[[], None]) -> None:

@@ -43,7 +43,7 @@ def import_program(order: TemplateOrder) -> None:
     os.chdir(order.cwd)
     sys.path[:] = [order.bundle, *order.import_paths, *sys.path]
     invalidate_caches()
-    if any(function.is_async or function.web for function in order.functions.values()):
+    if any(each.is_async or each.web or each.slots > 1 for each in order.functions.values()):
         import asyncio  # noqa: F401 - so that containers find it imported
     if any(web.kind == "endpoint" for each in order.functions.values() for web in each.web):
         # It takes a second; the container says what is wrong where it is missing.

@@ -103,6 +103,8 @@ class ContainerOrder:
         env: Variables on top of the template's.
         nice: Its niceness, -20 to 19.
         parameters: Of a class, the values of its parameters.
+        concurrency: The most inputs, or batches, that it runs at once.
+        batched: Its function takes batches.
     """
 
     container: str
@@ -110,6 +112,8 @@ class ContainerOrder:
     env: dict[str, str]
     nice: int = 0
     parameters: dict[str, Any] = field(default_factory=dict)
+    concurrency: int = 1
+    batched: bool = False
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ContainerOrder:
@@ -120,6 +124,8 @@ class ContainerOrder:
             env=dict(data.get("env") or {}),
             nice=int(data.get("nice") or 0),
             parameters=decoded(data.get("parameters") or {}),
+            concurrency=int(data.get("concurrency") or 1),
+            batched=bool(data.get("batched")),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import wraps
 from threading import Condition, Thread
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -173,6 +174,7 @@ class Streamer:
         It returns a StreamEnd, or a coroutine of one where the function is asynchronous.
         """
 
+        @wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
             claim = current.seq, current.fence
             made = function(*args, **kwargs)
