@@ -101,7 +101,7 @@ class RemoteGenerator:
         self._over = False
 
     def __iter__(self) -> RemoteGenerator:
-        warn_in_event_loop("remote_gen")
+        warn_in_event_loop("remote_gen", "async for … in")
         return self
 
     def __next__(self) -> Any:

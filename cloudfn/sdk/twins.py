@@ -143,8 +143,8 @@ def in_event_loop() -> bool:
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
 
 
-def warn_in_event_loop(name: str) -> None:
-    """Warn when a blocking call would hold up an event loop."""
+def warn_in_event_loop(name: str, keyword: str = "await") -> None:
+    """Warn when a blocking call would hold up an event loop; `keyword` goes before the other."""
     if not in_event_loop():
         return
     import warnings
@@ -154,7 +154,7 @@ def warn_in_event_loop(name: str) -> None:
     name = name.strip("_")
     warnings.warn(
         f"A blocking call of `{name}` inside an event loop holds the loop up. "
-        f"Use `await ….{name}.aio(…)` there.",
+        f"Use `{keyword} ….{name}.aio(…)` there.",
         AsyncUsageWarning,
         stacklevel=3,
     )

@@ -207,8 +207,10 @@ class ConcurrentContainer(Container):
                 self._cancelled.clear()
             self._cancelled.add(claim)
         elif attempt.task is None:
-            # Nothing stops a thread but the end of its process.
-            self._depart(_NEIGHBOUR)
+            attempt.cancelled = self.windows.cancel(claim)
+            if not attempt.cancelled:
+                # Nothing stops a thread but the end of its process.
+                self._depart(_NEIGHBOUR)
         elif not attempt.cancelled:
             attempt.cancelled = True
             attempt.task.cancel()

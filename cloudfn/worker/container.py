@@ -31,6 +31,7 @@ from cloudfn.worker.blobs import Blobs
 from cloudfn.worker.capture import Standard, Stream
 from cloudfn.worker.orders import Channels
 from cloudfn.worker.service import Service
+from cloudfn.worker.streaming import Windows
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
@@ -70,7 +71,10 @@ class Container:
 
     Attributes:
         concurrency: The most inputs, or batches, that it runs at once now.
+        windows: The generators that run in it.
     """
+
+    windows: Windows
 
     def __init__(
         self,

@@ -61,7 +61,8 @@ def _container(
     program, order = launch.program, launch.container
     ordered = program.functions[order.function]
     ctx, blobs = loader.context_of(program), Blobs.from_environ(os.environ)
-    streamer = Streamer(Windows(channel), stream, standard, blobs, ctx)
+    windows = Windows(channel)
+    streamer = Streamer(windows, stream, standard, blobs, ctx)
     entered = service.load(ordered, order.parameters, streamer.streamed)
     parts = entered, ctx, launch.channels, stream, standard, blobs, clock
     if ordered.web:
@@ -74,7 +75,7 @@ def _container(
     elif order.batched:
         from cloudfn.worker.batched import BatchedContainer as kind  # noqa: N813
     container = kind(*parts, retries=ordered.retries)
-    container.concurrency = order.concurrency
+    container.concurrency, container.windows = order.concurrency, windows
     return container
 
 

@@ -10,7 +10,7 @@ from threading import Condition, Thread
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cloudfn.errors import InvalidError
+from cloudfn.errors import InputCancellation, InvalidError
 from cloudfn.wire import codec
 from cloudfn.wire.current import current
 from cloudfn.wire.messages import (
@@ -49,6 +49,7 @@ class Window:
         self._taken = 0
         self._bytes = 0
         self._sizes: deque[int] = deque()
+        self._cancelled = False
         self._changed = Condition()
         self._sleeper: tuple[AbstractEventLoop, Future[None]] | None = None
 
@@ -58,8 +59,9 @@ class Window:
         return len(self._sizes) >= WINDOW_ITEMS or self._bytes >= WINDOW_BYTES
 
     def add(self, size: int) -> None:
-        """Another item goes out."""
+        """Another item goes out; raises InputCancellation after `cancel`."""
         with self._changed:
+            self._check()
             self.sent += 1
             if self.sent > self._taken:
                 self._sizes.append(size)
@@ -78,10 +80,17 @@ class Window:
                 self._sleeper = None
                 loop.call_soon_threadsafe(_wake, woken)
 
+    def cancel(self) -> None:
+        """Let the generator end with its next item, or its present wait."""
+        with self._changed:
+            self._cancelled = True
+            self._changed.notify_all()
+
     def wait(self) -> None:
-        """Wait until more may be sent."""
+        """Wait until more may be sent; raises InputCancellation after `cancel`."""
         with self._changed:
             while self.full:
+                self._check()
                 self._changed.wait()
 
     async def wait_in_loop(self) -> None:
@@ -96,6 +105,10 @@ class Window:
                 woken: Future[None] = loop.create_future()
                 self._sleeper = loop, woken
             await woken
+
+    def _check(self) -> None:
+        if self._cancelled:
+            raise InputCancellation("The input was cancelled.")
 
 
 class Windows:
@@ -117,6 +130,13 @@ class Windows:
             self._listens = True
             Thread(target=self._listen, daemon=True, name="cloudfn-taken").start()
         return window
+
+    def cancel(self, claim: _ClaimKey) -> bool:
+        """Let a generator that runs in a thread end soon; False: there is none."""
+        window = self._open.get(claim)
+        if window is not None:
+            window.cancel()
+        return window is not None
 
     def close(self, claim: _ClaimKey) -> None:
         """The attempt is over."""

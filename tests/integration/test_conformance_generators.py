@@ -13,6 +13,7 @@ import pytest
 
 import cloudfn
 from cloudfn.exception import (
+    AsyncUsageWarning,
     FunctionTimeoutError,
     InvalidError,
     NotFoundError,
@@ -135,6 +136,11 @@ class Counter:
         self.start, self.step = 5, 2
 
     @cloudfn.method()
+    def squares(self, n):
+        for item in self.up.remote_gen(n):
+            yield item * item
+
+    @cloudfn.method()
     def up(self, n):
         for i in range(n):
             yield self.start + self.step * i
@@ -152,6 +158,46 @@ class Counter:
     @cloudfn.method()
     def plain(self, n):
         return n + self.start
+
+
+@app.function(max_containers=1)
+@cloudfn.concurrent(max_inputs=10)
+def together(n, path=os.devnull):
+    """Several of these run in the threads of one container."""
+    try:
+        for i in range(n):
+            yield os.getpid(), i
+    finally:
+        note(path, "finally")
+
+
+@app.function(max_containers=1)
+@cloudfn.concurrent(max_inputs=10)
+async def together_later(n, path=os.devnull):
+    try:
+        for i in range(n):
+            await asyncio.sleep(0)
+            yield os.getpid(), i
+    finally:
+        note(path, "finally")
+
+
+@app.cls(max_containers=1)
+@cloudfn.concurrent(max_inputs=10)
+class Together:
+    @cloudfn.method()
+    def numbers(self, n):
+        yield from range(n)
+
+    @cloudfn.method()
+    async def numbers_later(self, n):
+        for i in range(n):
+            await asyncio.sleep(0)
+            yield i
+
+    @cloudfn.method()
+    def plain(self, n):
+        return n
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -193,6 +239,14 @@ def test_an_asynchronous_loop_reads_both_kinds():
     first, others = asyncio.run(read())
     assert first == [0, 1, 2]
     assert others == [list(range(150))] * 2
+
+
+def test_a_plain_loop_inside_an_event_loop_works_and_is_warned_of():
+    async def main():
+        with pytest.warns(AsyncUsageWarning, match=r"async for … in ….remote_gen.aio"):
+            return list(count.remote_gen(3))
+
+    assert asyncio.run(main()) == [0, 1, 2]
 
 
 def test_nothing_runs_until_somebody_iterates(tmp_path):
@@ -376,12 +430,45 @@ def test_methods_of_classes_yield_and_share_their_instance_with_plain_ones():
 
     for method in (counter.up, counter.up_later, counter.up_at_once):
         assert list(method.remote_gen(100)) == [5 + 2 * i for i in range(100)]
+    assert list(counter.squares.remote_gen(3)) == [25, 49, 81]
     assert counter.plain.remote(1) == 6
     assert next(counter.up.local(1)) == 5
     with pytest.raises(InvalidError, match="remote_gen"):
         counter.up.remote(1)
     with pytest.raises(InvalidError, match="remote_gen"):
         counter.plain.remote_gen(1)
+
+
+@pytest.mark.parametrize("function", [together, together_later])
+def test_generators_run_beside_each_other_in_one_container(function):
+    readers = [function.remote_gen(200) for _ in range(5)]
+
+    rows = list(zip(*readers, strict=True))
+
+    assert [{number for _, number in row} for row in rows] == [{i} for i in range(200)]
+    assert len({pid for row in rows for pid, _ in row}) == 1
+
+
+@pytest.mark.parametrize("function", [together, together_later])
+def test_a_reader_that_leaves_does_not_disturb_the_neighbours(function, tmp_path):
+    path = tmp_path / "notes"
+    neighbour = function.remote_gen(1000)
+    pid, _ = next(neighbour)
+    for _ in range(3):
+        items = function.remote_gen(1_000_000, str(path))
+        assert next(items) == (pid, 0)
+        items.close()
+
+    wait_for("their ends", lambda: len(notes(path)) == 3)
+    assert list(neighbour) == [(pid, i) for i in range(1, 1000)]
+
+
+def test_a_class_yields_from_threads_and_tasks_at_once():
+    shared = Together()
+    readers = [method.remote_gen(200) for method in (shared.numbers, shared.numbers_later)]
+
+    assert list(zip(*readers, strict=True)) == [(i, i) for i in range(200)]
+    assert shared.plain.remote(7) == 7
 
 
 def test_a_deployed_generator_is_called_by_its_name(world):

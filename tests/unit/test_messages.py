@@ -11,13 +11,17 @@ from cloudfn.errors import DataLossError
 from cloudfn.wire.messages import (
     Ack,
     BlobRef,
+    ContainerItem,
     ContainerKind,
     ContainerOutcome,
+    ContainerTaken,
     Delivered,
+    Items,
     Log,
     Outcomes,
     Run,
     Submit,
+    Taken,
     decode_json,
     encode_json,
     is_blob,
@@ -59,6 +63,10 @@ EVERY = [
     (Delivered, st.builds(Delivered, u32, st.lists(u32, max_size=5).map(tuple))),
     (Run, st.builds(Run, u64, u32, st.binary(max_size=20))),
     (ContainerOutcome, st.builds(ContainerOutcome, u64, u32, u8, u32, st.binary(max_size=20))),
+    (Items, st.builds(Items, u32, u32, payloads)),
+    (Taken, st.builds(Taken, u32, u32)),
+    (ContainerItem, st.builds(ContainerItem, u64, u32, u32, st.binary(max_size=20))),
+    (ContainerTaken, st.builds(ContainerTaken, u64, u32, u32)),
     (Log, st.builds(Log, u64, u8, st.binary(max_size=20))),
     (BlobRef, st.builds(BlobRef, st.text(max_size=20), u64, st.booleans())),
 ]
@@ -87,6 +95,7 @@ def test_noise_is_a_message_or_refused(kind: Any, values: Any, noise: bytes):
     ("decode", "message"),
     [
         pytest.param(Submit.decode, Submit(1, 0, [b"abc", b"de"], {"call": "fc-1"}), id="Submit"),
+        pytest.param(Items.decode, Items(1, 7, [b"abc", b"de"]), id="Items"),
         pytest.param(Outcomes.decode, Outcomes(1, (0, 1), b"\2\3", [b"abc", b"de"]), id="Outcomes"),
     ],
 )
