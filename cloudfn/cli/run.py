@@ -247,8 +247,13 @@ def _prepare(program: Program, file: str, words: list[str]) -> _Work | None:
     if wants_help(raw, words):
         print(render_help(runnable.name, raw, f"cloudfn run {file.partition('::')[0]}"), end="")
         return None
-    if getattr(runnable.target, "is_generator", False) or inspect.isgeneratorfunction(raw):
-        raise UsageError(f"{runnable.name} is a generator function; those cannot be run.", 1)
+    yields = inspect.isgeneratorfunction(raw) or inspect.isasyncgenfunction(raw)
+    if getattr(runnable.target, "is_generator", False) or yields:
+        raise UsageError(
+            f"{runnable.name} is a generator function; those cannot be run. "
+            "Iterate over its `.remote_gen(…)` in a local entry point.",
+            1,
+        )
     args, kwargs = parse_arguments(raw, words)
     return _Work(runnable, args, kwargs)
 
