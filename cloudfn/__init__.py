@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         InputInfo,
         InputStatus,
     )
+    from cloudfn.sdk.secrets import Secret
     from cloudfn.sdk.slots import batched, concurrent
     from cloudfn.sdk.web import asgi_app, fastapi_endpoint, web_server, wsgi_app
     from cloudfn.wire.version import VERSION as __version__  # noqa: N811
@@ -74,6 +75,7 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     # share
     "Dict",
     "Queue",
+    "Secret",
     # look
     "AppInfo",
     "FunctionInfo",
@@ -119,6 +121,7 @@ _PLACES = {
     "LogEntry": "cloudfn.sdk.logs",
     "Period": "cloudfn.model.schedule",
     "Queue": "cloudfn.sdk.queues",
+    "Secret": "cloudfn.sdk.secrets",
     "Retries": "cloudfn.model.retry",
     "ScaleAt": "cloudfn.model.schedule",
     "asgi_app": "cloudfn.sdk.web",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,6 +153,22 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
         container=_container(env),
         worker=bool(env.get("CLOUDFN_MARKER")),
     )
+
+
+def variables(names: Iterable[str]) -> dict[str, str]:
+    """Return variables of this process.
+
+    Raises:
+        InvalidError: One is not set; the message names it.
+    """
+    names = list(names)
+    missing = sorted(name for name in names if name not in os.environ)
+    if missing:
+        raise InvalidError(
+            f"Not set in this environment: {', '.join(missing)}.",
+            hint="Export them before, or use a Secret with a name.",
+        )
+    return {name: os.environ[name] for name in names}
 
 
 def choose_environment(name: str) -> None:

@@ -27,6 +27,7 @@ from cloudfn.agent.streams import Streams
 from cloudfn.agent.visits import Visits
 from cloudfn.agent.zygotes import Template
 from cloudfn.clock import Clock
+from cloudfn.errors import Error
 from cloudfn.model.call import ContainerLost, Crashed, Overran, TimedOut
 from cloudfn.model.function import AutoscalerSettings
 from cloudfn.providers.base import Claim
@@ -302,6 +303,14 @@ class Agent:
             message["concurrency"] = function.concurrency.max_inputs
         if function.batching is not None:
             message["batched"] = True
+        try:
+            message |= self._config.supplies(pool.spec)
+        except Error as error:
+            container.draining = True
+            if pool.start_failed(self._clock.monotonic()):
+                self._attempts.fail_waiting(pool, f"it lacks what it needs: {error}", b"")
+            self._bury(container, None)
+            return
         container.launch(self, message)
 
     def _own_environ(self, pool: Pool, container_id: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from cloudfn.agent.pool import PoolSpec
 from cloudfn.model.call import Counters, Status
@@ -98,6 +98,8 @@ class AgentConfig:
     descriptors: int
     #: variables that identify one container: (container id, app id) → variables
     identity: Callable[[str, str], dict[str, str]]
+    #: what else the containers of a pool get in their orders; raises an Error when it is not there
+    supplies: Callable[[PoolSpec], dict[str, Any]]
     #: file for what zygotes print
     log: Path
     #: hand over one input at a time, also where inputs are tiny

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -20,8 +21,14 @@ MissingOption = Annotated[
 ]
 
 
-def group(noun: str, prefix: str) -> typer.Typer:
-    """Return a command group that can create, list and delete objects of a kind."""
+def group(noun: str, prefix: str, *, create: Callable[..., None] | None = None) -> typer.Typer:
+    """Return a command group that can create, list and delete objects of a kind.
+
+    Args:
+        noun: The kind.
+        prefix: What its ids begin with.
+        create: The command that creates one, where that takes more than a name.
+    """
     app = typer.Typer(
         add_completion=False,
         rich_markup_mode=None,
@@ -29,7 +36,9 @@ def group(noun: str, prefix: str) -> typer.Typer:
         help=f"Look after {noun}s.",
     )
 
-    def create(context: typer.Context, name: NameArgument, env: EnvironmentOption = None) -> None:
+    def create_empty(
+        context: typer.Context, name: NameArgument, env: EnvironmentOption = None
+    ) -> None:
         session = session_of(context, env)
         session.request(
             "object_open", kind=noun, name=name, object_id=ids.mint(prefix), exist_ok=False
@@ -63,7 +72,10 @@ def group(noun: str, prefix: str) -> typer.Typer:
     ) -> None:
         delete_named(context, noun, name, allow_missing=allow_missing, yes=yes, env=env)
 
-    app.command("create", help=f"Make an empty {noun}.")(create)
+    if create is None:
+        app.command("create", help=f"Make an empty {noun}.")(create_empty)
+    else:
+        app.command("create")(create)
     app.command("list", help=f"List the {noun}s of the environment.")(list_all)
     app.command("delete", help=f"Delete a {noun} with everything in it.")(delete)
     return app

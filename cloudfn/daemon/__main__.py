@@ -69,7 +69,7 @@ async def _run(settings: Settings, clock: Clock) -> None:
     place = Place(
         state_dir, str(path), key, marker, container_environ(), descriptors, machine_gpus()
     )
-    provider = open_provider(state_dir, settings.limits, settings.stores, clock.wall())
+    provider = open_provider(state_dir, key, settings.limits, settings.stores, clock.wall())
     engine = Engine(loop, settings, place, provider, clock)
     server = Server(loop, engine, key)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -87,6 +87,7 @@ class Engine:
             environ=place.environ,
             descriptors=place.descriptors,
             identity=self._identity,
+            supplies=self._supplies,
             log=place.state_dir / "zygote.log",
             one_at_a_time=settings.one_at_a_time,
             web_pending=settings.limits.web_pending,
@@ -98,7 +99,7 @@ class Engine:
         self.gateway = Gateway(place.state_dir, settings.web, self._proxy)
         self.doors = Doors(self.gateway.listen)
         self.calls = Calls(loop, self.journal, self.ledger, self, clock)
-        self.stores = SharedState(loop, provider, settings, clock)
+        self.stores = SharedState(loop, provider, settings, clock, place.key)
         self.streams = Streams(loop, provider.streams, self)
         self.schedules = Scheduler(
             loop,
@@ -409,6 +410,11 @@ class Engine:
             totals["done"] += pool.done
             totals["failed"] += pool.failed
         return {"event": "containers", **totals}
+
+    def _supplies(self, pool: PoolSpec) -> dict[str, Any]:
+        """Return what a container gets beside its orders; raises an Error without it."""
+        secrets = self.stores.secrets.variables(pool.function.secrets)
+        return {"secrets": secrets} if secrets else {}
 
     def _identity(self, container_id: str, app_id: str) -> dict[str, str]:
         return {

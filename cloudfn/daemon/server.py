@@ -20,7 +20,12 @@ from cloudfn.daemon.operations.daemon import DaemonOperations
 from cloudfn.daemon.operations.functions import FunctionOperations
 from cloudfn.daemon.operations.output import OutputOperations
 from cloudfn.daemon.operations.schedules import ScheduleOperations
-from cloudfn.daemon.operations.stores import DictOperations, ObjectOperations, QueueOperations
+from cloudfn.daemon.operations.stores import (
+    DictOperations,
+    ObjectOperations,
+    QueueOperations,
+    SecretOperations,
+)
 from cloudfn.daemon.operations.table import Operations
 from cloudfn.daemon.session import Session, error_json
 from cloudfn.errors import AuthError, DataLossError, Error
@@ -61,6 +66,7 @@ class Server:
                 ObjectOperations(engine),
                 DictOperations(engine),
                 QueueOperations(engine),
+                SecretOperations(engine),
                 ScheduleOperations(engine),
                 DaemonOperations(engine, self._facts, self.shut_down),
             ]

@@ -15,9 +15,14 @@ class SharedState(Stores):
     """Dicts and queues of the environment. Single-threaded, on an event loop."""
 
     def __init__(
-        self, loop: AbstractEventLoop, provider: Provider, settings: Settings, clock: Clock
+        self,
+        loop: AbstractEventLoop,
+        provider: Provider,
+        settings: Settings,
+        clock: Clock,
+        key: bytes,
     ) -> None:
-        super().__init__(provider, settings.stores, settings.client_grace, clock)
+        super().__init__(provider, settings.stores, settings.client_grace, clock, key)
         self._loop = loop
         #: ephemeral object → the client that it lives with
         self._owners: dict[str, Session] = {}

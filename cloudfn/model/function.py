@@ -11,6 +11,7 @@ from cloudfn.model.concurrency import Batching, Concurrency
 from cloudfn.model.image import ImageSpec
 from cloudfn.model.retry import Retries
 from cloudfn.model.schedule import Cron, Period, ScaleAt, rule_from_json
+from cloudfn.model.secret import SecretRef, secret_ref
 from cloudfn.model.web import WebSpec
 
 SCALEDOWN_WINDOW_RANGE = (2, 3600)
@@ -170,6 +171,8 @@ class FunctionSpec:
     #: GPUs that a container asks for, `TYPE[:COUNT]`, the preferred one first; none for none
     gpu: tuple[str, ...] = ()
     image: ImageSpec | None = None
+    #: later ones override earlier ones; `env` overrides them all
+    secrets: tuple[SecretRef, ...] = ()
     #: a class, all of whose methods are this one Function
     cls: ClsSpec | None = None
     #: how it answers requests: one for a function, one for each web method of a class
@@ -228,6 +231,7 @@ class FunctionSpec:
         if values.get("schedule") is not None:
             values["schedule"] = rule_from_json(values["schedule"])
         values["scaling"] = tuple(map(rule_from_json, values.get("scaling", ())))
+        values["secrets"] = tuple(map(secret_ref, values.get("secrets", ())))
         if "gpu" in values:
             values["gpu"] = tuple(values["gpu"])  # JSON has lists alone
         values["web"] = tuple(WebSpec(**_known(WebSpec, web)) for web in values.get("web", ()))

@@ -15,6 +15,7 @@ from cloudfn.providers.dicts import Dicts
 from cloudfn.providers.objects import Objects
 from cloudfn.providers.queues import Queues
 from cloudfn.providers.schedules import Schedules
+from cloudfn.providers.secrets import Secrets
 from cloudfn.providers.streams import Streams
 from cloudfn.wire.messages import BlobRef
 
@@ -528,6 +529,7 @@ class Provider:
     dicts: Dicts
     queues: Queues
     streams: Streams
+    secrets: Secrets
 
 
 def effective(spec: FunctionSpec, override: Override | None) -> AutoscalerSettings:

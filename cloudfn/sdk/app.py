@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from cloudfn import errors
@@ -22,6 +22,7 @@ from cloudfn.sdk.declaration import (
 from cloudfn.sdk.function import Function
 from cloudfn.sdk.local_entrypoint import LocalEntrypoint
 from cloudfn.sdk.slots import batching_of, concurrency_of
+from cloudfn.sdk.supplies import supplies_of
 from cloudfn.sdk.twins import Blocking, Steps, iterating, static_twin, twin
 from cloudfn.sdk.web import webs_of, with_web
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from cloudfn.sdk.image import Image
     from cloudfn.sdk.logs import Logs
     from cloudfn.sdk.records import AppInfo, FunctionCurrentStats
+    from cloudfn.sdk.secrets import Secret
 
 _TAG_MAX = 50
 
@@ -53,7 +55,7 @@ class App:
         name: Its name in the environment; needed for `deploy`.
         tags: Marks for your own use.
         image: The Image of functions that name none.
-        secrets: Not available yet.
+        secrets: What all its functions get, before their own.
         volumes: Not available yet.
         include_source: Bring the program's sources to the containers.
     """
@@ -64,13 +66,14 @@ class App:
         *,
         tags: dict[str, str] | None = None,
         image: Image | None = None,
-        secrets: Sequence[Any] = (),
+        secrets: Sequence[Secret] = (),
         volumes: Mapping[Any, Any] | None = None,
         include_source: bool = True,
     ) -> None:
         if name is not None:
             check_name("App", name)
-        check_unavailable({"secrets": secrets, "volumes": volumes or {}}, "App()")
+        check_unavailable({"volumes": volumes or {}}, "App()")
+        self._supplies = supplies_of(secrets, "App()")
         _layers(image, "App()")
         _check_source(include_source)
         self._name = name
@@ -160,6 +163,7 @@ class App:
         *,
         image: Image | None = None,
         env: Mapping[str, str | None] | None = None,
+        secrets: Collection[Secret] | None = None,
         gpu: str | list[str] | None = None,
         serialized: bool = False,
         cpu: float | tuple[float, float] | None = None,
@@ -186,6 +190,8 @@ class App:
         Args:
             image: What its containers have installed; the App's when omitted.
             env: Variables set in its containers.
+            secrets: Variables that are shown nowhere. Later ones override earlier ones and those
+                of the App; `env` overrides them all.
             gpu: `TYPE[:COUNT]`, or several in order of preference.
             serialized: Send the function by value; for functions that cannot be imported.
             cpu: Cores that a container asks for, or (request, limit).
@@ -226,6 +232,7 @@ class App:
         if name is not None:
             check_name("Function", name)
         layers = _layers(image or self.image, "App.function()")
+        supplies = self._supplies.joined(supplies_of(secrets, "App.function()"))
 
         def decorate(raw: Any) -> Function:
             if isinstance(raw, Function):
@@ -261,6 +268,7 @@ class App:
             )
             spec = with_web(spec, webs_of(body.raw))
             function = Function(spec.name, raw=body.raw, spec=spec, app=self, serialized=serialized)
+            function.supplies = supplies
             self._register(function)
             return function
 
@@ -561,6 +569,8 @@ class App:
 
         for function in self._functions.values():
             check_characters("Function", shown_name(function.name))
+            if function.spec is not None:
+                function.spec = yield from function.supplies.named(function.spec, engine)
         welcome = yield from engine.ready()
         deployed = state == "deployed"
         # Classes of the user's program that live here must be the ones that containers import.

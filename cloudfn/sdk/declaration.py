@@ -23,7 +23,6 @@ _KEYWORDS = 0x08
 
 #: options that later versions bring, and what to do until then
 _NOT_YET = {
-    "secrets": "Pass what is secret with `env=`, or read it from a file that only you can read.",
     "volumes": "Containers see the files of this machine: use a directory.",
 }
 #: options that promise something that there is not here, and what to use instead

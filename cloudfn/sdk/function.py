@@ -9,6 +9,7 @@ from cloudfn.errors import ExecutionError, InvalidError, UnimplementedError
 from cloudfn.model.terms import NAMES
 from cloudfn.sdk.absent import no_dashboard
 from cloudfn.sdk.client import Client, current_settings, default_client
+from cloudfn.sdk.supplies import Supplies
 from cloudfn.sdk.twins import Steps, iterating, twin
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Function:
         #: what is known of the class; None for a function, and before it was looked up
         self.cls_spec: ClsSpec | None = spec.cls if spec else None
         self._is_web: bool = bool(spec and spec.web)
+        #: what its containers get; stored when its App is opened
+        self.supplies = Supplies()
         self._environment: str | None = None
         self._client: Client | None = None
         if raw is not None:

@@ -224,30 +224,6 @@ class Manager(Generic[O]):
         self._kind = kind
 
     @twin
-    def create(
-        self,
-        name: str,
-        *,
-        allow_existing: bool = False,
-        environment_name: str | None = None,
-        client: Client | None = None,
-    ) -> Steps[None]:
-        """Make an empty one.
-
-        Raises:
-            AlreadyExistsError: There is one of that name, unless `allow_existing`.
-        """
-        kind = self._kind
-        check_characters(kind.__name__, check_name(kind.__name__, name))
-        yield from (client or default_client(environment_name)).ask(
-            "object_open",
-            kind=kind._noun,  # noqa: SLF001
-            name=name,
-            object_id=ids.mint(kind._prefix),  # noqa: SLF001
-            exist_ok=allow_existing,
-        )
-
-    @twin
     def list(
         self,
         *,
@@ -297,11 +273,39 @@ class Manager(Generic[O]):
         yield from handle._engine().ask("object_delete", object_id=object_id)  # noqa: SLF001
 
 
+class Creator(Manager[O]):
+    """Those of a kind that begins empty."""
+
+    @twin
+    def create(
+        self,
+        name: str,
+        *,
+        allow_existing: bool = False,
+        environment_name: str | None = None,
+        client: Client | None = None,
+    ) -> Steps[None]:
+        """Make an empty one.
+
+        Raises:
+            AlreadyExistsError: There is one of that name, unless `allow_existing`.
+        """
+        kind = self._kind
+        check_characters(kind.__name__, check_name(kind.__name__, name))
+        yield from (client or default_client(environment_name)).ask(
+            "object_open",
+            kind=kind._noun,  # noqa: SLF001
+            name=name,
+            object_id=ids.mint(kind._prefix),  # noqa: SLF001
+            exist_ok=allow_existing,
+        )
+
+
 class managed:  # noqa: N801 - a descriptor
     """Gives a class its manager."""
 
-    def __get__(self, instance: object, owner: type[O]) -> Manager[O]:
-        return Manager(owner)
+    def __get__(self, instance: object, owner: type[O]) -> Creator[O]:
+        return Creator(owner)
 
 
 class Paged(Generic[T]):

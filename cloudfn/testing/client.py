@@ -11,7 +11,7 @@ from cloudfn import errors
 from cloudfn.control.stores.later import Later
 from cloudfn.model import ids
 from cloudfn.model.call import Status
-from cloudfn.providers.base import CallRecord
+from cloudfn.providers.base import CallRecord, RevisionSpec
 from cloudfn.sdk.client import FAILED, RESUMED, Mailbox, Stream, Welcome
 from cloudfn.sdk.twins import Steps
 from cloudfn.testing.clock import FakeClock
@@ -204,6 +204,8 @@ class OfflineClient:
     # ------------------------------------------------------------------- operations of `ask`
 
     def _op_app_open(self, fields: dict[str, Any]) -> dict[str, Any]:
+        spec = RevisionSpec.from_json(fields["revision"])
+        self._stores.secrets.check(spec.functions)
         return self._pools.open(fields)
 
     def _op_app_close(self, fields: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
 from threading import Condition
@@ -40,6 +40,7 @@ from cloudfn.testing.pools import Pool, Pools
 from cloudfn.testing.provider import MemoryProvider
 from cloudfn.testing.schedules import OfflineSchedules
 from cloudfn.testing.script import Script, ScriptedError, Step
+from cloudfn.testing.stores import OfflineStores
 from cloudfn.wire.codec import no_arguments
 from cloudfn.wire.messages import BlobRef, is_blob
 from cloudfn.worker.blobs import Blobs
@@ -91,11 +92,15 @@ class OfflineEngine:
 
     Args:
         provider: Where everything is kept.
+        stores: What programs share.
         clock: The time; it is moved from here.
         script: What attempts meet.
     """
 
-    def __init__(self, provider: MemoryProvider, clock: FakeClock, script: Script) -> None:
+    def __init__(
+        self, provider: MemoryProvider, stores: OfflineStores, clock: FakeClock, script: Script
+    ) -> None:
+        self._stores = stores
         self.clock = clock
         #: every attempt so far, in the order in which they began
         self.attempts: list[Attempt] = []
@@ -330,7 +335,7 @@ class OfflineEngine:
     def _new_generator(self, claim: Claim, attempt: Attempt, pool: Pool, step: Step) -> _Generator:
         generation = Generation(
             self._code,
-            pool,
+            self._equipped(pool),
             claim,
             self.clock.monotonic(),
             lambda source, text: self._print(claim, pool, source, text),
@@ -391,7 +396,7 @@ class OfflineEngine:
         if scripted is not None:
             return scripted
         end = self._code.run(
-            pool.spec,
+            self._equipped(pool).spec,
             pool.module,
             (claim.seq, claim.fence),
             claim.payload,
@@ -399,6 +404,13 @@ class OfflineEngine:
             quiet=bool(self._sinks(pool.app_id)),
         )
         return end_of(step, end)
+
+    def _equipped(self, pool: Pool) -> Pool:
+        """Return a pool whose variables are those that its containers would have."""
+        if not pool.spec.secrets:
+            return pool
+        secrets = self._stores.secrets.variables(pool.spec.secrets)
+        return replace(pool, spec=replace(pool.spec, env={**secrets, **pool.spec.variables}))
 
     def _scripted(self, pool: Pool, step: Step) -> End | None:
         """Return how an attempt ends whose step leaves user code out."""

@@ -19,6 +19,7 @@ from cloudfn.providers.local.blobs import LocalBlobs
 from cloudfn.providers.objects import Objects
 from cloudfn.providers.queues import Queues
 from cloudfn.providers.schedules import Schedules
+from cloudfn.providers.secrets import Secrets
 from cloudfn.providers.streams import Streams
 from cloudfn.settings import Limits, StoreLimits
 from cloudfn.testing.memory_catalog import MemoryCatalog
@@ -27,6 +28,7 @@ from cloudfn.testing.memory_ledger import MemoryLedger
 from cloudfn.testing.memory_objects import MemoryObjects
 from cloudfn.testing.memory_queues import MemoryQueues
 from cloudfn.testing.memory_schedules import MemorySchedules
+from cloudfn.testing.memory_secrets import MemorySecrets
 from cloudfn.testing.memory_streams import MemoryStreams
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the folder made there is private
@@ -135,6 +137,7 @@ class MemoryProvider(Provider):
             schedules=cast("Schedules", _Fallible(MemorySchedules())),
             objects=cast("Objects", _Fallible(MemoryObjects())),
             dicts=cast("Dicts", _Fallible(MemoryDicts(stores.dict_ttl))),
+            secrets=cast("Secrets", _Fallible(MemorySecrets())),
             queues=cast(
                 "Queues", _Fallible(MemoryQueues(stores.queue_items, stores.queue_partitions))
             ),
@@ -178,4 +181,5 @@ _PORTS = (
     "dicts",
     "queues",
     "streams",
+    "secrets",
 )

@@ -12,6 +12,7 @@ from cloudfn.testing.provider import MemoryProvider
 
 #: seconds; nobody vanishes here, but what was replaced is still to be read
 _GRACE = 60.0
+_KEY = bytes(32)
 
 
 class OfflineStores(Stores):
@@ -24,7 +25,7 @@ class OfflineStores(Stores):
     """
 
     def __init__(self, provider: MemoryProvider, limits: StoreLimits, clock: FakeClock) -> None:
-        super().__init__(provider, limits, _GRACE, clock)
+        super().__init__(provider, limits, _GRACE, clock, _KEY)
         self._objects: dict[str, Callable[[Fields], Fields | Later]] = {
             "open": lambda fields: self.registry.open(fields, clock.wall()),
             "list": self.registry.listing,
@@ -38,7 +39,8 @@ class OfflineStores(Stores):
         noun, _, verb = op.partition("_")
         if noun == "object":
             return self._objects.get(verb)
-        method = getattr({"dict": self.dicts, "queue": self.queues}.get(noun), verb, None)
+        desks = {"dict": self.dicts, "queue": self.queues, "secret": self.secrets}
+        method = getattr(desks.get(noun), verb, None)
         if method is None:
             return None
         if noun == "queue" and verb in ("put", "take", "peek"):

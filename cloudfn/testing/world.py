@@ -41,8 +41,8 @@ class OfflineWorld:
         self.clock = FakeClock(sleepless=True)
         self.script = script
         self.provider = MemoryProvider.make(limits, stores)
-        self._engine = OfflineEngine(self.provider, self.clock, script)
         shared = OfflineStores(self.provider, stores, self.clock)
+        self._engine = OfflineEngine(self.provider, shared, self.clock, script)
         self.client = OfflineClient(self._engine, self.provider, shared, limits.map_window)
 
     @property

@@ -101,6 +101,7 @@ class ContainerOrder:
         container: Its id.
         function: The name of the function that it runs.
         env: Variables on top of the template's.
+        secrets: Variables below those, set where no other process sees them.
         nice: Its niceness, -20 to 19.
         parameters: Of a class, the values of its parameters.
         concurrency: The most inputs, or batches, that it runs at once.
@@ -114,6 +115,7 @@ class ContainerOrder:
     parameters: dict[str, Any] = field(default_factory=dict)
     concurrency: int = 1
     batched: bool = False
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ContainerOrder:
@@ -126,6 +128,7 @@ class ContainerOrder:
             parameters=decoded(data.get("parameters") or {}),
             concurrency=int(data.get("concurrency") or 1),
             batched=bool(data.get("batched")),
+            secrets=dict(data.get("secrets") or {}),
         )
 
 

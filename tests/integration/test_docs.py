@@ -38,6 +38,7 @@ SHOWS = {
     "cloudfn run pool.py": "1023",
     "python reminders.py": "285",
     "cloudfn run shared.py": "done: 3",
+    "cloudfn run guarded.py": "6 letters on the earth",
 }
 
 _BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)

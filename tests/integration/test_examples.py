@@ -37,6 +37,7 @@ CASES = {
     "office_hours": Case("", ("kept warm at this time of day: ", "Shall we? By all means.")),
     "primes": Case("--n 200000", ("17984",)),
     "retries": Case("", ("number 11 arrived", "failed for good: there is no number 12")),
+    "secret_env": Case("", ("on the moon", "the token is not known here")),
     "shared_state": Case("", ("a: apple, apricot, avocado", "8 words, sorted by 2 workers")),
     "source_stats": Case("--package asyncio --top 3", ("files, ", "most tangled functions")),
     "spawn_later": Case("", ("urgent is done", "never begun: Deadline", "two seconds: True")),

@@ -7,7 +7,9 @@ from cloudfn.control.stores.broker import Broker
 from cloudfn.control.stores.dicts import DictDesk
 from cloudfn.control.stores.queues import QueueDesk
 from cloudfn.control.stores.registry import Registry
+from cloudfn.control.stores.secrets import SecretDesk
 from cloudfn.model import ids
+from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.base import Provider
 from cloudfn.providers.objects import ObjectKind
 from cloudfn.settings import StoreLimits
@@ -21,16 +23,29 @@ class Stores:
         limits: How much it may be.
         grace: Seconds that a client which vanished has to come back.
         clock: The time.
+        key: The environment's key.
     """
 
-    def __init__(self, provider: Provider, limits: StoreLimits, grace: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        limits: StoreLimits,
+        grace: float,
+        clock: Clock,
+        key: bytes,
+    ) -> None:
         self._provider = provider
         self._grace = grace
         self._clock = clock
         self.registry = Registry(
             provider.objects,
-            {ObjectKind.DICT: self._wipe_dict, ObjectKind.QUEUE: self._wipe_queue},
+            {
+                ObjectKind.DICT: self._wipe_dict,
+                ObjectKind.QUEUE: self._wipe_queue,
+                ObjectKind.SECRET: self._wipe_secret,
+            },
         )
+        self.secrets = SecretDesk(provider.secrets, self.registry, key)
         self.broker = Broker(provider.queues, grace)
         self.dicts = DictDesk(provider.dicts, self.registry, provider.blobs, limits)
         self.queues = QueueDesk(provider.queues, self.broker, self.registry, provider.blobs, limits)
@@ -40,11 +55,26 @@ class Stores:
         now = self._clock.wall()
         self.dicts.expire(now, self._grace)
         self.queues.expire(now, self._grace)
+        self.secrets.sweep(self._functions(), now)
 
     def close(self) -> None:
         """Give the stores back."""
-        for port in (self._provider.objects, self._provider.dicts, self._provider.queues):
+        provider = self._provider
+        for port in (provider.objects, provider.dicts, provider.queues, provider.secrets):
             port.close()
+
+    def _functions(self) -> list[FunctionSpec]:
+        """Return all functions that containers may yet be started for."""
+        catalog = self._provider.catalog
+        return [
+            function
+            for app in catalog.apps()
+            for revision in catalog.revisions(app.app_id)
+            for function in revision.spec.functions
+        ]
+
+    def _wipe_secret(self, object_id: str) -> None:
+        self._provider.secrets.delete([object_id])
 
     def _wipe_dict(self, object_id: str) -> None:
         request = ids.mint("rq")

@@ -6,6 +6,7 @@ from cloudfn.control.stores.later import Later
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
+from cloudfn.errors import PermissionDeniedError
 
 
 class ObjectOperations(Group):
@@ -27,6 +28,7 @@ class ObjectOperations(Group):
         self._clock = engine.clock
 
     def op_object_open(self, session: Session, fields: Fields) -> Fields:
+        _check_secrets_from(session, is_secret=fields.get("kind") == "secret")
         told = self._stores.registry.open(fields, self._clock.wall())
         if not told["name"]:
             self._stores.adopt(told["object_id"], session)
@@ -38,19 +40,38 @@ class ObjectOperations(Group):
             self._stores.adopt(record.object_id, session)
         return {}
 
-    def op_object_close(self, _session: Session, fields: Fields) -> Fields:
+    def op_object_close(self, session: Session, fields: Fields) -> Fields:
+        return self.op_object_delete(session, fields)
+
+    def op_object_delete(self, session: Session, fields: Fields) -> Fields:
+        _check_secrets_from(session, is_secret=fields["object_id"].startswith("st-"))
         self._stores.delete(fields["object_id"])
         return {}
 
-    def op_object_delete(self, _session: Session, fields: Fields) -> Fields:
-        self._stores.delete(fields["object_id"])
-        return {}
-
-    def op_object_list(self, _session: Session, fields: Fields) -> Fields:
+    def op_object_list(self, session: Session, fields: Fields) -> Fields:
+        _check_secrets_from(session, is_secret=fields.get("kind") == "secret")
         return self._stores.registry.listing(fields)
 
-    def op_object_rename(self, _session: Session, fields: Fields) -> Fields:
+    def op_object_rename(self, session: Session, fields: Fields) -> Fields:
+        _check_secrets_from(session, is_secret=fields["object_id"].startswith("st-"))
         return self._stores.registry.rename(fields)
+
+
+class SecretOperations(Group):
+    """Operations on secrets: none tells a value, and none is for containers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._secrets = engine.stores.secrets
+        self._clock = engine.clock
+
+    def op_secret_create(self, _session: Session, fields: Fields) -> Fields:
+        return self._secrets.create(fields, self._clock.wall())
+
+    def op_secret_store(self, _session: Session, fields: Fields) -> Fields:
+        return self._secrets.store(fields, self._clock.wall())
+
+    def op_secret_update(self, _session: Session, fields: Fields) -> Fields:
+        return self._secrets.update(fields, self._clock.wall())
 
 
 class DictOperations(Group):
@@ -112,3 +133,11 @@ class QueueOperations(Group):
         if not later.given:
             self._stores.arm()
         return later
+
+
+def _check_secrets_from(session: Session, *, is_secret: bool) -> None:
+    if is_secret and session.container_id is not None:
+        raise PermissionDeniedError(
+            "User code in a container may not look for secrets.",
+            hint="Name those that it needs in `@app.function(secrets=[…])`.",
+        )

@@ -13,15 +13,19 @@ from cloudfn.providers.local.logs import LocalLogs
 from cloudfn.providers.local.objects import SqliteObjects
 from cloudfn.providers.local.queues import SqliteQueues
 from cloudfn.providers.local.schedules import SqliteSchedules
+from cloudfn.providers.local.secrets import LocalSecrets
 from cloudfn.providers.local.streams import LocalStreams
 from cloudfn.settings import Limits, StoreLimits
 
 
-def open_provider(state_dir: Path, limits: Limits, stores: StoreLimits, now: float) -> Provider:
+def open_provider(
+    state_dir: Path, key: bytes, limits: Limits, stores: StoreLimits, now: float
+) -> Provider:
     """Open the stores of one environment, for the one process that owns them.
 
     Args:
         state_dir: The environment's private directory.
+        key: The environment's key.
         limits: How many inputs a function may have.
         stores: How much dicts and queues may hold.
         now: Seconds since the epoch.
@@ -43,4 +47,5 @@ def open_provider(state_dir: Path, limits: Limits, stores: StoreLimits, now: flo
         dicts=SqliteDicts(state_dir / "dicts.db", stores.dict_ttl),
         queues=SqliteQueues(state_dir / "queues.db", stores.queue_items, stores.queue_partitions),
         streams=LocalStreams(),
+        secrets=LocalSecrets(state_dir / "secrets.db", key),
     )

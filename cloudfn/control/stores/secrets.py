@@ -1,0 +1,136 @@
+"""Secrets as clients and containers need them: kept by name or by content, and never told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cloudfn.control.stores.later import Fields
+from cloudfn.control.stores.registry import Registry
+from cloudfn.errors import InvalidError, NotFoundError
+from cloudfn.model.function import FunctionSpec
+from cloudfn.model.secret import SecretRef
+from cloudfn.providers.objects import ObjectKind
+from cloudfn.providers.secrets import Secrets
+from cloudfn.wire.frames import derive_key
+from cloudfn.wire.messages import encode_json
+
+_PREFIX = ObjectKind.SECRET.value
+#: bytes of all names and values of one secret
+_LARGEST = 64 << 10
+#: seconds that a secret without a name is kept for the app that was just declared with it
+_SETTLING = 600.0
+
+
+class SecretDesk:
+    """Keeps secrets and gives containers theirs.
+
+    Args:
+        secrets: Where they lie.
+        registry: Names of those that have one.
+        key: The environment's key: the id of a secret without a name tells nothing to others.
+    """
+
+    def __init__(self, secrets: Secrets, registry: Registry, key: bytes) -> None:
+        self._secrets = secrets
+        self._registry = registry
+        self._key = key
+
+    def create(self, fields: Fields, now: float) -> Fields:
+        """Make a secret with a name; `mode`: new (must be), keep (leave one alone), replace."""
+        values, mode = _checked(fields["values"]), fields.get("mode") or "new"
+        kind = ObjectKind.SECRET.noun
+        told = self._registry.open({**_named(fields), "kind": kind, "exist_ok": mode != "new"}, now)
+        is_new = told["object_id"] == fields["object_id"]
+        if is_new or mode == "replace":
+            self._secrets.write(told["object_id"], values, now)
+        return told
+
+    def update(self, fields: Fields, now: float) -> Fields:
+        """Set variables of a secret with a name; null removes one."""
+        secret_id = self._registry.record(fields["object_id"], ObjectKind.SECRET).object_id
+        known = self._secrets.read([secret_id])[0] or {}
+        changes = fields["values"]
+        removed = {name for name, value in changes.items() if value is None}
+        merged = {**known, **{name: v for name, v in changes.items() if v is not None}}
+        kept = {name: value for name, value in merged.items() if name not in removed}
+        self._secrets.write(secret_id, _checked(kept), now)
+        return {}
+
+    def store(self, fields: Fields, now: float) -> Fields:
+        """Keep a secret without a name; its id follows from what it holds."""
+        values = _checked(fields["values"])
+        digest = derive_key(self._key, b"secret ids", encode_json(dict(sorted(values.items()))))
+        secret_id = f"{_PREFIX}-{digest.hex()[:32]}"
+        self._secrets.write(secret_id, values, now)
+        return {"object_id": secret_id}
+
+    def check(self, functions: Iterable[FunctionSpec]) -> None:
+        """Raise NotFoundError or InvalidError where a function names what there is not."""
+        for function in functions:
+            for ref in function.secrets:
+                missing = set(ref.required_keys) - self._values(ref).keys()
+                if missing:
+                    raise InvalidError(
+                        f"The secret {ref} of function {function.name} lacks required keys: "
+                        f"{', '.join(sorted(missing))}.",
+                        hint="Add them with `Secret.update`, or create it again with --force.",
+                    )
+
+    def variables(self, refs: Iterable[SecretRef]) -> dict[str, str]:
+        """Return what containers get; later secrets override earlier ones.
+
+        Raises:
+            NotFoundError: A secret is gone.
+        """
+        found: dict[str, str] = {}
+        for ref in refs:
+            found |= self._values(ref)
+        return found
+
+    def sweep(self, functions: Iterable[FunctionSpec], now: float) -> None:
+        """Delete secrets without a name that no function refers to."""
+        used = {ref.object_id for function in functions for ref in function.secrets}
+        unused = [
+            secret_id
+            for secret_id, written in self._secrets.list().items()
+            if secret_id not in used
+            and written <= now - _SETTLING
+            and not self._registry.knows(secret_id)
+        ]
+        if unused:
+            self._secrets.delete(unused)
+
+    def _values(self, ref: SecretRef) -> dict[str, str]:
+        secret_id = ref.object_id
+        if ref.name:
+            told = {"kind": ObjectKind.SECRET.noun, "name": ref.name}
+            secret_id = self._registry.open(told, 0.0)["object_id"]
+        values = self._secrets.read([secret_id])[0]
+        if values is None:
+            raise NotFoundError(
+                f"The secret {ref} is gone.", hint="Create it again, or deploy the app again."
+            )
+        return values
+
+
+def _named(fields: Fields) -> Fields:
+    if not fields.get("name"):
+        raise InvalidError("A secret needs a name.")
+    return {"name": fields["name"], "object_id": fields["object_id"]}
+
+
+def _checked(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables; an error never shows a value."""
+    for name, value in values.items():
+        if not name or "=" in name or "\0" in name:
+            raise InvalidError(f"{name!r} is no name of a variable.")
+        if not isinstance(value, str) or "\0" in value:
+            raise InvalidError(f"The value of {name} is not text.")
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in values.items())
+    if size > _LARGEST:
+        raise InvalidError(
+            f"A secret of {size} bytes; at most {_LARGEST} are kept.",
+            hint="Put files into a Volume.",
+        )
+    return dict(values)
