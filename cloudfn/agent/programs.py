@@ -11,7 +11,7 @@ from cloudfn.agent.zygotes import MARKER, Template, TemplateOwner, Zygote
 
 
 class Programs:
-    """Keeps one zygote per interpreter and one template per program that pools run."""
+    """Keeps one zygote per interpreter and one template per program and variables that pools have."""
 
     def __init__(self, loop: AbstractEventLoop, config: AgentConfig, owner: TemplateOwner) -> None:
         self._loop = loop
@@ -46,7 +46,9 @@ class Programs:
         template = self._templates.get(key)
         if template is None or template.closed:
             zygote = self.zygote(spec.program.runtime.interpreter)
-            template = Template(self._loop, spec.program, self._config.environ, self._owner)
+            # What is imported may look at the variables, so they are there before.
+            environ = {**self._config.environ, **spec.function.variables}
+            template = Template(self._loop, spec.program, environ, self._owner)
             self._templates[key] = template
             zygote.start_template(template)
         return template
@@ -83,4 +85,5 @@ class Programs:
 
 def _key(spec: PoolSpec) -> Hashable:
     program = spec.program
-    return program.bundle, program.runtime, program.fork, spec.revision, spec.app_id
+    variables = tuple(sorted(spec.function.variables.items()))
+    return program.bundle, program.runtime, program.fork, spec.revision, spec.app_id, variables

@@ -99,6 +99,29 @@ def test_variables_of_the_image_are_there_and_those_of_the_function_win():
     assert variables.remote("FROM_IMAGE", "BOTH") == ["1", "2"]
 
 
+def test_variables_are_there_while_the_program_is_imported(world: World):
+    source = """
+    import os, cloudfn
+    image = cloudfn.Image.debian_slim().env({"SEEN": "the image's"})
+    app = cloudfn.App("seen-early", image=image)
+    SEEN = os.environ.get("SEEN")
+
+    @app.function()
+    def plain():
+        return SEEN
+
+    @app.function(env={"SEEN": "the function's"})
+    def own():
+        return SEEN
+
+    @app.local_entrypoint()
+    def main():
+        print(SEEN, plain.remote(), own.remote(), sep=", ")
+    """
+    done = world.cli("run", "-q", world.write(source))
+    assert done.stdout == "None, the image's, the function's\n"
+
+
 def test_modals_names_of_variables_are_aliases_of_ours():
     ours = variables.remote("CLOUDFN_CONTAINER_ID", "CLOUDFN_ENVIRONMENT")
     theirs = variables.remote("MODAL_TASK_ID", "MODAL_ENVIRONMENT", "MODAL_IS_REMOTE")
