@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from cloudfn.errors import InvalidError
+from typing import Any, NoReturn
+
+from cloudfn.errors import InvalidError, UnimplementedError
 from cloudfn.wire.current import Controls, current
 
-__all__ = ["get_local_input_concurrency", "set_local_input_concurrency", "stop_fetching_inputs"]
+__all__ = [
+    "clustered",
+    "get_cluster_info",
+    "get_local_input_concurrency",
+    "set_local_input_concurrency",
+    "stop_fetching_inputs",
+]
 
 
 def get_local_input_concurrency() -> int:
@@ -30,6 +38,21 @@ def stop_fetching_inputs() -> None:
         InvalidError: This is no container.
     """
     _controls().stop_intake()
+
+
+def clustered(*_: Any, **__: Any) -> NoReturn:
+    """Raise UnimplementedError: there are no clusters."""
+    raise UnimplementedError("`cloudfn.experimental.clustered` does not exist here.", hint=_ALONE)
+
+
+def get_cluster_info() -> NoReturn:
+    """Raise UnimplementedError: there are no clusters."""
+    raise UnimplementedError(
+        "`cloudfn.experimental.get_cluster_info` does not exist here.", hint=_ALONE
+    )
+
+
+_ALONE = "Use `.map` or `.spawn` on a Function; its containers can reach one another here."
 
 
 def _controls() -> Controls:

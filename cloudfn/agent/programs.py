@@ -11,7 +11,7 @@ from cloudfn.agent.zygotes import MARKER, Template, TemplateOwner, Zygote
 
 
 class Programs:
-    """Keeps one zygote per interpreter and one template per program and variables that pools have."""
+    """Keeps one zygote per interpreter, and one template per program and variables of pools."""
 
     def __init__(self, loop: AbstractEventLoop, config: AgentConfig, owner: TemplateOwner) -> None:
         self._loop = loop

@@ -16,6 +16,13 @@ def test_a_name_can_be_imported_and_says_what_to_use_instead_when_it_is_used(nam
         assert caught.value.hint == INSTEAD[name]
 
 
+def test_there_are_no_experimental_clusters_either():
+    for use in (cloudfn.experimental.get_cluster_info, lambda: cloudfn.experimental.clustered(2)):
+        with pytest.raises(UnimplementedError) as caught:
+            use()
+        assert caught.value.hint
+
+
 def test_they_may_stand_in_annotations():
     def f(sandbox: cloudfn.Sandbox | None = None, proxy: cloudfn.Proxy | str = "none"):
         return sandbox, proxy
