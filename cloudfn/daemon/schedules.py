@@ -174,8 +174,13 @@ class Scheduler:
         Raises:
             Error: It cannot be done.
         """
-        due = self.agenda.by_hand(schedule_id, self._clock.wall())
-        self._do(due)
+        now = self._clock.wall()
+        due = self.agenda.by_hand(schedule_id, now)
+        try:
+            self._do(due)
+        except BaseException:
+            self.agenda.back(due, now)
+            raise
         return due.fire
 
     # Firing
@@ -213,25 +218,23 @@ class Scheduler:
         fire, record = due.fire, due.record
         pool = self._engine.pool_for(record.function_id)
         if self._ledger.call(fire.call_id) is None:
-            refused = self._submit(due, pool)
-            if refused:
-                self._failed(fire, f"refused: {refused}", record)
-                return
+            self._submit(due, pool)
         if fire.late:
             self._note(record, f"call {fire.call_id} {_because(due)}, for all that were missed")
         self._follow(fire)
         self._engine.inputs_arrived(pool)
         self._journal.after_sync(lambda: self._kept(fire))
 
-    def _submit(self, due: Due, pool: str) -> str:
-        """Have the ledger take the call of a due time; return why it does not."""
+    def _submit(self, due: Due, pool: str) -> None:
+        """Have the ledger take the call of a due time; raises InvalidError where it does not."""
         now, call_id = self._clock.wall(), due.fire.call_id
         spec = CallSpec(call_id, due.record.function_id, pool, CallKind.SPAWN, now, durable=True)
         self._undone.discard(call_id)
         admission = self._journal.submit(
             spec, 0, [no_arguments()], lambda _: self._undo(due), sealed=True, now=now
         )
-        return admission.refused
+        if admission.refused:
+            raise InvalidError(admission.refused)
 
     def _undo(self, due: Due) -> None:
         """The call could not be kept after all: try again."""

@@ -6,7 +6,7 @@ suffices. What these values mean as times is computed in `control.schedules`.
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, asdict, dataclass, fields
+from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -202,11 +202,23 @@ def rule_to_json(rule: Rule) -> dict[str, Any]:
 
 
 def rule_from_json(data: dict[str, Any]) -> Rule:
-    """Return the rule that `rule_to_json` wrote; unknown fields of a newer writer are ignored."""
+    """Return the rule that `rule_to_json` wrote; unknown fields of a newer writer are ignored.
+
+    It is not checked again, and `check_rule` does that: a time zone that this machine does not know
+    any more must not keep what is stored from being read.
+    """
     kind: type[Rule] = Period
     if "cron_string" in data:
         kind = ScaleAt if "min_containers" in data else Cron
-    return kind(**{f.name: data[f.name] for f in fields(kind) if f.name in data})
+    rule = object.__new__(kind)
+    for each in fields(kind):
+        object.__setattr__(rule, each.name, data.get(each.name, each.default))
+    return rule
+
+
+def check_rule(rule: Rule) -> None:
+    """Raise what the construction of a rule raises that makes no sense."""
+    replace(rule)
 
 
 def _check_type(what: str, name: str, value: object, *kinds: type) -> None:

@@ -349,6 +349,31 @@ def test_settings_change_by_schedule_and_the_last_writer_wins(clocked):
     world.ask("app_stop", name="office")
 
 
+def test_the_containers_of_a_class_change_by_schedule_as_well(clocked):
+    world = clocked.world
+    clocked.set(2026, 5, 5, 12, 0)
+    program = Program(world, "classy", """
+@app.cls(scaling=[cloudfn.ScaleAt("0 6 * * *", timezone="America/New_York", min_containers=1)])
+class Server:
+    @cloudfn.method()
+    def ask(self):
+        return "yes"
+""")  # fmt: skip
+    program.deploy()
+
+    def minimum():
+        return program.settings("Server.*")["settings"]["min_containers"]
+
+    assert minimum() == 1
+    wait_for("its container", lambda: world.containers("Server.*"))
+    world.ask("settings_update", function_id=program.function_id("Server.*"),
+              changes={"min_containers": 0})  # fmt: skip
+    world.cli("schedule", "run-now", "classy", "Server.*")
+    assert minimum() == 1
+    assert program.history()[-1]["manual"]
+    world.ask("app_stop", name="classy")
+
+
 def test_settings_that_do_not_fit_when_they_are_due_are_told_and_change_nothing(clocked):
     world = clocked.world
     clocked.set(2026, 5, 6, 5, 0)

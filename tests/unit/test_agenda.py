@@ -9,7 +9,7 @@ from cloudfn.control.schedules.agenda import LATE, SKIPPED, Agenda
 from cloudfn.control.schedules.plan import Live, check_schedules, revise
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.function import FunctionSpec
-from cloudfn.model.schedule import Cron, Period, ScaleAt
+from cloudfn.model.schedule import Cron, Period, ScaleAt, rule_from_json
 from cloudfn.providers.schedules import ScheduleRecord
 from cloudfn.testing.memory_schedules import MemorySchedules
 
@@ -188,6 +188,31 @@ def test_the_next_times_are_told_also_of_a_paused_schedule(agenda):
     times = agenda.times(record.schedule_id, NOON + 90, 3)
 
     assert [time - NOON for time in times] == [HOUR, 2 * HOUR, 3 * HOUR]
+
+
+def test_a_run_by_hand_that_fails_does_not_count_as_running(agenda):
+    agenda.revise(live(function(Period(hours=1, overlap=False))))
+    (record,) = agenda.records()
+
+    agenda.back(agenda.by_hand(record.schedule_id, NOON + 60), NOON + 60)
+
+    assert agenda.take(NOON + HOUR)[0].fire.outcome == ""
+
+
+def test_a_time_zone_that_is_unknown_by_now_keeps_nothing_else_from_firing(store):
+    gone = rule_from_json({"cron_string": "0 * * * *", "timezone": "Gone/Away"})
+    records = [
+        ScheduleRecord("sc-1", "ap-1", "fu-f", gone, NOON, NOON),
+        ScheduleRecord("sc-2", "ap-1", "fu-g", Period(hours=1), NOON, NOON),
+    ]
+    store.put(records)
+
+    agenda = Agenda(store)
+
+    assert agenda.next_of("sc-1") is None
+    assert [each.record.schedule_id for each in agenda.take(NOON + HOUR)] == ["sc-2"]
+    with pytest.raises(InvalidError, match="knows no time zone"):
+        agenda.times("sc-1", NOON, 1)
 
 
 # Deploys

@@ -2,12 +2,24 @@
 
 import json
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from cloudfn.errors import InvalidError
 from cloudfn.model.function import FunctionSpec
-from cloudfn.model.schedule import Cron, Period, ScaleAt, rule_from_json, rule_to_json
+from cloudfn.model.schedule import (
+    Cron,
+    Period,
+    ScaleAt,
+    check_rule,
+    rule_from_json,
+    rule_to_json,
+)
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +183,31 @@ def test_a_function_keeps_its_schedule_in_json():
     )  # fmt: skip
 
     assert FunctionSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_what_is_stored_can_be_read_where_its_time_zone_is_unknown():
+    for data in (
+        {"cron_string": "0 6 * * *", "timezone": "Gone/Away"},
+        {"cron_string": "0 6 * * *", "timezone": "Gone/Away", "min_containers": 1},
+    ):
+        rule = rule_from_json(data)
+        assert rule.timezone == "Gone/Away"
+        with pytest.raises(InvalidError, match="no time zone 'Gone/Away'"):
+            check_rule(rule)
+
+
+def test_an_image_without_time_zones_takes_any_name():
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from cloudfn import Cron\n"
+        "print(Cron('0 6 * * *', timezone='America/New_York'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        env={"PYTHONTZPATH": ""}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert done.stdout.strip() == "0 6 * * * America/New_York"
 
 
 def test_schedules_read_well():

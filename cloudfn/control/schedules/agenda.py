@@ -11,7 +11,7 @@ from itertools import islice
 
 from cloudfn.control.schedules.plan import Live, revise
 from cloudfn.control.schedules.times import last_fire, next_fire, upcoming
-from cloudfn.errors import NotFoundError
+from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.schedule import Cron, Period, Rule, ScaleAt
 from cloudfn.providers.schedules import Fire, ScheduleRecord, Schedules
@@ -74,6 +74,10 @@ class Agenda:
     def history(self, schedule_id: str, limit: int) -> list[Fire]:
         """Return the latest fires of a schedule, the newest first."""
         return self._store.history(schedule_id, limit)
+
+    def next_of(self, schedule_id: str) -> float | None:
+        """Return when a schedule is due next; None where it is paused, or never is."""
+        return self._next.get(schedule_id)
 
     def times(self, schedule_id: str, after: float, count: int) -> list[float]:
         """Return the next times when a schedule is due, or would be were it not paused."""
@@ -173,7 +177,7 @@ class Agenda:
     def by_hand(self, schedule_id: str, now: float) -> Due:
         """Return a fire that nobody has to wait for; the schedule goes on as if it were not."""
         record = self.record(schedule_id)
-        fire = Fire(schedule_id, due=now, at=now, call_id=_call_id(record, now), manual=True)
+        fire = replace(_fire(record, now, now), manual=True)
         self._open[schedule_id].add(now)
         return Due(record, fire)
 
@@ -182,19 +186,15 @@ class Agenda:
         schedule_id = due.fire.schedule_id
         self._open[schedule_id].discard(due.fire.due)
         record = self._records.get(schedule_id)
-        if record is not None and record.cursor == due.fire.due:
+        if record is not None and record.cursor == due.fire.due and not due.fire.manual:
             self._records[schedule_id] = replace(record, cursor=due.record.cursor)
             self._enter(record, at=retry_at)
 
     def first_missed(self, schedule_id: str, now: float) -> Fire | None:
         """Return the first call that is due and not dealt with, without giving it out."""
         record = self.record(schedule_id)
-        if isinstance(record.rule, ScaleAt):
-            return None
-        moment = next_fire(record.rule, _moment(record.anchor), _moment(record.cursor))
-        if moment is None or moment.timestamp() > now:
-            return None
-        return _fire(record, moment.timestamp(), moment.timestamp())
+        due = None if isinstance(record.rule, ScaleAt) else _next_due(record)
+        return None if due is None or due > now else _fire(record, due, due)
 
     def kept(self, fire: Fire) -> None:
         """It is done, or its call is on record: it is never given out again."""
@@ -222,14 +222,20 @@ class Agenda:
         if record.paused:
             return
         if at is None:
-            moment = next_fire(
-                _clockwork(record.rule), _moment(record.anchor), _moment(record.cursor)
-            )
-            if moment is None:
-                return
-            at = moment.timestamp()
+            at = _next_due(record)
+        if at is None:
+            return
         self._next[record.schedule_id] = at
         heappush(self._heap, (at, record.schedule_id))
+
+
+def _next_due(record: ScheduleRecord) -> float | None:
+    """Return when a schedule is due next; None: never, or this machine cannot tell any more."""
+    try:
+        moment = next_fire(_clockwork(record.rule), _moment(record.anchor), _moment(record.cursor))
+    except InvalidError:
+        return None
+    return None if moment is None else moment.timestamp()
 
 
 def _fire(record: ScheduleRecord, due: float, now: float) -> Fire:

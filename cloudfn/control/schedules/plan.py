@@ -9,7 +9,7 @@ from json import dumps
 from cloudfn.control.schedules.times import check_fires
 from cloudfn.model import ids
 from cloudfn.model.function import FunctionSpec
-from cloudfn.model.schedule import Rule, ScaleAt, rule_to_json
+from cloudfn.model.schedule import Rule, ScaleAt, check_rule, rule_to_json
 from cloudfn.providers.schedules import ScheduleRecord
 
 
@@ -50,10 +50,7 @@ def revise(live: Live, present: Iterable[ScheduleRecord]) -> Revised:
     known = {record.schedule_id: record for record in present}
     wanted: dict[str, ScheduleRecord] = {}
     for function_id, spec in live.functions:
-        rules: list[Rule] = [*spec.scaling]
-        if spec.schedule is not None:
-            rules.append(spec.schedule)
-        for rule in rules:
+        for rule in _rules(spec):
             record = _wanted(live, function_id, rule, known)
             wanted[record.schedule_id] = record
     functions = {function_id for function_id, _ in live.functions}
@@ -65,12 +62,15 @@ def revise(live: Live, present: Iterable[ScheduleRecord]) -> Revised:
 
 
 def check_schedules(functions: Iterable[FunctionSpec], now: float) -> None:
-    """Raise InvalidError if a schedule is never due, or in a zone that this machine lacks."""
+    """Raise InvalidError if a schedule makes no sense, or is never due on this machine."""
     for spec in functions:
-        if spec.schedule is not None:
-            check_fires(spec.schedule, now)
-        for change in spec.scaling:
-            check_fires(change.cron, now)
+        for rule in _rules(spec):
+            check_rule(rule)
+            check_fires(rule.cron if isinstance(rule, ScaleAt) else rule, now)
+
+
+def _rules(spec: FunctionSpec) -> list[Rule]:
+    return [*spec.scaling] if spec.schedule is None else [*spec.scaling, spec.schedule]
 
 
 def _wanted(

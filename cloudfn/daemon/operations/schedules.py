@@ -9,7 +9,7 @@ from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import InvalidError
-from cloudfn.model.schedule import Cron, Period, ScaleAt, rule_from_json
+from cloudfn.model.schedule import Cron, Period, ScaleAt, check_rule, rule_from_json
 from cloudfn.providers.schedules import Fire, ScheduleRecord
 
 _HISTORY = 100
@@ -58,6 +58,7 @@ class ScheduleOperations(Group):
         rule = rule_from_json({"min_containers": None, **fields["rule"]})
         if not isinstance(rule, ScaleAt):
             raise InvalidError("Only settings can be scheduled from outside the code.")
+        check_rule(rule)
         self._engine.apps.check_settings(function_id, rule.changes)
         check_fires(rule.cron, self._engine.clock.wall())
         app_id = self._engine.apps.function(function_id).app_id
@@ -68,9 +69,7 @@ class ScheduleOperations(Group):
         return {}
 
     def _schedule(self, record: ScheduleRecord) -> Fields:
-        now = self._engine.clock.wall()
         function = self._engine.catalog.function(record.function_id)
-        upcoming = [] if record.paused else self._agenda.times(record.schedule_id, now, 1)
         last = self._agenda.history(record.schedule_id, 1)
         return {
             "schedule_id": record.schedule_id,
@@ -80,7 +79,7 @@ class ScheduleOperations(Group):
             **_rule(record.rule),
             "paused": record.paused,
             "dynamic": record.dynamic,
-            "next": upcoming[0] if upcoming else None,
+            "next": self._agenda.next_of(record.schedule_id),
             "last": _last(last),
         }
 
