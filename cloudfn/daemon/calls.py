@@ -62,6 +62,10 @@ class Engine(Protocol):
         """Whether there is such a container."""
         ...
 
+    def is_detached(self, function_id: str) -> bool:
+        """Whether a function's app goes on without its client."""
+        ...
+
     def delete_blob(self, ref: BlobRef) -> None:
         """Delete a payload that nobody needs."""
         ...
@@ -389,14 +393,22 @@ class Calls:
                 self._end(call)
 
     def end_orphans(self, grace: float) -> None:
-        """Cancel transient calls whose client has been gone for `grace` seconds, or died here."""
+        """Cancel transient calls whose client has been gone for `grace` seconds, or died here.
+
+        Those of a detached app are finished first, as far as they are known.
+        """
         now = self._clock.monotonic()
         for call in list(self._calls.values()):
             if call.orphaned is None:
                 continue
             died = call.home is not None and not self._engine.lives(call.home)
-            if died or now - call.orphaned >= grace:
+            if died or (now - call.orphaned >= grace and not self._goes_on(call)):
                 self._end(call)
+
+    def _goes_on(self, call: Call) -> bool:
+        record = self._ledger.call(call.spec.call_id)
+        unfinished = record is not None and record.finished < record.known
+        return unfinished and self._engine.is_detached(call.spec.function_id)
 
     def _end(self, call: Call) -> None:
         """Cancel and forget a call that nobody will ask for."""

@@ -254,6 +254,12 @@ class Engine:
         """Whether there is such a container."""
         return self.agent.container(container_id) is not None
 
+    def is_detached(self, function_id: str) -> bool:
+        """Whether a function's app goes on without its client."""
+        function = self.catalog.function(function_id)
+        app = self.catalog.app(function.app_id) if function else None
+        return app is not None and app.state == "detached"
+
     def delete_blob(self, ref: BlobRef) -> None:
         """Delete a payload that nobody needs, once the ledger says so for good."""
         self.journal.after_commit(lambda: self.blobs.delete(ref))

@@ -1,5 +1,6 @@
 """Conformance 1.11, 2.14: runs from stdin, with times, interactive ones; environments; rollover."""
 
+import json
 import os
 import pty
 import re
@@ -169,6 +170,47 @@ def test_a_detached_run_says_how_to_follow_and_outlives_ctrl_c(world: World, tmp
     assert "cloudfn app stop ap-" in err
     (tmp_path / "gate").touch()
     wait_for("the call's end", (tmp_path / "done").exists)
+
+
+def test_what_a_detached_run_waits_for_is_finished_when_its_client_is_gone(world: World, tmp_path):
+    program = """
+    import os, time, cloudfn
+    app = cloudfn.App("abandoned")
+
+    @app.function()
+    def wait(folder):
+        open(os.path.join(folder, "began"), "w").close()
+        deadline = time.monotonic() + 60
+        while not os.path.exists(os.path.join(folder, "gate")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        open(os.path.join(folder, "done"), "w").close()
+
+    @app.local_entrypoint()
+    def main(folder: str):
+        wait.remote(folder)
+    """
+    path = world.write(program)
+    # A daemon of their own, for which clients are gone after a moment.
+    variables = {"CLOUDFN_ENVIRONMENT": "abandoned", "CLOUDFN_CLIENT_GRACE": "0.5"}
+    runs = {}
+    for name, options in (("kept", ["-d"]), ("ended", [])):
+        folder = tmp_path / name
+        folder.mkdir()
+        command = [sys.executable, "-m", "cloudfn", "run", *options, path, "--folder", folder]
+        runs[name] = world.start(*command, variables=variables)
+        wait_for("the call's begin", (folder / "began").exists)
+    for child in runs.values():
+        child.kill()
+
+    def apps():
+        listed = world.cli("app", "list", "--json", variables=variables).stdout
+        return [each["state"] for each in json.loads(listed)]
+
+    wait_for("the end of the other", lambda: apps() == ["detached"])
+    (tmp_path / "kept" / "gate").touch()
+    wait_for("the call's end", (tmp_path / "kept" / "done").exists)
+    wait_for("the app's end", lambda: apps() == [])
 
 
 def test_a_deploy_can_go_on_with_the_logs(world: World):
