@@ -464,6 +464,7 @@ class Agent:
             else:
                 pool.start_lost(self._clock.monotonic())
         self._close_unused(container.template)
+        self.kick(container.pool)
         self._events.changed()
 
     def _give_back_unread(self, container: Container) -> None:

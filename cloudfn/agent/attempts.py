@@ -66,6 +66,7 @@ class Attempts:
             case Again(counters, delay, alone):
                 not_before = self._clock.wall() + delay if delay else 0.0
                 self._ledger.retry(claim.seq, claim.fence, counters, not_before, alone=alone)
+                pool.hurry |= alone
                 if delay:
                     self._events.delayed()
                 self._events.changed()

@@ -138,7 +138,7 @@ class Handover:
                 return
             if not self._fill_some(pool, container) and pool.reserved == reserved:
                 return
-        pool.reserved, pool.alone_waits = "", False
+        pool.reserved, pool.alone_waits, pool.hurry = "", False, False
         self._open_no_batch(pool)
 
     def _fill_some(self, pool: Pool, container: Container) -> bool:
@@ -199,7 +199,7 @@ class Handover:
         now = self._loop.time()
         if pool.batch_due is None:
             pool.batch_due = now + batching.wait_ms / 1000
-        if pending >= batching.max_batch_size or now >= pool.batch_due:
+        if pool.hurry or pending >= batching.max_batch_size or now >= pool.batch_due:
             return True
         if pool.spec.pool not in self._bells:
             bell = self._loop.call_at(pool.batch_due, self._ring, pool)

@@ -49,6 +49,8 @@ class Pool:
     blocked_until: float = 0.0
     #: when the batch that waits is handed over, however small; on the loop's clock
     batch_due: float | None = None
+    #: an input is to run again alone: no batch is waited for
+    hurry: bool = False
     #: an input that must run alone has found no empty container
     alone_waits: bool = False
     #: id of the container that is kept free for it

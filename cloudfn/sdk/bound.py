@@ -141,8 +141,10 @@ class BoundFunction(Function):
         function_id = self._binding.known_id
         if function_id is None:
             function_id = yield from self._resolved()
+        # Handles of calls ask the same engine.
+        self._client = base.engine()
         return Target(
-            base.engine(), function_id, pickle_context(base.module), parent(), self._method
+            self._client, function_id, pickle_context(base.module), parent(), self._method
         )
 
     def engine(self) -> Client:
