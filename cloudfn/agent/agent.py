@@ -124,7 +124,7 @@ class Agent:
             return
         self.visits.redirect(pool, None)
         for container in list(pool.containers.values()):
-            self.stop(container, ContainerLost("its app was stopped") if container.busy else None)
+            self.interrupt(container, ContainerLost("its app was stopped", counted=False))
         template = self._programs.release(pool.spec, [other.spec for other in self._pools.values()])
         if template is not None:
             self._close_unused(template)
@@ -254,11 +254,8 @@ class Agent:
 
     def on_output(self, container: Container, seq: int, source: LogSource, data: bytes) -> None:
         """A container printed something."""
-        pool = self._pools.get(container.pool)
-        if pool is None:
-            return
         claim = container.held.find(seq) if seq else None
-        self._events.print(pool.spec, container.container_id, claim, source, data)
+        self._events.print(container.spec, container.container_id, claim, source, data)
 
     def on_channel_closed(self, container: Container) -> None:
         """A container can say nothing any more; if it does not end by itself, end it."""
@@ -284,8 +281,7 @@ class Agent:
             self._fail_waiting(pool, reason)
             return
         for _ in range(count):
-            now, function = self._clock.monotonic(), pool.spec.function
-            container = Container(self._loop, name, function, template, now)
+            container = Container(self._loop, pool.spec, template, self._clock.monotonic())
             pool.containers[container.container_id] = container
             self._containers[container.container_id] = container
             pool.peak = max(pool.peak, sum(not c.draining for c in pool.containers.values()))
@@ -506,7 +502,8 @@ class Agent:
             return
 
     def _end_stubborn(self, container: Container, claim: Claim) -> None:
-        if not container.gone and claim in container.held:
+        leaves = container.gone or container.doom is not None
+        if not leaves and claim in container.held:
             self.stop(container, _blameless("a neighbour did not react to its cancellation"))
 
     def _arm_watch(self) -> None:

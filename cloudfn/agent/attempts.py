@@ -115,7 +115,7 @@ def _unable(claim: Claim, error: Error) -> Entry:
 
 def _failure(spec: PoolSpec, claim: Claim, status: Status, reason: str, ending: Ending) -> bytes:
     """Return the payload that explains an outcome which user code did not write itself."""
-    name = f"{spec.function.name}, input {claim.index} of {claim.call_id}"
+    name = f"{spec.shown}, input {claim.index} of {claim.call_id}"
     if isinstance(ending, Overran):
         kind, hint = "DeadlineExceededError", "Spawn it again with a later `deadline`."
     elif status == Status.TIMED_OUT:
@@ -133,6 +133,6 @@ def _failure(spec: PoolSpec, claim: Claim, status: Status, reason: str, ending: 
 def start_failure(spec: PoolSpec, reason: str) -> ExecutionError:
     """Return what those are told whose function has no container that starts."""
     return ExecutionError(
-        f"No container of {spec.function.name} can start: {reason}.",
+        f"No container of {spec.shown} can start: {reason}.",
         hint="See `cloudfn app logs` for what it printed.",
     )

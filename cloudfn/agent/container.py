@@ -8,13 +8,12 @@ import signal
 import socket
 from asyncio import AbstractEventLoop
 from struct import Struct
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cloudfn.agent.hands import Hands, Line, Slots
 from cloudfn.agent.zygotes import Template
 from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost, Crashed
-from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.base import Claim
 from cloudfn.wire.messages import (
     ContainerItem,
@@ -30,6 +29,9 @@ from cloudfn.wire.messages import (
     decode_json,
     is_blob,
 )
+
+if TYPE_CHECKING:
+    from cloudfn.agent.pool import PoolSpec
 
 _HEAD = Struct("<IB")
 _CANCEL = Struct("<QI")
@@ -90,13 +92,14 @@ class Container:
     def __init__(
         self,
         loop: AbstractEventLoop,
-        pool: str,
-        function: FunctionSpec,
+        spec: PoolSpec,
         template: Template,
         now: float,
     ) -> None:
         self.container_id = ids.mint("ta")
-        self.pool = pool
+        function = spec.function
+        self.spec = spec
+        self.pool = spec.pool
         self.template = template
         self.pid = 0
         self.started = now

@@ -11,6 +11,7 @@ from cloudfn.agent.container import Container
 from cloudfn.agent.dispatch import ServiceTime
 from cloudfn.agent.zygotes import Program
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec
+from cloudfn.model.variant import Variant
 
 #: failed starts in a row after which the waiting inputs are failed
 START_TRIES = 3
@@ -29,6 +30,12 @@ class PoolSpec:
     program: Program
     #: of a class: the values of its parameters, encoded
     parameters: dict[str, Any] = field(default_factory=dict)
+    app_name: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Its name for people: that of the function, or of an instance of a class."""
+        return Variant(self.parameters).shown(self.function.name)
 
 
 @dataclass(slots=True)

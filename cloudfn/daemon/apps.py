@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +18,9 @@ from cloudfn.daemon.web.doors import Doors
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost
+from cloudfn.model.cls import cls_name, function_name, shown_name
 from cloudfn.model.function import FunctionSpec
+from cloudfn.model.variant import Variant, base_id, default_variant, parameters_of, served
 from cloudfn.providers.base import (
     AppRecord,
     Catalog,
@@ -28,6 +30,9 @@ from cloudfn.providers.base import (
     RevisionSpec,
     effective,
 )
+
+#: seconds after which the pool of a variant that nobody uses is forgotten, until it is used again
+_VARIANT_IDLE = 60.0
 
 
 class Apps:
@@ -63,7 +68,7 @@ class Apps:
 
     def pool_for(self, function_id: str) -> str:
         """Return the pool that new calls of a function go to."""
-        pool = self._current.get(function_id)
+        pool = self._current.get(function_id) or self._open_variant(function_id)
         if pool is None:
             raise NotFoundError(
                 f"There is no function {function_id} in this environment.",
@@ -93,20 +98,21 @@ class Apps:
         functions = self._catalog.functions(record.app_id)
         found = next((f for f in functions if f.name == name), None)
         if found is None:
-            known = ", ".join(sorted(f.name for f in functions)) or "none"
+            known = ", ".join(sorted(shown_name(f.name) for f in functions)) or "none"
+            if any(f.name == function_name(name) for f in functions):
+                raise NotFoundError(
+                    f"{name!r} is a class.", hint=f"Use cloudfn.Cls.from_name({app!r}, {name!r})."
+                )
             raise NotFoundError(
-                "it has no such function.",
-                hint=f"Its functions are: {known}.",
+                f"it has no such {'function' if cls_name(name) is None else 'class'}.",
+                hint=f"It has: {known}.",
             )
         return self._description(found, record)
 
     def describe(self, function_id: str) -> dict[str, Any]:
         """Return the same for a function by its id."""
         function = self.function(function_id)
-        app = self._catalog.app(function.app_id)
-        if app is None or app.state == "stopped":
-            raise NotFoundError(f"The app of {function.name} is stopped.")
-        return self._description(function, app)
+        return self._description(function, self._live_app(function))
 
     def _description(self, function: FunctionRecord, app: AppRecord) -> dict[str, Any]:
         return {
@@ -115,8 +121,29 @@ class Apps:
             "app_id": app.app_id,
             "app_name": app.name,
             "revision": app.revision,
-            "spec": self._function_spec(app, function.name).to_json(),
+            "spec": self._function_spec(app, function).to_json(),
         }
+
+    def bind(
+        self,
+        function_id: str,
+        parameters: dict[str, Any],
+        options: dict[str, Any],
+        check: Callable[[Iterable[FunctionSpec]], None],
+    ) -> FunctionRecord:
+        """Register a variant of a function, whose pool is opened when it is first used.
+
+        Raises:
+            InvalidError: A parameter is missing, unknown or of another type, or an option makes no
+                sense, or `check` says so.
+        """
+        function = self.function(base_id(function_id))
+        app = self._live_app(function)
+        spec = self._function_spec(app, function)
+        variant = Variant(parameters, options)
+        variant = Variant(parameters_of(spec, variant), options)
+        check([served(spec, variant)])
+        return self._catalog.bind(function.function_id, variant)
 
     def named(self, name: str) -> AppRecord:
         """Return the live deployed app of that name, or any app by id."""
@@ -177,16 +204,19 @@ class Apps:
             raise NotFoundError(f"App {app_id} has no version {revision}.")
         self._names[app_id] = record.name
         specs = {spec.name: spec for spec in live.spec.functions}
-        wanted = set()
         present = []
         for function in self._catalog.functions(app_id):
             spec = specs.get(function.name)
             if spec is not None:
-                wanted.add(self._open_pool(function, live, spec))
+                self._open_pool(function, live)
+                self._open_default(function, live, spec)
                 present.append((function.function_id, spec))
+        for variant in self._catalog.variants(app_id):
+            if self._catalog.override(variant.function_id) is not None:
+                self._open_pool(variant, live)
         self._doors.install(record, present)
         for pool in self._agent.pools():
-            if pool.spec.app_id == app_id and pool.spec.pool not in wanted:
+            if pool.spec.app_id == app_id and pool.spec.revision != revision:
                 self._retire(pool.spec, strategy)
         ours = [function_id for function_id, _ in present]
         overridden = frozenset(each for each in ours if self._catalog.override(each) is not None)
@@ -206,19 +236,38 @@ class Apps:
         self._names.pop(app_id, None)
         self._poke()
 
-    def _open_pool(
+    def _open_variant(self, function_id: str) -> str | None:
+        """Open the pool of a variant that is used for the first time in this revision."""
+        function = self._catalog.function(function_id)
+        app = self._catalog.app(function.app_id) if function else None
+        if function is None or function.variant is None or app is None or app.state == "stopped":
+            return None
+        revision = self._catalog.revision(app.app_id, app.revision)
+        if revision is None or declared(revision, function) is None:
+            return None
+        return self._open_pool(function, revision)
+
+    def _open_default(
         self, function: FunctionRecord, revision: RevisionRecord, spec: FunctionSpec
-    ) -> str:
+    ) -> None:
+        """Keep the containers of a class warm that are for the instance without parameters."""
+        variant = default_variant(spec)
+        if variant is not None and spec.autoscaler.min_containers:
+            self._open_pool(self._catalog.bind(function.function_id, variant), revision)
+
+    def _open_pool(self, function: FunctionRecord, revision: RevisionRecord) -> str:
         name = ids.pool_name(function.function_id, revision.number)
         self._current[function.function_id] = name
         self._retired.discard(name)
-        settings = effective(spec, self._catalog.override(function.function_id))
-        self._agent.add_pool(self._pool_spec(function, revision, spec), settings, live=True)
+        spec = self._pool_spec(function, revision)
+        settings = effective(spec.function, self._catalog.override(function.function_id))
+        self._agent.add_pool(spec, settings, live=True)
         return name
 
-    def _pool_spec(
-        self, function: FunctionRecord, revision: RevisionRecord, spec: FunctionSpec
-    ) -> PoolSpec:
+    def _pool_spec(self, function: FunctionRecord, revision: RevisionRecord) -> PoolSpec:
+        spec = declared(revision, function)
+        if spec is None:
+            raise NotFoundError(f"Version {revision.number} has no function {function.name}.")
         source = revision.spec
         program = Program(
             Runtime(source.interpreter, source.import_paths),
@@ -228,7 +277,16 @@ class Apps:
             spec.fork,
         )
         name = ids.pool_name(function.function_id, revision.number)
-        return PoolSpec(name, function.app_id, function.function_id, revision.number, spec, program)
+        return PoolSpec(
+            name,
+            function.app_id,
+            function.function_id,
+            revision.number,
+            served(spec, function.variant),
+            program,
+            parameters_of(spec, function.variant),
+            self._names.get(function.app_id, ""),
+        )
 
     def _retire(self, spec: PoolSpec, strategy: str) -> None:
         pool = self._agent.pool(spec.pool)
@@ -242,15 +300,37 @@ class Apps:
         if strategy == "recreate":
             for container in list(pool.containers.values()):
                 why = ContainerLost("its app was deployed anew", counted=False)
-                self._agent.stop(container, why)
+                self._agent.interrupt(container, why)
 
     def drop_finished(self, unfinished: set[str]) -> None:
-        """Forget pools of retired revisions that have neither inputs nor containers."""
+        """Forget pools of retired revisions that have neither inputs nor containers.
+
+        Those of variants as well, when nobody has used them for a while.
+        """
+        self._drop_idle_variants(unfinished)
         for name in [name for name in self._retired if name not in unfinished]:
             pool = self._agent.pool(name)
             if pool is None or not pool.containers:
                 self._retired.discard(name)
                 self._agent.drop_pool(name)
+
+    def _drop_idle_variants(self, unfinished: set[str]) -> None:
+        now = self._clock.monotonic()
+        for pool in self._agent.pools():
+            spec = pool.spec
+            if (
+                spec.function_id == base_id(spec.function_id)
+                or pool.containers
+                or spec.pool in unfinished
+                or pool.settings.min_containers
+                or now - pool.last_active < _VARIANT_IDLE
+                or self._current.get(spec.function_id) != spec.pool
+            ):
+                continue
+            app = self._catalog.app(spec.app_id)
+            if app is not None and app.state == "deployed":  # others count what their pools did
+                del self._current[spec.function_id]
+                self._agent.drop_pool(spec.pool)
 
     def restore(self, unfinished: list[str]) -> list[AppRecord]:
         """After a start: open the pools of live apps, and of revisions that have inputs left.
@@ -275,15 +355,15 @@ class Apps:
         if function is not None:
             revision = self._catalog.revision(function.app_id, int(number))
         app = self._catalog.app(function.app_id) if function is not None else None
-        if function is None or revision is None or app is None or app.state == "stopped":
+        stopped = app is None or app.state == "stopped"
+        if stopped or function is None or revision is None or declared(revision, function) is None:
             self._end_inputs(function_id)
-            return
-        spec = next((s for s in revision.spec.functions if s.name == function.name), None)
-        if spec is None:
-            self._end_inputs(function_id)
-            return
-        self._agent.add_pool(self._pool_spec(function, revision, spec), spec.autoscaler, live=False)
-        self._retired.add(name)
+        elif function.variant is not None and app and revision.number == app.revision:
+            self._open_pool(function, revision)
+        else:
+            spec = self._pool_spec(function, revision)
+            self._agent.add_pool(spec, spec.function.autoscaler, live=False)
+            self._retired.add(name)
 
     # Settings
 
@@ -293,7 +373,7 @@ class Apps:
         override = self._catalog.override(function_id)
         app = self._catalog.app(function.app_id)
         assert app is not None
-        settings = effective(self._function_spec(app, function.name), override)
+        settings = effective(self._served(app, function), override)
         return {
             "settings": asdict(settings),
             "overrides": dict(override.changes) if override else {},
@@ -306,17 +386,19 @@ class Apps:
         function = self.function(function_id)
         app = self._catalog.app(function.app_id)
         assert app is not None
-        self._function_spec(app, function.name).autoscaler.merged(changes)
+        self._served(app, function).autoscaler.merged(changes)
 
     def update_settings(
         self, function_id: str, changes: dict[str, int | None], by: str
     ) -> dict[str, Any]:
         """Merge changes onto a function's settings, whole or not at all."""
         function = self.function(function_id)
-        app = self._catalog.app(function.app_id)
-        if app is None or app.state == "stopped":
-            raise NotFoundError(f"The app of {function.name} is stopped.")
-        spec = self._function_spec(app, function.name)
+        spec = self._served(self._live_app(function), function)
+        if function.variant is None and spec.cls is not None and spec.cls.parameters:
+            raise InvalidError(
+                f"{shown_name(function.name)} has parameters: its instances scale separately.",
+                hint="Update one of them: `Cls.from_name(…)(…).update_autoscaler(…)`.",
+            )
         present = self._catalog.override(function_id)
         merged = {**(dict(present.changes) if present else {}), **changes}
         settings = spec.autoscaler.merged(merged)
@@ -333,13 +415,26 @@ class Apps:
         self._poke()
         return {"settings": asdict(settings), "version": override.version}
 
-    def _function_spec(self, app: AppRecord, name: str) -> FunctionSpec:
+    def _live_app(self, function: FunctionRecord) -> AppRecord:
+        app = self._catalog.app(function.app_id)
+        if app is None or app.state == "stopped":
+            raise NotFoundError(f"The app of {shown_name(function.name)} is stopped.")
+        return app
+
+    def _served(self, app: AppRecord, function: FunctionRecord) -> FunctionSpec:
+        return served(self._function_spec(app, function), function.variant)
+
+    def _function_spec(self, app: AppRecord, function: FunctionRecord) -> FunctionSpec:
         revision = self._catalog.revision(app.app_id, app.revision)
-        specs = revision.spec.functions if revision else ()
-        found = next((spec for spec in specs if spec.name == name), None)
+        found = declared(revision, function) if revision else None
         if found is None:
-            raise NotFoundError(f"App {app.name} has no function {name}.")
+            raise NotFoundError(f"App {app.name} has no function {shown_name(function.name)}.")
         return found
+
+
+def declared(revision: RevisionRecord, function: FunctionRecord) -> FunctionSpec | None:
+    """Return what a revision says of a function, or of the one that a variant is of."""
+    return next((s for s in revision.spec.functions if s.name == function.name), None)
 
 
 def _keeps_overrides(request: Request) -> bool:

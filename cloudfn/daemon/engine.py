@@ -81,7 +81,7 @@ class Engine:
         self.journal = Journal(loop, self.ledger)
         app_names: dict[str, str] = {}
         self.app_names = app_names
-        self.output = Output(loop, self.logs, clock, app_names, self)
+        self.output = Output(loop, self.logs, clock, self)
         config = AgentConfig(
             marker=place.marker,
             environ=place.environ,
@@ -295,7 +295,7 @@ class Engine:
         """Cancel everything unfinished of a function whose app is stopped."""
         for record in self.ledger.open_calls(function_id):
             if record.finished < record.known or not record.sealed:
-                self.calls.cancel(record.spec.call_id, terminate=True)
+                self.calls.cancel(record.spec.call_id, terminate=False)
 
     # Web functions
 

@@ -10,6 +10,7 @@ from cloudfn.agent.pool import PoolSpec
 from cloudfn.clock import Clock
 from cloudfn.daemon.session import Session
 from cloudfn.model import ids
+from cloudfn.model.cls import shown_name
 from cloudfn.model.log import LogEntry, LogQuery, Source
 from cloudfn.providers.base import Claim, Logs
 from cloudfn.wire.messages import Kind, LogSource
@@ -82,13 +83,11 @@ class Output:
         loop: AbstractEventLoop,
         logs: Logs,
         clock: Clock,
-        app_names: dict[str, str],
         source: ProgressSource,
     ) -> None:
         self._loop = loop
         self._logs = logs
         self._clock = clock
-        self._app_names = app_names
         self._source = source
         self._subscriptions: list[Subscription] = []
         self._dirty: dict[Subscription, None] = {}
@@ -137,8 +136,8 @@ class Output:
         entry = LogEntry(
             at=self._clock.wall(),
             app_id=pool.app_id,
-            app_name=self._app_names.get(pool.app_id, ""),
-            function=pool.function.name,
+            app_name=pool.app_name,
+            function=shown_name(pool.function.name),
             container_id=container_id,
             call_id=claim.call_id if claim else "",
             input_id=ids.input_id(claim.call_id, claim.index) if claim else "",

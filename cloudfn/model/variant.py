@@ -14,23 +14,35 @@ from typing import Any
 
 from cloudfn.errors import InvalidError
 from cloudfn.model.cls import PARAMETER_TYPES, ClsSpec, ParameterSpec, decoded, encoded, shown_name
-from cloudfn.model.function import FunctionSpec, declared_autoscaler, declared_resources
+from cloudfn.model.concurrency import Batching, Concurrency
+from cloudfn.model.function import FunctionSpec, Resources, declared_autoscaler
 from cloudfn.model.retry import Retries
+from cloudfn.model.secret import secret_ref
 
 #: bytes that the parameters of one instance may take
 PARAMETERS_LIMIT = 16 << 10
 _MARK = "+"
 
+#: options that are values with fields of their own
+_PARTS: dict[str, type[Any]] = {
+    "batching": Batching,
+    "concurrency": Concurrency,
+    "retries": Retries,
+}
 #: what of a function a variant may have otherwise
-OPTIONS = (
-    "cpu",
-    "memory",
-    "env",
-    "retries",
-    "max_containers",
-    "buffer_containers",
-    "scaledown_window",
-    "timeout",
+OPTIONS = frozenset(
+    {
+        "cpu",
+        "memory",
+        "gpu",
+        "env",
+        "max_containers",
+        "buffer_containers",
+        "scaledown_window",
+        "timeout",
+        "secrets",
+        *_PARTS,
+    }
 )
 
 
@@ -43,10 +55,24 @@ class Variant:
     #: of `OPTIONS` those that were given, as plain data
     options: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.options) - OPTIONS)
+        if unknown:
+            raise InvalidError(f"A variant cannot have other {', '.join(unknown)}.")
+
     def id_for(self, function_id: str) -> str:
         """Return the id of this variant of a function."""
         text = dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return f"{function_id}{_MARK}{blake2b(text.encode(), digest_size=10).hexdigest()}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `from_json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Variant:
+        """Return the variant that `to_json` wrote."""
+        return cls(**data)
 
     def shown(self, function: str) -> str:
         """Return its name for people: `Model(size='small')`, `f[cpu=2]`."""
@@ -102,31 +128,65 @@ def complete(spec: ClsSpec, given: Mapping[str, Any], cls: str) -> dict[str, Any
     return values
 
 
-def applied(spec: FunctionSpec, variant: Variant) -> FunctionSpec:
-    """Return the spec of a variant; `min_containers` is not inherited.
+def served(spec: FunctionSpec, variant: Variant | None = None) -> FunctionSpec:
+    """Return the spec that a pool of a function has, or that of one of its variants.
+
+    Variants do not inherit `min_containers`, but for a class whose parameters all have defaults:
+    there it is kept for the instance that has those. A class with parameters itself has no
+    containers.
 
     Raises:
-        InvalidError: A value makes no sense.
+        InvalidError: The variant does not fit the function, or a value makes no sense.
     """
+    if variant is None:
+        if spec.cls is None or not spec.cls.parameters:
+            return spec
+        return replace(spec, autoscaler=replace(spec.autoscaler, min_containers=0))
     given = variant.options
+    kept = default_variant(spec) == Variant(parameters_of(spec, variant), given)
     declared = spec.autoscaler
-    changes: dict[str, Any] = {
-        name: given[name] for name in ("env", "timeout") if given.get(name) is not None
-    }
     scaling = {
         name: given.get(name, getattr(declared, name))
         for name in ("max_containers", "buffer_containers", "scaledown_window")
     }
-    changes["autoscaler"] = declared_autoscaler(0, **scaling)
+    changes: dict[str, Any] = {name: given[name] for name in ("env", "timeout") if name in given}
+    if "secrets" in given:
+        changes["secrets"] = tuple(map(secret_ref, given["secrets"]))
+    if "gpu" in given:
+        changes["gpu"] = tuple(given["gpu"])
+    changes["autoscaler"] = declared_autoscaler(declared.min_containers if kept else 0, **scaling)
+    for name, kind in _PARTS.items():
+        if name in given:
+            changes[name] = kind(**given[name])
     if "cpu" in given or "memory" in given:
-        resources = spec.resources
-        changes["resources"] = declared_resources(
-            _pair(given.get("cpu")) or (resources.cpu, resources.cpu_limit),  # type: ignore[arg-type]
-            _pair(given.get("memory")) or (resources.memory, resources.memory_limit),  # type: ignore[arg-type]
+        old = spec.resources
+        changes["resources"] = Resources(
+            *given.get("cpu", (old.cpu, old.cpu_limit)),
+            *given.get("memory", (old.memory, old.memory_limit)),
         )
-    if "retries" in given:
-        changes["retries"] = Retries(**given["retries"]) if given["retries"] else None
     return replace(spec, **changes)
+
+
+def parameters_of(spec: FunctionSpec, variant: Variant | None) -> dict[str, Any]:
+    """Return the values of a class's parameters that containers of a variant get, encoded.
+
+    Raises:
+        InvalidError: They do not fit the class.
+    """
+    if variant is None or spec.cls is None:
+        return {}
+    try:
+        return complete(spec.cls, decoded(variant.parameters), shown_name(spec.name))
+    except TypeError as error:
+        raise InvalidError(str(error)) from None
+
+
+def default_variant(spec: FunctionSpec) -> Variant | None:
+    """Return the instance of a class for which nothing is given, where it has parameters."""
+    parameters = spec.cls.parameters if spec.cls else {}
+    if not parameters or any(each.required for each in parameters.values()):
+        return None
+    return Variant({name: each.default for name, each in parameters.items()})
 
 
 def _checked(name: str, parameter: ParameterSpec, value: Any) -> Any:
@@ -137,7 +197,3 @@ def _checked(name: str, parameter: ParameterSpec, value: Any) -> Any:
         )
     # Of a subclass, such as an enumeration's, the value alone.
     return value if type(value) is wanted else wanted(value)
-
-
-def _pair(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cloudfn.model.call import CallKind, Counters, Status
+from cloudfn.model.cls import shown_name
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec
 from cloudfn.model.log import LogEntry, LogQuery
 from cloudfn.model.terms import Terms
+from cloudfn.model.variant import Variant
 from cloudfn.providers.dicts import Dicts
 from cloudfn.providers.objects import Objects
 from cloudfn.providers.queues import Queues
@@ -350,11 +352,18 @@ class RevisionRecord:
 
 @dataclass(frozen=True, slots=True)
 class FunctionRecord:
-    """One Function of an App: an identity that stays over revisions."""
+    """One Function of an App, or a variant of one: an identity that stays over revisions."""
 
     function_id: str
     app_id: str
+    #: that of the function, for its variants as well
     name: str
+    variant: Variant | None = None
+
+    @property
+    def shown(self) -> str:
+        """Its name for people."""
+        return shown_name(self.name) if self.variant is None else self.variant.shown(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,6 +435,18 @@ class Catalog(Protocol):
 
     def function(self, function_id: str) -> FunctionRecord | None:
         """Return a function by id."""
+        ...
+
+    def bind(self, function_id: str, variant: Variant) -> FunctionRecord:
+        """Register a variant of a function. Idempotent.
+
+        Raises:
+            NotFoundError: There is no such function.
+        """
+        ...
+
+    def variants(self, app_id: str) -> list[FunctionRecord]:
+        """Return the variants of the functions of the app's live revision."""
         ...
 
     def override(self, function_id: str) -> Override | None:

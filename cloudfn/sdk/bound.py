@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cloudfn.errors import NotFoundError, SerializationError
-from cloudfn.model.cls import PARAMETER_TYPES, ClsSpec, cls_name
+from cloudfn.model.cls import PARAMETER_TYPES, ClsSpec, cls_name, shown_name
 from cloudfn.model.variant import complete
 from cloudfn.sdk.client import Client
 from cloudfn.sdk.function import Function
@@ -53,6 +54,10 @@ class Binding:
         """The id of the variant, where it is known; it is not any more when its App ended."""
         return self._bound_id if self._of == self.base.known_id else None
 
+    def varied(self, options: Mapping[str, Any]) -> Binding:
+        """Return the same with more options, which go before those that there are."""
+        return Binding(self.base, self._values, {**self._options, **options}, spec=self._spec)
+
     def resolve(self) -> Steps[str]:
         """Return the id of the variant.
 
@@ -77,11 +82,18 @@ class Binding:
                 "function_bind",
                 function_id=target.function_id,
                 parameters=values,
-                options=self._options,
+                options=(yield from self._plain_options(target.client)),
             )
             bound = told["function_id"]
         self._bound_id, self._of = bound, target.function_id
         return bound
+
+    def _plain_options(self, client: Client) -> Steps[dict[str, Any]]:
+        secrets = self._options.get("secrets")
+        if secrets is None:
+            return self._options
+        refs = yield from secrets.refs(client)
+        return {**self._options, "secrets": [asdict(ref) for ref in refs]}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _binding, (self.base, self._values, self._options, self.cls, self.known_id)
@@ -151,6 +163,14 @@ class BoundFunction(Function):
         """Return the engine that the function lives in."""
         return self._binding.base.engine()
 
+    def get_raw_f(self) -> Callable[..., Any]:
+        """Return the user's own function."""
+        return self._binding.base.get_raw_f()
+
+    def varied(self, options: Mapping[str, Any]) -> Function:
+        """Return a variant with these options on top of those that there are."""
+        return BoundFunction(self._binding.varied(options), self.name)
+
     def hydrated(self, client: Client | None) -> Steps[None]:
         """Look the function up, with another client where one is given."""
         yield from self._binding.base.hydrated(client)
@@ -159,7 +179,7 @@ class BoundFunction(Function):
     def _log_scope(self) -> Steps[tuple[Client, dict[str, Any]]]:
         base = self._binding.base
         target = yield from self.target()
-        return target.client, {"app": base.app_id, "function": base.name}
+        return target.client, {"app": base.app_id, "function": shown_name(base.name)}
 
     def _resolved(self) -> Steps[str]:
         if not self._binding.base.is_reachable():

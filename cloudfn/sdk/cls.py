@@ -16,6 +16,7 @@ from cloudfn.sdk.function import Function
 from cloudfn.sdk.local_instance import LocalInstance
 from cloudfn.sdk.slots import batching_of
 from cloudfn.sdk.twins import Steps, twin
+from cloudfn.sdk.varying import Varying
 
 if TYPE_CHECKING:
     from cloudfn.model.concurrency import Batching
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _OBJ = "__cloudfn_obj__"
 
 
-class Cls:
+class Cls(Varying):
     """A class whose methods run in containers; call it with its parameters for an instance.
 
     Args:
@@ -79,6 +80,15 @@ class Cls:
         """Look the class up now, rather than on first use."""
         yield from self._base.hydrated(client)
         return self
+
+    def varied(self, options: Mapping[str, Any]) -> Cls:
+        """Return the class with these options on top of those that there are."""
+        return Cls(
+            self.__name__,
+            self._base,
+            user_cls=self.__cloudfn_raw__,
+            options={**self._options, **options},
+        )
 
     def __call__(self, /, **parameters: Any) -> Obj:
         """Return an instance with these parameters; that costs nothing, and asks nobody."""

@@ -226,7 +226,7 @@ def declare(  # noqa: PLR0913 - one for each option
         startup_timeout=timeout if startup_timeout is None else startup_timeout,
         single_use=single_use,
         fork=fork,
-        env=_variables(env),
+        env=variables(env),
         concurrency=concurrency,
         batching=batching,
         schedule=schedule,
@@ -236,7 +236,8 @@ def declare(  # noqa: PLR0913 - one for each option
     )
 
 
-def _variables(env: Mapping[str, str | None] | None) -> dict[str, str]:
+def variables(env: Mapping[str, str | None] | None) -> dict[str, str]:
+    """Return the variables that `env=` means; raises InvalidError for what is no text."""
     if env is None:
         return {}
     for name, value in env.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cloudfn.errors import ExecutionError, InvalidError, UnimplementedError
@@ -11,6 +11,7 @@ from cloudfn.sdk.absent import no_dashboard
 from cloudfn.sdk.client import Client, current_settings, default_client
 from cloudfn.sdk.supplies import Supplies
 from cloudfn.sdk.twins import Steps, iterating, twin
+from cloudfn.sdk.varying import Varying
 
 if TYPE_CHECKING:
     from cloudfn.model.cls import ClsSpec
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from cloudfn.sdk.target import Target
 
 
-class Function:
+class Function(Varying):
     """A function that runs in containers. It is not callable: use `.remote(…)` or `.local(…)`."""
 
     def __init__(
@@ -518,6 +519,14 @@ class Function:
     def get_dashboard_url(self) -> NoReturn:
         """Raise UnimplementedError: there is no dashboard yet."""
         raise no_dashboard("cloudfn function info APP/FUNCTION")
+
+    def varied(self, options: Mapping[str, Any]) -> Function:
+        """Return a variant with these options on top of those that there are."""
+        from cloudfn.sdk.bound import Binding, BoundFunction
+
+        if self._is_generator and "retries" in options:
+            raise InvalidError("Generator Functions do not support retries.")
+        return BoundFunction(Binding(self, {}, options), self.name)
 
     # -------------------------------------------------------------------------------- the app's
 

@@ -27,10 +27,14 @@ class Supplies(NamedTuple):
 
     def named(self, spec: FunctionSpec, engine: Client) -> Steps[FunctionSpec]:
         """Return a spec that names them, having given to the engine what has no name."""
+        return replace(spec, secrets=(yield from self.refs(engine)))
+
+    def refs(self, engine: Client) -> Steps[tuple[SecretRef, ...]]:
+        """Return their references, having given to the engine what has no name."""
         refs: tuple[SecretRef, ...] = ()
         for secret in self.secrets:
             refs += ((yield from secret.ref(engine)),)
-        return replace(spec, secrets=refs)
+        return refs
 
 
 def supplies_of(secrets: Collection[Secret] | None, what: str) -> Supplies:

@@ -12,6 +12,7 @@ from cloudfn.errors import (
     NotFoundError,
 )
 from cloudfn.model.ids import mint
+from cloudfn.model.variant import Variant
 from cloudfn.providers.base import (
     AppRecord,
     FunctionRecord,
@@ -28,6 +29,12 @@ class _App:
     revisions: list[RevisionRecord] = field(default_factory=list)
     #: all that a revision ever named
     functions: dict[str, FunctionRecord] = field(default_factory=dict)
+    #: those of the functions, by their own ids
+    variants: dict[str, FunctionRecord] = field(default_factory=dict)
+
+    def everything(self) -> list[FunctionRecord]:
+        """Return functions and variants."""
+        return [*self.functions.values(), *self.variants.values()]
 
 
 class MemoryCatalog:
@@ -74,7 +81,7 @@ class MemoryCatalog:
         if app.was_deployed or app.record.state != "stopped":
             raise ExecutionError(f"The app {app.record.name!r} is live, or it was deployed.")
         del self._apps[app_id]
-        for function in app.functions.values():
+        for function in app.everything():
             del self._functions[function.function_id]
             self._overrides.pop(function.function_id, None)
 
@@ -107,6 +114,24 @@ class MemoryCatalog:
     def function(self, function_id: str) -> FunctionRecord | None:
         return self._functions.get(function_id)
 
+    def bind(self, function_id: str, variant: Variant) -> FunctionRecord:
+        base = self._functions.get(function_id)
+        if base is None or base.variant is not None:
+            raise NotFoundError(f"There is no function {function_id}.")
+        variant_id = variant.id_for(function_id)
+        known = self._functions.get(variant_id)
+        if known is None:
+            known = FunctionRecord(variant_id, base.app_id, base.name, variant)
+            self._functions[variant_id] = self._apps[base.app_id].variants[variant_id] = known
+        return known
+
+    def variants(self, app_id: str) -> list[FunctionRecord]:
+        app = self._apps.get(app_id)
+        if app is None:
+            return []
+        live = {function.name for function in app.revisions[-1].spec.functions}
+        return [each for each in app.variants.values() if each.name in live]
+
     def override(self, function_id: str) -> Override | None:
         return self._overrides.get(function_id)
 
@@ -132,7 +157,7 @@ class MemoryCatalog:
 
     def clear_overrides(self, app_id: str) -> None:
         app = self._apps.get(app_id)
-        for function in () if app is None else app.functions.values():
+        for function in () if app is None else app.everything():
             self._overrides.pop(function.function_id, None)
 
     # How
@@ -149,7 +174,7 @@ class MemoryCatalog:
                 record = FunctionRecord(mint("fu"), app_id, declared.name)
                 app.functions[declared.name] = self._functions[record.function_id] = record
         kept = {function.name for function in spec.functions}
-        for function in app.functions.values():
+        for function in app.everything():
             if function.name not in kept:
                 self._overrides.pop(function.function_id, None)
         revision = RevisionRecord(app_id, number, spec, now, rollback_of)

@@ -19,6 +19,7 @@ from cloudfn.errors import (
 )
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec, Resources
 from cloudfn.model.retry import Retries
+from cloudfn.model.variant import Variant
 from cloudfn.providers.base import FunctionRecord, RevisionSpec
 from cloudfn.providers.local.catalog import _STEPS, SCHEMA, SqliteCatalog
 from cloudfn.testing.memory_catalog import MemoryCatalog
@@ -436,3 +437,80 @@ def test_a_catalog_of_the_first_schema_is_brought_to_this_one(path):
         assert {"schedules", "fires"} <= {name for (name,) in tables}
         assert catalog.file.rows("PRAGMA user_version") == [(SCHEMA,)]
         catalog.close()
+
+
+def test_a_variant_has_an_identity_and_the_name_of_its_function(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f", "g"), 1.0)
+    f = catalog.functions(app.app_id)[0]
+    variant = Variant({"size": "small"}, {"cpu": [2, None]})
+
+    bound = catalog.bind(f.function_id, variant)
+
+    assert bound.function_id == variant.id_for(f.function_id)
+    assert (bound.app_id, bound.name, bound.variant) == (app.app_id, "f", variant)
+    assert catalog.bind(f.function_id, variant) == bound
+    assert catalog.function(bound.function_id) == bound
+    assert catalog.variants(app.app_id) == [bound]
+    assert [each.name for each in catalog.functions(app.app_id)] == ["f", "g"]
+
+
+def test_nothing_but_a_function_has_variants(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+    f = catalog.functions(app.app_id)[0]
+    bound = catalog.bind(f.function_id, Variant({"x": 1}))
+
+    for function_id in ("fu-x", bound.function_id):
+        with pytest.raises(NotFoundError):
+            catalog.bind(function_id, Variant({"x": 2}))
+
+
+def test_variants_come_and_go_with_their_function_and_keep_their_ids(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f", "g"), 1.0)
+    f = catalog.functions(app.app_id)[0]
+    bound = catalog.bind(f.function_id, Variant({"x": 1}))
+    catalog.set_override(bound.function_id, {"min_containers": 1}, expected=0, now=2.0, by="me")
+
+    catalog.add_revision(app.app_id, revision("f"), 3.0)
+    assert catalog.variants(app.app_id) == [bound]
+    assert catalog.override(bound.function_id) is not None
+    catalog.add_revision(app.app_id, revision("g"), 4.0)
+    assert catalog.variants(app.app_id) == []
+    assert catalog.override(bound.function_id) is None
+    catalog.add_revision(app.app_id, revision("f"), 5.0)
+
+    assert catalog.variants(app.app_id) == [bound]
+
+
+def test_clearing_drops_the_overrides_of_variants(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+    f = catalog.functions(app.app_id)[0]
+    bound = catalog.bind(f.function_id, Variant({"x": 1}))
+    catalog.set_override(bound.function_id, {"min_containers": 1}, expected=0, now=2.0, by="me")
+
+    catalog.clear_overrides(app.app_id)
+
+    assert catalog.override(bound.function_id) is None
+
+
+def test_variants_are_forgotten_with_their_app(catalog):
+    app = catalog.create_app("jobs", "ephemeral", revision("f"), 1.0)
+    f = catalog.functions(app.app_id)[0]
+    bound = catalog.bind(f.function_id, Variant({"x": 1}))
+    catalog.stop_app(app.app_id, 2.0)
+
+    catalog.forget_app(app.app_id)
+
+    assert catalog.function(bound.function_id) is None
+
+
+def test_variants_survive_the_end_of_the_process(path):
+    catalog = SqliteCatalog(path)
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+    variant = Variant({"raw": {"base64": "AAE="}}, {"concurrency": {"max_inputs": 4}})
+    bound = catalog.bind(catalog.functions(app.app_id)[0].function_id, variant)
+    catalog.close()
+
+    catalog = SqliteCatalog(path)
+
+    assert catalog.function(bound.function_id) == bound
+    catalog.close()

@@ -52,7 +52,9 @@ def observe_app(catalog: Catalog, app: AppRecord) -> DeployedApp:
     """Return a live app, deployed or not, as plans need it."""
     overrides = [(f.name, catalog.override(f.function_id)) for f in catalog.functions(app.app_id)]
     in_force = tuple((name, override) for name, override in overrides if override is not None)
-    return DeployedApp(app, tuple(catalog.revisions(app.app_id)), in_force)
+    bound = [(v, catalog.override(v.function_id)) for v in catalog.variants(app.app_id)]
+    variants = tuple((variant, override) for variant, override in bound if override is not None)
+    return DeployedApp(app, tuple(catalog.revisions(app.app_id)), in_force, variants)
 
 
 def apply(plan: Plan, catalog: Catalog, pools: PoolSwitch, now: float) -> DeployResult:

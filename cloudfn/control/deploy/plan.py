@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cloudfn.errors import InvalidError, NotFoundError
-from cloudfn.providers.base import AppRecord, Override, RevisionRecord, RevisionSpec, effective
+from cloudfn.model.cls import shown_name
+from cloudfn.model.function import FunctionSpec
+from cloudfn.model.variant import Variant, served
+from cloudfn.providers.base import (
+    AppRecord,
+    FunctionRecord,
+    Override,
+    RevisionRecord,
+    RevisionSpec,
+    effective,
+)
 
 #: rolling: old containers finish their inputs; recreate: they end at once, their inputs run again
 STRATEGIES = ("rolling", "recreate")
@@ -69,6 +79,8 @@ class DeployedApp:
     history: tuple[RevisionRecord, ...]
     #: names of functions and the overrides in force
     overrides: tuple[tuple[str, Override], ...] = ()
+    #: variants of its functions and the overrides in force
+    variants: tuple[tuple[FunctionRecord, Override], ...] = ()
 
     @property
     def live(self) -> RevisionRecord:
@@ -142,7 +154,7 @@ class AddRevision:
         if self.rollback_of is not None:
             what += f", which is version {self.rollback_of} again"
         groups = (("new", self.added), ("changed", self.changed), ("gone", self.removed))
-        parts = [f"{word}: {', '.join(names)}" for word, names in groups if names]
+        parts = [f"{word}: {', '.join(map(shown_name, names))}" for word, names in groups if names]
         return f"{what} ({'; '.join(parts)})." if parts else f"{what}."
 
 
@@ -288,12 +300,13 @@ def _revise(
         removed=tuple(name for name in old if name not in new),
     )
     switch = SwitchPools(number, strategy)
-    if keep_overrides or not current.overrides:
+    if keep_overrides or not (current.overrides or current.variants):
         return add, switch
     # First, because after the revision was added the same deploy is a no-op: whoever is
     # interrupted between the two and tries again must still get rid of the overrides.
-    names = tuple(name for name, _ in current.overrides)
-    return ClearOverrides(app_id, current.app.revision, names), add, switch
+    names = [name for name, _ in current.overrides]
+    names += [variant.shown for variant, _ in current.variants]
+    return ClearOverrides(app_id, current.app.revision, tuple(names)), add, switch
 
 
 def _number_before(current: DeployedApp) -> int:
@@ -341,13 +354,22 @@ def _check_names(spec: RevisionSpec) -> None:
 def _check_kept(spec: RevisionSpec, current: DeployedApp) -> None:
     """Refuse overrides that make no sense on top of the new settings, before anything is done."""
     overrides = dict(current.overrides)
-    for function in spec.functions:
+    functions = {function.name: function for function in spec.functions}
+    kept: list[tuple[FunctionSpec, Override | None, Variant | None]] = [
+        (function, overrides.get(name), None) for name, function in functions.items()
+    ]
+    kept += [
+        (functions[record.name], override, record.variant)
+        for record, override in current.variants
+        if record.name in functions
+    ]
+    for function, override, variant in kept:
         try:
-            effective(function, overrides.get(function.name))
+            effective(served(function, variant), override)
         except InvalidError as error:
+            name = variant.shown(function.name) if variant else function.name
             raise InvalidError(
-                f"The dynamic settings of {function.name!r} do not fit its new ones: "
-                f"{error.message}",
+                f"The dynamic settings of {name!r} do not fit its new ones: {error.message}",
                 hint="Deploy without --keep-overrides, or update the dynamic settings first.",
             ) from error
 
@@ -355,4 +377,4 @@ def _check_kept(spec: RevisionSpec, current: DeployedApp) -> None:
 def _listed(noun: str, names: tuple[str, ...]) -> str:
     if not names:
         return f"no {noun}s"
-    return f"{noun}{'' if len(names) == 1 else 's'} {', '.join(names)}"
+    return f"{noun}{'' if len(names) == 1 else 's'} {', '.join(map(shown_name, names))}"

@@ -11,6 +11,7 @@ from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import NotFoundError
+from cloudfn.model.cls import shown_name
 from cloudfn.model.function import FunctionSpec
 
 
@@ -117,7 +118,7 @@ class AppOperations(Group):
             "created": app.created,
             "stopped": app.stopped,
             "containers": sum(len(pool.containers) for pool in pools),
-            "functions": [f.name for f in self._engine.catalog.functions(app.app_id)],
+            "functions": [shown_name(f.name) for f in self._engine.catalog.functions(app.app_id)],
             "urls": self._engine.urls(app.app_id),
         }
 

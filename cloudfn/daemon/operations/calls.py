@@ -110,7 +110,7 @@ class CallOperations(Group):
             "cancelled": record.cancelled,
             "kind": record.spec.kind.name.lower(),
             "function_id": record.spec.function_id,
-            "function_name": function.name if function else "",
+            "function_name": function.shown if function else "",
             "app_name": app.name if app else "",
             "created": record.spec.created,
         }
@@ -156,7 +156,7 @@ class CallOperations(Group):
                 "index": index,
                 "input_id": ids.input_id(record.spec.call_id, index),
                 "status": status.name,
-                "function_name": function.name if function else "",
+                "function_name": function.shown if function else "",
                 "module_name": pool.spec.function.module if pool else "",
                 "container": running.get((record.spec.call_id, index), ""),
                 "parent": ids.input_id(*parent) if parent else None,

@@ -40,7 +40,7 @@ class ContainerOperations(Group):
             "container_id": container.container_id,
             "app_id": pool.spec.app_id if pool else "",
             "app_name": self._engine.app_names.get(pool.spec.app_id, "") if pool else "",
-            "function_name": pool.spec.function.name if pool else "",
+            "function_name": pool.spec.shown if pool else "",
             "revision": pool.spec.revision if pool else 0,
             "pid": container.pid,
             "state": state,
@@ -51,7 +51,8 @@ class ContainerOperations(Group):
 
     def op_container_stop(self, _session: Session, fields: Fields) -> Fields:
         container = self._find_container(fields["container_id"])
-        self._engine.agent.stop(container, ContainerLost("it was stopped by hand"))
+        why = ContainerLost("it was stopped by hand", counted=False)
+        self._engine.agent.interrupt(container, why)
         return {}
 
     def op_container_exec(self, _session: Session, fields: Fields) -> Fields:

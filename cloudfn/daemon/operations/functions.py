@@ -6,6 +6,7 @@ from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import NotFoundError
+from cloudfn.model.cls import cls_name
 from cloudfn.model.variant import base_id
 
 
@@ -14,6 +15,7 @@ class FunctionOperations(Group):
 
     for_containers = frozenset(
         {
+            "function_bind",
             "function_lookup",
             "settings_get",
             "settings_update",
@@ -32,8 +34,10 @@ class FunctionOperations(Group):
         try:
             return self._engine.apps.lookup(app, name)
         except NotFoundError as error:
+            cls = cls_name(name)
+            what = f"Function '{name}'" if cls is None else f"Cls '{cls}'"
             raise NotFoundError(
-                f"Lookup failed for Function '{name}' from the '{app}' app (in the "
+                f"Lookup failed for {what} from the '{app}' app (in the "
                 f"'{self._engine.settings.environment}' environment): {error.message}",
                 hint=error.hint,
             ) from None
@@ -42,6 +46,15 @@ class FunctionOperations(Group):
         doors = self._engine.doors.of_function(base_id(fields["function_id"]))
         urls = {door.web.of: self._engine.gateway.url(door) for door in doors}
         return {"url": urls.get(fields.get("method") or "")}
+
+    def op_function_bind(self, _session: Session, fields: Fields) -> Fields:
+        bound = self._engine.apps.bind(
+            fields["function_id"],
+            dict(fields["parameters"]),
+            dict(fields["options"]),
+            self._engine.check_gpus,
+        )
+        return {"function_id": bound.function_id}
 
     def op_settings_get(self, _session: Session, fields: Fields) -> Fields:
         return self._engine.apps.settings(fields["function_id"])

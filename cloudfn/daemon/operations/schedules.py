@@ -75,7 +75,7 @@ class ScheduleOperations(Group):
             "schedule_id": record.schedule_id,
             "app_id": record.app_id,
             "app_name": self._engine.app_names.get(record.app_id, ""),
-            "function_name": function.name if function else "",
+            "function_name": function.shown if function else "",
             **_rule(record.rule),
             "paused": record.paused,
             "dynamic": record.dynamic,

@@ -15,6 +15,7 @@ from cloudfn.errors import (
     NotFoundError,
 )
 from cloudfn.model.ids import mint
+from cloudfn.model.variant import Variant
 from cloudfn.providers.base import (
     AppRecord,
     FunctionRecord,
@@ -59,10 +60,22 @@ CREATE TABLE fires (
     outcome TEXT NOT NULL, PRIMARY KEY (schedule_id, due)
 ) WITHOUT ROWID;
 """
+# A variant has a row among the functions, at a position below 0 and under its own id as its name.
+_VARIANTS = """
+CREATE TABLE variants (
+    variant_id TEXT PRIMARY KEY REFERENCES functions ON DELETE CASCADE, base TEXT NOT NULL,
+    spec TEXT NOT NULL
+);
+"""
 #: what brings a catalog from one schema to the next; an older file is brought to the last one
-_STEPS = (_TABLES, _SCHEDULES)
+_STEPS = (_TABLES, _SCHEDULES, _VARIANTS)
 SCHEMA = len(_STEPS)
 _APP = "SELECT app_id, name, state, revision, created, stopped FROM apps"
+_FUNCTION = (
+    "SELECT f.function_id, f.app_id, COALESCE(b.name, f.name), v.spec FROM functions f "
+    "LEFT JOIN variants v ON v.variant_id = f.function_id "
+    "LEFT JOIN functions b ON b.function_id = v.base "
+)
 _REVISION = "SELECT app_id, number, spec, created, rollback_of FROM revisions"
 
 
@@ -170,16 +183,43 @@ class SqliteCatalog:
     def functions(self, app_id: str) -> list[FunctionRecord]:
         rows = self._rows(
             "SELECT function_id, app_id, f.name FROM functions f JOIN apps a USING (app_id) "
-            "WHERE app_id = ? AND f.revision = a.revision ORDER BY position",
+            "WHERE app_id = ? AND f.revision = a.revision AND position >= 0 ORDER BY position",
             app_id,
         )
         return [FunctionRecord(*row) for row in rows]
 
     def function(self, function_id: str) -> FunctionRecord | None:
+        rows = self._rows(f"{_FUNCTION} WHERE f.function_id = ?", function_id)
+        return _function(rows[0]) if rows else None
+
+    def bind(self, function_id: str, variant: Variant) -> FunctionRecord:
+        variant_id = variant.id_for(function_id)
+        known = self.function(variant_id)
+        if known is not None:
+            return known
+        with self._writing():
+            added = self._db.execute(
+                "INSERT INTO functions SELECT ?, app_id, ?, revision, -1 FROM functions "
+                "WHERE function_id = ? AND position >= 0",
+                (variant_id, variant_id, function_id),
+            )
+            if not added.rowcount:
+                raise no_function(function_id)
+            self._db.execute(
+                "INSERT INTO variants VALUES (?, ?, ?)",
+                (variant_id, function_id, dumps(variant.to_json())),
+            )
+        bound = self.function(variant_id)
+        assert bound is not None
+        return bound
+
+    def variants(self, app_id: str) -> list[FunctionRecord]:
         rows = self._rows(
-            "SELECT function_id, app_id, name FROM functions WHERE function_id = ?", function_id
+            f"{_FUNCTION} JOIN apps a ON a.app_id = f.app_id "
+            "WHERE f.app_id = ? AND f.revision = a.revision AND f.position < 0 ORDER BY f.rowid",
+            app_id,
         )
-        return FunctionRecord(*rows[0]) if rows else None
+        return [_function(row) for row in rows]
 
     def override(self, function_id: str) -> Override | None:
         rows = self._rows(
@@ -247,6 +287,12 @@ class SqliteCatalog:
                 for position, function in enumerate(record.spec.functions)
             ],
         )
+        self._db.execute(
+            "UPDATE functions SET revision = ? WHERE function_id IN (SELECT variant_id FROM "
+            "variants JOIN functions b ON b.function_id = base "
+            "WHERE b.app_id = ? AND b.revision = ?)",
+            (record.number, record.app_id, record.number),
+        )
 
     def _drop_overrides(self, functions: str, *values: object) -> None:
         self._db.execute(
@@ -265,6 +311,13 @@ class SqliteCatalog:
                 hint="Deploy the app again.",
             ) from error
         return RevisionRecord(app_id, number, spec, created, rollback_of)
+
+
+def _function(row: tuple[str, str, str, str | None]) -> FunctionRecord:
+    function_id, app_id, name, variant = row
+    return FunctionRecord(
+        function_id, app_id, name, Variant.from_json(loads(variant)) if variant else None
+    )
 
 
 def already_deployed(name: str) -> Error:

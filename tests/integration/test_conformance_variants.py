@@ -1,0 +1,298 @@
+"""Conformance 3.7: parameter sets and other options, each with a pool of its own."""
+# ruff: noqa: TID251 - this is user code as well
+
+import os
+import pickle
+import signal
+import threading
+
+import pytest
+
+import cloudfn
+from cloudfn.exception import ExecutionError, InvalidError, NotFoundError
+from tests.integration.conformance_world import World, wait_for, world
+
+__all__ = ["world"]
+pytestmark = pytest.mark.integration
+
+app = cloudfn.App("variants")
+
+PROGRAM = """
+    import os
+    import cloudfn
+
+    app = cloudfn.App("deployed-variants")
+
+    @app.cls(max_containers=3, scaledown_window=120)
+    class Model:
+        size: str = cloudfn.parameter()
+        depth: int = cloudfn.parameter(default=3)
+
+        @cloudfn.method()
+        def who(self):
+            return self.size, self.depth, os.getpid(), os.environ.get("KIND", "{kind}")
+
+        @cloudfn.method()
+        def wait_for(self, path):
+            while not os.path.exists(path):
+                pass
+            return self.size
+
+    @app.cls()
+    class Plain:
+        @cloudfn.method()
+        def pid(self):
+            return os.getpid()
+
+    @app.function(max_containers=2)
+    def kind():
+        return os.environ.get("KIND")
+"""
+
+
+class Sized:
+    size: str = cloudfn.parameter()
+
+
+@app.cls()
+class Model(Sized):
+    depth: int = cloudfn.parameter(default=3)
+    raw: bytes = cloudfn.parameter(default=b"\x00\xff")
+    label: str = cloudfn.parameter(init=False, default="none")
+
+    @cloudfn.enter()
+    def load(self):
+        self.loads = getattr(self, "loads", 0) + 1
+        self.calls = 0
+
+    @cloudfn.method()
+    def who(self):
+        self.calls += 1
+        return self.size, self.depth, self.raw, self.label, self.calls
+
+    @cloudfn.method()
+    def pid(self):
+        return os.getpid()
+
+    @cloudfn.method()
+    def size_of(self):
+        return self.size
+
+    @cloudfn.method()
+    async def slow(self, x):
+        return self.size * x
+
+    @cloudfn.method()
+    def through(self, function, instance):
+        return function.remote(), instance.who.remote()[0], Model(size="s").who.remote()[0]
+
+    def shown(self):
+        return f"{self.size}/{self.depth}"
+
+
+@app.function()
+def kind():
+    return os.environ.get("KIND")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running(world: World):
+    with app.run():
+        yield
+
+
+@pytest.fixture(scope="module")
+def deployed(world: World):
+    """The program, deployed; a function that deploys another version of it."""
+    path = world.write(PROGRAM.replace("{kind}", "first"), "deployed_variants.py")
+
+    def deploy(kind):
+        path.write_text(path.read_text().replace('"first"', f'"{kind}"'))
+        world.cli("deploy", path)
+
+    world.cli("deploy", path)
+    return deploy
+
+
+def test_each_parameter_set_has_containers_and_state_of_its_own():
+    small, large = Model(size="s"), Model(size="l", depth=4)
+
+    assert small.who.remote() == ("s", 3, b"\x00\xff", "none", 1)
+    assert large.who.remote() == ("l", 4, b"\x00\xff", "none", 1)
+    assert Model(depth=3, size="s").who.remote()[4] == 2
+    assert small.pid.remote() != large.pid.remote()
+
+
+def test_plain_attributes_and_local_calls_need_no_container():
+    model = Model(size="x")
+
+    assert (model.depth, model.shown()) == (3, "x/3")
+    assert not hasattr(model, "calls")
+    assert model.who.local() == ("x", 3, b"\x00\xff", "none", 1)
+    assert model.who.local()[4] == 2
+    assert model.loads == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "text"),
+    [
+        ({}, InvalidError, "Missing required parameter: size"),
+        ({"size": "s", "width": 1}, InvalidError, "Unknown parameter"),
+        ({"size": 3}, TypeError, "Expected str, got int"),
+        ({"size": threading.Lock()}, ValueError, "Only pickle-able types are allowed"),
+        ({"size": "s" * 20_000}, InvalidError, "at most 16384"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused_when_a_method_is_called(values, error, text):
+    model = Model(**values)
+
+    with pytest.raises(error, match=text):
+        model.who.remote()
+
+
+def test_without_a_container_missing_parameters_are_type_errors():
+    with pytest.raises(TypeError, match="missing a required argument: 'size'"):
+        Model().shown()
+    with pytest.raises(TypeError):
+        Model("s")
+
+
+def test_a_method_of_the_class_itself_cannot_be_called():
+    with pytest.raises(AttributeError, match="Did you forget to instantiate the class first"):
+        Model.who.remote()
+    with pytest.raises(AttributeError, match="nothing"):
+        Model.nothing.remote()
+
+
+def test_handles_travel_and_come_back_usable():
+    small = Model(size="s")
+
+    assert small.through.remote(kind, small) == (None, "s", "s")
+    assert small.through.remote(small.size_of, small) == ("s", "s", "s")
+    copied = pickle.loads(pickle.dumps(small))
+    assert copied.pid.object_id == small.pid.object_id
+    assert copied.size_of.remote() == "s"
+
+
+def test_an_update_affects_one_parameter_set_alone():
+    one, other = Model(size="u"), Model(size="v")
+
+    assert one.update_autoscaler(max_containers=7, buffer_containers=1).max_containers == 7
+    assert one.update_autoscaler(scaledown_window=30).buffer_containers == 1
+    assert other.update_autoscaler().max_containers is None
+    assert Model.with_options(timeout=99)(size="u").update_autoscaler().max_containers is None
+
+
+def test_methods_cannot_be_updated_by_themselves():
+    model = Model(size="u")
+
+    for update in (model.who.update_autoscaler, model.who.autoscaler.update):
+        with pytest.raises(InvalidError, match="Call it on the class instance instead"):
+            update(min_containers=1)
+    with pytest.raises(InvalidError):
+        model.who.with_options(timeout=5)
+
+
+def test_options_make_pools_of_their_own_and_add_up():
+    variant = kind.with_options(env={"KIND": "one"})
+    both = variant.with_options(max_containers=5, timeout=20)
+
+    assert (kind.remote(), variant.remote(), both.remote()) == (None, "one", "one")
+    assert both.update_autoscaler().max_containers == 5
+    assert variant.update_autoscaler().max_containers is None
+    assert list(both.starmap([(), ()])) == ["one", "one"]
+    assert variant.spawn().get() == "one"
+    assert len({each.object_id for each in (kind, variant, both)}) == 3
+
+
+def test_options_of_a_class_keep_its_parameters():
+    other = Model.with_options(env={"KIND": "one"}).with_concurrency(max_inputs=3)
+
+    assert other(size="s").who.remote()[:2] == ("s", 3)
+    assert other(size="s").pid.remote() != Model(size="s").pid.remote()
+    assert list(other(size="a").slow.map([1, 2, 3])) == ["a", "aa", "aaa"]
+
+
+def test_variants_are_named_where_containers_are_listed(world: World):
+    Model(size="listed").pid.remote()
+
+    assert world.containers("Model(size='listed', depth=3, raw=b'\\x00\\xff')")
+
+
+def test_nothing_can_be_called_once_the_app_ended():
+    other = cloudfn.App("short")
+    cls = other.cls(serialized=True)(type("Short", (), {"m": cloudfn.method()(lambda self: 5)}))
+    one = cls()
+    with other.run():
+        assert one.m.remote() == 5
+        assert one.m.is_hydrated
+
+    with pytest.raises(ExecutionError, match="has not been hydrated"):
+        one.m.remote()
+    with pytest.raises(ExecutionError, match="has not been hydrated"):
+        one.m.map([1])
+
+
+def test_a_deployed_class_is_used_by_its_name(deployed, world: World):
+    handle = cloudfn.Cls.from_name("deployed-variants", "Model")
+    small = handle(size="s")
+
+    size, depth, pid, _ = small.who.remote()
+    assert (size, depth) == ("s", 3)
+    told = world.python(
+        "-c",
+        "import cloudfn; M = cloudfn.Cls.from_name('deployed-variants', 'Model'); "
+        "print(M(depth=3, size='s').who.remote()[2])",
+    )
+    assert int(told.stdout) == pid
+    assert cloudfn.Cls.from_name("deployed-variants", "Plain")().pid.remote() != pid
+
+
+def test_names_that_do_not_fit_are_refused(deployed):
+    handle = cloudfn.Cls.from_name("deployed-variants", "Model")
+
+    with pytest.raises(NotFoundError, match="has no method 'nothing'"):
+        handle(size="s").nothing.remote()
+    with pytest.raises(NotFoundError, match="Lookup failed for Cls 'Nobody'"):
+        cloudfn.Cls.from_name("deployed-variants", "Nobody")().x.remote()
+    with pytest.raises(InvalidError, match="method of a class"):
+        cloudfn.Function.from_name("deployed-variants", "Model.who")
+    with pytest.raises(NotFoundError, match="is a class"):
+        cloudfn.Function.from_name("deployed-variants", "Model").remote()
+    with pytest.raises(InvalidError, match="Missing required parameter: size"):
+        handle().who.remote()
+    with pytest.raises(ExecutionError, match="definition"):
+        handle(size="s").who.local()
+    assert handle.hydrate() is handle
+
+
+def test_overrides_of_a_parameter_set_end_with_the_next_deploy(deployed):
+    small = cloudfn.Cls.from_name("deployed-variants", "Model")(size="redeployed")
+    assert small.who.remote()[3] == "first"
+    assert small.update_autoscaler(max_containers=9).max_containers == 9
+
+    deployed("second")
+
+    assert small.who.remote()[3] == "second"
+    assert small.update_autoscaler().max_containers == 3
+
+
+def test_parameter_sets_survive_the_death_of_the_daemon(deployed, world: World, tmp_path):
+    small = cloudfn.Cls.from_name("deployed-variants", "Model")(size="survivor")
+    call = small.wait_for.spawn(str(tmp_path / "go"))
+    small.update_autoscaler(max_containers=8)
+    wait_for("the call", lambda: small.get_current_stats().num_running_inputs)
+
+    os.kill(world.ask("status")["pid"], signal.SIGKILL)
+    (tmp_path / "go").touch()
+
+    assert call.get(timeout=60) == "survivor"
+    assert small.update_autoscaler().max_containers == 8
+
+
+def test_secrets_of_options_replace_those_of_the_declaration():
+    first = kind.with_options(secrets=[cloudfn.Secret.from_dict({"KIND": "secret"})])
+
+    assert first.remote() == "secret"
+    assert first.with_options(timeout=77).remote() == "secret"
+    assert first.with_options(secrets=[]).remote() is None
