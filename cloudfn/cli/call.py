@@ -1,4 +1,4 @@
-"""`cloudfn call`: list, get, cancel."""
+"""`cloudfn call`: list, get, cancel, drop."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _KEYS = (
     "app_name",
     "function_name",
     "function_id",
+    "name",
     "created",
     "known",
     "sealed",
@@ -38,6 +39,7 @@ def build() -> typer.Typer:
     app.command("list")(list_calls)
     app.command("get")(get)
     app.command("cancel")(cancel)
+    app.command("drop")(drop)
     return app
 
 
@@ -69,7 +71,7 @@ def show_calls(session: Session, *, as_json: bool, **wanted: Any) -> None:
         return
     now = session.host.clock.wall()
     terminal.print_table(
-        ("ID", "APP", "FUNCTION", "KIND", "INPUTS", "DONE", "FAILED", "STATE", "CREATED"),
+        ("ID", "APP", "FUNCTION", "KIND", "INPUTS", "DONE", "FAILED", "STATE", "CREATED", "NAME"),
         [
             (
                 each["call"],
@@ -81,6 +83,7 @@ def show_calls(session: Session, *, as_json: bool, **wanted: Any) -> None:
                 each["failed"],
                 _state(each),
                 moments.ago(each["created"], now),
+                each["name"],
             )
             for each in calls
         ],
@@ -132,6 +135,19 @@ def cancel(
     session = session_of(context, env)
     session.request("call_cancel", call=call, terminate=terminate)
     terminal.say(f"✓ Call {call} is cancelled.")
+
+
+def drop(
+    context: typer.Context,
+    call: Annotated[
+        str, typer.Argument(metavar="ID|NAME", help="Id of a call, or the name of a resumable map.")
+    ],
+    env: EnvironmentOption = None,
+) -> None:
+    """Forget a call: cancel what is unfinished, and delete what it came to."""
+    session = session_of(context, env)
+    reply = session.request("call_drop", call=call)
+    terminal.say(f"✓ Call {reply['call']} is forgotten.")
 
 
 def _state(call: dict[str, Any]) -> str:

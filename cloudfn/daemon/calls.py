@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 from cloudfn.clock import Clock
 from cloudfn.daemon.journal import Journal
+from cloudfn.daemon.named import NamedCalls, confirmed
 from cloudfn.daemon.past import PastCall, PastCalls
 from cloudfn.daemon.session import Session, error_json
 from cloudfn.daemon.watches import Call, Watch
-from cloudfn.errors import Error, InvalidError, NotFoundError
+from cloudfn.errors import ConflictError, Error, InvalidError, NotFoundError
 from cloudfn.model.call import CallKind, Status
 from cloudfn.model.terms import Terms
 from cloudfn.providers.base import CallRecord, CallSpec, Entry, Ledger
@@ -32,6 +33,14 @@ class Engine(Protocol):
 
     def pool_for(self, function_id: str) -> str:
         """Return the pool that new calls of a function go to; raises NotFoundError."""
+        ...
+
+    def full_name(self, function_id: str, name: str) -> str:
+        """Return the name under which a function's call is kept; raises InvalidError."""
+        ...
+
+    def has_pool(self, pool: str) -> bool:
+        """Whether a pool is there."""
         ...
 
     def inputs_arrived(self, pool: str) -> None:
@@ -102,6 +111,14 @@ class Calls:
         self._followed: dict[str, Callable[[Status], object]] = {}
         #: transient calls that containers made, for call graphs
         self.past = PastCalls()
+        self.named = NamedCalls(
+            journal,
+            ledger,
+            engine,
+            clock,
+            self.find,
+            lambda call_id: self.cancel(call_id, terminate=False),
+        )
 
     @property
     def active(self) -> int:
@@ -134,10 +151,14 @@ class Calls:
         if header is None:
             raise InvalidError(f"Inputs for a call that was not opened (ref {message.ref}).")
         call_id = str(header["call"])
-        call = self._calls.get(call_id)
-        if call is None:
-            call = self._new_call(call_id, header)
-        watch = Watch(session, message.ref, call, owner=True)
+        end = None
+        if "name" in header:
+            call, end = self.named.open(call_id, header), 0
+            self._calls[call_id] = call
+            self._note_waiting(call, header.get("parent"))
+        else:
+            call = self._calls.get(call_id) or self._new_call(call_id, header)
+        watch = Watch(session, message.ref, call, end=end, owner=True)
         call.watches.append(watch)
         call.orphaned, call.home = None, session.container_id
         self._by_ref[session, message.ref] = watch
@@ -162,24 +183,36 @@ class Calls:
                 terms=Terms.from_json(header["terms"]) if "terms" in header else None,
             )
             call = Call(spec, made_at=self._journal.commits)
-        if parent_seq and not kind.durable:
-            call.parent_seq = parent_seq
-            self._engine.waits(parent_seq, 1)
+        if not kind.durable:
+            self._note_waiting(call, parent_seq)
         self._calls[call_id] = call
         return call
 
+    def _note_waiting(self, call: Call, parent_seq: int | None) -> None:
+        """The input that makes a call waits for it."""
+        if parent_seq:
+            call.parent_seq = parent_seq
+            self._engine.waits(parent_seq, 1)
+
     def _admit(self, watch: Watch, message: Submit) -> None:
         call = watch.call
+        payloads: Sequence[bytes] = message.payloads
+        digests: Sequence[bytes] = ()
+        if call.spec.name:
+            digests, payloads = self.named.checked(call, message)
         admission = self._journal.submit(
             call.spec,
             message.first,
-            message.payloads,
+            payloads,
             lambda error: self._reject(watch.session, message, error),
             sealed=message.sealed,
             now=self._clock.wall(),
+            digests=digests,
         )
         call.known = admission.known
-        if any(map(is_blob, message.payloads)):
+        if watch.end is not None:
+            self._confirm(watch, min(admission.known, message.first + len(payloads)))
+        if any(map(is_blob, payloads)):
             call.has_blobs = True
         complete = admission.known >= message.first + len(message.payloads)
         call.sealed = call.sealed or (message.sealed and complete)
@@ -195,6 +228,12 @@ class Calls:
         # That nothing follows may be the last that was missing.
         self._forget_delivered(call)
 
+    def _confirm(self, watch: Watch, end: int) -> None:
+        """The inputs of a named call are those that it was begun with, up to here: tell of them."""
+        begin = confirmed(watch)
+        watch.end = max(begin, end)
+        self._push_recorded(watch, lambda _index: True, begin)
+
     def _acknowledge(self, watch: Watch) -> None:
         after = self._journal.after_sync if watch.call.spec.durable else self._journal.after_commit
         if watch not in self._acks:
@@ -203,7 +242,7 @@ class Calls:
 
     def _send_ack(self, watch: Watch) -> None:
         if self._acks.pop(watch, 0) is None:
-            watch.session.send(Kind.ACK, Ack(watch.ref, watch.call.known).encode())
+            watch.session.send(Kind.ACK, Ack(watch.ref, confirmed(watch)).encode())
 
     def _starve(self, watch: Watch) -> None:
         """A limit is reached: maps wait for room, a single input is refused for good."""
@@ -214,7 +253,7 @@ class Calls:
 
     def _send_refusal(self, watch: Watch) -> None:
         call = watch.call
-        watch.session.send(Kind.ACK, Ack(watch.ref, call.known, refused=True).encode())
+        watch.session.send(Kind.ACK, Ack(watch.ref, confirmed(watch), refused=True).encode())
         # Not before: "there is room" must not overtake "there is none", or nobody says it again.
         if call.watches and not call.starved:
             call.starved = True
@@ -235,6 +274,7 @@ class Calls:
         call_id: str,
         have: Sequence[Sequence[int]],
         done: Sequence[Sequence[int]],
+        confirmed_before: int = 0,
     ) -> dict[str, Any]:
         """A submitting client is back: push what it lacks, tell what the engine has.
 
@@ -244,6 +284,10 @@ class Calls:
             call_id: The call.
             have: Ranges of outcomes that it has.
             done: Those of them whose payloads it has read.
+            confirmed_before: Of a named call, how many of its inputs were confirmed to it.
+
+        Raises:
+            ConflictError: Another client has taken the named call up meanwhile.
         """
         record = self._ledger.call(call_id)
         call = self._calls.get(call_id)
@@ -252,7 +296,10 @@ class Calls:
                 return {"known": 0, "refused": False, "unknown": True}
             call = self._calls[call_id] = Call(record.spec, record.known, record.sealed)
             call.has_blobs = True
-        watch = Watch(session, ref, call, owner=True)
+        if call.spec.name:
+            self.named.check_free(call)
+        end = confirmed_before if call.spec.name else None
+        watch = Watch(session, ref, call, end=end, owner=True)
         call.watches.append(watch)
         call.orphaned, call.home = None, session.container_id
         self._by_ref[session, ref] = watch
@@ -262,7 +309,7 @@ class Calls:
         read = [index for first, last in done for index in range(first, last + 1)]
         call.delivered, call.resumed = 0, True
         self.delivered(session, Delivered(ref, read))
-        return {"known": call.known, "refused": False}
+        return {"known": confirmed(watch), "refused": False}
 
     def attach(
         self,
@@ -308,9 +355,12 @@ class Calls:
             "expired": _is_expired(record, pushed, start, end),
         }
 
-    def _push_recorded(self, watch: Watch, wanted: Callable[[int], bool]) -> int:
+    def _push_recorded(
+        self, watch: Watch, wanted: Callable[[int], bool], start: int | None = None
+    ) -> int:
         count = 0
-        for outcome in self._ledger.outcomes(watch.call.spec.call_id, watch.start, watch.end):
+        start = watch.start if start is None else start
+        for outcome in self._ledger.outcomes(watch.call.spec.call_id, start, watch.end):
             count += 1
             if wanted(outcome.index):
                 self._note_blob(watch.call, outcome.index, outcome.payload)
@@ -490,7 +540,7 @@ class Calls:
             call.starved = False
             for watch in call.watches:
                 if watch.owner:
-                    watch.session.send(Kind.ACK, Ack(watch.ref, call.known).encode())
+                    watch.session.send(Kind.ACK, Ack(watch.ref, confirmed(watch)).encode())
 
     def follow(self, call_id: str, ended: Callable[[Status], object]) -> None:
         """Tell the status in which a call of one input ends, once that is committed."""
@@ -517,6 +567,29 @@ class Calls:
             self._engine.stop_input(seq, fence, terminate=terminate)
         for index in unfinished:
             self.recorded(call_id, index, Status.CANCELLED, payload)
+
+    def drop(self, call_id: str) -> str:
+        """Forget a call that nobody waits for: what is unfinished is cancelled first.
+
+        Raises:
+            NotFoundError: There is no such call.
+            ConflictError: Its client is there.
+        """
+        record = self._ledger.call(call_id)
+        if record is None:
+            raise NotFoundError(f"There is no call {call_id}.", hint="See `cloudfn call list`.")
+        call = self._calls.get(call_id)
+        if call is not None and any(watch.owner for watch in call.watches):
+            raise ConflictError(
+                f"The client of call {call_id} is there.",
+                hint="End it first, or `cloudfn call cancel` the call.",
+            )
+        self.cancel(call_id, terminate=False)
+        self._journal.write(lambda: self._ledger.forget(call_id))
+        self._engine.delete_blobs_of(call_id)
+        if call is not None:
+            self._drop(call)
+        return call_id
 
     def _forget(self, call: Call) -> None:
         """Delete a transient call that nobody needs any more."""

@@ -206,6 +206,27 @@ class Engine:
         """Return the pool that new calls of a function go to."""
         return self.apps.pool_for(function_id)
 
+    def full_name(self, function_id: str, name: str) -> str:
+        """Return the name under which a function's call is kept, whatever its app's life.
+
+        Raises:
+            InvalidError: Its app has no name.
+            NotFoundError: There is no such function.
+        """
+        base, plus, variant = function_id.partition("+")
+        function = self.apps.function(base)
+        app = self.catalog.app(function.app_id)
+        if app is None or not app.name:
+            raise InvalidError(
+                f"A map of {function.name} cannot be resumed: its app has no name.",
+                hint='Name it: cloudfn.App("name").',
+            )
+        return f"{app.name}/{function.name}{plus}{variant}/{name}"
+
+    def has_pool(self, pool: str) -> bool:
+        """Whether a pool is there."""
+        return self.agent.pool(pool) is not None
+
     def inputs_arrived(self, pool: str) -> None:
         """Inputs wait in a pool: hand over what fits, and let the planner see to the rest."""
         self.agent.kick(pool)

@@ -110,6 +110,7 @@ class Journal:
         *,
         sealed: bool,
         now: float,
+        digests: Sequence[bytes] = (),
     ) -> Admission:
         """Admit inputs; `refusal` is called when they cannot be kept after all.
 
@@ -119,7 +120,9 @@ class Journal:
         if self.trouble is not None:
             # One error is raised many times: each with the traceback of its own.
             raise self.trouble.with_traceback(None)
-        admission = self._ledger.submit(call, first, payloads, sealed=sealed, now=now)
+        admission = self._ledger.submit(
+            call, first, payloads, sealed=sealed, now=now, digests=digests
+        )
         self._refusals.append(refusal)
         self._linger()
         return admission

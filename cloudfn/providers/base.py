@@ -39,6 +39,8 @@ class CallSpec:
     durable: bool = False
     #: of a durable call: when its inputs may begin, and who goes first
     terms: Terms | None = None
+    #: by which a later process finds it: app/function/name; empty for most calls
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class CallRecord:
     cancelled: bool
     #: finished inputs that did not return
     failed: int = 0
+    #: its outcomes were kept for their time and are gone
+    expired: bool = False
+    #: of a named call: how many inputs it has in all, where that was said once
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +159,20 @@ class Ledger(Protocol):
     """
 
     def submit(
-        self, call: CallSpec, first: int, payloads: Sequence[bytes], *, sealed: bool, now: float
+        self,
+        call: CallSpec,
+        first: int,
+        payloads: Sequence[bytes],
+        *,
+        sealed: bool,
+        now: float,
+        digests: Sequence[bytes] = (),
     ) -> Admission:
         """Admit inputs `first` … of a call, as many as the limits allow, in order.
 
         Idempotent: inputs that the ledger has already are skipped, so a client may send again
-        what was not acknowledged. A gap (`first` beyond what is known) admits nothing.
+        what was not acknowledged. A gap (`first` beyond what is known) admits nothing. Inputs of a
+        named call come with 16-byte digests, which are kept as long as the call.
 
         Raises:
             ConflictError: The call exists with another function, or is sealed and this would add.
@@ -220,6 +234,34 @@ class Ledger(Protocol):
 
     def call(self, call_id: str) -> CallRecord | None:
         """Return what is known of a call."""
+        ...
+
+    def named(self, name: str) -> str | None:
+        """Return the id of the call that has a name."""
+        ...
+
+    def digests(self, call_id: str, start: int, end: int) -> list[bytes]:
+        """Return the digests of inputs start ≤ index < end that the call ever had."""
+        ...
+
+    def names(self) -> dict[str, str]:
+        """Return the ids of all named calls by name."""
+        ...
+
+    def digest_count(self, call_id: str) -> int:
+        """Return how many inputs a named call ever had."""
+        ...
+
+    def settled(self, call_id: str) -> list[int]:
+        """Return the inputs that need no payload any more: known, or finished before `reopen`."""
+        ...
+
+    def reopen(self, call: CallSpec) -> None:
+        """Begin a named call anew, for another function or pool; nothing of it may run or wait.
+
+        Inputs that ended in any way but CANCELLED keep their outcomes, and are finished when they
+        are submitted again; all others are as if they had never been.
+        """
         ...
 
     def calls(self, *, limit: int, function_id: str | None = None) -> list[CallRecord]:

@@ -31,6 +31,8 @@ class Submission:
         parent: Inside a container, the number of the input that runs.
         box: Where news go; its own when omitted.
         terms: When inputs of a spawn may begin, and who goes first.
+        name: By which later processes find the call.
+        call_id: Of a call that is gone on with; a new one when omitted.
     """
 
     def __init__(
@@ -42,8 +44,11 @@ class Submission:
         box: Mailbox | None = None,
         *,
         terms: Terms | None = None,
+        name: str = "",
+        call_id: str | None = None,
     ) -> None:
-        self.call_id = ids.mint("fc")
+        self.call_id = call_id or ids.mint("fc")
+        self._name = name
         self.box = box or Mailbox()
         self.opened = False
         #: the engine has inputs 0 … known − 1
@@ -64,6 +69,8 @@ class Submission:
         }
         if terms is not None:
             self._header["terms"] = terms.to_json()
+        if name:
+            self._header["name"] = name
         self._unknown: deque[tuple[int, list[bytes]]] = deque()
         self._next = 0
         self._sealed = False
@@ -123,15 +130,19 @@ class Submission:
         """Deal with a message that only calls of some kind get; others get none."""
 
     def close(self, *, finished: bool) -> None:
-        """Expect nothing more; unless `finished`, the engine cancels a remote or map call."""
-        self._client.release(self.ref, tell=not finished)
+        """Expect nothing more; unless `finished`, the engine cancels a remote or map call.
+
+        A named call goes on without us, and may be taken up by others from here on.
+        """
+        self._client.release(self.ref, tell=not finished or bool(self._name))
 
     def resumption(self) -> dict[str, Any]:
         """Ask on a new connection for what we lack; see `Stream`."""
         self._resuming = True
         # First what is done: it grows into what we have, not the other way round.
         done = self.done()
-        return {"op": "call_resume", "call": self.call_id, "have": self.have(), "done": done}
+        asked = {"op": "call_resume", "call": self.call_id, "have": self.have(), "done": done}
+        return {**asked, "confirmed": self.known} if self._name else asked
 
     def _resume(self, told: dict[str, Any]) -> None:
         self._resuming = False

@@ -326,6 +326,7 @@ class Function(Varying):
         return_exceptions: bool = False,
         wrap_returned_exceptions: bool | None = None,  # noqa: ARG002
         window: int | None = None,
+        resume: str | None = None,
     ) -> MapResult:
         """Run the function once for each item, or tuple of items, and iterate over the results.
 
@@ -338,9 +339,14 @@ class Function(Varying):
             wrap_returned_exceptions: Accepted and ignored.
             window: How many inputs may be sent and not finished, at most as many as the engine
                 allows; None for those. A small one keeps a costly reader from running ahead.
+            resume: A name by which a later run, in any process, goes on where this one ends,
+                however it does: inputs that are finished are not run again, and their results come
+                as they did. It belongs to this function of this app; results are kept for 7 days.
 
         Raises:
-            InvalidError: `window` is no whole number of at least 1.
+            InvalidError: `window` is no whole number of at least 1, or `resume` no name.
+            ConflictError: While it is iterated over: the inputs are not those that the map of that
+                name was begun with, or another client runs it just now.
         """
         return self._mapped(
             "map",
@@ -349,6 +355,7 @@ class Function(Varying):
             ordered=order_outputs,
             return_exceptions=return_exceptions,
             window=window,
+            resume=resume,
         )
 
     @iterating
@@ -361,6 +368,7 @@ class Function(Varying):
         return_exceptions: bool = False,
         wrap_returned_exceptions: bool | None = None,  # noqa: ARG002
         window: int | None = None,
+        resume: str | None = None,
     ) -> MapResult:
         """Do the same as `map` for an iterable of argument sequences."""
         return self._mapped(
@@ -371,6 +379,7 @@ class Function(Varying):
             ordered=order_outputs,
             return_exceptions=return_exceptions,
             window=window,
+            resume=resume,
         )
 
     @twin
@@ -380,6 +389,7 @@ class Function(Varying):
         kwargs: dict[str, Any] | None = None,
         ignore_exceptions: bool = False,
         window: int | None = None,
+        resume: str | None = None,
     ) -> Steps[None]:
         """Run the function once for each item, wait for all, and drop the results; see `map`."""
         from cloudfn.sdk.map_result import consume
@@ -391,6 +401,7 @@ class Function(Varying):
             ordered=False,
             return_exceptions=ignore_exceptions,
             window=window,
+            resume=resume,
         )
         yield from consume(request)
 
@@ -610,9 +621,11 @@ class Function(Varying):
         self, method: str, iterables: Sequence[Any], kwargs: dict[str, Any] | None, **how: Any
     ) -> MapRequest:
         from cloudfn.sdk.maps import MapRequest, check_window
+        from cloudfn.sdk.resuming import check_resume
         from cloudfn.sdk.sources import check_iterables
 
         check_window(how.get("window"))
+        check_resume(how.get("resume"))
 
         self._refuse_generator(f"A generator function cannot be called with `.{method}(...)`.")
         check_iterables(iterables, method)

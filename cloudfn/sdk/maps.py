@@ -16,6 +16,7 @@ from cloudfn.sdk.calls import Submission
 from cloudfn.sdk.client import Client, Mailbox, Welcome
 from cloudfn.sdk.mapping import MapSession
 from cloudfn.sdk.payloads import Packer, failure_of, result_of
+from cloudfn.sdk.resuming import Stamps
 from cloudfn.sdk.sources import AsyncSource, SyncSource, source_of
 from cloudfn.sdk.twins import Blocking, IsAsync, Step, Steps
 from cloudfn.wire import codec
@@ -44,6 +45,7 @@ class MapRequest:
         ordered: Results go out in the order of the inputs.
         return_exceptions: Failures are results as well.
         window: How many inputs may be out; None for as many as the engine allows.
+        resume: The name under which it can be gone on with.
     """
 
     method: str
@@ -55,6 +57,7 @@ class MapRequest:
     ordered: bool = True
     return_exceptions: bool = False
     window: int | None = None
+    resume: str | None = None
 
 
 class Mapping:
@@ -74,6 +77,7 @@ class Mapping:
         self._source: SyncSource | AsyncSource | None = None
         self._welcome: Welcome | None = None
         self._packer: Packer | None = None
+        self._stamps: Stamps | None = None
         self._warned = 0
         #: (inputs sent before it, error) of inputs that could not be sent
         self._holes: deque[tuple[int, errors.Error]] = deque()
@@ -129,19 +133,31 @@ class Mapping:
         most = self._welcome.map_window
         window = most if request.window is None else min(request.window, most)
         self._session = MapSession(window, ordered=request.ordered)
-        self._call = Submission(target.client, target.function_id, CallKind.MAP, target.parent, box)
+        self._call = yield from self._submission(target, box)
         self._call.have, self._call.done = self._session.have, self._session.done
         self._packer = Packer(
             target.context,
             self._welcome,
             self._call.call_id,
-            durable=False,
+            durable=request.resume is not None,
             method=target.method,
         )
         more = self._session.batch(hurry=True) - len(items)
         if more > 0 and not self._source.exhausted and not self._source.slow:
             items += yield from self._items(more)
         self._send(items)
+
+    def _submission(self, target: Target, box: Mailbox) -> Steps[Submission]:
+        """Return the call that carries the map: a new one, or the one of its name."""
+        client, function_id, name = target.client, target.function_id, self.request.resume
+        if name is None:
+            return Submission(client, function_id, CallKind.MAP, target.parent, box)
+        told = yield from client.ask("call_name", function_id=function_id, name=name)
+        assert self._welcome is not None
+        self._stamps = Stamps(name, told, self._welcome)
+        call_id = told["call"]
+        kind, parent = CallKind.MAP, target.parent
+        return Submission(client, function_id, kind, parent, box, name=name, call_id=call_id)
 
     def _go_on(self) -> Steps[None]:
         if self.done:
@@ -206,6 +222,10 @@ class Mapping:
         if any(map(is_blob, payloads)):
             sizes = [payload_size(each) for each in payloads]
         session.sent(len(payloads), sizes, slow=source.slow)
+        if self._stamps is not None:
+            payloads = self._stamps.stamped(call.sent, payloads)
+            if session.exhausted:
+                self._stamps.check_end(call.sent + len(payloads))
         if payloads or session.exhausted:
             call.send(payloads, sealed=session.exhausted)
 

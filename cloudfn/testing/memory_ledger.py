@@ -59,6 +59,10 @@ class _Call:
     cancelled: bool = False
     expired: bool = False
     ended: float | None = None
+    digests: tuple[bytes, ...] = ()
+    #: (status, outcome) of inputs that were finished before it was reopened, by index
+    settled: dict[int, tuple[Status, bytes | None]] = field(default_factory=dict)
+    total: int | None = None
 
     @property
     def unfinished(self) -> list[_Input]:
@@ -72,7 +76,16 @@ class _Call:
         finished = [each for each in self.inputs if each.status.terminal]
         failed = sum(each.status != Status.RETURNED for each in finished)
         known = len(self.inputs)
-        return CallRecord(self.spec, known, self.sealed, len(finished), self.cancelled, failed)
+        return CallRecord(
+            self.spec,
+            known,
+            self.sealed,
+            len(finished),
+            self.cancelled,
+            failed,
+            self.expired,
+            known if self.sealed else self.total,
+        )
 
 
 @dataclass(slots=True)
@@ -144,7 +157,14 @@ class MemoryLedger:
     # The port
 
     def submit(
-        self, call: CallSpec, first: int, payloads: Sequence[bytes], *, sealed: bool, now: float
+        self,
+        call: CallSpec,
+        first: int,
+        payloads: Sequence[bytes],
+        *,
+        sealed: bool,
+        now: float,
+        digests: Sequence[bytes] = (),
     ) -> Admission:
         self._begin("submit", now)
         known = self._calls.get(call.call_id)
@@ -165,6 +185,8 @@ class MemoryLedger:
             return Admission(0, refused)
         target = known or self._add_call(call)
         self._extend(target, payloads[:free], sealed=sealed and reaches_end and not refused)
+        digests = digests[: max(len(target.inputs) - first, 0)]
+        target.digests += tuple(digests[len(target.digests) - first :])
         return Admission(len(target.inputs), refused)
 
     def _add_call(self, spec: CallSpec) -> _Call:
@@ -188,6 +210,9 @@ class MemoryLedger:
         self._next_seq += len(added)
         call.inputs += added
         call.sealed = call.sealed or sealed
+        for one in added:
+            if one.index in call.settled:
+                one.status, one.outcome = call.settled[one.index]
         for one in added if call.cancelled else ():
             self._finish(one, Status.CANCELLED, cancelled_payload(call.spec.call_id))
 
@@ -399,6 +424,46 @@ class MemoryLedger:
         self._begin("call")
         call = self._calls.get(call_id)
         return None if call is None else call.record()
+
+    def named(self, name: str) -> str | None:
+        self._begin("named")
+        names = {call.spec.name: call.spec.call_id for call in self._calls.values()}
+        return names.get(name)
+
+    def digests(self, call_id: str, start: int, end: int) -> list[bytes]:
+        self._begin("digests")
+        call = self._calls.get(call_id)
+        return list(call.digests[start:end]) if call else []
+
+    def names(self) -> dict[str, str]:
+        self._begin("names")
+        calls = self._calls.values()
+        return {call.spec.name: call.spec.call_id for call in calls if call.spec.name}
+
+    def digest_count(self, call_id: str) -> int:
+        self._begin("digest_count")
+        call = self._calls.get(call_id)
+        return len(call.digests) if call else 0
+
+    def settled(self, call_id: str) -> list[int]:
+        self._begin("settled")
+        call = self._calls.get(call_id)
+        return sorted({*range(len(call.inputs)), *call.settled}) if call else []
+
+    def reopen(self, call: CallSpec) -> None:
+        self._begin("reopen")
+        old = self._calls.get(call.call_id)
+        if old is None:
+            return
+        ended = {
+            one.index: (one.status, one.outcome)
+            for one in old.inputs
+            if one.status.terminal and one.status != Status.CANCELLED
+        }
+        earlier = {index: end for index, end in old.settled.items() if index >= len(old.inputs)}
+        new = _Call(call, digests=old.digests, settled={**earlier, **ended})
+        new.total = len(old.inputs) if old.sealed else old.total
+        self._calls = {**self._calls, call.call_id: new}
 
     def calls(self, *, limit: int, function_id: str | None = None) -> list[CallRecord]:
         self._begin("calls")

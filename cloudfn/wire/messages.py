@@ -28,6 +28,8 @@ WINDOW_BYTES = 8 << 20
 BLOB_MARK = b"\x01"
 #: status byte of a container's outcome: RAISED, and the function's retries give up on such ones
 RAISED_FINAL = 0x83
+#: bytes of the digest that comes before each input of a named call
+DIGEST = 16
 #: exit status of a container whose channels are gone
 CHANNEL_LOST = 70
 

@@ -30,6 +30,7 @@ CONTAINER = {
 CALL = {
     "call": "fc-1",
     "kind": "map",
+    "name": "primes/count_primes/nightly",
     "app_name": "primes",
     "function_name": "count_primes",
     "function_id": "fu-1",

@@ -33,6 +33,7 @@ SHOWS = {
     "python elsewhere.py": "[1, 4, 9]",
     "python later.py": "[1, 4]",
     "cloudfn run flaky.py": "arguments: ('3 is odd', 3)",
+    "cloudfn run film.py": "328350",
     "cloudfn run nested.py": "15",
     "cloudfn run progress.py": "31",
     "cloudfn run pool.py": "1023",

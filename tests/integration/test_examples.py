@@ -36,6 +36,7 @@ CASES = {
     "include_apps": Case("", ("mean, words: 2.0 words", "whole is ephemeral")),
     "office_hours": Case("", ("kept warm at this time of day: ", "Shall we? By all means.")),
     "primes": Case("--n 200000", ("17984",)),
+    "resume_map": Case("", ("… 20 in all", "not rendered again: True")),
     "retries": Case("", ("number 11 arrived", "failed for good: there is no number 12")),
     "secret_env": Case("", ("on the moon", "the token is not known here")),
     "shared_state": Case("", ("a: apple, apricot, avocado", "8 words, sorted by 2 workers")),

@@ -8,7 +8,7 @@ from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.past import PastCall
 from cloudfn.daemon.session import Session
-from cloudfn.errors import NotFoundError
+from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model import ids
 from cloudfn.providers.base import CallRecord
 
@@ -25,6 +25,7 @@ class CallOperations(Group):
             "call_cancel",
             "call_graph",
             "call_info",
+            "call_name",
             "call_release",
             "call_resume",
             "input_current",
@@ -51,11 +52,35 @@ class CallOperations(Group):
             fields["call"],
             fields.get("have") or [],
             fields.get("done") or [],
+            int(fields.get("confirmed") or 0),
         )
         if fields.get("items"):
             have, taken = fields["items"]
             self._engine.streams.resume(session, fields["ref"], have, taken)
         return told
+
+    def op_call_name(self, _session: Session, fields: Fields) -> Fields:
+        return self._engine.calls.named.look_up(fields["function_id"], fields["name"])
+
+    def op_call_drop(self, _session: Session, fields: Fields) -> Fields:
+        call_id = self._engine.calls.drop(self._call_id(fields["call"]))
+        return {"call": call_id}
+
+    def _call_id(self, wanted: str) -> str:
+        """Return the id of a call that is meant by id, by full name or by the end of a name."""
+        if wanted.startswith("fc-"):
+            return wanted
+        names = self._engine.ledger.names()
+        found = [n for n in names if n == wanted] or [n for n in names if _ends(n, wanted)]
+        if not found:
+            raise NotFoundError(
+                f"There is no call named {wanted!r}.", hint="See `cloudfn call list`."
+            )
+        if len(found) > 1:
+            raise InvalidError(
+                f"Several calls are named {wanted!r}.", hint=f"Say which: {', '.join(found)}."
+            )
+        return names[found[0]]
 
     def op_call_release(self, session: Session, fields: Fields) -> Fields:
         self._engine.calls.release(session, fields["ref"])
@@ -113,6 +138,7 @@ class CallOperations(Group):
             "function_name": function.shown if function else "",
             "app_name": app.name if app else "",
             "created": record.spec.created,
+            "name": record.spec.name,
         }
         if statuses:
             counts: dict[str, int] = {}
@@ -163,3 +189,7 @@ class CallOperations(Group):
             }
             for index, status in enumerate(record.statuses)
         ]
+
+
+def _ends(name: str, wanted: str) -> bool:
+    return name.endswith(f"/{wanted}")

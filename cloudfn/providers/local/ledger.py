@@ -39,6 +39,7 @@ from cloudfn.providers.local.residents import Budget, Residents
 from cloudfn.providers.local.schema import PATIENCE, log_path, open_database
 from cloudfn.providers.local.store import Store
 from cloudfn.settings import Limits
+from cloudfn.wire.messages import DIGEST
 
 #: calls that `expire` drops at a time, so that nobody waits long for it
 _EXPIRED_AT_ONCE = 10_000
@@ -126,10 +127,21 @@ class SqliteLedger:
     # Inputs come
 
     def submit(
-        self, call: CallSpec, first: int, payloads: Sequence[bytes], *, sealed: bool, now: float
+        self,
+        call: CallSpec,
+        first: int,
+        payloads: Sequence[bytes],
+        *,
+        sealed: bool,
+        now: float,
+        digests: Sequence[bytes] = (),
     ) -> Admission:
         self._see(now)
         admission = admit(self._memory, self._limits, call, first, payloads, sealed=sealed)
+        if digests:
+            self._memory.note_digests(
+                call.call_id, first, digests[: max(admission.known - first, 0)]
+            )
         if sealed:
             known = self._memory.find(call.call_id)
             if known is not None:
@@ -289,6 +301,41 @@ class SqliteLedger:
     def call(self, call_id: str) -> CallRecord | None:
         call = self._find(call_id)
         return None if call is None else call.record()
+
+    def named(self, name: str) -> str | None:
+        self._check_owner()
+        self._store.flush()
+        query = "SELECT c.id FROM extra x JOIN call c ON c.number=x.call WHERE x.name=?"
+        rows = self._store.read(query, (name,))
+        return rows[0][0] if rows else None
+
+    def digests(self, call_id: str, start: int, end: int) -> list[bytes]:
+        call = self._find(call_id)
+        data = bytes(call.digests[start * DIGEST : end * DIGEST]) if call else b""
+        return [data[at : at + DIGEST] for at in range(0, len(data), DIGEST)]
+
+    def names(self) -> dict[str, str]:
+        self._check_owner()
+        self._store.flush()
+        query = "SELECT x.name, c.id FROM extra x JOIN call c ON c.number=x.call"
+        return dict(self._store.read(f"{query} WHERE x.name IS NOT NULL"))
+
+    def digest_count(self, call_id: str) -> int:
+        call = self._find(call_id)
+        return len(call.digests) // DIGEST if call else 0
+
+    def settled(self, call_id: str) -> list[int]:
+        call = self._find(call_id)
+        if call is None:
+            return []
+        known = len(call.statuses)
+        later = enumerate(call.settled[known:], known)
+        return [*range(known), *(index for index, status in later if status)]
+
+    def reopen(self, call: CallSpec) -> None:
+        known = self._find(call.call_id)
+        if known is not None:
+            self._memory.reopen(known, call)
 
     def calls(self, *, limit: int, function_id: str | None = None) -> list[CallRecord]:
         self._check_owner()

@@ -119,9 +119,10 @@ class Call:
     """A call, and which of its inputs wait in memory."""
 
     __slots__ = (
-        "cancelled", "changed", "chunks", "delayed", "ended", "expired", "failed", "finished",
-        "first_seq", "fresh", "gone", "lane", "last_seq", "number", "outcomes", "pages", "queued",
-        "returned", "running", "scars", "sealed", "spec", "statuses", "stored", "waiting",
+        "cancelled", "changed", "chunks", "delayed", "digested", "digests", "ended", "expired",
+        "failed", "finished", "first_seq", "fresh", "gone", "lane", "last_seq", "number",
+        "outcomes", "pages", "queued", "returned", "running", "scars", "sealed", "settled",
+        "spec", "statuses", "stored", "total", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int, spec: CallSpec, lane: Lane) -> None:
@@ -156,6 +157,13 @@ class Call:
         self.changed: set[int] = set()
         #: whether the file has its row
         self.stored = False
+        #: of a named call: 16 bytes for each input that it ever had, and how many are in the file
+        self.digests = bytearray()
+        self.digested = 0
+        #: of one that was reopened: status bytes of inputs that were finished before, else 0
+        self.settled = b""
+        #: and how many inputs it has, where that is known
+        self.total: int | None = None
         #: it was forgotten; whoever still has this object finds nothing in it
         self.gone = False
 
@@ -177,6 +185,8 @@ class Call:
             self.finished,
             self.cancelled,
             self.failed,
+            self.expired,
+            len(self.statuses) if self.sealed else self.total,
         )
 
 

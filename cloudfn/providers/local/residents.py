@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
 
 from cloudfn.model.call import Status
 from cloudfn.model.terms import Terms
@@ -26,12 +27,18 @@ from cloudfn.providers.local.records import (
     split_payloads,
 )
 from cloudfn.providers.local.store import Row, Store
+from cloudfn.wire.messages import DIGEST
 
 _PENDING = int(Status.PENDING)
 _RETURNED = int(Status.RETURNED)
 _LAST = int(Status.LOST)
 #: what becomes of status bytes when a call is cancelled
 _CANCEL = bytes([Status.CANCELLED, *range(1, 256)])
+#: and when it is reopened: only what ended by itself stays
+_UNSETTLE = bytes(
+    status if Status.RETURNED <= status <= Status.LOST and status != Status.CANCELLED else 0
+    for status in range(256)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +218,34 @@ class Residents:
         # What is left of it in heaps shall not look as if it waited.
         call.statuses = call.statuses.translate(_CANCEL)
 
+    def note_digests(self, call_id: str, first: int, digests: Sequence[bytes]) -> None:
+        """Keep the digests of inputs from `first` on that are new."""
+        call = self.find(call_id)
+        if call is None:
+            return
+        have = len(call.digests) // DIGEST
+        call.digests += b"".join(digests[have - first :] if first <= have else ())
+        self._store.dirty[call] = None
+
+    def reopen(self, call: Call, spec: CallSpec) -> None:
+        """Begin a call anew, all of whose inputs are finished."""
+        count = len(call.digests) // DIGEST
+        now = call.statuses.translate(_UNSETTLE)
+        settled = bytes(now) + call.settled[len(now) : count]
+        kept = frozenset(index for index, status in enumerate(settled) if status)
+        self._store.keep_outcomes(call, kept)
+        self._store.drop_rows(call)
+        self.drop(call)
+        call.gone = True
+        priority = spec.terms.priority if spec.terms else 0
+        lane = self.lane(spec.function_id, spec.pool, spawn=spec.kind.durable, priority=priority)
+        new = Call(call.number, spec, lane)
+        new.digests, new.digested = call.digests, call.digested
+        new.settled = settled
+        new.total = len(call.statuses) if call.sealed else call.total
+        self._store.dirty[new] = None
+        self._register(new)
+
     def deliver(self, call: Call, indices: Sequence[int]) -> None:
         """Delete outcomes, those that exist."""
         statuses = call.statuses
@@ -259,7 +294,28 @@ class Residents:
     # Pages
 
     def admit(self, call: Call, payloads: Sequence[bytes]) -> None:
-        """Append waiting inputs to a call."""
+        """Append waiting inputs to a call, or finished ones where they are settled already."""
+        known = len(call.statuses)
+        if not any(call.settled[known : known + len(payloads)]):
+            self._admit(call, payloads)
+            return
+        start = 0
+        for count, status in _runs(call.settled, known, len(payloads)):
+            if status:
+                self._admit_settled(call, status, count)
+            else:
+                self._admit(call, payloads[start : start + count])
+            start += count
+
+    def _admit_settled(self, call: Call, status: int, count: int) -> None:
+        known = len(call.statuses)
+        call.statuses += bytes([status]) * count
+        call.finished += count
+        call.failed += count if status != _RETURNED else 0
+        call.mark(known, known + count - 1)
+        self._store.dirty[call] = None
+
+    def _admit(self, call: Call, payloads: Sequence[bytes]) -> None:
         most, most_bytes = self._budget.page_inputs, self._budget.page_bytes
         if len(payloads) <= most and sum(map(len, payloads)) <= most_bytes:
             self._add_page(call, payloads)
@@ -408,3 +464,10 @@ class Residents:
         for seq, status in zip(seqs, statuses[first : first + count], strict=True):
             if status == _PENDING and seq not in call.scars:
                 self.queue.add_returned(page, seq, 0, front=False)
+
+
+def _runs(settled: bytes, start: int, count: int) -> Iterator[tuple[int, int]]:
+    """Yield (length, status) of inputs from `start` on; the status is 0 where none is settled."""
+    statuses = settled[start : start + count].ljust(count, b"\0")
+    for status, run in groupby(statuses):
+        yield len(list(run)), status

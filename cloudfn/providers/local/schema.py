@@ -74,8 +74,19 @@ ALTER TABLE lane ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE scar ADD COLUMN deadline REAL;
 CREATE TABLE extra (call INTEGER PRIMARY KEY, not_before REAL NOT NULL, deadline REAL);
 """
+# A digest row holds those of 1024 inputs; `settled` the statuses that inputs had before their call
+# was reopened.
+_NAMES = """
+ALTER TABLE extra ADD COLUMN name TEXT;
+ALTER TABLE extra ADD COLUMN settled BLOB;
+ALTER TABLE extra ADD COLUMN total INTEGER;
+CREATE UNIQUE INDEX extra_name ON extra(name) WHERE name IS NOT NULL;
+CREATE TABLE digest (
+    call INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (call, number)
+) WITHOUT ROWID;
+"""
 #: what brings a ledger from one schema to the next, the first from an empty file
-_STEPS = (_TABLES, _TERMS)
+_STEPS = (_TABLES, _TERMS, _NAMES)
 #: grows with every change that an older cloudfn would misread
 SCHEMA = len(_STEPS)
 

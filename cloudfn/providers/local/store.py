@@ -20,6 +20,7 @@ from cloudfn.providers.local.records import (
     BLOCK_BITS,
     Call,
     Chunk,
+    FreshOutcome,
     Lane,
     Page,
     Scar,
@@ -30,8 +31,11 @@ from cloudfn.providers.local.records import (
     unpack_numbers,
 )
 from cloudfn.providers.local.schema import explain
+from cloudfn.wire.messages import DIGEST
 
 Row = tuple[Any, ...]
+#: what the table `extra` says of most calls
+_NO_EXTRA: Row = (None, None, None, None, None)
 
 _CALL_COLUMNS = (
     "c.number, c.id, c.lane, c.kind, c.durable, c.created, c.parent_call, c.parent_index, "
@@ -41,7 +45,7 @@ _CALL_COLUMNS = (
 _RECORD_COLUMNS = (
     "c.id, l.function, l.pool, c.kind, c.created, c.parent_call, c.parent_index, c.durable, "
     "c.known, c.sealed, c.finished, c.cancelled, c.failed, "
-    "l.priority, x.not_before, x.deadline"
+    "l.priority, x.not_before, x.deadline, x.name, x.total, c.expired"
 )
 _INSERT_CALL = f"INSERT INTO call VALUES ({', '.join('?' * 19)})"
 _UPDATE_CALL = (
@@ -117,10 +121,34 @@ class Store:
         self._statements.append(("DELETE FROM call WHERE number=?", key))
         if call.chunks or call.spec.durable:
             self._statements.append(("DELETE FROM outcome WHERE call=?", key))
-        if call.spec.terms is not None:
+        if call.spec.terms is not None or call.spec.name:
             self._statements.append(("DELETE FROM extra WHERE call=?", key))
+        if call.spec.name:
+            self._statements.append(("DELETE FROM digest WHERE call=?", key))
         if len(call.statuses) > BLOCK:
             self._statements.append(("DELETE FROM block WHERE call=?", key))
+
+    def keep_outcomes(self, call: Call, indices: frozenset[int]) -> None:
+        """Delete the outcomes of all inputs of a call but those given."""
+        self.flush()
+        query = "SELECT number, indices, lengths, data FROM outcome WHERE call=?"
+        for number, packed, lengths, data in self.read(query, (call.number,)):
+            found = list(zip(unpack_numbers(packed), split_payloads(lengths, data), strict=True))
+            kept = [(index, payload) for index, payload in found if index in indices]
+            if len(kept) == len(found):
+                continue
+            key = (call.number, number)
+            self._statements.append(("DELETE FROM outcome WHERE call=? AND number=?", key))
+            if kept:
+                statement = "INSERT INTO outcome VALUES (?, ?, ?, ?, ?, ?, ?)"
+                self._statements.append((statement, _chunk_row(call, kept)))
+
+    def drop_rows(self, call: Call) -> None:
+        """Delete the row of a call, so that another one can take its place, and its statuses."""
+        self._statements.append(("DELETE FROM block WHERE call=?", (call.number,)))
+        self._statements.append(("DELETE FROM call WHERE number=?", (call.number,)))
+        self.dirty.pop(call, None)
+        self.flush()
 
     def execute(self, statement: str, parameters: Row = ()) -> None:
         """Do something seldom, after everything else that is buffered now."""
@@ -206,6 +234,7 @@ class Store:
         inserts: list[Row] = []
         updates: list[Row] = []
         extras: list[Row] = []
+        digests: list[Row] = []
         blocks: list[Row] = []
         outcomes: list[Row] = []
         for call in self.dirty:
@@ -214,8 +243,10 @@ class Store:
             else:
                 inserts.append(_insert_row(call))
                 call.stored = True
-                if call.spec.terms is not None:
+                if call.spec.terms is not None or call.spec.name:
                     extras.append(_extra_row(call))
+            if call.spec.name:
+                digests += _digest_rows(call)
             if call.changed:
                 for number in call.changed:
                     if number:
@@ -227,7 +258,8 @@ class Store:
         self.dirty.clear()
         self._many(_INSERT_CALL, inserts)
         self._many(_UPDATE_CALL, updates)
-        self._many("INSERT INTO extra VALUES (?, ?, ?)", extras)
+        self._many("INSERT OR REPLACE INTO extra VALUES (?, ?, ?, ?, ?, ?)", extras)
+        self._many("INSERT OR REPLACE INTO digest VALUES (?, ?, ?)", digests)
         self._many("INSERT OR REPLACE INTO block VALUES (?, ?, ?)", blocks)
         self._many("INSERT INTO outcome VALUES (?, ?, ?, ?, ?, ?, ?)", outcomes)
 
@@ -276,9 +308,16 @@ class Store:
         """Return the call that `row` describes, with everything but its pages."""
         parent = None if row[6] is None else (row[6], row[7])
         kind, durable = CallKind(row[3]), bool(row[4])
-        terms = self._terms_of(row[0], lane) if durable else None
-        spec = CallSpec(row[1], lane.function, lane.pool, kind, row[5], parent, durable, terms)
+        extra = self._extra_of(row[0]) if durable else _NO_EXTRA
+        terms = _terms(lane.priority, *extra[:2]) if durable else None
+        name = extra[2] or ""
+        spec = CallSpec(
+            row[1], lane.function, lane.pool, kind, row[5], parent, durable, terms, name
+        )
         call = Call(row[0], spec, lane)
+        if name:
+            self._read_digests(call)
+            call.settled, call.total = extra[3] or b"", extra[4]
         call.first_seq, call.last_seq = row[8], row[9]
         call.sealed, call.cancelled, call.expired = bool(row[10]), bool(row[11]), bool(row[17])
         call.finished, call.failed, call.running, call.ended = row[13], row[14], row[15], row[16]
@@ -291,9 +330,15 @@ class Store:
             self._find_chunks(call)
         return call
 
-    def _terms_of(self, number: int, lane: Lane) -> Terms | None:
-        rows = self.read("SELECT not_before, deadline FROM extra WHERE call=?", (number,))
-        return _terms(lane.priority, *(rows[0] if rows else (None, None)))
+    def _extra_of(self, number: int) -> Row:
+        columns = "not_before, deadline, name, settled, total"
+        rows = self.read(f"SELECT {columns} FROM extra WHERE call=?", (number,))
+        return rows[0] if rows else _NO_EXTRA
+
+    def _read_digests(self, call: Call) -> None:
+        query = "SELECT data FROM digest WHERE call=? ORDER BY number"
+        call.digests += b"".join(data for (data,) in self.read(query, (call.number,)))
+        call.digested = len(call.digests) // DIGEST
 
     def _find_chunks(self, call: Call) -> None:
         query = "SELECT number, indices FROM outcome WHERE call=?"
@@ -389,7 +434,18 @@ def _insert_row(call: Call) -> Row:
 
 def _extra_row(call: Call) -> Row:
     terms = call.spec.terms or Terms()
-    return call.number, terms.not_before, terms.deadline
+    name = call.spec.name or None
+    return call.number, terms.not_before, terms.deadline, name, call.settled, call.total
+
+
+def _digest_rows(call: Call) -> list[Row]:
+    """Return the blocks of digests that the file lacks, and note that it has them."""
+    count = len(call.digests) // DIGEST
+    begin, end = call.digested >> BLOCK_BITS, (count + BLOCK - 1) >> BLOCK_BITS
+    size = DIGEST << BLOCK_BITS
+    whole = range(begin, end) if count > call.digested else ()
+    call.digested = count
+    return [(call.number, n, bytes(call.digests[n * size : (n + 1) * size])) for n in whole]
 
 
 def _update_row(call: Call) -> Row:
@@ -401,13 +457,19 @@ def _update_row(call: Call) -> Row:
 
 def _outcome_row(call: Call) -> Row:
     """Return what was recorded for a call as one row, and note where it is."""
-    indices, payloads = zip(*call.outcomes, strict=True)
+    row = _chunk_row(call, call.outcomes)
+    indices = [index for index, _ in call.outcomes]
     call.outcomes.clear()
-    number = indices[0]
     if not call.spec.durable:
-        call.chunks.update(dict.fromkeys(indices, Chunk(number, len(indices))))
+        call.chunks.update(dict.fromkeys(indices, Chunk(indices[0], len(indices))))
+    return row
+
+
+def _chunk_row(call: Call, outcomes: Sequence[FreshOutcome]) -> Row:
+    indices, payloads = zip(*outcomes, strict=True)
     lengths, data = join_payloads(payloads)
-    return call.number, number, min(indices), max(indices), pack_numbers(indices), lengths, data
+    packed = pack_numbers(indices)
+    return call.number, indices[0], min(indices), max(indices), packed, lengths, data
 
 
 def _terms(priority: int, not_before: float | None, deadline: float | None) -> Terms | None:
@@ -419,5 +481,8 @@ def _terms(priority: int, not_before: float | None, deadline: float | None) -> T
 def _record(row: Row) -> CallRecord:
     parent = None if row[5] is None else (row[5], row[6])
     terms = _terms(*row[13:16])
-    spec = CallSpec(row[0], row[1], row[2], CallKind(row[3]), row[4], parent, bool(row[7]), terms)
-    return CallRecord(spec, row[8], bool(row[9]), row[10], bool(row[11]), row[12])
+    kind, durable, name = CallKind(row[3]), bool(row[7]), row[16] or ""
+    spec = CallSpec(row[0], row[1], row[2], kind, row[4], parent, durable, terms, name)
+    known, sealed = row[8], bool(row[9])
+    total = known if sealed else row[17]
+    return CallRecord(spec, known, sealed, row[10], bool(row[11]), row[12], bool(row[18]), total)
