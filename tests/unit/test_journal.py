@@ -2,7 +2,7 @@
 
 import threading
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import pytest
@@ -52,7 +52,14 @@ class FakeLedger:
         return PoolCounts(1, 2, 3)
 
     def submit(
-        self, _call: CallSpec, first: int, payloads: list[bytes], *, sealed: bool, now: float
+        self,
+        _call: CallSpec,
+        first: int,
+        payloads: list[bytes],
+        *,
+        sealed: bool,
+        now: float,
+        digests: Sequence[bytes] = (),
     ) -> Admission:
         if self.refusing is not None:
             raise self.refusing
