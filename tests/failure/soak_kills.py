@@ -29,10 +29,11 @@ pytestmark = [pytest.mark.soak, pytest.mark.integration]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- soak -->", "<!-- /soak -->"
 SEEDS = (1, 2, 3)
-#: system calls of a daemon that serves one workload, by how far they are counted
+#: system calls of a daemon that starts and serves one workload, by how far they are counted: some
+#: more than it makes, of which the campaign says how many were never reached
 REACH = {
-    "fdatasync": 40, "pwrite64": 400, "sendto": 300, "sendmsg": 20, "unlink": 60, "rename": 30,
-    "recvfrom": 300, "close": 300,
+    "fdatasync": 15, "pwrite64": 240, "sendto": 130, "sendmsg": 15, "unlink": 25, "rename": 15,
+    "recvfrom": 140, "close": 140,
 }  # fmt: skip
 
 
