@@ -571,6 +571,7 @@ class Function(Varying):
             self._function_id or self._wanted_id,
             self._module,
             self._is_generator,
+            self._is_web,
         )
         return _restored, state
 
@@ -712,6 +713,7 @@ def _restored(
     function_id: str | None,
     module: str | None,
     is_generator: bool | None,  # noqa: FBT001
+    is_web: bool,  # noqa: FBT001
 ) -> Function:
     function = Function(name)
     function._app_name = app_name  # noqa: SLF001
@@ -719,4 +721,5 @@ def _restored(
     function._function_id = function_id  # noqa: SLF001
     function._module = module  # noqa: SLF001
     function._is_generator = is_generator  # noqa: SLF001
+    function._is_web = is_web  # noqa: SLF001
     return function

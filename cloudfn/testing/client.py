@@ -228,6 +228,9 @@ class OfflineClient:
     def _op_settings_update(self, fields: dict[str, Any]) -> dict[str, Any]:
         return self._pools.update_settings(fields["function_id"], fields["changes"])
 
+    def _op_web_url(self, _fields: dict[str, Any]) -> dict[str, Any]:
+        return {"url": None}  # nothing listens
+
     def _op_stats(self, fields: dict[str, Any]) -> dict[str, Any]:
         pool = self._pools.live(fields["function_id"])
         counts = self._ledger.counts(pool.name)

@@ -36,6 +36,8 @@ SHOWS = {
     "cloudfn run film.py": "328350",
     "cloudfn run nested.py": "15",
     "cloudfn run progress.py": "31",
+    "cloudfn run site.py": "hello from a container",
+    "cloudfn serve site.py --timeout 0.1": "",
     "cloudfn run pool.py": "1023",
     "python reminders.py": "285",
     "cloudfn run shared.py": "done: 3",

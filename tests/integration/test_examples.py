@@ -43,7 +43,9 @@ CASES = {
     "source_stats": Case("--package asyncio --top 3", ("files, ", "most tangled functions")),
     "spawn_later": Case("", ("urgent is done", "never begun: Deadline", "two seconds: True")),
     "stream_tokens": Case("--pause 0.001", ("that will do", "28 words arrived one by one")),
+    "web_hello": Case("", ('{"hello": "there", "requests": 1}', "data: lift-off")),
     "where_am_i": Case("", ('"greeting": "Hello", "local": false, "attempt": 2', "logged by ta-")),
+    "wsgi_app": Case("", ("the 3", "asked at /word-count-dev for /top")),
 }
 
 AS_MODAL = """
