@@ -93,5 +93,10 @@ def _create(engine: Client, name: str) -> Steps[None]:
         "python_version": interpreter.python_version(),
     }
     yield from engine.ask(
-        "app_open", name=name, state="deployed", revision=revision, strategy="rolling"
+        "app_open",
+        name=name,
+        state="deployed",
+        revision=revision,
+        strategy="rolling",
+        keep_overrides=False,
     )

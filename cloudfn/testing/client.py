@@ -220,6 +220,8 @@ class OfflineClient:
         return {"apps": self._pools.list(stopped=bool(fields.get("all")))}
 
     def _op_function_lookup(self, fields: dict[str, Any]) -> dict[str, Any]:
+        if "function_id" in fields:
+            return self._pools.describe(fields["function_id"])
         return self._pools.look_up(fields["app"], fields["name"])
 
     def _op_settings_get(self, fields: dict[str, Any]) -> dict[str, Any]:

@@ -151,6 +151,12 @@ class Pools:
             "spec": pool.spec.to_json(),
         }
 
+    def describe(self, told_id: str) -> dict[str, Any]:
+        """Return the same for a function by its id."""
+        function = self._catalog.function(self.live(told_id).function_id)
+        assert function is not None
+        return self.look_up(function.app_id, function.name)
+
     def settings(self, told_id: str) -> dict[str, Any]:
         """Return a function's autoscaler settings."""
         pool = self.live(told_id)

@@ -730,3 +730,17 @@ def test_a_callback_is_called_when_an_offline_call_is_done():
 
         assert heard.result(10) is spawned
         assert spawned.done()
+
+
+def test_apps_and_functions_tell_what_they_are():
+    with offline():
+        made = cloudfn.App.lookup("made-offline", create_if_missing=True)
+        assert made.info().functions == ()
+        app.deploy(name="telling")
+
+        info = double.info()
+
+        assert (info.name, info.app_name, info.version) == ("double", "telling", 1)
+        assert cloudfn.Function.from_id(double.object_id).remote(4) == 8
+        assert app.info().state == "deployed"
+        assert app.stats() == double.stats()
