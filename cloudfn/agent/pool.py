@@ -31,6 +31,8 @@ class PoolSpec:
     #: of a class: the values of its parameters, encoded
     parameters: dict[str, Any] = field(default_factory=dict)
     app_name: str = ""
+    #: it serves this revision, whichever is live
+    pinned: bool = False
 
     @property
     def shown(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from cloudfn.agent.agent import Agent
@@ -120,7 +120,7 @@ class Apps:
             "name": function.name,
             "app_id": app.app_id,
             "app_name": app.name,
-            "revision": app.revision,
+            "revision": _version(function, app),
             "spec": self._function_spec(app, function).to_json(),
         }
 
@@ -139,8 +139,8 @@ class Apps:
         """
         function = self.function(base_id(function_id))
         app = self._live_app(function)
-        spec = self._function_spec(app, function)
         variant = Variant(parameters, options)
+        spec = self._function_spec(app, replace(function, variant=variant))
         variant = Variant(parameters_of(spec, variant), options)
         check([served(spec, variant)])
         return self._catalog.bind(function.function_id, variant)
@@ -213,11 +213,12 @@ class Apps:
                 present.append((function.function_id, spec))
         for variant in self._catalog.variants(app_id):
             if self._catalog.override(variant.function_id) is not None:
-                self._open_pool(variant, live)
+                self._open_variant(variant.function_id)
         self._doors.install(record, present)
         for pool in self._agent.pools():
-            if pool.spec.app_id == app_id and pool.spec.revision != revision:
-                self._retire(pool.spec, strategy)
+            old = pool.spec
+            if old.app_id == app_id and old.revision != revision and not old.pinned:
+                self._retire(old, strategy)
         ours = [function_id for function_id, _ in present]
         overridden = frozenset(each for each in ours if self._catalog.override(each) is not None)
         self._schedules.revise(Live(app_id, live.created, present, overridden))
@@ -242,7 +243,7 @@ class Apps:
         app = self._catalog.app(function.app_id) if function else None
         if function is None or function.variant is None or app is None or app.state == "stopped":
             return None
-        revision = self._catalog.revision(app.app_id, app.revision)
+        revision = self._catalog.revision(app.app_id, _version(function, app))
         if revision is None or declared(revision, function) is None:
             return None
         return self._open_pool(function, revision)
@@ -286,6 +287,7 @@ class Apps:
             program,
             parameters_of(spec, function.variant),
             self._names.get(function.app_id, ""),
+            pinned=function.variant is not None and function.variant.version is not None,
         )
 
     def _retire(self, spec: PoolSpec, strategy: str) -> None:
@@ -358,7 +360,7 @@ class Apps:
         stopped = app is None or app.state == "stopped"
         if stopped or function is None or revision is None or declared(revision, function) is None:
             self._end_inputs(function_id)
-        elif function.variant is not None and app and revision.number == app.revision:
+        elif function.variant is not None and app and revision.number == _version(function, app):
             self._open_pool(function, revision)
         else:
             spec = self._pool_spec(function, revision)
@@ -425,11 +427,25 @@ class Apps:
         return served(self._function_spec(app, function), function.variant)
 
     def _function_spec(self, app: AppRecord, function: FunctionRecord) -> FunctionSpec:
-        revision = self._catalog.revision(app.app_id, app.revision)
-        found = declared(revision, function) if revision else None
+        number = _version(function, app)
+        revision = self._catalog.revision(app.app_id, number)
+        if revision is None:
+            raise NotFoundError(
+                f"App {app.name} has no version {number}.",
+                hint=f"See `cloudfn app history {app.name}`.",
+            )
+        found = declared(revision, function)
         if found is None:
-            raise NotFoundError(f"App {app.name} has no function {shown_name(function.name)}.")
+            raise NotFoundError(
+                f"Version {number} of app {app.name} has no function {shown_name(function.name)}."
+            )
         return found
+
+
+def _version(function: FunctionRecord, app: AppRecord) -> int:
+    """Return the number of the revision that new calls of a function run on."""
+    pinned = function.variant.version if function.variant else None
+    return app.revision if pinned is None else pinned
 
 
 def declared(revision: RevisionRecord, function: FunctionRecord) -> FunctionSpec | None:

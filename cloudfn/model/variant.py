@@ -41,6 +41,7 @@ OPTIONS = frozenset(
         "scaledown_window",
         "timeout",
         "secrets",
+        "version",
         *_PARTS,
     }
 )
@@ -68,6 +69,11 @@ class Variant:
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `from_json`."""
         return asdict(self)
+
+    @property
+    def version(self) -> int | None:
+        """The number of the revision that it is pinned to; None: the live one."""
+        return self.options.get("version")
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Variant:

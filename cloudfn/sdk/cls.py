@@ -16,7 +16,7 @@ from cloudfn.sdk.function import Function
 from cloudfn.sdk.local_instance import LocalInstance
 from cloudfn.sdk.slots import batching_of
 from cloudfn.sdk.twins import Steps, twin
-from cloudfn.sdk.varying import Varying
+from cloudfn.sdk.varying import Varying, version_option
 
 if TYPE_CHECKING:
     from cloudfn.model.concurrency import Batching
@@ -63,17 +63,24 @@ class Cls(Varying):
     ) -> Cls:
         """Return the handle of a deployed class; looked up when it is first used.
 
+        Args:
+            app_name: The app's name.
+            name: The class's.
+            version: The number of a revision to stay with, whichever is live.
+            environment_name: Another environment than the one that is set.
+            client: The engine; the environment's when omitted.
+
         Raises:
-            UnimplementedError: A version was asked for.
+            InvalidError: The version is no number.
         """
         base = Function.named(
             app_name,
             rules.function_name(name),
-            version=version,
             environment_name=environment_name,
             client=client,
         )
-        return cls(name, base)
+        found = cls(name, base)
+        return found if version is None else found.varied(version_option(version))
 
     @twin
     def hydrate(self, client: Client | None = None) -> Steps[Cls]:

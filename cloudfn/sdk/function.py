@@ -11,7 +11,7 @@ from cloudfn.sdk.absent import no_dashboard
 from cloudfn.sdk.client import Client, current_settings, default_client
 from cloudfn.sdk.supplies import Supplies
 from cloudfn.sdk.twins import Steps, iterating, twin
-from cloudfn.sdk.varying import Varying
+from cloudfn.sdk.varying import Varying, version_option
 
 if TYPE_CHECKING:
     from cloudfn.model.cls import ClsSpec
@@ -84,22 +84,24 @@ class Function(Varying):
     ) -> Function:
         """Return the handle of a deployed function; looked up when it is first used.
 
+        Args:
+            app_name: The app's name.
+            name: The function's.
+            version: The number of a revision to stay with, whichever is live; its containers are
+                a pool of their own, which keeps none warm.
+            environment_name: Another environment than the one that is set.
+            client: The engine; the environment's when omitted.
+
         Raises:
-            InvalidError: The name is that of a class's method.
-            UnimplementedError: A version was asked for.
+            InvalidError: The name is that of a class's method, or the version is no number.
         """
         if "." in name:
             raise InvalidError(
                 f"{name!r} is a method of a class.",
                 hint=f"Use cloudfn.Cls.from_name({app_name!r}, {name.partition('.')[0]!r}).",
             )
-        return cls.named(
-            app_name,
-            name,
-            version=version,
-            environment_name=environment_name,
-            client=client,
-        )
+        function = cls.named(app_name, name, environment_name=environment_name, client=client)
+        return function if version is None else function.varied(version_option(version))
 
     @classmethod
     def named(
@@ -107,20 +109,10 @@ class Function(Varying):
         app_name: str,
         name: str,
         *,
-        version: int | None = None,
         environment_name: str | None = None,
         client: Client | None = None,
     ) -> Function:
-        """Do the same as `from_name` for any name, that of all methods of a class among them.
-
-        Raises:
-            UnimplementedError: A version was asked for.
-        """
-        if version is not None:
-            raise UnimplementedError(
-                "`version` is not available yet in this version.",
-                hint="Leave it away to call the live version.",
-            )
+        """Do the same as `from_name` for any name, that of all methods of a class among them."""
         function = cls(name)
         function._app_name = app_name
         function._environment = environment_name

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cloudfn.errors import InvalidError
+
 if TYPE_CHECKING:
     from cloudfn.model.retry import Retries
 
@@ -75,3 +77,17 @@ class Varying:
         from cloudfn.sdk.options import batching_option
 
         return self.varied(batching_option(max_batch_size, wait_ms))
+
+
+def version_option(version: object) -> dict[str, Any]:
+    """Return what a variant that is pinned to a revision differs by.
+
+    Raises:
+        InvalidError: It is no number of a revision.
+    """
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise InvalidError(
+            f"`version` must be the number of a revision, not {version!r}.",
+            hint="`cloudfn app history APP` shows them.",
+        )
+    return {"version": version}

@@ -239,3 +239,47 @@ def _until(child: "subprocess.Popen[str]", text: str) -> str:
         assert piece, f"it ended after {read!r}: {child.communicate(timeout=PATIENCE)}"
         read += piece
     return read.decode()
+
+
+def test_a_version_can_be_pinned_with_a_pool_of_its_own(world: World):
+    program = """
+    import os, cloudfn
+    app = cloudfn.App("pinned")
+
+    @app.function(min_containers=1, scaledown_window=600)
+    def f():
+        return {value}, os.environ["CLOUDFN_CONTAINER_ID"]
+
+    @app.cls()
+    class C:
+        size: int = cloudfn.parameter(default=1)
+
+        @cloudfn.method()
+        def which(self):
+            return {value}, self.size
+    """
+    path = world.write(program.format(value=1), "pinned.py")
+    world.cli("deploy", path)
+    live = cloudfn.Function.from_name("pinned", "f")
+    old = cloudfn.Function.from_name("pinned", "f", version=1)
+    assert (live.remote()[0], old.remote()[0]) == (1, 1)
+    assert live.remote()[1] != old.remote()[1]
+    assert old.autoscaler.settings().min_containers == 0
+    kept = old.remote()[1]
+
+    world.write(program.format(value=2), "pinned.py")
+    world.cli("deploy", "--strategy", "recreate", path)
+
+    assert live.remote()[0] == 2
+    # Its container is the one that it had before.
+    assert old.remote() == (1, kept)
+    assert cloudfn.Function.from_name("pinned", "f", version=2).remote()[0] == 2
+    assert (old.info().version, live.info().version) == (1, 2)
+    assert cloudfn.Cls.from_name("pinned", "C", version=1)(size=3).which.remote() == (1, 3)
+    assert cloudfn.Cls.from_name("pinned", "C")(size=3).which.remote() == (2, 3)
+    old.update_autoscaler(max_containers=2)
+    assert old.with_options(timeout=10).remote()[0] == 1
+    with pytest.raises(NotFoundError, match="no version 9"):
+        cloudfn.Function.from_name("pinned", "f", version=9).remote()
+    with pytest.raises(InvalidError, match="version"):
+        cloudfn.Function.from_name("pinned", "f", version="v1")  # type: ignore[arg-type]

@@ -105,7 +105,6 @@ def test_scheduled_functions_adjust_the_pool_of_another(world: World):
         assert server.autoscaler.settings().min_containers == containers
 
 
-@pytest.mark.xfail(reason="pools of parameter sets are not there yet", strict=False)
 def test_an_instance_of_a_class_has_an_autoscaler_of_its_own(world: World):
     world.cli("deploy", world.write(DEPLOYED, "my_app.py"))
 
