@@ -18,7 +18,7 @@ from cloudfn.wire import codec
 from cloudfn.wire.current import current
 from cloudfn.wire.exceptions import pack_exception
 from cloudfn.wire.messages import INLINE_LIMIT, is_blob
-from cloudfn.worker import loader
+from cloudfn.worker import batches, loader
 from cloudfn.worker.blobs import Blobs
 from cloudfn.worker.orders import FunctionOrder
 
@@ -119,8 +119,19 @@ class InProcess:
         return function(*args, **kwargs)
 
     def _called(self, spec: FunctionSpec, payload: bytes) -> Any:
+        if spec.batching is not None:
+            return self._called_for_batch(spec, [payload])[0]
         result = self.begun(spec, payload)
         return self.awaited(result) if type(result) is CoroutineType else result
+
+    def _called_for_batch(self, spec: FunctionSpec, payloads: list[bytes]) -> list[Any]:
+        function = loader.load_function(FunctionOrder.from_json(spec.to_json()))
+        calls = [self.arguments(payload) for payload in payloads]
+        args, kwargs = batches.merged(function, calls)
+        result = function(*args, **kwargs)
+        if type(result) is CoroutineType:
+            result = self.awaited(result)
+        return batches.split(function, result, len(payloads))
 
     def awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Return the coroutine's result."""

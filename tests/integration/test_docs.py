@@ -39,6 +39,7 @@ SHOWS = {
     "cloudfn run site.py": "hello from a container",
     "cloudfn serve site.py --timeout 0.1": "",
     "cloudfn run pool.py": "1023",
+    "cloudfn run crowd.py": "256",
     "python reminders.py": "285",
     "cloudfn run shared.py": "done: 3",
     "cloudfn run guarded.py": "6 letters on the earth",

@@ -29,6 +29,10 @@ class Case:
 
 CASES = {
     "autoscale": Case("--inputs 16 --seconds 0.1", ("all inputs done:", "min_containers=2")),
+    "batched_scoring": Case("", ("72 texts in ", "0.971  good and fine", "itself: 0.881")),
+    "concurrent_requests": Case(
+        "--seconds 0.02", ("200 answers, the last one is 39601", "at up to")
+    ),
     "cron_report": Case("", ("still here", "the report: nothing happened tonight")),
     "environments": Case("", ("max_containers=1", "there is no shop", "staging is gone")),
     "executor": Case("", ("digits in all: 2733", "squares: [0, 1, 4, 9, 16]")),
