@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from cloudfn import errors
 from cloudfn.model.cls import shown_name
-from cloudfn.sdk.absent import no_dashboard
+from cloudfn.sdk.app_facts import AppFacts
 from cloudfn.sdk.app_run import AppRun, refuse_in_container
 from cloudfn.sdk.client import Client, default_client
 from cloudfn.sdk.declaration import (
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from cloudfn.model.schedule import Cron, Period, ScaleAt
     from cloudfn.sdk.cls import Cls
     from cloudfn.sdk.image import Image
-    from cloudfn.sdk.logs import Logs
-    from cloudfn.sdk.records import AppInfo, FunctionCurrentStats
     from cloudfn.sdk.secrets import Secret
 
 _TAG_MAX = 50
@@ -48,7 +46,7 @@ class Deployment(NamedTuple):
     changed: bool
 
 
-class App:
+class App(AppFacts):
     """A group of functions that are run or deployed together.
 
     Args:
@@ -141,18 +139,6 @@ class App:
         """Names of its functions and classes that answer web requests."""
         specs = (each.spec for each in self._functions.values())
         return [spec.name for spec in specs if spec is not None and spec.web]
-
-    @twin
-    def get_tags(self) -> Steps[dict[str, str]]:
-        """Return its tags."""
-        yield from ()
-        return dict(self._tags)
-
-    @twin
-    def set_tags(self, tags: Mapping[str, str]) -> Steps[None]:
-        """Replace its tags."""
-        yield from ()
-        self._tags = dict(tags)
 
     # ----------------------------------------------------------------------------- declaration
 
@@ -495,58 +481,6 @@ class App:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self._name, self._app_id, list(self._functions))
-
-    # -------------------------------------------------------------------------------- looking
-
-    @property
-    def logs(self) -> Logs:
-        """What its containers print."""
-        from cloudfn.sdk.logs import Logs
-
-        return Logs(self._log_scope)
-
-    @twin
-    def info(self, refresh: bool = False) -> Steps[AppInfo]:  # noqa: ARG002, FBT001, FBT002
-        """Return what the engine knows of the App, always as it is now.
-
-        Raises:
-            ExecutionError: It neither runs nor is deployed.
-        """
-        from cloudfn.sdk import app_lookup
-        from cloudfn.sdk.records import AppInfo
-
-        app_id = self._known_id()
-        found = yield from app_lookup.find(app_id, self._client, self._environment)
-        return AppInfo.from_reply(found)
-
-    @twin
-    def stats(self, *, since: Any = None, until: Any = None) -> Steps[FunctionCurrentStats]:
-        """Return the figures of this moment, over all its functions.
-
-        Raises:
-            UnimplementedError: Figures of the past were asked for.
-            ExecutionError: It neither runs nor is deployed.
-        """
-        from cloudfn.sdk import app_lookup
-
-        app_lookup.check_times(since, until)
-        return (yield from app_lookup.stats_of(self._known_id(), self._client, self._environment))
-
-    def get_dashboard_url(self) -> NoReturn:
-        """Raise UnimplementedError: there is no dashboard yet."""
-        raise no_dashboard("cloudfn app info APP")
-
-    def _log_scope(self) -> Steps[tuple[Client, dict[str, Any]]]:
-        yield from ()
-        engine = self._client or default_client(self._environment)
-        return engine, {"app": self._known_id()}
-
-    def _known_id(self) -> str:
-        if self._app_id is None:
-            raise errors.ExecutionError(
-                "The App is not running.", hint="Run or deploy it, or use `cloudfn.App.lookup`."
-            )
-        return self._app_id
 
     # --------------------------------------------------------------------------- with the engine
 

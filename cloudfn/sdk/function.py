@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from cloudfn.errors import ExecutionError, InvalidError, UnimplementedError
+from cloudfn.errors import ExecutionError, InvalidError
 from cloudfn.model.terms import NAMES
-from cloudfn.sdk.absent import no_dashboard
 from cloudfn.sdk.client import Client, current_settings, default_client
+from cloudfn.sdk.function_facts import FunctionFacts
 from cloudfn.sdk.supplies import Supplies
 from cloudfn.sdk.twins import Steps, iterating, twin
 from cloudfn.sdk.varying import Varying, version_option
@@ -20,20 +20,17 @@ if TYPE_CHECKING:
     from cloudfn.sdk.app import App
     from cloudfn.sdk.autoscaler import Autoscaler
     from cloudfn.sdk.function_call import FunctionCall
-    from cloudfn.sdk.logs import Logs
     from cloudfn.sdk.map_result import MapResult
     from cloudfn.sdk.maps import MapRequest
     from cloudfn.sdk.records import (
         FunctionAutoscalerSettings,
-        FunctionCurrentStats,
-        FunctionInfo,
     )
     from cloudfn.sdk.spawner import Spawner
     from cloudfn.sdk.streams import RemoteGenerator
     from cloudfn.sdk.target import Target
 
 
-class Function(Varying):
+class Function(Varying, FunctionFacts):
     """A function that runs in containers. It is not callable: use `.remote(…)` or `.local(…)`."""
 
     def __init__(
@@ -468,61 +465,6 @@ class Function(Varying):
         given: dict[str, int | None] = {k: v for k, v in changes.items() if v is not None}
         return (yield from self.update_settings(given))
 
-    @twin
-    def get_current_stats(self) -> Steps[FunctionCurrentStats]:
-        """Return how many inputs and containers the function has right now."""
-        return (yield from self.current_stats())
-
-    # --------------------------------------------------------------------------------- looking
-
-    @property
-    def logs(self) -> Logs:
-        """What its containers print."""
-        from cloudfn.sdk.logs import Logs
-
-        return Logs(self._log_scope)
-
-    @twin
-    def info(self, refresh: bool = False) -> Steps[FunctionInfo]:  # noqa: ARG002, FBT001, FBT002
-        """Return what the engine knows of the function, always as it is now."""
-        from cloudfn.sdk.records import FunctionInfo
-
-        target = yield from self.target()
-        told = yield from target.client.ask("function_lookup", function_id=target.function_id)
-        return FunctionInfo(
-            function_id=told["function_id"],
-            name=told["name"],
-            app_id=told["app_id"],
-            app_name=told["app_name"],
-            version=told["revision"],
-            definition=told["spec"],
-        )
-
-    @twin
-    def stats(
-        self, /, *, since: Any = None, until: Any = None, **_: Any
-    ) -> Steps[FunctionCurrentStats]:
-        """Return the figures of this moment, as `get_current_stats` does.
-
-        Raises:
-            UnimplementedError: Figures of the past were asked for.
-        """
-        from cloudfn.sdk.app_lookup import check_times
-
-        check_times(since, until)
-        return (yield from self.current_stats())
-
-    @property
-    def metrics(self) -> NoReturn:
-        """Raise UnimplementedError: there are none."""
-        raise UnimplementedError(
-            "There are no metrics in this version.", hint="Use `get_current_stats()`."
-        )
-
-    def get_dashboard_url(self) -> NoReturn:
-        """Raise UnimplementedError: there is no dashboard yet."""
-        raise no_dashboard("cloudfn function info APP/FUNCTION")
-
     def varied(self, options: Mapping[str, Any]) -> Function:
         """Return a variant with these options on top of those that there are."""
         from cloudfn.sdk.bound import Binding, BoundFunction
@@ -568,18 +510,6 @@ class Function(Varying):
         return _restored, state
 
     # ------------------------------------------------------------------------------- internals
-
-    def current_stats(self) -> Steps[FunctionCurrentStats]:
-        """Ask how many inputs and containers the function has right now."""
-        from cloudfn.sdk.records import FunctionCurrentStats
-
-        target = yield from self.target()
-        told = yield from target.client.ask("stats", function_id=target.function_id)
-        return FunctionCurrentStats.from_replies([told])
-
-    def _log_scope(self) -> Steps[tuple[Client, dict[str, Any]]]:
-        target = yield from self.target()
-        return target.client, {"app": self._app_id, "function": self.name}
 
     def _refuse_web(self) -> None:
         if self._is_web:
