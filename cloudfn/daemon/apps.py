@@ -383,17 +383,8 @@ class Apps:
             "updated_by": override.updated_by if override else None,
         }
 
-    def check_settings(self, function_id: str, changes: dict[str, int | None]) -> None:
-        """Raise InvalidError unless changes fit the settings that a function declares."""
-        function = self.function(function_id)
-        app = self._catalog.app(function.app_id)
-        assert app is not None
-        self._served(app, function).autoscaler.merged(changes)
-
-    def update_settings(
-        self, function_id: str, changes: dict[str, int | None], by: str
-    ) -> dict[str, Any]:
-        """Merge changes onto a function's settings, whole or not at all."""
+    def _scalable(self, function_id: str) -> FunctionSpec:
+        """Return the declaration of a function that has containers of its own."""
         function = self.function(function_id)
         spec = self._served(self._live_app(function), function)
         if function.variant is None and spec.cls is not None and spec.cls.parameters:
@@ -401,6 +392,17 @@ class Apps:
                 f"{shown_name(function.name)} has parameters: its instances scale separately.",
                 hint="Update one of them: `Cls.from_name(…)(…).update_autoscaler(…)`.",
             )
+        return spec
+
+    def check_settings(self, function_id: str, changes: dict[str, int | None]) -> None:
+        """Raise InvalidError unless changes fit the settings that a function declares."""
+        self._scalable(function_id).autoscaler.merged(changes)
+
+    def update_settings(
+        self, function_id: str, changes: dict[str, int | None], by: str
+    ) -> dict[str, Any]:
+        """Merge changes onto a function's settings, whole or not at all."""
+        spec = self._scalable(function_id)
         present = self._catalog.override(function_id)
         merged = {**(dict(present.changes) if present else {}), **changes}
         settings = spec.autoscaler.merged(merged)

@@ -194,6 +194,12 @@ class FunctionSpec:
                 "A container that ends after one input cannot run several at once.",
                 hint="Leave either `single_use_containers` or `@cloudfn.concurrent` away.",
             )
+        if self.scaling and self.cls is not None and self.cls.parameters:
+            raise InvalidError(
+                f"{self.qualname} has parameters: its instances scale separately, so it cannot "
+                "have `scaling`.",
+                hint="Scale one instance from a scheduled function, with `update_autoscaler`.",
+            )
         for change in self.scaling:
             self.autoscaler.merged(change.changes)
 

@@ -182,6 +182,19 @@ def test_a_schedule_that_makes_no_sense_is_refused_where_it_is_written():
         app.function(max_containers=2, scaling=[morning])(needs_none)
 
 
+def test_a_class_with_parameters_has_no_settings_of_its_own_to_schedule():
+    class Model:
+        size: str = cloudfn.parameter(default="small")
+
+        @cloudfn.method()
+        def ask(self):
+            """Be there."""
+
+    morning = cloudfn.ScaleAt("0 6 * * *", min_containers=4)
+    with pytest.raises(InvalidError, match="its instances scale separately"):
+        cloudfn.App("x").cls(scaling=[morning], serialized=True)(Model)
+
+
 @pytest.mark.parametrize("name", ["needs_none", "needs_none_of_many"])
 def test_defaults_and_variable_arguments_are_no_obstacle(name):
     declared = cloudfn.App("x").function(schedule=cloudfn.Period(hours=1))(globals()[name])
@@ -365,10 +378,10 @@ class Server:
         return program.settings("Server.*")["settings"]["min_containers"]
 
     assert minimum() == 1
-    wait_for("its container", lambda: world.containers("Server.*"))
+    wait_for("its container", lambda: world.containers("Server"))
     world.ask("settings_update", function_id=program.function_id("Server.*"),
               changes={"min_containers": 0})  # fmt: skip
-    world.cli("schedule", "run-now", "classy", "Server.*")
+    world.cli("schedule", "run-now", "classy", "Server")
     assert minimum() == 1
     assert program.history()[-1]["manual"]
     world.ask("app_stop", name="classy")

@@ -9,6 +9,7 @@ from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import InvalidError
+from cloudfn.model.cls import shown_name
 from cloudfn.model.schedule import Cron, Period, ScaleAt, check_rule, rule_from_json
 from cloudfn.providers.schedules import Fire, ScheduleRecord
 
@@ -25,7 +26,8 @@ class ScheduleOperations(Group):
         self._agenda = engine.schedules.agenda
 
     def op_schedule_list(self, _session: Session, fields: Fields) -> Fields:
-        app, function = fields.get("app"), fields.get("function")
+        app, named = fields.get("app"), fields.get("function")
+        function = None if named is None else shown_name(named)
         described = map(self._schedule, self._agenda.records())
         return {
             "schedules": [
