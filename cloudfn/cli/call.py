@@ -1,4 +1,4 @@
-"""`cloudfn call`: list, get, cancel, drop."""
+"""`cloudfn call`: list, get, cancel, drop; dead, retry."""
 
 from __future__ import annotations
 
@@ -28,6 +28,17 @@ _KEYS = (
     "cancelled",
 )
 
+_DEAD_KEYS = (
+    "input",
+    "call",
+    "index",
+    "app_name",
+    "function_name",
+    "status",
+    "created",
+    "error",
+)
+
 CallArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a call, as fc-….")]
 
 
@@ -39,6 +50,8 @@ def build() -> typer.Typer:
     app.command("list")(list_calls)
     app.command("get")(get)
     app.command("cancel")(cancel)
+    app.command("dead")(dead)
+    app.command("retry")(retry)
     app.command("drop")(drop)
     return app
 
@@ -137,17 +150,96 @@ def cancel(
     terminal.say(f"✓ Call {call} is cancelled.")
 
 
+def dead(
+    context: typer.Context,
+    app: Annotated[
+        str | None, typer.Option(help="Only of this app.", autocompletion=complete_app)
+    ] = None,
+    function: Annotated[str | None, typer.Option(help="Only of functions of this name.")] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="How many, those of the latest calls first.")
+    ] = 20,
+    as_json: JsonOption = False,
+    env: EnvironmentOption = None,
+) -> None:
+    """List inputs of spawned calls and resumable maps that failed for good."""
+    session = session_of(context, env)
+    reply = session.request("call_dead", app=app, function=function, limit=limit)
+    letters = [{**each, "error": _error_of(each)} for each in reply["dead"]]
+    letters = terminal.choose_keys(letters, _DEAD_KEYS)
+    if as_json:
+        terminal.print_json(letters)
+        return
+    now = session.host.clock.wall()
+    terminal.print_table(
+        ("ID", "CALL", "INPUT", "APP", "FUNCTION", "STATUS", "CREATED", "ERROR"),
+        [
+            (
+                each["input"],
+                each["call"],
+                each["index"],
+                each["app_name"],
+                each["function_name"],
+                each["status"].lower(),
+                moments.ago(each["created"], now),
+                each["error"],
+            )
+            for each in letters
+        ],
+        empty="There are no dead letters.",
+    )
+
+
+def retry(
+    context: typer.Context,
+    call: CallArgument,
+    inputs: Annotated[
+        list[int] | None,
+        typer.Option("--input", min=0, help="This input; may be given several times."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All its dead letters.")] = False,
+    env: EnvironmentOption = None,
+) -> None:
+    """Run inputs that failed for good once more, as a new call of the function as it is now."""
+    if bool(inputs) == every:
+        raise typer.BadParameter("Say which inputs: --input N, perhaps several times, or --all.")
+    session = session_of(context, env)
+    reply = session.request("call_retry", call=call, inputs=inputs or None)
+    terminal.print_text(reply["call"])
+    terminal.say(f"✓ {reply['inputs']} of call {call} run again as {reply['call']}.")
+
+
 def drop(
     context: typer.Context,
     call: Annotated[
-        str, typer.Argument(metavar="ID|NAME", help="Id of a call, or the name of a resumable map.")
+        str,
+        typer.Argument(
+            metavar="ID|NAME", help="Id of a call or of a dead letter, or name of a resumable map."
+        ),
     ],
     env: EnvironmentOption = None,
 ) -> None:
-    """Forget a call: cancel what is unfinished, and delete what it came to."""
+    """Forget a call, whatever it came to and what is unfinished; or a dead letter."""
     session = session_of(context, env)
     reply = session.request("call_drop", call=call)
-    terminal.say(f"✓ Call {reply['call']} is forgotten.")
+    what = "Dead letter" if reply["call"].startswith("in-") else "Call"
+    terminal.say(f"✓ {what} {reply['call']} is forgotten.")
+
+
+def _error_of(letter: dict[str, Any]) -> str:
+    """Return in a line why an input failed."""
+    from base64 import b64decode
+
+    from cloudfn.wire.exceptions import headline_of_exception
+    from cloudfn.wire.messages import decode_json, is_blob
+
+    outcome = b64decode(letter["outcome"])
+    if letter["status"] != "RAISED":
+        told = decode_json(outcome)
+        text = f"{told['error']}: {told['message']}"
+    else:
+        text = "a large exception" if is_blob(outcome) else headline_of_exception(outcome)
+    return text.partition("\n")[0]
 
 
 def _state(call: dict[str, Any]) -> str:

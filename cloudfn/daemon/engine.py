@@ -20,6 +20,7 @@ from cloudfn.control.planner.snapshot import ContainerView, PoolDecision, PoolSn
 from cloudfn.control.schedules.agenda import Agenda
 from cloudfn.daemon.apps import Apps
 from cloudfn.daemon.calls import Calls
+from cloudfn.daemon.dead import DeadLetters
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.output import Output
 from cloudfn.daemon.schedules import Scheduler
@@ -99,6 +100,7 @@ class Engine:
         self.gateway = Gateway(place.state_dir, settings.web, self._proxy)
         self.doors = Doors(self.gateway.listen)
         self.calls = Calls(loop, self.journal, self.ledger, self, clock)
+        self.dead = DeadLetters(self.journal, self.ledger, self.blobs, self, clock)
         self.stores = SharedState(loop, provider, settings, clock, place.key)
         self.streams = Streams(loop, provider.streams, self)
         self.schedules = Scheduler(
@@ -141,9 +143,9 @@ class Engine:
     # What the agent tells (AgentEvents)
 
     def recorded(self, claim: Claim, status: Status, payload: bytes) -> None:
-        """An input has its outcome: its argument is needed no more."""
+        """An input has its outcome: its argument is needed no more, unless it is a dead letter."""
         self.calls.recorded(claim.call_id, claim.index, status, payload)
-        if is_blob(claim.payload):
+        if is_blob(claim.payload) and not (claim.durable and status.dead):
             self.delete_blob(BlobRef.decode(claim.payload))
 
     def adopt(self, claim: Claim, payload: bytes) -> bytes:

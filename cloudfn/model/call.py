@@ -53,6 +53,11 @@ class Status(IntEnum):
         """Whether the input has its outcome."""
         return self >= Status.RETURNED
 
+    @property
+    def dead(self) -> bool:
+        """Whether it ended by a failure of its own: somebody may want to run it once more."""
+        return self in (Status.RAISED, Status.TIMED_OUT, Status.LOST)
+
 
 @dataclass(frozen=True, slots=True)
 class Counters:

@@ -41,6 +41,8 @@ class CallSpec:
     terms: Terms | None = None
     #: by which a later process finds it: app/function/name; empty for most calls
     name: str = ""
+    #: of a call that somebody made of dead letters: the call that they are of
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,17 @@ class Outcome:
 
     index: int
     status: Status
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An input of a durable call that ended by a failure, with what it would take to run it."""
+
+    call: CallSpec
+    index: int
+    status: Status
+    outcome: bytes
     payload: bytes
 
 
@@ -278,6 +291,17 @@ class Ledger(Protocol):
 
     def statuses(self, call_id: str) -> list[Status]:
         """Return the status of each known input of a call, by index."""
+        ...
+
+    def dead_letters(self, *, limit: int, call_id: str | None = None) -> list[DeadLetter]:
+        """Return inputs of durable calls that ended by a failure and were not buried.
+
+        Those of the latest calls come first. They go when the call's outcomes expire.
+        """
+        ...
+
+    def bury(self, call_id: str, indices: Sequence[int]) -> None:
+        """Make inputs dead letters no more; their outcomes stay. Idempotent."""
         ...
 
     def forget(self, call_id: str) -> None:
@@ -531,6 +555,14 @@ class Blobs(Protocol):
 
     def adopt(self, ref: BlobRef, call_id: str, *, durable: bool) -> BlobRef:
         """Make a container's result one of the call's blobs; return its new reference.
+
+        Raises:
+            DataLossError: There is no such blob, or it is not whole.
+        """
+        ...
+
+    def copy(self, ref: BlobRef, call_id: str) -> BlobRef:
+        """Make a copy of a durable blob one of another call's; return its reference. Idempotent.
 
         Raises:
             DataLossError: There is no such blob, or it is not whole.

@@ -18,6 +18,7 @@ from cloudfn.providers.base import (
     CallRecord,
     CallSpec,
     Claim,
+    DeadLetter,
     Entry,
     Outcome,
     PoolCounts,
@@ -40,6 +41,7 @@ class _Input:
     not_before: float = 0.0
     alone: bool = False
     outcome: bytes | None = None
+    buried: bool = False
 
     @property
     def deadline(self) -> float | None:
@@ -363,6 +365,25 @@ class MemoryLedger:
             for one in call.inputs[start:end]
             if one.outcome is not None
         ]
+
+    def dead_letters(self, *, limit: int, call_id: str | None = None) -> list[DeadLetter]:
+        self._begin("dead_letters")
+        calls = [c for c in reversed(self._calls.values()) if call_id in (None, c.spec.call_id)]
+        dead = [
+            DeadLetter(call.spec, one.index, one.status, one.outcome, one.payload)
+            for call in calls
+            for one in call.inputs
+            if call.spec.durable and one.status.dead and not one.buried and one.outcome is not None
+        ]
+        return dead[:limit]
+
+    def bury(self, call_id: str, indices: Sequence[int]) -> None:
+        self._begin("bury")
+        call = self._calls.get(call_id)
+        for one in call.inputs if call else ():
+            if one.index in indices:
+                self._undo.keep(one)
+                one.buried = True
 
     def delivered(self, call_id: str, indices: Sequence[int]) -> None:
         self._begin("delivered")

@@ -87,6 +87,12 @@ def text_of_exception(data: bytes | memoryview) -> str:
     return text
 
 
+def headline_of_exception(data: bytes | memoryview) -> str:
+    """Return type and message of a packed exception, without making the exception."""
+    nodes = codec.loads(data, "the exception")["nodes"]
+    return headline(from_plain(nodes[0]))
+
+
 class _Rebuilding:
     """One chain of exceptions on its way back to objects."""
 

@@ -368,3 +368,16 @@ def test_closing_leaves_blobs_and_takes_empty_directories(blobs):
 
     assert blobs.path(ref).exists()
     assert not (blobs.fast / "fc-2").exists()
+
+
+def test_a_copy_outlives_what_it_was_made_of(blobs):
+    ref = put(blobs, "fc-1/a9", b"x" * 10, durable=True)
+
+    copy = blobs.copy(ref, "fc-2")
+    assert blobs.copy(ref, "fc-2") == copy
+    blobs.delete_call("fc-1")
+    assert blobs.path(copy).read_bytes() == b"x" * 10
+    with pytest.raises(DataLossError):
+        blobs.copy(ref, "fc-3")
+    with pytest.raises(InvalidError):
+        blobs.copy(copy, "../fc-3")

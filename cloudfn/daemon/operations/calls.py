@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import deque
 
 from cloudfn.daemon.engine import Engine
@@ -10,10 +11,13 @@ from cloudfn.daemon.past import PastCall
 from cloudfn.daemon.session import Session
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model import ids
-from cloudfn.providers.base import CallRecord
+from cloudfn.providers.base import CallRecord, DeadLetter
+from cloudfn.wire.messages import INLINE_LIMIT
 
 #: a call graph ends with the call that reaches so many inputs
 _GRAPH_NODES = 10_000
+#: dead letters that a listing looks through
+_MOST_DEAD = 10_000
 
 
 class CallOperations(Group):
@@ -63,8 +67,41 @@ class CallOperations(Group):
         return self._engine.calls.named.look_up(fields["function_id"], fields["name"])
 
     def op_call_drop(self, _session: Session, fields: Fields) -> Fields:
-        call_id = self._engine.calls.drop(self._call_id(fields["call"]))
-        return {"call": call_id}
+        wanted = fields["call"]
+        if wanted.startswith("in-"):
+            self._engine.dead.drop(*ids.parse_input_id(wanted))
+            return {"call": wanted}
+        return {"call": self._engine.calls.drop(self._call_id(wanted))}
+
+    def op_call_dead(self, _session: Session, fields: Fields) -> Fields:
+        limit = int(fields.get("limit") or 100)
+        dead = map(self._dead, self._engine.ledger.dead_letters(limit=_MOST_DEAD))
+        wanted = [
+            each
+            for each in dead
+            if fields.get("app") in (None, each["app_name"])
+            and fields.get("function") in (None, each["function_name"])
+        ]
+        return {"dead": wanted[:limit]}
+
+    def op_call_retry(self, _session: Session, fields: Fields) -> Fields:
+        call_id = self._call_id(fields["call"])
+        new, count = self._engine.dead.retry(call_id, fields.get("inputs"))
+        return {"call": new, "inputs": count}
+
+    def _dead(self, letter: DeadLetter) -> Fields:
+        function = self._engine.catalog.function(letter.call.function_id)
+        app = self._engine.catalog.app(function.app_id) if function else None
+        return {
+            "input": ids.input_id(letter.call.call_id, letter.index),
+            "call": letter.call.call_id,
+            "index": letter.index,
+            "app_name": app.name if app else "",
+            "function_name": function.name if function else "",
+            "status": letter.status.name,
+            "created": letter.call.created,
+            "outcome": b64encode(letter.outcome[:INLINE_LIMIT]).decode("ascii"),
+        }
 
     def _call_id(self, wanted: str) -> str:
         """Return the id of a call that is meant by id, by full name or by the end of a name."""
@@ -139,6 +176,7 @@ class CallOperations(Group):
             "app_name": app.name if app else "",
             "created": record.spec.created,
             "name": record.spec.name,
+            "origin": record.spec.origin,
         }
         if statuses:
             counts: dict[str, int] = {}

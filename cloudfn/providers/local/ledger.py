@@ -21,6 +21,7 @@ from cloudfn.providers.base import (
     CallRecord,
     CallSpec,
     Claim,
+    DeadLetter,
     Entry,
     Outcome,
     PoolCounts,
@@ -219,6 +220,7 @@ class SqliteLedger:
             call.changed.add(index >> BLOCK_BITS)
             if status != _RETURNED:
                 call.failed += 1
+                self._memory.keep_dead(page, seq, status)
             if call.scars:
                 self._memory.heal(call, seq)
             ended += 1
@@ -255,6 +257,23 @@ class SqliteLedger:
         if call is not None and not call.spec.durable:
             self._memory.deliver(call, indices)
 
+    def dead_letters(self, *, limit: int, call_id: str | None = None) -> list[DeadLetter]:
+        self._check_owner()
+        self._store.flush()
+        found = []
+        for number, index, payload in self._store.dead(limit, call_id):
+            call = self._memory.numbered(number)
+            if index >= len(call.statuses):
+                continue  # it was begun anew, and its client has not come as far
+            (outcome,) = self._store.outcomes(call, index, index + 1)
+            found.append(DeadLetter(call.spec, index, outcome.status, outcome.payload, payload))
+        return found
+
+    def bury(self, call_id: str, indices: Sequence[int]) -> None:
+        call = self._find(call_id)
+        if call is not None:
+            self._store.bury(call, indices)
+
     # Calls end
 
     def cancel(self, call_id: str) -> list[tuple[int, int, int]]:
@@ -290,6 +309,7 @@ class SqliteLedger:
         for number, _ in rows:
             store.execute("UPDATE call SET expired=1 WHERE number=?", (number,))
             store.execute("DELETE FROM outcome WHERE call=?", (number,))
+            store.execute("DELETE FROM dead WHERE call=?", (number,))
             call = self._memory.get(number)
             if call is not None:
                 call.expired = True

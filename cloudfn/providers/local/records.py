@@ -119,8 +119,8 @@ class Call:
     """A call, and which of its inputs wait in memory."""
 
     __slots__ = (
-        "cancelled", "changed", "chunks", "delayed", "digested", "digests", "ended", "expired",
-        "failed", "finished", "first_seq", "fresh", "gone", "lane", "last_seq", "number",
+        "cancelled", "changed", "chunks", "dead", "delayed", "digested", "digests", "ended",
+        "expired", "failed", "finished", "first_seq", "fresh", "gone", "lane", "last_seq", "number",
         "outcomes", "pages", "queued", "returned", "running", "scars", "sealed", "settled",
         "spec", "statuses", "stored", "total", "waiting",
     )  # fmt: skip
@@ -164,6 +164,8 @@ class Call:
         self.settled = b""
         #: and how many inputs it has, where that is known
         self.total: int | None = None
+        #: (index, payload) of inputs that failed for good, and are not in the file yet
+        self.dead: list[FreshOutcome] = []
         #: it was forgotten; whoever still has this object finds nothing in it
         self.gone = False
 

@@ -408,11 +408,19 @@ class Residents:
         call.lane.pending -= 1
         if payload is not None:
             call.outcomes.append((index, payload))
+            self.keep_dead(page, seq, status)
         self.heal(call, seq)
         self._store.dirty[call] = None
         page.left -= 1
         if not page.left:
             self.finish_page(page)
+
+    def keep_dead(self, page: Page, seq: int, status: int) -> None:
+        """An input ends: where it is a dead letter from here on, its payload is kept."""
+        call = page.call
+        if call.spec.durable and Status(status).dead:
+            payload = (page.payloads or self._load(page))[seq - page.seq]
+            call.dead.append((page.first + seq - page.seq, payload))
 
     def finish_page(self, page: Page) -> None:
         """Delete a page whose inputs are all finished."""

@@ -85,8 +85,16 @@ CREATE TABLE digest (
     call INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (call, number)
 ) WITHOUT ROWID;
 """
+# A dead row keeps the payload of an input that failed for good, for those who run it once more.
+_DEAD = """
+ALTER TABLE extra ADD COLUMN origin TEXT;
+CREATE TABLE dead (
+    call INTEGER NOT NULL, position INTEGER NOT NULL, payload BLOB NOT NULL,
+    PRIMARY KEY (call, position)
+) WITHOUT ROWID;
+"""
 #: what brings a ledger from one schema to the next, the first from an empty file
-_STEPS = (_TABLES, _TERMS, _NAMES)
+_STEPS = (_TABLES, _TERMS, _NAMES, _DEAD)
 #: grows with every change that an older cloudfn would misread
 SCHEMA = len(_STEPS)
 

@@ -35,7 +35,7 @@ from cloudfn.wire.messages import DIGEST
 
 Row = tuple[Any, ...]
 #: what the table `extra` says of most calls
-_NO_EXTRA: Row = (None, None, None, None, None)
+_NO_EXTRA: Row = (None,) * 6
 
 _CALL_COLUMNS = (
     "c.number, c.id, c.lane, c.kind, c.durable, c.created, c.parent_call, c.parent_index, "
@@ -45,7 +45,7 @@ _CALL_COLUMNS = (
 _RECORD_COLUMNS = (
     "c.id, l.function, l.pool, c.kind, c.created, c.parent_call, c.parent_index, c.durable, "
     "c.known, c.sealed, c.finished, c.cancelled, c.failed, "
-    "l.priority, x.not_before, x.deadline, x.name, x.total, c.expired"
+    "l.priority, x.not_before, x.deadline, x.name, x.total, c.expired, x.origin"
 )
 _INSERT_CALL = f"INSERT INTO call VALUES ({', '.join('?' * 19)})"
 _UPDATE_CALL = (
@@ -121,7 +121,8 @@ class Store:
         self._statements.append(("DELETE FROM call WHERE number=?", key))
         if call.chunks or call.spec.durable:
             self._statements.append(("DELETE FROM outcome WHERE call=?", key))
-        if call.spec.terms is not None or call.spec.name:
+        if call.spec.durable:
+            self._statements.append(("DELETE FROM dead WHERE call=?", key))
             self._statements.append(("DELETE FROM extra WHERE call=?", key))
         if call.spec.name:
             self._statements.append(("DELETE FROM digest WHERE call=?", key))
@@ -149,6 +150,20 @@ class Store:
         self._statements.append(("DELETE FROM call WHERE number=?", (call.number,)))
         self.dirty.pop(call, None)
         self.flush()
+
+    def dead(self, limit: int, call_id: str | None) -> list[Row]:
+        """Return (call number, index, payload) of dead letters, those of the latest calls first."""
+        where, parameters = ("WHERE c.id=?", (call_id,)) if call_id else ("", ())
+        query = (
+            "SELECT d.call, d.position, d.payload FROM dead d JOIN call c ON c.number=d.call "
+            f"{where} ORDER BY d.call DESC, d.position LIMIT ?"
+        )
+        return self.read(query, (*parameters, limit))
+
+    def bury(self, call: Call, indices: Sequence[int]) -> None:
+        """Delete dead letters."""
+        statement = "DELETE FROM dead WHERE call=? AND position=?"
+        self._statements += [(statement, (call.number, index)) for index in indices]
 
     def execute(self, statement: str, parameters: Row = ()) -> None:
         """Do something seldom, after everything else that is buffered now."""
@@ -235,6 +250,7 @@ class Store:
         updates: list[Row] = []
         extras: list[Row] = []
         digests: list[Row] = []
+        dead: list[Row] = []
         blocks: list[Row] = []
         outcomes: list[Row] = []
         for call in self.dirty:
@@ -243,10 +259,13 @@ class Store:
             else:
                 inserts.append(_insert_row(call))
                 call.stored = True
-                if call.spec.terms is not None or call.spec.name:
+                if call.spec.terms is not None or call.spec.name or call.spec.origin:
                     extras.append(_extra_row(call))
             if call.spec.name:
                 digests += _digest_rows(call)
+            if call.dead:
+                dead += [(call.number, *each) for each in call.dead]
+                call.dead.clear()
             if call.changed:
                 for number in call.changed:
                     if number:
@@ -258,8 +277,9 @@ class Store:
         self.dirty.clear()
         self._many(_INSERT_CALL, inserts)
         self._many(_UPDATE_CALL, updates)
-        self._many("INSERT OR REPLACE INTO extra VALUES (?, ?, ?, ?, ?, ?)", extras)
+        self._many("INSERT OR REPLACE INTO extra VALUES (?, ?, ?, ?, ?, ?, ?)", extras)
         self._many("INSERT OR REPLACE INTO digest VALUES (?, ?, ?)", digests)
+        self._many("INSERT OR REPLACE INTO dead VALUES (?, ?, ?)", dead)
         self._many("INSERT OR REPLACE INTO block VALUES (?, ?, ?)", blocks)
         self._many("INSERT INTO outcome VALUES (?, ?, ?, ?, ?, ?, ?)", outcomes)
 
@@ -311,8 +331,9 @@ class Store:
         extra = self._extra_of(row[0]) if durable else _NO_EXTRA
         terms = _terms(lane.priority, *extra[:2]) if durable else None
         name = extra[2] or ""
+        origin = extra[5] or ""
         spec = CallSpec(
-            row[1], lane.function, lane.pool, kind, row[5], parent, durable, terms, name
+            row[1], lane.function, lane.pool, kind, row[5], parent, durable, terms, name, origin
         )
         call = Call(row[0], spec, lane)
         if name:
@@ -331,7 +352,7 @@ class Store:
         return call
 
     def _extra_of(self, number: int) -> Row:
-        columns = "not_before, deadline, name, settled, total"
+        columns = "not_before, deadline, name, settled, total, origin"
         rows = self.read(f"SELECT {columns} FROM extra WHERE call=?", (number,))
         return rows[0] if rows else _NO_EXTRA
 
@@ -435,7 +456,8 @@ def _insert_row(call: Call) -> Row:
 def _extra_row(call: Call) -> Row:
     terms = call.spec.terms or Terms()
     name = call.spec.name or None
-    return call.number, terms.not_before, terms.deadline, name, call.settled, call.total
+    begin, end, origin = terms.not_before, terms.deadline, call.spec.origin or None
+    return call.number, begin, end, name, call.settled, call.total, origin
 
 
 def _digest_rows(call: Call) -> list[Row]:
@@ -481,8 +503,9 @@ def _terms(priority: int, not_before: float | None, deadline: float | None) -> T
 def _record(row: Row) -> CallRecord:
     parent = None if row[5] is None else (row[5], row[6])
     terms = _terms(*row[13:16])
-    kind, durable, name = CallKind(row[3]), bool(row[7]), row[16] or ""
-    spec = CallSpec(row[0], row[1], row[2], kind, row[4], parent, durable, terms, name)
+    kind, durable = CallKind(row[3]), bool(row[7])
+    name, origin = row[16] or "", row[19] or ""
+    spec = CallSpec(row[0], row[1], row[2], kind, row[4], parent, durable, terms, name, origin)
     known, sealed = row[8], bool(row[9])
     total = known if sealed else row[17]
     return CallRecord(spec, known, sealed, row[10], bool(row[11]), row[12], bool(row[18]), total)
