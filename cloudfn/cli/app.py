@@ -17,6 +17,7 @@ from cloudfn.cli.options import (
     check_strategy,
 )
 from cloudfn.cli.session import Session, session_of
+from cloudfn.model.cls import function_name
 
 _APP_KEYS = (
     "app_id",
@@ -232,12 +233,17 @@ def _listed(session: Session, name: str) -> dict[str, Any]:
 
 
 def resolve_function(session: Session, app: str, function: str) -> dict[str, Any]:
-    """Return what the engine knows of a deployed function.
+    """Return what the engine knows of a deployed function or class.
 
     Raises:
         NotFoundError: There is no such app or function.
     """
-    reply = session.request("function_lookup", app=app, name=function)
+    try:
+        reply = session.request("function_lookup", app=app, name=function)
+    except errors.NotFoundError as error:
+        if "is a class" not in error.message:
+            raise
+        reply = session.request("function_lookup", app=app, name=function_name(function))
     if not reply.get("function_id"):
         raise errors.NotFoundError(f"App {app!r} has no function {function!r}.")
     return reply

@@ -49,7 +49,7 @@ def update(
     changes = changes_of(min_containers, max_containers, buffer_containers, scaledown_window)
     session = session_of(context, env)
     found = resolve_function(session, app, function)
-    carry_out(session, f"{app}/{function}", found["function_id"], changes, as_json=as_json)
+    carry_out(session, f"{app}/{function}", scaled_id(session, found), changes, as_json=as_json)
 
 
 def changes_of(
@@ -70,6 +70,15 @@ def changes_of(
     if not changes:
         raise typer.BadParameter("Say what to change, for example --max-containers 10.")
     return changes
+
+
+def scaled_id(session: Session, found: Mapping[str, Any]) -> str:
+    """Return the id of what scales: of a class with parameters, the instance without any."""
+    function_id: str = found["function_id"]
+    if not (found["spec"].get("cls") or {}).get("parameters"):
+        return function_id
+    bound = session.request("function_bind", function_id=function_id, parameters={}, options={})
+    return str(bound["function_id"])
 
 
 def carry_out(

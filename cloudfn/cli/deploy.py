@@ -63,7 +63,7 @@ def deploy(
         raise errors.InternalError("The engine did not say what came of the deploy.")
     seconds = clock.monotonic() - started
     deployed_name = name or app.name
-    functions = sorted(app.registered_functions)
+    functions = sorted([*app.registered_functions, *app.registered_classes])
     if as_json:
         terminal.print_json(
             {

@@ -85,7 +85,7 @@ def settings(
     """Show the settings in force, and which of them were changed without a deploy."""
     session = session_of(context, env)
     found = _found(session, function)
-    told = session.request("settings_get", function_id=found["function_id"])
+    told = session.request("settings_get", function_id=autoscaler.scaled_id(session, found))
     if as_json:
         kept = ("settings", "overrides", "updated", "updated_by")
         terminal.print_json({key: told.get(key) for key in kept})
@@ -119,7 +119,9 @@ def update(
     )
     session = session_of(context, env)
     found = _found(session, function)
-    autoscaler.carry_out(session, function, found["function_id"], changes, as_json=as_json)
+    autoscaler.carry_out(
+        session, function, autoscaler.scaled_id(session, found), changes, as_json=as_json
+    )
 
 
 def _found(session: Session, ref: str) -> dict[str, Any]:

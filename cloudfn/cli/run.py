@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -240,6 +240,7 @@ def _prepare(program: Program, file: str, words: list[str]) -> _Work | None:
         UsageError: It is not clear what to run, or the words do not fit it.
     """
     from cloudfn.cli.runnables import find_runnable
+    from cloudfn.sdk.cls_run import MethodTarget
     from cloudfn.sdk.entrypoint import UsageError, parse_arguments, render_help, wants_help
 
     runnable = find_runnable(program.module, program.name)
@@ -255,6 +256,9 @@ def _prepare(program: Program, file: str, words: list[str]) -> _Work | None:
             1,
         )
     args, kwargs = parse_arguments(raw, words)
+    if isinstance(runnable.target, MethodTarget):
+        method, kwargs = runnable.target.instance(kwargs)
+        runnable = replace(runnable, target=method)
     return _Work(runnable, args, kwargs)
 
 

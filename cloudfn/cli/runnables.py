@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from cloudfn import errors
 from cloudfn.sdk.app import App
-from cloudfn.sdk.entrypoint import Candidate, choose
+from cloudfn.sdk.cls_run import MethodTarget, methods_of
+from cloudfn.sdk.entrypoint import Candidate, Kind, choose
 from cloudfn.sdk.function import Function
 from cloudfn.sdk.local_entrypoint import LocalEntrypoint
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _FIRST_CHOICE = "app"
+_KINDS: dict[type, Kind] = {
+    Function: "function",
+    LocalEntrypoint: "entrypoint",
+    MethodTarget: "method",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,7 @@ class Runnable:
 
     app: App
     name: str
-    target: Function | LocalEntrypoint
+    target: Function | LocalEntrypoint | MethodTarget
 
 
 def find_runnable(module: ModuleType, wanted: str | None) -> Runnable:
@@ -88,7 +94,7 @@ def _candidates(apps: dict[str, App], module_name: str) -> Iterator[Candidate]:
         name = runnable.name
         yield Candidate(
             name=name if counted[name] == 1 else f"{variable}.{name}",
-            kind="entrypoint" if isinstance(runnable.target, LocalEntrypoint) else "function",
+            kind=_KINDS[type(runnable.target)],
             in_module=runnable.target.__module__ == module_name,
             target=runnable,
         )
@@ -99,6 +105,9 @@ def _offers(app: App) -> Iterator[Runnable]:
         yield Runnable(app, name, entrypoint)
     for name, function in app.registered_functions.items():
         yield Runnable(app, name, function)
+    for name, cls in app.registered_classes.items():
+        for method in methods_of(cls):
+            yield Runnable(app, f"{name}.{method}", MethodTarget(cls, method))
 
 
 def _no_app(module: ModuleType) -> errors.InvalidError:

@@ -61,7 +61,7 @@ _HEADINGS = ("WAITING", "RUNNING", "CONTAINERS", "FREE SLOTS")
 
 
 def _figures(session: Session, function_id: str) -> dict[str, int]:
-    reply = session.request("stats", function_id=function_id)
+    reply = session.request("stats", function_id=function_id, variants=True)
     return {key: int(reply.get(key) or 0) for key in _KEYS}
 
 

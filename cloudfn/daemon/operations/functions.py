@@ -70,7 +70,8 @@ class FunctionOperations(Group):
             ("backlog", "num_total_runners", "num_running_inputs", "input_headroom"), 0
         )
         for pool in self._engine.agent.pools():
-            if pool.spec.function_id != function_id:
+            of = pool.spec.function_id
+            if of != function_id and not (fields.get("variants") and base_id(of) == function_id):
                 continue
             counts = self._engine.ledger.counts(pool.spec.pool)
             serving = [c for c in pool.containers.values() if not c.draining]
