@@ -340,6 +340,19 @@ def _batching(user_cls: type[Any], members: list[Any]) -> Batching | None:
     return batching_of(batched[0])
 
 
+def adopt(user_cls: type[Any], instance: Any, parameters: dict[str, Any]) -> None:
+    """Let the methods of an instance that somebody else made be Functions inside of it."""
+    descriptors = [m for m in vars(user_cls).values() if isinstance(m, MethodDescriptor)]
+    if not descriptors:
+        return
+    base = descriptors[0].base
+    cls = Cls(user_cls.__name__, base, user_cls=user_cls)
+    values = rules.decoded(parameters)
+    obj = Obj(cls, base, values, {})
+    obj._local = LocalInstance(user_cls, declare_class(user_cls), values, instance)  # noqa: SLF001
+    vars(instance)[_OBJ] = obj
+
+
 def cls_of(user_cls: type[Any], base: Function) -> Cls:
     """Return the Cls of a declared class."""
     members = rules.members(user_cls)

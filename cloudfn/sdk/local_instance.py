@@ -18,12 +18,19 @@ class LocalInstance:
         user_cls: The user's own class.
         spec: What it offers.
         parameters: Values of its parameters, as they were given.
+        instance: One that there is already, and whose hooks were run.
 
     Raises:
         TypeError: One is missing, or there is no such parameter.
     """
 
-    def __init__(self, user_cls: type[Any], spec: ClsSpec, parameters: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        user_cls: type[Any],
+        spec: ClsSpec,
+        parameters: Mapping[str, Any],
+        instance: Any = None,
+    ) -> None:
         Signature(
             [
                 Argument(
@@ -35,8 +42,8 @@ class LocalInstance:
             ]
         ).bind(**parameters)
         self._cls = user_cls
-        self.instance = build(user_cls, dict(parameters))
-        self._entered = False
+        self.instance = build(user_cls, dict(parameters)) if instance is None else instance
+        self._entered = instance is not None
 
     def method(self, name: str) -> Callable[..., Any]:
         """Return a method that first runs the enter hooks, once."""

@@ -224,6 +224,9 @@ class OfflineClient:
             return self._pools.describe(fields["function_id"])
         return self._pools.look_up(fields["app"], fields["name"])
 
+    def _op_function_bind(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return self._pools.bind(fields["function_id"], fields["parameters"], fields["options"])
+
     def _op_settings_get(self, fields: dict[str, Any]) -> dict[str, Any]:
         return self._pools.settings(fields["function_id"])
 

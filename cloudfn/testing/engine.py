@@ -314,7 +314,7 @@ class OfflineEngine:
         pool = self.pools[claim.pool]
         attempt = self._new_attempt(claim, pool)
         step = self._script.step(attempt.function, attempt.number, attempt.attempt)
-        if pool.spec.is_generator and self._scripted(pool, step) is None:
+        if self._code.yields(pool, claim.payload) and self._scripted(pool, step) is None:
             self._go_on_with(self._new_generator(claim, attempt, pool, step))
             return
         outside = _here.set((*_here.get(), claim.seq))
@@ -381,7 +381,7 @@ class OfflineEngine:
         key = claim.call_id, claim.index
         payload = claim.payload
         attempt = Attempt(
-            pool.spec.name,
+            self._code.name_of(pool, payload),
             self.calls.number(claim),
             self._tries.get(key, 0),
             "running",
@@ -396,8 +396,7 @@ class OfflineEngine:
         if scripted is not None:
             return scripted
         end = self._code.run(
-            self._equipped(pool).spec,
-            pool.module,
+            self._equipped(pool),
             (claim.seq, claim.fence),
             claim.payload,
             lambda source, text: self._print(claim, pool, source, text),

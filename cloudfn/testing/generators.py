@@ -79,7 +79,7 @@ class Generation:
             return StreamEnd(self.length)
 
     def _begin(self) -> Iterator[Any] | AsyncIterator[Any]:
-        made = self._code.begun(self.pool.spec, self.claim.payload)
+        made = self._code.begun(self.pool, self.claim.payload)
         if type(made) is CoroutineType:
             made = self._code.awaited(made)
         return iterator_of(made)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from cloudfn.model.call import Raised
+from cloudfn.model.cls import cls_name, decoded
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.log import Source
+from cloudfn.sdk.cls import adopt
 from cloudfn.sdk.twins import in_event_loop
+from cloudfn.testing.pools import Pool
 from cloudfn.wire import codec
 from cloudfn.wire.current import current
 from cloudfn.wire.exceptions import pack_exception
@@ -21,6 +24,7 @@ from cloudfn.wire.messages import INLINE_LIMIT, is_blob
 from cloudfn.worker import batches, loader
 from cloudfn.worker.blobs import Blobs
 from cloudfn.worker.orders import FunctionOrder
+from cloudfn.worker.service import ClassService
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -41,12 +45,12 @@ class InProcess:
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
+        self._services: dict[str, ClassService] = {}
         self._idle_loops: list[AbstractEventLoop] = []
 
     def run(
         self,
-        spec: FunctionSpec,
-        module: str,
+        pool: Pool,
         claim: tuple[int, int],
         payload: bytes,
         write: Write,
@@ -56,8 +60,7 @@ class InProcess:
         """Run an attempt; return the pickled result, or the exception.
 
         Args:
-            spec: The function.
-            module: The program's module, as its containers would import it.
+            pool: The function.
             claim: Number and fence, for code that asks which input runs.
             payload: The pickled arguments.
             write: Gets what the code prints.
@@ -67,7 +70,12 @@ class InProcess:
             KeyboardInterrupt: The user wants the test to end.
         """
         return self.carry_out(
-            spec, module, claim, write, lambda: self._called(spec, payload), quiet=quiet
+            pool.spec,
+            pool.module,
+            claim,
+            write,
+            lambda: self._called(pool, payload),
+            quiet=quiet,
         )
 
     def carry_out(
@@ -101,33 +109,66 @@ class InProcess:
         final = retries is not None and retries.gives_up_on(type(error), ctx.main_module)
         return Raised(packed, final)
 
-    def arguments(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return a fresh copy of an input's arguments."""
+    def arguments(self, payload: bytes) -> Any:
+        """Return a fresh copy of an input's arguments, and of a class the method's name."""
         if is_blob(payload):
-            return self._blobs.load(payload, _ARGUMENTS)  # type: ignore[no-any-return]
-        return codec.loads(payload, _ARGUMENTS)  # type: ignore[no-any-return]
+            return self._blobs.load(payload, _ARGUMENTS)
+        return codec.loads(payload, _ARGUMENTS)
 
     def close(self) -> None:
         """End what asynchronous functions left behind."""
+        failures: list[BaseException] = []
+        while self._services:
+            self._services.popitem()[1].exit(self.awaited, failures.append)
         while self._idle_loops:
             _close(self._idle_loops.pop())
+        if failures:
+            raise failures[0]
 
-    def begun(self, spec: FunctionSpec, payload: bytes) -> Any:
-        """Call the function; return its coroutine, generator or result."""
-        function = loader.load_function(FunctionOrder.from_json(spec.to_json()))
-        args, kwargs = self.arguments(payload)
-        return function(*args, **kwargs)
+    def begun(self, pool: Pool, payload: bytes) -> Any:
+        """Call the function or method; return its coroutine, generator or result."""
+        args, kwargs, *method = self.arguments(payload)
+        return self._function(pool, method)(*args, **kwargs)
 
-    def _called(self, spec: FunctionSpec, payload: bytes) -> Any:
-        if spec.batching is not None:
-            return self._called_for_batch(spec, [payload])[0]
-        result = self.begun(spec, payload)
+    def _function(self, pool: Pool, method: Sequence[str]) -> Callable[..., Any]:
+        """Return what an input calls that names a method, or none."""
+        order = FunctionOrder.from_json(pool.spec.to_json())
+        return self._entered(pool, order).method(*method) if method else loader.load_function(order)
+
+    def yields(self, pool: Pool, payload: bytes) -> bool:
+        """Whether an input is one of a generator."""
+        if pool.spec.cls is None:
+            return pool.spec.is_generator
+        spec = pool.spec.cls.methods.get(self.arguments(payload)[2])
+        return spec is not None and spec.is_generator
+
+    def name_of(self, pool: Pool, payload: bytes) -> str:
+        """Return the name of the function or method that an input calls."""
+        cls = cls_name(pool.spec.name)
+        return pool.spec.name if cls is None else f"{cls}.{self.arguments(payload)[2]}"
+
+    def _entered(self, pool: Pool, order: FunctionOrder) -> ClassService:
+        """Return the one instance of a class with these parameters; its enter hooks were run."""
+        service = self._services.get(pool.name)
+        if service is None:
+            found = loader.load_function(order)
+            assert isinstance(found, type)
+            service = ClassService(found, decoded(pool.parameters), lambda function: function)
+            service.enter(self.awaited)
+            adopt(found, service.instance, pool.parameters)
+            self._services[pool.name] = service
+        return service
+
+    def _called(self, pool: Pool, payload: bytes) -> Any:
+        if pool.spec.batching is not None:
+            return self._called_for_batch(pool, [payload])[0]
+        result = self.begun(pool, payload)
         return self.awaited(result) if type(result) is CoroutineType else result
 
-    def _called_for_batch(self, spec: FunctionSpec, payloads: list[bytes]) -> list[Any]:
-        function = loader.load_function(FunctionOrder.from_json(spec.to_json()))
+    def _called_for_batch(self, pool: Pool, payloads: list[bytes]) -> list[Any]:
         calls = [self.arguments(payload) for payload in payloads]
-        args, kwargs = batches.merged(function, calls)
+        function = self._function(pool, calls[0][2:])
+        args, kwargs = batches.merged(function, [call[:2] for call in calls])
         result = function(*args, **kwargs)
         if type(result) is CoroutineType:
             result = self.awaited(result)

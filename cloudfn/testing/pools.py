@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cloudfn.clock import Clock
@@ -14,6 +14,7 @@ from cloudfn.control.schedules.plan import Live, check_schedules
 from cloudfn.errors import NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.function import FunctionSpec
+from cloudfn.model.variant import Variant, base_id, parameters_of, served
 from cloudfn.providers.base import AppRecord, Catalog, FunctionRecord, RevisionSpec, effective
 
 #: ids of functions of deployed apps say their names, so that a handle that a program keeps in a
@@ -33,6 +34,8 @@ class Pool:
     spec: FunctionSpec
     #: the program's module
     module: str
+    #: of a class: the values of its parameters, encoded
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 class Pools:
@@ -69,7 +72,8 @@ class Pools:
         Raises:
             NotFoundError: There is no such function now.
         """
-        pool = self._live.get(self._function_id(told_id))
+        function_id = self._function_id(told_id)
+        pool = self._live.get(function_id) or self._open_variant(function_id)
         if pool is None:
             raise NotFoundError(
                 f"There is no function {told_id} in this offline run.",
@@ -157,6 +161,32 @@ class Pools:
         assert function is not None
         return self.look_up(function.app_id, function.name)
 
+    def bind(
+        self, told_id: str, parameters: dict[str, Any], options: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Register a variant of a function."""
+        base = self.live(base_id(told_id))
+        variant = Variant(parameters, options)
+        variant = Variant(parameters_of(base.spec, variant), options)
+        served(base.spec, variant)
+        self._catalog.bind(base.function_id, variant)
+        return {"function_id": variant.id_for(base_id(told_id))}
+
+    def _open_variant(self, function_id: str) -> Pool | None:
+        function = self._catalog.function(function_id)
+        base = self._live.get(base_id(function.function_id)) if function else None
+        if function is None or function.variant is None or base is None:
+            return None
+        pool = replace(
+            base,
+            name=ids.pool_name(function.function_id, base.revision),
+            function_id=function.function_id,
+            spec=served(base.spec, function.variant),
+            parameters=parameters_of(base.spec, function.variant),
+        )
+        self._pools[pool.name] = self._live[function.function_id] = pool
+        return pool
+
     def settings(self, told_id: str) -> dict[str, Any]:
         """Return a function's autoscaler settings."""
         pool = self.live(told_id)
@@ -216,13 +246,15 @@ class Pools:
         return apply(plan(request, current), self._catalog, self, self._clock.wall())
 
     def _function_id(self, told_id: str) -> str:
-        kind, _, rest = told_id.partition(":")
+        told_base = base_id(told_id)
+        kind, _, rest = told_base.partition(":")
         if kind != _BY_NAME:
             return told_id
         app, _, name = rest.partition(":")
         record = self._catalog.deployed(app)
         functions = self._catalog.functions(record.app_id) if record else []
-        return next((each.function_id for each in functions if each.name == name), told_id)
+        found = next((each.function_id for each in functions if each.name == name), told_base)
+        return found + told_id.removeprefix(told_base)
 
 
 def _told_id(app: AppRecord, function: FunctionRecord) -> str:

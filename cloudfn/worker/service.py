@@ -89,6 +89,11 @@ class ClassService:
         self._instance: Any = None
         self._methods: dict[str, Callable[..., Any]] = {}
 
+    @property
+    def instance(self) -> Any:
+        """The user's object, once it was entered."""
+        return self._instance
+
     def method(self, name: str) -> Callable[..., Any]:
         """See `Service`."""
         found = self._methods.get(name)
