@@ -16,6 +16,7 @@ from typing import Any
 
 from cloudfn.agent.attempts import Attempts, start_failure
 from cloudfn.agent.container import Container
+from cloudfn.agent.departures import Departures
 from cloudfn.agent.dispatch import PATIENCE
 from cloudfn.agent.exits import explain_exit
 from cloudfn.agent.handover import Handover
@@ -64,6 +65,7 @@ class Agent:
         self._memory = memory
         self._attempts = Attempts(ledger, events, clock)
         self.streams = Streams(self._attempts, events)
+        self.departures = Departures()
         self._handover = Handover(
             loop,
             ledger,
@@ -118,12 +120,15 @@ class Agent:
         return pool
 
     def drop_pool(self, name: str) -> None:
-        """Forget a pool, stopping its containers at once; its inputs must have been dealt with."""
+        """Forget a pool, interrupting its containers; its inputs must have been dealt with."""
         pool = self._pools.pop(name, None)
         if pool is None:
             return
         self.visits.redirect(pool, None)
+        has_hooks = pool.spec.function.cls is not None
         for container in list(pool.containers.values()):
+            if container.busy or (has_hooks and container.ready):
+                self.departures.add(container.container_id, pool.spec.app_id)
             self.interrupt(container, ContainerLost("its app was stopped", counted=False))
         template = self._programs.release(pool.spec, [other.spec for other in self._pools.values()])
         if template is not None:
@@ -438,6 +443,7 @@ class Agent:
         pool = self._pools.get(container.pool)
         over_memory = self._memory.release(container.container_id)
         self._events.ended(container.container_id)
+        self.departures.ended(container.container_id)
         self._give_back_unread(container)
         visits = self.visits.lose(container)
         container.close()

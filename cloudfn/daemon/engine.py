@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,6 +240,19 @@ class Engine:
         self.streams.flush()
         self.output.flush()
         self.output.changed()
+
+    def when_quiet(self, app_id: str, patience: float, hook: Callable[[], object]) -> None:
+        """Call `hook` when an app that was closed prints nothing more, or after some seconds."""
+
+        def told() -> None:
+            self.output.flush()
+            hook()
+
+        if patience <= 0:
+            hook()
+            return
+        self.agent.departures.when_quiet(app_id, told)
+        self._loop.call_later(patience, told)
 
     # What streams need of the rest (Readers)
 

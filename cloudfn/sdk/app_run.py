@@ -96,7 +96,9 @@ class AppRun:
             return  # it was stopped inside
         try:
             if not self._detach:
-                app.summary = yield from engine.ask("app_close", app_id=app_id)
+                is_interrupted = isinstance(error, KeyboardInterrupt)
+                patience = 0.0 if is_interrupted else self._patience()
+                app.summary = yield from engine.ask("app_close", app_id=app_id, patience=patience)
         except errors.Error:
             if error is None:
                 raise
@@ -105,6 +107,10 @@ class AppRun:
             if self._listening is not None:
                 engine.release(self._listening, tell=False)
                 self._listening = None
+
+    def _patience(self) -> float:
+        """Return how many seconds to wait for what containers print on leaving."""
+        return 0.0 if self._listening is None else current_settings().logs_timeout
 
 
 def refuse_in_container(what: str) -> None:

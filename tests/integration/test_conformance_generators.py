@@ -533,6 +533,44 @@ def test_a_function_that_became_a_generator_says_so_to_old_handles(world):
     world.cli("app", "stop", "changing", "--yes")
 
 
+def test_what_is_printed_while_the_run_ends_is_shown(world):
+    program = world.write(
+        """
+        import cloudfn
+
+        app = cloudfn.App("last-words")
+
+        @app.function()
+        def endless():
+            try:
+                while True:
+                    yield 1
+            finally:
+                print("closed")
+
+        @app.cls()
+        class Service:
+            @cloudfn.method()
+            def go(self):
+                return 1
+
+            @cloudfn.exit()
+            def leave(self):
+                print("exited")
+
+        @app.local_entrypoint()
+        def main():
+            Service().go.remote()
+            for _ in endless.remote_gen():
+                break
+        """
+    )
+
+    shown = world.cli("run", program).stdout.splitlines()
+
+    assert sorted(shown) == ["closed", "exited"]
+
+
 def test_an_interrupted_reader_leaves_no_traceback_in_the_container(world):
     program = world.write(
         """

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cloudfn.control.deploy.plan import DeployRequest, RollbackRequest, RolloverRequest, StopRequest
+from cloudfn.control.stores.later import Later
 from cloudfn.daemon.apps import parse_request
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
@@ -74,15 +75,19 @@ class AppOperations(Group):
             self.owners[record.app_id] = session
         return {}
 
-    def op_app_close(self, _session: Session, fields: Fields) -> Fields:
+    def op_app_close(self, _session: Session, fields: Fields) -> Later:
         app_id = fields["app_id"]
         summary = self._engine.progress(app_id)
         self.close(app_id)
-        return {
+        reply = {
             "containers_peak": summary["peak"],
             "done": summary["done"],
             "failed": summary["failed"],
         }
+        later = Later()
+        patience = float(fields.get("patience") or 0.0)
+        self._engine.when_quiet(app_id, patience, lambda: later.give(reply))
+        return later
 
     def op_app_terminal(self, _session: Session, fields: Fields) -> Fields:
         return {"terminal": self._terminals.get(fields["app_id"])}
