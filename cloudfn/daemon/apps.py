@@ -295,10 +295,11 @@ class Apps:
         assert pool is not None
         pool.live = False
         self._retired.add(spec.pool)
-        current = self._current.get(spec.function_id)
-        self._agent.visits.redirect(pool, current if current != spec.pool else None)
         if self._current.get(spec.function_id) == spec.pool:
             self._current.pop(spec.function_id)
+        if pool.visitors:
+            new = self._current.get(spec.function_id) or self._open_variant(spec.function_id)
+            self._agent.visits.redirect(pool, new)
         if strategy == "recreate":
             for container in list(pool.containers.values()):
                 why = ContainerLost("its app was deployed anew", counted=False)

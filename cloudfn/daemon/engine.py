@@ -28,8 +28,9 @@ from cloudfn.daemon.session import Session, container_key
 from cloudfn.daemon.stores import SharedState
 from cloudfn.daemon.streams import Streams
 from cloudfn.daemon.watches import Call, Watch
-from cloudfn.daemon.web.doors import Doors
+from cloudfn.daemon.web.doors import Door, Doors
 from cloudfn.daemon.web.gateway import Gateway
+from cloudfn.daemon.web.requests import parameters_in
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.call import Status
 from cloudfn.model.function import FunctionSpec
@@ -341,11 +342,19 @@ class Engine:
         return Proxy(
             self.doors,
             self.agent.visits,
-            self.apps.pool_of,
+            self._pool_behind,
             self._tell_of_request,
             self.clock,
             self.settings.web,
         )
+
+    def _pool_behind(self, door: Door, query: bytes) -> Pool:
+        """Return the pool that a request goes to: of a class, by the parameters in its query."""
+        if not door.parameters:
+            return self.apps.pool_of(door.function_id)
+        values = parameters_in(query, door.parameters)
+        bound = self.apps.bind(door.function_id, values, {}, self.check_gpus)
+        return self.apps.pool_of(bound.function_id)
 
     def _tell_of_request(self, pool: Pool, container_id: str, text: str) -> None:
         self.output.write(pool.spec, container_id, None, LogSource.SYSTEM, text.encode())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from cloudfn.control.deploy.plan import AddRevision, CreateApp, Plan
 from cloudfn.errors import AlreadyExistsError
+from cloudfn.model.cls import ParameterSpec
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.web import WebSpec, label_of
 from cloudfn.providers.base import AppRecord, RevisionSpec
@@ -23,6 +24,8 @@ class Door:
     #: the function's name, or Class.method
     name: str
     web: WebSpec
+    #: of a class: what stands in the query
+    parameters: Mapping[str, ParameterSpec]
 
 
 def labels(app: str, revision: RevisionSpec, *, deployed: bool) -> dict[str, str]:
@@ -95,7 +98,9 @@ class Doors:
         for function_id, spec in functions:
             for web in spec.web:
                 label = label_of(web, app.name, spec.name, deployed=deployed)
-                door = Door(label, app.app_id, app.name, function_id, _name(spec, web), web)
+                parameters = spec.cls.parameters if spec.cls else {}
+                name = _name(spec, web)
+                door = Door(label, app.app_id, app.name, function_id, name, web, parameters)
                 self._doors.setdefault(label, door)
                 self._opened()
 

@@ -49,7 +49,7 @@ class Proxy:
     Args:
         doors: Which label leads where.
         rooms: Where the containers are.
-        pool_of: Returns the pool that new requests of a function go to.
+        pool_of: Returns the pool that a request goes to, by its door and its query.
         tell: Writes a line to an app's log: pool, container id, text.
         clock: The time.
         settings: What the gateway takes.
@@ -59,7 +59,7 @@ class Proxy:
         self,
         doors: Doors,
         rooms: Rooms,
-        pool_of: Callable[[str], Pool],
+        pool_of: Callable[[Door, bytes], Pool],
         tell: Callable[[Pool, str, str], None],
         clock: Clock,
         settings: Web,
@@ -91,14 +91,24 @@ class Proxy:
                 "`cloudfn app list --json` has the URLs of those that there are.",
             )
             return
-        inbox = Inbox(receive)
         try:
-            await self._answer(scope, target.root_path, door, inbox, answer)
+            pool = self._pool_of(door, scope["query_string"])
+        except Error as error:
+            await answer.refuse_for(404 if isinstance(error, NotFoundError) else 400, error)
+            return
+        inbox = Inbox(receive)
+        opening = {
+            "type": "cloudfn.scope",
+            "scope": for_container(scope, target.root_path),
+            "of": door.web.of,
+        }
+        try:
+            await self._answer(scope, opening, pool, inbox, answer)
         finally:
             inbox.close()
 
     async def _answer(
-        self, scope: Scope, root_path: str, door: Door, inbox: Inbox, answer: Answer
+        self, scope: Scope, opening: Event, pool: Pool, inbox: Inbox, answer: Answer
     ) -> None:
         began = self._clock.monotonic()
         container_id = "gateway"
@@ -106,26 +116,20 @@ class Proxy:
             if body_length(scope["headers"]) > self._settings.body_limit:
                 await answer.refuse(*_TOO_LARGE)
                 return
-            visit = await self._borrow(door, inbox, answer)
+            visit = await self._borrow(pool, inbox, answer)
             if visit is None:
                 return
             container_id = visit.container.container_id
             exchange = _Exchange(visit, inbox, answer, self._settings.body_limit)
-            seconds = float(self._pool_of(door.function_id).spec.function.timeout)
-            opening = {
-                "type": "cloudfn.scope",
-                "scope": for_container(scope, root_path),
-                "of": door.web.of,
-            }
-            await self._carry_out(exchange, opening, seconds)
+            await self._carry_out(exchange, opening, float(pool.spec.function.timeout))
         finally:
-            self._note(door, container_id, scope, answer, self._clock.monotonic() - began)
+            self._note(pool, container_id, scope, answer, self._clock.monotonic() - began)
 
-    async def _borrow(self, door: Door, inbox: Inbox, answer: Answer) -> Visit | None:
+    async def _borrow(self, pool: Pool, inbox: Inbox, answer: Answer) -> Visit | None:
         """Return a slot of a container for a request, or None where it was answered."""
         asked: asyncio.Future[Visit] | None = None
         try:
-            asked = self._rooms.ask(self._pool_of(door.function_id).spec.pool)
+            asked = self._rooms.ask(pool.spec.pool)
             if await inbox.leaves_before(asked):
                 return None
             visit, asked = asked.result(), None
@@ -190,13 +194,9 @@ class Proxy:
         task.add_done_callback(self._endings.discard)
 
     def _note(
-        self, door: Door, container_id: str, scope: Scope, answer: Answer, seconds: float
+        self, pool: Pool, container_id: str, scope: Scope, answer: Answer, seconds: float
     ) -> None:
         """Write the line of a request; the query is left out, since it may hold secrets."""
-        try:
-            pool = self._pool_of(door.function_id)
-        except NotFoundError:
-            return  # its app is gone
         verb = scope.get("method", "WEBSOCKET")
         status = answer.status or _CLIENT_LEFT
         path = ascii(scope["path"])[1:-1]

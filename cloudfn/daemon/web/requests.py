@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
+
+from cloudfn.errors import InvalidError
+from cloudfn.model.cls import ParameterSpec, encoded
 
 Headers = list[tuple[bytes, bytes]]
 Scope = dict[str, Any]
@@ -22,6 +26,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _OF_HOSTS = b".localhost"
 _LOOPBACK = frozenset({b"127.0.0.1", b"localhost", b"[::1]", b""})
 #: fields of a scope that apps get as they are
@@ -66,6 +71,35 @@ def for_container(scope: Scope, root_path: str) -> Scope:
         "root_path": root_path,
         "headers": _forwarded(scope, root_path),
     }
+
+
+def parameters_in(query: bytes, declared: Mapping[str, ParameterSpec]) -> dict[str, Any]:
+    """Return the values of a class's parameters that a query gives, as `encoded` has them.
+
+    Raises:
+        InvalidError: One is not of its parameter's type.
+    """
+    found = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    given = {name: found[name] for name in declared if name in found}
+    return encoded({name: _value(name, declared[name], text) for name, text in given.items()})
+
+
+def _value(name: str, parameter: ParameterSpec, text: str) -> str | int | bool | bytes:
+    if parameter.type == "str":
+        return text
+    if parameter.type == "bytes":
+        return text.encode()
+    if parameter.type == "bool" and text.lower() in _TRUTHS:
+        return _TRUTHS[text.lower()]
+    try:
+        if parameter.type == "int":
+            return int(text)
+    except ValueError:
+        pass
+    raise InvalidError(
+        f"The parameter {name} is of type {parameter.type}, and {text!r} is not.",
+        hint="Parameters of the class stand in the query of the URL.",
+    )
 
 
 def from_container(headers: Iterable[Sequence[bytes]]) -> Headers:
