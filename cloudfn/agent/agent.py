@@ -7,7 +7,7 @@ and listens to what happens.
 from __future__ import annotations
 
 import signal
-from asyncio import AbstractEventLoop, TimerHandle
+from asyncio import AbstractEventLoop
 from base64 import b64decode
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +17,6 @@ from typing import Any
 from cloudfn.agent.attempts import Attempts, start_failure
 from cloudfn.agent.container import Container
 from cloudfn.agent.departures import Departures
-from cloudfn.agent.dispatch import PATIENCE
 from cloudfn.agent.exits import explain_exit
 from cloudfn.agent.handover import Handover
 from cloudfn.agent.memory import MemoryGuard
@@ -26,6 +25,7 @@ from cloudfn.agent.ports import AgentConfig, AgentEvents, Claims
 from cloudfn.agent.programs import Programs
 from cloudfn.agent.streams import Streams
 from cloudfn.agent.visits import Visits
+from cloudfn.agent.watch import Watch
 from cloudfn.agent.zygotes import Template
 from cloudfn.clock import Clock
 from cloudfn.errors import Error
@@ -34,9 +34,6 @@ from cloudfn.model.function import AutoscalerSettings
 from cloudfn.providers.base import Claim
 from cloudfn.wire.messages import ContainerItem, ContainerOutcome, LogSource
 
-#: seconds between looks at timeouts while inputs run
-_WATCH = 0.1
-_TAKE_BACK_WATCH = 0.01
 #: seconds that a cancelled input has before its container is ended
 CANCEL_GRACE = 5.0
 #: seconds that a container has to leave after its last input, with its exit hooks
@@ -63,6 +60,9 @@ class Agent:
         self._clock = clock
         self._config = config
         self._memory = memory
+        self._pools: dict[str, Pool] = {}
+        self._containers: dict[str, Container] = {}
+        self._watch = Watch(loop, clock, self._pools, self._containers, memory, self)
         self._attempts = Attempts(ledger, events, clock)
         self.streams = Streams(self._attempts, events)
         self.departures = Departures()
@@ -71,13 +71,10 @@ class Agent:
             ledger,
             self._attempts,
             clock,
-            self._arm_watch,
+            self._watch.arm,
             one_at_a_time=config.one_at_a_time,
         )
         self._programs = Programs(loop, config, self)
-        self._pools: dict[str, Pool] = {}
-        self._containers: dict[str, Container] = {}
-        self._watch: TimerHandle | None = None
         self._closing = False
         self.intake = True
         self.visits = Visits(
@@ -86,7 +83,7 @@ class Agent:
             self._pools,
             config.web_pending,
             events.changed,
-            self._arm_watch,
+            self._watch.arm,
             self.kick,
             self.stop,
         )
@@ -252,7 +249,7 @@ class Agent:
         if container.doom is None:
             lost = ContainerLost("its container was interrupted")
             container.doom = _blameless(reason) if reason else lost
-        self._give_back_unread(container)
+        self.give_back_unread(container)
         container.draining = True
         self._loop.call_later(LEAVE_GRACE, container.kill)
         self._events.changed()
@@ -292,7 +289,7 @@ class Agent:
             pool.peak = max(pool.peak, sum(not c.draining for c in pool.containers.values()))
             if template.ready:
                 self._launch(pool, container)
-        self._arm_watch()
+        self._watch.arm()
 
     def _launch(self, pool: Pool, container: Container) -> None:
         env = self._own_environ(pool, container.container_id)
@@ -348,7 +345,7 @@ class Agent:
             self.stop(container)
             return
         container.doom = container.doom or why
-        self._give_back_unread(container)
+        self.give_back_unread(container)
         container.finish_intake()
         container.signal(signal.SIGINT)
         self._loop.call_later(LEAVE_GRACE, container.kill)
@@ -444,7 +441,7 @@ class Agent:
         over_memory = self._memory.release(container.container_id)
         self._events.ended(container.container_id)
         self.departures.ended(container.container_id)
-        self._give_back_unread(container)
+        self.give_back_unread(container)
         visits = self.visits.lose(container)
         container.close()
         del self._containers[container.container_id]
@@ -469,10 +466,13 @@ class Agent:
         self.kick(container.pool)
         self._events.changed()
 
-    def _give_back_unread(self, container: Container) -> None:
+    def give_back_unread(self, container: Container) -> bool:
+        """Take back what a container has not read; return whether there was something."""
         taken = container.take_back()
         if taken:
             self._attempts.give_back(taken)
+            self._events.changed()
+        return bool(taken)
 
     def _start_failed(self, container: Container, reason: str, packed: bytes = b"") -> None:
         pool = self._pools.get(container.pool)
@@ -494,7 +494,7 @@ class Agent:
             claim = container.held.find(seq)
             if claim is None or claim.fence != fence:
                 continue
-            self._give_back_unread(container)
+            self.give_back_unread(container)
             if claim not in container.held:
                 self.kick(container.pool)
             elif container.held.shares(claim):
@@ -512,85 +512,23 @@ class Agent:
         if not leaves and claim in container.held:
             self.stop(container, _blameless("a neighbour did not react to its cancellation"))
 
-    def _arm_watch(self) -> None:
-        """Look soon where inputs wait behind others, else now and then."""
-        if self._closing:
-            return
-        now = self._clock.monotonic()
-        eager = any(c.held.crowded(now) is not None for c in self._containers.values())
-        due = self._loop.time() + (_TAKE_BACK_WATCH if eager else _WATCH)
-        if self._watch is not None:
-            if self._watch.when() <= due:
-                return
-            self._watch.cancel()
-        self._watch = self._loop.call_at(due, self._look)
-
-    def _look(self) -> None:
-        """Take back what waits behind slow inputs, and end those that are over their time."""
-        self._watch = None
-        now = self._clock.monotonic()
-        active = False
-        for container in list(self._containers.values()):
-            pool = self._pools.get(container.pool)
-            if pool is None:
-                continue
-            if not container.ready:
-                active = True
-                self._check_startup(pool, container, now)
-            elif container.held:
-                active = True
-                self._check_running(pool, container, now)
-            elif container.visits:
-                active = True
-                if self._memory.exceeded(container.container_id):
-                    container.kill()
-        if active:
-            self._arm_watch()
-
-    def _check_running(self, pool: Pool, container: Container, now: float) -> None:
-        age = container.held.crowded(now)
-        if age is not None and age > PATIENCE:
-            pool.service = pool.service.at_least(age)
-            taken = container.take_back()
-            if taken:
-                self._attempts.give_back(taken)
-                self.kick(pool.spec.pool)
-                self._events.changed()
-        overdue = container.held.take_overdue(pool.spec.function.timeout, now)
-        if overdue:
-            self._time_out(pool, container, overdue, TimedOut(pool.spec.function.timeout))
-        elif late := self._take_late(container):
-            self._time_out(pool, container, late, Overran())
-        elif self._memory.exceeded(container.container_id):
-            container.kill()
-
-    def _take_late(self, container: Container) -> list[Claim]:
-        """Remove and return claims that run beyond the deadline of their call."""
-        now = self._clock.wall()
-        if not any(_is_late(claim, now) for claim in container.held):
-            return []
-        self._give_back_unread(container)
-        late = [claim for claim in container.held if _is_late(claim, now)]
-        return [claim for claim in late if container.held.finish(claim.seq, claim.fence)]
-
-    def _time_out(
-        self, pool: Pool, container: Container, overdue: list[Claim], ending: TimedOut | Overran
-    ) -> None:
-        self._give_back_unread(container)
-        for claim in overdue:
-            self._attempts.settle(pool, claim, ending)
-        self.stop(container, _blameless("a neighbour ran longer than its timeout"))
-
-    def _check_startup(self, pool: Pool, container: Container, now: float) -> None:
-        if now - container.started <= pool.spec.function.startup_timeout:
-            return
-        limit = pool.spec.function.startup_timeout
+    def start_overdue(self, container: Container, limit: int) -> None:
+        """A container was not ready within its startup_timeout: end it."""
         self._start_failed(container, f"it was not ready within its startup_timeout of {limit}s")
         container.ready = True  # its failure is counted
         self.stop(container, ContainerLost("it did not start in time"))
         template = container.template
         if not template.ready and not self._of_template(template):
             template.kill()
+
+    def run_overdue(
+        self, container: Container, overdue: Sequence[Claim], ending: TimedOut | Overran
+    ) -> None:
+        """Inputs of a container are over their time: end it, and run the others again."""
+        self.give_back_unread(container)
+        for claim in overdue:
+            self._attempts.settle(self._pools[container.pool], claim, ending)
+        self.stop(container, _blameless("a neighbour ran longer than its timeout"))
 
     # Nested calls
 
@@ -620,6 +558,7 @@ class Agent:
     def hand_back(self) -> None:
         """Take no more inputs, end what runs, and return it to the ledger without blame."""
         self._closing = True
+        self._watch.close()
         self.intake = False
         for container in self._containers.values():
             self._attempts.give_back([*container.take_back(), *container.held])
@@ -632,18 +571,12 @@ class Agent:
         self._closing = True
         self.intake = False
         self._handover.close()
-        if self._watch is not None:
-            self._watch.cancel()
+        self._watch.close()
         for container in list(self._containers.values()):
             container.kill()
             container.close()
         self._programs.close()
         self._memory.close()
-
-
-def _is_late(claim: Claim, now: float) -> bool:
-    """Whether the deadline of a claim's call has passed; `now` is wall time."""
-    return claim.deadline is not None and claim.deadline <= now
 
 
 def _blameless(reason: str) -> ContainerLost:
