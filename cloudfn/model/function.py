@@ -194,6 +194,11 @@ class FunctionSpec:
                 "A container that ends after one input cannot run several at once.",
                 hint="Leave either `single_use_containers` or `@cloudfn.concurrent` away.",
             )
+        if self.schedule is not None and self.web:
+            raise InvalidError(
+                f"{self.qualname} answers web requests, so it cannot have a schedule.",
+                hint="Schedule a function of its own, which may call the same code.",
+            )
         if self.scaling and self.cls is not None and self.cls.parameters:
             raise InvalidError(
                 f"{self.qualname} has parameters: its instances scale separately, so it cannot "

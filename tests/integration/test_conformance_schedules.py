@@ -173,6 +173,8 @@ def test_a_schedule_that_makes_no_sense_is_refused_where_it_is_written():
         app.function(schedule="* * * * *")(needs_none)
     with pytest.raises(InvalidError, match="yields"):
         app.function(schedule=cloudfn.Period(hours=1))(yields)
+    with pytest.raises(InvalidError, match="answers web requests"):
+        app.function(schedule=cloudfn.Period(hours=1))(cloudfn.fastapi_endpoint()(answers))
     with pytest.raises(TypeError, match="schedule"):
         app.cls(schedule=cloudfn.Period(hours=1))
     with pytest.raises(InvalidError, match="list of ScaleAt"):
@@ -215,6 +217,10 @@ def needs_none(x=1, *, y=2):
 
 
 def needs_none_of_many(*args, **kwargs):
+    pass
+
+
+def answers():
     pass
 
 
