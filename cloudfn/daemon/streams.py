@@ -78,6 +78,7 @@ class Streams:
         watch = self._readers.find_owner(session, message.ref)
         if watch is not None:
             watch.items = max(watch.items, message.end)
+            watch.call.has_blobs = True
             self._acknowledge(watch.call.spec.call_id, message.end)
 
     def resume(self, session: Session, ref: int, have: int, taken: int) -> None:
@@ -85,7 +86,7 @@ class Streams:
         watch = self._readers.find_owner(session, ref)
         if watch is None:
             return
-        watch.items = have
+        watch.items = max(have, taken)
         watch.call.has_blobs = True
         self._acknowledge(watch.call.spec.call_id, taken)
         # At once: an outcome is about to follow, perhaps.

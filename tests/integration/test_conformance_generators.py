@@ -131,9 +131,11 @@ def by_value(n):
 
 @app.cls()
 class Counter:
+    start: int = cloudfn.parameter(default=0)
+
     @cloudfn.enter()
     def set_up(self):
-        self.start, self.step = 5, 2
+        self.step = 2
 
     @cloudfn.method()
     def squares(self, n):
@@ -426,7 +428,7 @@ def test_an_item_that_cannot_be_sent_ends_the_generator_after_those_before_it():
 
 
 def test_methods_of_classes_yield_and_share_their_instance_with_plain_ones():
-    counter = Counter()
+    counter = Counter(start=5)
 
     for method in (counter.up, counter.up_later, counter.up_at_once):
         assert list(method.remote_gen(100)) == [5 + 2 * i for i in range(100)]
