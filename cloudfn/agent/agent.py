@@ -143,7 +143,8 @@ class Agent:
         pool = self._pools.get(name)
         if pool is not None and self.intake:
             self._handover.kick(pool)
-            self.visits.admit(pool)
+            if pool.visitors:
+                self.visits.admit(pool)
 
     def end_overdue(self, claims: Sequence[Claim]) -> None:
         """End inputs whose deadline passed before a container took them."""

@@ -16,9 +16,12 @@ from cloudfn.cli.session import Session, session_of
 if TYPE_CHECKING:
     from cloudfn.cli.sources import Sources
     from cloudfn.sdk.app import App
+    from cloudfn.sdk.client import Client
 
 #: seconds between two looks at the files
 _LOOK = 0.2
+#: seconds between two signs of life to the daemon
+_BEAT = 2.0
 
 
 def build() -> typer.Typer:
@@ -69,7 +72,7 @@ def serve(
         terminal.say("Serving. Ctrl-C ends it.")
         words = [file, *(["-m"] if module else []), "--env", session.settings.environment]
         try:
-            _watch(session, sources, app, words, timeout)
+            _watch(session, client, sources, app, words, timeout)
         except KeyboardInterrupt:
             terminal.say("Disconnecting. This ends the app in a few seconds.")
             raise
@@ -77,13 +80,29 @@ def serve(
 
 
 def _watch(
-    session: Session, sources: Sources, app: App, words: list[str], timeout: float | None
+    session: Session,
+    client: Client,
+    sources: Sources,
+    app: App,
+    words: list[str],
+    timeout: float | None,
 ) -> None:
-    """Replace the app whenever its files have changed, until the time is over."""
+    """Replace the app whenever its files have changed, until the time is over.
+
+    Raises:
+        NotFoundError: Somebody stopped it.
+    """
+    from cloudfn.sdk.twins import run as carry_out
+
     clock = session.host.clock
     end = float("inf") if timeout is None else clock.monotonic() + timeout
-    while clock.monotonic() < end:
+    beat = clock.monotonic()
+    while (now := clock.monotonic()) < end:
         clock.sleep(_LOOK)
+        if now - beat >= _BEAT:
+            beat = now
+            # A daemon that died is started again by this, and goes on with the app.
+            carry_out(client.ask("app_reattach", app_id=app.app_id))
         if not sources.changed():
             continue
         command = [sys.executable, "-P", "-m", "cloudfn", "serve", *words]

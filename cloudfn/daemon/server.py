@@ -297,14 +297,17 @@ class Server:
                 self._apps.close(app_id)
 
     def _end_detached(self, unfinished: set[str]) -> None:
-        """A detached app lives while it has inputs, and a moment after its start."""
+        """A detached app lives while it has inputs or requests, and a moment after its start."""
         now = self._engine.clock.wall()
         grace = self._engine.settings.client_grace
         for app in self._engine.catalog.apps():
             if app.state != "detached" or now - app.created < grace:
                 continue
-            pools = [p.spec.pool for p in self._engine.agent.pools() if p.spec.app_id == app.app_id]
-            if not unfinished.intersection(pools):
+            pools = [p for p in self._engine.agent.pools() if p.spec.app_id == app.app_id]
+            is_asked = any(
+                p.visitors or any(c.visits for c in p.containers.values()) for p in pools
+            )
+            if not is_asked and not unfinished.intersection(p.spec.pool for p in pools):
                 self._engine.apps.close(app.app_id)
 
     def _expire(self) -> None:

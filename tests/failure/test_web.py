@@ -5,12 +5,13 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 
 import httpx
 import pytest
 
-from tests.failure.daemon_fixtures import PATIENCE, World, ended, world
+from tests.failure.daemon_fixtures import PATIENCE, World, ended, wait_for, world
 from tests.integration.web_client import raw_url
 
 __all__ = ["world"]
@@ -86,3 +87,22 @@ def test_requests_wait_for_a_container_while_others_die(world: World) -> None:
         for thread in threads:
             thread.join(PATIENCE)
     assert [answer.text for answer in answers] == ["begun and done"] * 3
+
+
+def test_serve_goes_on_with_a_new_daemon(world: World) -> None:
+    path = world.write(SITE, "site.py", app="site")
+    child = world.spawn_process([sys.executable, "-u", "-m", "cloudfn", "serve", str(path)])
+    assert child.stdout is not None
+    url = next(line for line in child.stdout if "site → " in line).split("→ ")[1].strip()
+    assert httpx.get(url, timeout=PATIENCE).text == "begun and done"
+    world.kill()
+
+    def answers() -> bool:
+        try:
+            return httpx.get(url, timeout=PATIENCE).text == "begun and done"
+        except httpx.TransportError:
+            return False
+
+    wait_for("an answer of the next daemon", answers)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(PATIENCE) == 130

@@ -119,7 +119,7 @@ class WebContainer(Container):
 
     def _admit(self, number: int, sock: socket.socket) -> None:
         sock.setblocking(False)  # noqa: FBT003
-        task = self._event_loop().create_task(answer(sock, self._choose, self._tell))
+        task = self._event_loop().create_task(answer(sock, self._choose, self._complain))
         self._visits[number] = task
         task.add_done_callback(lambda done: self._visit_ended(number, done))
 
@@ -130,10 +130,6 @@ class WebContainer(Container):
         with suppress(ValueError):
             self._standard.flush()
         self._news.set()
-
-    def _tell(self, error: BaseException) -> None:
-        """Tell of an exception of the application; Ctrl-C and exits end no container of it."""
-        self._complain(error)
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
         """Leave: whoever is still here is cut off."""
