@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from cloudfn.sdk.secrets import Secret
     from cloudfn.sdk.slots import batched, concurrent
+    from cloudfn.sdk.volumes import Volume
     from cloudfn.sdk.web import asgi_app, fastapi_endpoint, web_server, wsgi_app
     from cloudfn.wire.version import VERSION as __version__  # noqa: N811
 
@@ -76,6 +77,7 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "Dict",
     "Queue",
     "Secret",
+    "Volume",
     # look
     "AppInfo",
     "FunctionInfo",
@@ -122,6 +124,7 @@ _PLACES = {
     "Period": "cloudfn.model.schedule",
     "Queue": "cloudfn.sdk.queues",
     "Secret": "cloudfn.sdk.secrets",
+    "Volume": "cloudfn.sdk.volumes",
     "Retries": "cloudfn.model.retry",
     "ScaleAt": "cloudfn.model.schedule",
     "asgi_app": "cloudfn.sdk.web",

@@ -303,7 +303,7 @@ class Agent:
         if function.batching is not None:
             message["batched"] = True
         try:
-            message |= self._config.supplies(pool.spec)
+            message |= self._config.supplies(pool.spec, container.container_id)
         except Error as error:
             container.draining = True
             if pool.start_failed(self._clock.monotonic()):

@@ -98,8 +98,8 @@ class AgentConfig:
     descriptors: int
     #: variables that identify one container: (container id, app id) → variables
     identity: Callable[[str, str], dict[str, str]]
-    #: what else the containers of a pool get in their orders; raises an Error when it is not there
-    supplies: Callable[[PoolSpec], dict[str, Any]]
+    #: what else a container of a pool gets in its order; raises an Error when it is not there
+    supplies: Callable[[PoolSpec, str], dict[str, Any]]
     #: file for what zygotes print
     log: Path
     #: hand over one input at a time, also where inputs are tiny

@@ -21,13 +21,20 @@ MissingOption = Annotated[
 ]
 
 
-def group(noun: str, prefix: str, *, create: Callable[..., None] | None = None) -> typer.Typer:
+def group(
+    noun: str,
+    prefix: str,
+    *,
+    create: Callable[..., None] | None = None,
+    list_all: Callable[..., None] | None = None,
+) -> typer.Typer:
     """Return a command group that can create, list and delete objects of a kind.
 
     Args:
         noun: The kind.
         prefix: What its ids begin with.
         create: The command that creates one, where that takes more than a name.
+        list_all: The command that lists them, where there is more to tell.
     """
     app = typer.Typer(
         add_completion=False,
@@ -45,7 +52,7 @@ def group(noun: str, prefix: str, *, create: Callable[..., None] | None = None) 
         )
         terminal.say(f"✓ {noun.capitalize()} {name} created.")
 
-    def list_all(
+    def list_plain(
         context: typer.Context, as_json: JsonOption = False, env: EnvironmentOption = None
     ) -> None:
         session = session_of(context, env)
@@ -76,7 +83,10 @@ def group(noun: str, prefix: str, *, create: Callable[..., None] | None = None) 
         app.command("create", help=f"Make an empty {noun}.")(create_empty)
     else:
         app.command("create")(create)
-    app.command("list", help=f"List the {noun}s of the environment.")(list_all)
+    if list_all is None:
+        app.command("list", help=f"List the {noun}s of the environment.")(list_plain)
+    else:
+        app.command("list")(list_all)
     app.command("delete", help=f"Delete a {noun} with everything in it.")(delete)
     return app
 

@@ -31,6 +31,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "schedule": ("cloudfn.cli.schedule", "List, pause, run and foresee what runs by itself."),
     "stats": ("cloudfn.cli.stats", "Show a function's backlog and containers."),
     "secret": ("cloudfn.cli.secrets", "Keep secrets for the functions that name them."),
+    "volume": ("cloudfn.cli.volumes", "Move files in and out of volumes."),
     "dict": ("cloudfn.cli.dicts", "Look into dicts, and look after them."),
     "queue": ("cloudfn.cli.queues", "Look into queues, and look after them."),
     "environment": ("cloudfn.cli.environment", "List, make and delete separate worlds."),

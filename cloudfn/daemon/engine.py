@@ -31,6 +31,7 @@ from cloudfn.daemon.watches import Call, Watch
 from cloudfn.daemon.web.doors import Door, Doors
 from cloudfn.daemon.web.gateway import Gateway
 from cloudfn.daemon.web.requests import parameters_in
+from cloudfn.daemon.workspaces import Workspaces
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.call import Status
 from cloudfn.model.function import FunctionSpec
@@ -103,6 +104,8 @@ class Engine:
         self.calls = Calls(loop, self.journal, self.ledger, self, clock)
         self.dead = DeadLetters(self.journal, self.ledger, self.blobs, self, clock)
         self.stores = SharedState(loop, provider, settings, clock, place.key)
+        folder = place.state_dir / "workspaces"
+        self.workspaces = Workspaces(loop, self.stores.volumes, folder, clock)
         self.streams = Streams(loop, provider.streams, self)
         self.schedules = Scheduler(
             loop,
@@ -138,6 +141,7 @@ class Engine:
         self.output.close()
         self.ledger.close()
         self.catalog.close()
+        self.workspaces.close()
         self.stores.close()
         self.blobs.close()
 
@@ -186,6 +190,7 @@ class Engine:
     def ended(self, container_id: str) -> None:
         """A container is gone, and whatever results it had not delivered with it."""
         self.blobs.delete_results(container_id)
+        self.workspaces.ended(container_id)
 
     def changed(self) -> None:
         """Containers came, went or changed state."""
@@ -462,10 +467,13 @@ class Engine:
             totals["failed"] += pool.failed
         return {"event": "containers", **totals}
 
-    def _supplies(self, pool: PoolSpec) -> dict[str, Any]:
+    def _supplies(self, pool: PoolSpec, container_id: str) -> dict[str, Any]:
         """Return what a container gets beside its orders; raises an Error without it."""
         secrets = self.stores.secrets.variables(pool.function.secrets)
-        return {"secrets": secrets} if secrets else {}
+        supplies: dict[str, Any] = {"secrets": secrets} if secrets else {}
+        if pool.function.volumes:
+            supplies["mounts"] = self.workspaces.prepare(container_id, pool.function.volumes)
+        return supplies
 
     def _identity(self, container_id: str, app_id: str) -> dict[str, str]:
         return {

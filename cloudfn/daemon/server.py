@@ -25,6 +25,7 @@ from cloudfn.daemon.operations.stores import (
     ObjectOperations,
     QueueOperations,
     SecretOperations,
+    VolumeOperations,
 )
 from cloudfn.daemon.operations.table import Operations
 from cloudfn.daemon.session import Session, error_json
@@ -67,6 +68,7 @@ class Server:
                 DictOperations(engine),
                 QueueOperations(engine),
                 SecretOperations(engine),
+                VolumeOperations(engine),
                 ScheduleOperations(engine),
                 DaemonOperations(engine, self._facts, self.shut_down),
             ]

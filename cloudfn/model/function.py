@@ -12,6 +12,7 @@ from cloudfn.model.image import ImageSpec
 from cloudfn.model.retry import Retries
 from cloudfn.model.schedule import Cron, Period, ScaleAt, rule_from_json
 from cloudfn.model.secret import SecretRef, secret_ref
+from cloudfn.model.volume import VolumeMount, mount_from_json
 from cloudfn.model.web import WebSpec
 
 SCALEDOWN_WINDOW_RANGE = (2, 3600)
@@ -173,6 +174,7 @@ class FunctionSpec:
     image: ImageSpec | None = None
     #: later ones override earlier ones; `env` overrides them all
     secrets: tuple[SecretRef, ...] = ()
+    volumes: tuple[VolumeMount, ...] = ()
     #: a class, all of whose methods are this one Function
     cls: ClsSpec | None = None
     #: how it answers requests: one for a function, one for each web method of a class
@@ -242,6 +244,7 @@ class FunctionSpec:
         if values.get("schedule") is not None:
             values["schedule"] = rule_from_json(values["schedule"])
         values["scaling"] = tuple(map(rule_from_json, values.get("scaling", ())))
+        values["volumes"] = tuple(map(mount_from_json, values.get("volumes", ())))
         values["secrets"] = tuple(map(secret_ref, values.get("secrets", ())))
         if "gpu" in values:
             values["gpu"] = tuple(values["gpu"])  # JSON has lists alone

@@ -18,6 +18,7 @@ from cloudfn.model.concurrency import Batching, Concurrency
 from cloudfn.model.function import FunctionSpec, Resources, declared_autoscaler
 from cloudfn.model.retry import Retries
 from cloudfn.model.secret import secret_ref
+from cloudfn.model.volume import mount_from_json
 
 #: bytes that the parameters of one instance may take
 PARAMETERS_LIMIT = 16 << 10
@@ -42,6 +43,7 @@ OPTIONS = frozenset(
         "timeout",
         "secrets",
         "version",
+        "volumes",
         *_PARTS,
     }
 )
@@ -158,6 +160,8 @@ def served(spec: FunctionSpec, variant: Variant | None = None) -> FunctionSpec:
     changes: dict[str, Any] = {name: given[name] for name in ("env", "timeout") if name in given}
     if "secrets" in given:
         changes["secrets"] = tuple(map(secret_ref, given["secrets"]))
+    if "volumes" in given:
+        changes["volumes"] = tuple(map(mount_from_json, given["volumes"]))
     if "gpu" in given:
         changes["gpu"] = tuple(given["gpu"])
     changes["autoscaler"] = declared_autoscaler(declared.min_containers if kept else 0, **scaling)

@@ -19,6 +19,7 @@ from cloudfn.providers.queues import Queues
 from cloudfn.providers.schedules import Schedules
 from cloudfn.providers.secrets import Secrets
 from cloudfn.providers.streams import Streams
+from cloudfn.providers.volumes import Volumes
 from cloudfn.wire.messages import BlobRef
 
 
@@ -625,6 +626,7 @@ class Provider:
     queues: Queues
     streams: Streams
     secrets: Secrets
+    volumes: Volumes
 
 
 def effective(spec: FunctionSpec, override: Override | None) -> AutoscalerSettings:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cloudfn.sdk.cls import Cls
     from cloudfn.sdk.image import Image
     from cloudfn.sdk.secrets import Secret
+    from cloudfn.sdk.volumes import Volume
 
 _TAG_MAX = 50
 
@@ -54,7 +55,7 @@ class App(AppFacts):
         tags: Marks for your own use.
         image: The Image of functions that name none.
         secrets: What all its functions get, before their own.
-        volumes: Not available yet.
+        volumes: What all its functions see, by path.
         include_source: Bring the program's sources to the containers.
     """
 
@@ -65,13 +66,12 @@ class App(AppFacts):
         tags: dict[str, str] | None = None,
         image: Image | None = None,
         secrets: Sequence[Secret] = (),
-        volumes: Mapping[Any, Any] | None = None,
+        volumes: Mapping[str, Volume] | None = None,
         include_source: bool = True,
     ) -> None:
         if name is not None:
             check_name("App", name)
-        check_unavailable({"volumes": volumes or {}}, "App()")
-        self._supplies = supplies_of(secrets, "App()")
+        self._supplies = supplies_of(secrets, volumes, "App()")
         _layers(image, "App()")
         _check_source(include_source)
         self._name = name
@@ -150,6 +150,7 @@ class App(AppFacts):
         image: Image | None = None,
         env: Mapping[str, str | None] | None = None,
         secrets: Collection[Secret] | None = None,
+        volumes: Mapping[str, Volume] | None = None,
         gpu: str | list[str] | None = None,
         serialized: bool = False,
         cpu: float | tuple[float, float] | None = None,
@@ -178,6 +179,7 @@ class App(AppFacts):
             env: Variables set in its containers.
             secrets: Variables that are shown nowhere. Later ones override earlier ones and those
                 of the App; `env` overrides them all.
+            volumes: Shared files, by the path at which its code sees them.
             gpu: `TYPE[:COUNT]`, or several in order of preference.
             serialized: Send the function by value; for functions that cannot be imported.
             cpu: Cores that a container asks for, or (request, limit).
@@ -218,7 +220,7 @@ class App(AppFacts):
         if name is not None:
             check_name("Function", name)
         layers = _layers(image or self.image, "App.function()")
-        supplies = self._supplies.joined(supplies_of(secrets, "App.function()"))
+        supplies = self._supplies.joined(supplies_of(secrets, volumes, "App.function()"))
 
         def decorate(raw: Any) -> Function:
             if isinstance(raw, Function):

@@ -89,11 +89,14 @@ class Binding:
         return bound
 
     def _plain_options(self, client: Client) -> Steps[dict[str, Any]]:
-        secrets = self._options.get("secrets")
-        if secrets is None:
-            return self._options
-        refs = yield from secrets.refs(client)
-        return {**self._options, "secrets": [asdict(ref) for ref in refs]}
+        options = dict(self._options)
+        if "secrets" in options:
+            refs = yield from options["secrets"].refs(client)
+            options["secrets"] = [asdict(ref) for ref in refs]
+        if "volumes" in options:
+            mounts = yield from options["volumes"].mounts(client, self.base.name)
+            options["volumes"] = [asdict(mount) for mount in mounts]
+        return options
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _binding, (self.base, self._values, self._options, self.cls, self.known_id)

@@ -21,10 +21,6 @@ _GENERATOR = 0x20 | 0x200
 _ASYNC = 0x80 | 0x200
 _KEYWORDS = 0x08
 
-#: options that later versions bring, and what to do until then
-_NOT_YET = {
-    "volumes": "Containers see the files of this machine: use a directory.",
-}
 #: options that promise something that there is not here, and what to use instead
 _INSTEAD = {
     "network_file_systems": INSTEAD["NetworkFileSystem"],
@@ -88,14 +84,10 @@ def check_unavailable(options: Mapping[str, Any], what: str) -> None:
             raise DeprecationError(f"`{name}` is called `{_RENAMED[name]}` now.")
         if name in _IGNORED:
             continue
-        if name not in _NOT_YET and name not in _INSTEAD:
+        if name not in _INSTEAD:
             raise TypeError(f"{what} got an unexpected keyword argument {name!r}")
         if value is None or value is False or value in ("", (), [], {}):
             continue
-        if name in _NOT_YET:
-            raise UnimplementedError(
-                f"`{name}` is not available yet in this version.", hint=_NOT_YET[name]
-            )
         raise UnimplementedError(f"`{name}` does not exist here.", hint=_INSTEAD[name])
 
 

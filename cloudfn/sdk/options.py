@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cloudfn.errors import UnimplementedError
 from cloudfn.model.concurrency import Batching, Concurrency
 from cloudfn.model.function import FunctionSpec, declared_resources
 from cloudfn.model.gpu import parse_gpu
@@ -38,7 +37,7 @@ def declared_options(  # noqa: PLR0913 - one for each option
 ) -> dict[str, Any]:
     """Return what differs from a declaration; None leaves it as it is.
 
-    Secrets are the only ones that are not plain data yet: the engine has to be told of them.
+    Secrets and volumes are not plain data yet: the engine has to be told of them.
 
     Raises:
         InvalidError: A value makes no sense; the text names it.
@@ -47,11 +46,6 @@ def declared_options(  # noqa: PLR0913 - one for each option
     check_unavailable(
         {"region": region, "cloud": cloud, "routing_region": routing_region}, "with_options()"
     )
-    if volumes:
-        raise UnimplementedError(
-            "`volumes` of with_options() is not available yet in this version.",
-            hint="Name them in the decorator.",
-        )
     options: dict[str, Any] = {}
     resources = declared_resources(cpu, memory)
     if cpu is not None:
@@ -74,7 +68,9 @@ def declared_options(  # noqa: PLR0913 - one for each option
     options |= {name: value for name, value in plain.items() if value is not None}
     served(FunctionSpec("any", "", ""), Variant(options=options))
     if secrets is not None:
-        options["secrets"] = supplies_of(secrets, "with_options()")
+        options["secrets"] = supplies_of(secrets, None, "with_options()")
+    if volumes is not None:
+        options["volumes"] = supplies_of(None, volumes, "with_options()")
     return options
 
 

@@ -206,6 +206,12 @@ class OfflineClient:
     def _op_app_open(self, fields: dict[str, Any]) -> dict[str, Any]:
         spec = RevisionSpec.from_json(fields["revision"])
         self._stores.secrets.check(spec.functions)
+        mounting = next((each.name for each in spec.functions if each.volumes), None)
+        if mounting is not None:
+            raise errors.UnimplementedError(
+                f"The function {mounting} mounts a volume, which offline runs cannot.",
+                hint="Test what it does with files by `.local()` and a directory of the test's.",
+            )
         return self._pools.open(fields)
 
     def _op_app_close(self, fields: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from cloudfn.providers.queues import Queues
 from cloudfn.providers.schedules import Schedules
 from cloudfn.providers.secrets import Secrets
 from cloudfn.providers.streams import Streams
+from cloudfn.providers.volumes import Volumes
 from cloudfn.settings import Limits, StoreLimits
 from cloudfn.testing.memory_catalog import MemoryCatalog
 from cloudfn.testing.memory_dicts import MemoryDicts
@@ -30,6 +31,7 @@ from cloudfn.testing.memory_queues import MemoryQueues
 from cloudfn.testing.memory_schedules import MemorySchedules
 from cloudfn.testing.memory_secrets import MemorySecrets
 from cloudfn.testing.memory_streams import MemoryStreams
+from cloudfn.testing.memory_volumes import MemoryVolumes
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the folder made there is private
 #: seconds after which entries are pruned, as on disk
@@ -137,6 +139,7 @@ class MemoryProvider(Provider):
             schedules=cast("Schedules", _Fallible(MemorySchedules())),
             objects=cast("Objects", _Fallible(MemoryObjects())),
             dicts=cast("Dicts", _Fallible(MemoryDicts(stores.dict_ttl))),
+            volumes=cast("Volumes", _Fallible(MemoryVolumes(blobs.folder / "volumes"))),
             secrets=cast("Secrets", _Fallible(MemorySecrets())),
             queues=cast(
                 "Queues", _Fallible(MemoryQueues(stores.queue_items, stores.queue_partitions))
@@ -182,4 +185,5 @@ _PORTS = (
     "queues",
     "streams",
     "secrets",
+    "volumes",
 )

@@ -39,7 +39,12 @@ class OfflineStores(Stores):
         noun, _, verb = op.partition("_")
         if noun == "object":
             return self._objects.get(verb)
-        desks = {"dict": self.dicts, "queue": self.queues, "secret": self.secrets}
+        desks = {
+            "dict": self.dicts,
+            "queue": self.queues,
+            "secret": self.secrets,
+            "volume": self.volumes,
+        }
         method = getattr(desks.get(noun), verb, None)
         if method is None:
             return None

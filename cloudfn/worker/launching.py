@@ -15,6 +15,7 @@ from cloudfn.worker import fresh, loader, service
 from cloudfn.worker.blobs import Blobs
 from cloudfn.worker.capture import SeparateStream, Standard, Stream
 from cloudfn.worker.container import Container, abort
+from cloudfn.worker.mounts import mount_all
 from cloudfn.worker.orders import Channels, ContainerOrder, Launch, TemplateOrder
 from cloudfn.worker.process import set_name, wear_tag
 from cloudfn.worker.streaming import Streamer, Windows
@@ -38,6 +39,7 @@ def _be_container(launch: Launch, standard: Standard, clock: Clock) -> None:
     os.environ.update({**order.secrets, **order.env})
     try:
         _set_up()
+        mount_all(order.mounts)
         if not launch.imported:
             loader.import_program(program)
         if order.function not in program.functions:

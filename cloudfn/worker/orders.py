@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from cloudfn.model.cls import decoded
 from cloudfn.model.retry import Retries
 from cloudfn.model.web import WebSpec
+from cloudfn.worker.mounts import MountOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class ContainerOrder:
         container: Its id.
         function: The name of the function that it runs.
         env: Variables on top of the template's.
+        mounts: The volumes that it sees.
         secrets: Variables below those, set where no other process sees them.
         nice: Its niceness, -20 to 19.
         parameters: Of a class, the values of its parameters.
@@ -116,6 +118,7 @@ class ContainerOrder:
     concurrency: int = 1
     batched: bool = False
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    mounts: tuple[MountOrder, ...] = ()
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ContainerOrder:
@@ -129,6 +132,7 @@ class ContainerOrder:
             concurrency=int(data.get("concurrency") or 1),
             batched=bool(data.get("batched")),
             secrets=dict(data.get("secrets") or {}),
+            mounts=tuple(map(MountOrder.from_json, data.get("mounts") or ())),
         )
 
 

@@ -42,6 +42,7 @@ SHOWS = {
     "cloudfn run crowd.py": "256",
     "python reminders.py": "285",
     "cloudfn run shared.py": "done: 3",
+    "cloudfn run notes.py": "rain",
     "cloudfn run guarded.py": "6 letters on the earth",
 }
 

@@ -44,6 +44,7 @@ CASES = {
     "retries": Case("", ("number 11 arrived", "failed for good: there is no number 12")),
     "secret_env": Case("", ("on the moon", "the token is not known here")),
     "shared_state": Case("", ("a: apple, apricot, avocado", "8 words, sorted by 2 workers")),
+    "volume_files": Case("", ("7 different words", "most frequent: the", "cats.txt: 49 bytes")),
     "source_stats": Case("--package asyncio --top 3", ("files, ", "most tangled functions")),
     "spawn_later": Case("", ("urgent is done", "never begun: Deadline", "two seconds: True")),
     "stream_tokens": Case("--pause 0.001", ("that will do", "28 words arrived one by one")),

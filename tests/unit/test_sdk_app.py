@@ -138,7 +138,6 @@ def test_values_that_make_sense_are_accepted(app, options):
 @pytest.mark.parametrize(
     "options",
     [
-        {"volumes": {"/data": object()}},
         {"block_network": True},
         {"enable_memory_snapshot": True},
         {"i6pn": True},

@@ -88,9 +88,8 @@ class SecretDesk:
             found |= self._values(ref)
         return found
 
-    def sweep(self, functions: Iterable[FunctionSpec], now: float) -> None:
-        """Delete secrets without a name that no function refers to."""
-        used = {ref.object_id for function in functions for ref in function.secrets}
+    def sweep(self, used: set[str], now: float) -> None:
+        """Delete secrets without a name that nobody uses."""
         unused = [
             secret_id
             for secret_id, written in self._secrets.list().items()

@@ -8,8 +8,8 @@ from cloudfn.control.stores.dicts import DictDesk
 from cloudfn.control.stores.queues import QueueDesk
 from cloudfn.control.stores.registry import Registry
 from cloudfn.control.stores.secrets import SecretDesk
+from cloudfn.control.stores.volumes import VolumeDesk
 from cloudfn.model import ids
-from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.base import Provider
 from cloudfn.providers.objects import ObjectKind
 from cloudfn.settings import StoreLimits
@@ -43,8 +43,10 @@ class Stores:
                 ObjectKind.DICT: self._wipe_dict,
                 ObjectKind.QUEUE: self._wipe_queue,
                 ObjectKind.SECRET: self._wipe_secret,
+                ObjectKind.VOLUME: provider.volumes.wipe,
             },
         )
+        self.volumes = VolumeDesk(provider.volumes, self.registry)
         self.secrets = SecretDesk(provider.secrets, self.registry, key)
         self.broker = Broker(provider.queues, grace)
         self.dicts = DictDesk(provider.dicts, self.registry, provider.blobs, limits)
@@ -55,23 +57,27 @@ class Stores:
         now = self._clock.wall()
         self.dicts.expire(now, self._grace)
         self.queues.expire(now, self._grace)
-        self.secrets.sweep(self._functions(), now)
+        self.volumes.expire(now, self._grace)
+        self.secrets.sweep(self._secrets_in_use(), now)
 
     def close(self) -> None:
         """Give the stores back."""
         provider = self._provider
-        for port in (provider.objects, provider.dicts, provider.queues, provider.secrets):
+        ports = (provider.objects, provider.dicts, provider.queues, provider.secrets)
+        for port in (*ports, provider.volumes):
             port.close()
 
-    def _functions(self) -> list[FunctionSpec]:
-        """Return all functions that containers may yet be started for."""
-        catalog = self._provider.catalog
-        return [
-            function
-            for app in catalog.apps()
-            for revision in catalog.revisions(app.app_id)
-            for function in revision.spec.functions
-        ]
+    def _secrets_in_use(self) -> set[str]:
+        """Return the ids of secrets that containers may yet be started with."""
+        catalog, used = self._provider.catalog, set[str]()
+        for app in catalog.apps():
+            for revision in catalog.revisions(app.app_id):
+                for function in revision.spec.functions:
+                    used |= {ref.object_id for ref in function.secrets}
+            for record in catalog.variants(app.app_id):
+                given = record.variant.options.get("secrets", ()) if record.variant else ()
+                used |= {ref["object_id"] for ref in given}
+        return used
 
     def _wipe_secret(self, object_id: str) -> None:
         self._provider.secrets.delete([object_id])

@@ -31,6 +31,7 @@ class AppOperations(Group):
     def op_app_open(self, session: Session, fields: Fields) -> Fields:
         request = parse_request(fields)
         self._engine.stores.secrets.check(request.spec.functions)
+        self._engine.stores.volumes.check(request.spec.functions)
         self._engine.check_gpus(request.spec.functions)
         self._make_way(request)
         result = self._engine.apps.carry_out(request)

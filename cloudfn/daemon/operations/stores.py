@@ -74,6 +74,61 @@ class SecretOperations(Group):
         return self._secrets.update(fields, self._clock.wall())
 
 
+class VolumeOperations(Group):
+    """Operations on volumes; `commit` and `reload` are about the container that asks."""
+
+    for_containers = frozenset(
+        {
+            "volume_commit",
+            "volume_copy",
+            "volume_list",
+            "volume_locate",
+            "volume_mounts",
+            "volume_put",
+            "volume_reload",
+            "volume_remove",
+            "volume_stage",
+            "volume_usage",
+        }
+    )
+
+    def __init__(self, engine: Engine) -> None:
+        self._volumes = engine.stores.volumes
+        self._workspaces = engine.workspaces
+        self._clock = engine.clock
+
+    def op_volume_list(self, _session: Session, fields: Fields) -> Fields:
+        return self._volumes.list(fields, self._clock.wall())
+
+    def op_volume_locate(self, _session: Session, fields: Fields) -> Fields:
+        return self._volumes.locate(fields, self._clock.wall())
+
+    def op_volume_usage(self, _session: Session, fields: Fields) -> Fields:
+        return self._volumes.usage(fields, self._clock.wall())
+
+    def op_volume_stage(self, _session: Session, fields: Fields) -> Fields:
+        return self._volumes.stage(fields, self._clock.wall())
+
+    def op_volume_put(self, _session: Session, fields: Fields) -> Fields:
+        return self._volumes.put(fields, self._clock.wall())
+
+    def op_volume_remove(self, _session: Session, fields: Fields) -> Fields:
+        return self._volumes.remove(fields, self._clock.wall())
+
+    def op_volume_copy(self, _session: Session, fields: Fields) -> Fields:
+        return self._volumes.copy(fields, self._clock.wall())
+
+    def op_volume_mounts(self, session: Session, fields: Fields) -> Fields:
+        volume_id = self._volumes.id_of(fields)
+        return {"mounts": self._workspaces.mounts(session.container_id, volume_id)}
+
+    def op_volume_commit(self, session: Session, fields: Fields) -> Later:
+        return self._workspaces.commit(session.container_id, self._volumes.id_of(fields))
+
+    def op_volume_reload(self, session: Session, fields: Fields) -> Later:
+        return self._workspaces.reload(session.container_id, self._volumes.id_of(fields))
+
+
 class DictOperations(Group):
     """Operations on dicts."""
 

@@ -15,6 +15,7 @@ from cloudfn.providers.local.queues import SqliteQueues
 from cloudfn.providers.local.schedules import SqliteSchedules
 from cloudfn.providers.local.secrets import LocalSecrets
 from cloudfn.providers.local.streams import LocalStreams
+from cloudfn.providers.local.volumes import LocalVolumes
 from cloudfn.settings import Limits, StoreLimits
 
 
@@ -48,4 +49,5 @@ def open_provider(
         queues=SqliteQueues(state_dir / "queues.db", stores.queue_items, stores.queue_partitions),
         streams=LocalStreams(),
         secrets=LocalSecrets(state_dir / "secrets.db", key),
+        volumes=LocalVolumes(state_dir / "volumes"),
     )

@@ -1,0 +1,343 @@
+"""Working copies of volumes: one for each container, committed now and then and at its end.
+
+Files are looked at and copied in a thread of its own; everything else happens on the loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cloudfn.clock import Clock
+from cloudfn.control.stores.later import Later
+from cloudfn.control.stores.volumes import VolumeDesk
+from cloudfn.errors import Error, InvalidError
+from cloudfn.model import ids
+from cloudfn.model.volume import VolumeMount
+from cloudfn.providers.volumes import StagedFile, VolumeFile
+from cloudfn.worker.mounts import clone
+
+_log = logging.getLogger(__name__)
+
+#: seconds between commits that nobody asked for
+_PAUSE = 5.0
+#: a file that was written so short a time ago may be written again within its time stamp: ns
+_RACY = 50_000_000
+
+
+class _Seen(NamedTuple):
+    """A file as it was when it was last committed."""
+
+    size: int
+    mtime: int
+
+
+@dataclass(slots=True)
+class Workspace:
+    """One volume in one container."""
+
+    container_id: str
+    mount: VolumeMount
+    folder: Path
+    #: by path in the folder
+    base: dict[str, _Seen]
+    #: a commit that nobody asked for is under way
+    busy: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the container has made it whole."""
+        return Path(f"{self.folder}.ready").exists()
+
+    def outside(self, path: str) -> str:
+        """Return the path in the volume of one in the folder."""
+        return f"{self.mount.sub_path}/{path}" if self.mount.sub_path else path
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What differs from the last commit; the files are staged."""
+
+    stage: Path
+    puts: list[StagedFile] = field(default_factory=list)
+    removes: list[str] = field(default_factory=list)
+    seen: dict[str, _Seen] = field(default_factory=dict)
+
+
+class Workspaces:
+    """The working copies of all living containers.
+
+    Args:
+        loop: The loop.
+        desk: The volumes.
+        root: Where they lie; what an earlier daemon left there is deleted.
+        clock: The time.
+    """
+
+    def __init__(self, loop: AbstractEventLoop, desk: VolumeDesk, root: Path, clock: Clock) -> None:
+        self._loop = loop
+        self._desk = desk
+        self._root = root
+        self._clock = clock
+        self._spaces: dict[str, list[Workspace]] = {}
+        #: of containers that are gone, until everything of them is committed
+        self._leaving: dict[str, list[Workspace]] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="volumes")
+        self._timer: TimerHandle | None = None
+        self._closed = False
+        shutil.rmtree(root, ignore_errors=True)
+
+    def prepare(self, container_id: str, mounts: tuple[VolumeMount, ...]) -> list[dict[str, Any]]:
+        """Return the orders for the mounts of a container that is about to start."""
+        orders = []
+        for number, mount in enumerate(mounts):
+            volume_id = self._desk.id_of({"volume": mount.object_id})
+            folder = self._root / container_id / str(number)
+            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files = dict(_inside(mount, self._desk.volumes.files(volume_id)))
+            base = {path: _Seen(file.size, file.mtime) for path, file in files.items()}
+            self._spaces.setdefault(container_id, []).append(
+                Workspace(container_id, mount, folder, base)
+            )
+            orders.append(
+                {
+                    "path": mount.path,
+                    "folder": str(folder),
+                    "read_only": mount.read_only,
+                    "files": [
+                        [path, str(self._desk.volumes.content(volume_id, f.key)), f.mtime, f.mode]
+                        for path, f in files.items()
+                    ],
+                }
+            )
+        self._arm()
+        return orders
+
+    def mounts(self, container_id: str | None, volume_id: str) -> list[dict[str, str]]:
+        """Return where a container has a volume: mount path and folder."""
+        return [
+            {"path": space.mount.path, "folder": str(space.folder)}
+            for space in self._of(container_id, volume_id)
+        ]
+
+    def commit(self, container_id: str | None, volume_id: str) -> Later:
+        """Commit what a container changed in a volume."""
+        later, spaces = Later(), self._of(container_id, volume_id)
+        if any(space.mount.read_only for space in spaces):
+            raise InvalidError("The volume is mounted read-only here: there is nothing to commit.")
+        self._commit_all(spaces, lambda: later.give({}))
+        return later
+
+    def reload(self, container_id: str | None, volume_id: str) -> Later:
+        """Commit what a container changed, and bring its copy to what is committed."""
+        later, spaces = Later(), self._of(container_id, volume_id)
+
+        def renew() -> None:
+            works = []
+            for space in spaces:
+                files = dict(_inside(space.mount, self._desk.volumes.files(volume_id)))
+                sources = {
+                    p: self._desk.volumes.content(volume_id, f.key) for p, f in files.items()
+                }
+                works.append((space, files, sources))
+
+            def work() -> None:
+                for each in works:
+                    _renew(*each)
+
+            self._later(work, lambda _: later.give({}))
+
+        self._commit_all([s for s in spaces if not s.mount.read_only], renew)
+        return later
+
+    def ended(self, container_id: str) -> None:
+        """A container is gone: commit what it changed, however it ended, and clear up."""
+        spaces = self._spaces.pop(container_id, None)
+        if spaces is not None:
+            self._leaving[container_id] = spaces
+            self._commit_all(
+                [space for space in spaces if not space.mount.read_only],
+                lambda: self._forget(container_id),
+            )
+
+    def close(self) -> None:
+        """Commit what there is, and stop; all containers are gone."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._thread.shutdown()
+        for spaces in [*self._spaces.values(), *self._leaving.values()]:
+            for space in spaces:
+                if not space.mount.read_only and self._can_commit(space):
+                    self._record(space, self._collected(space))
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    # How
+
+    def _forget(self, container_id: str) -> None:
+        self._leaving.pop(container_id, None)
+        self._later(lambda: _clear(self._root / container_id), lambda _: None)
+
+    def _of(self, container_id: str | None, volume_id: str) -> list[Workspace]:
+        found = [
+            space
+            for space in self._spaces.get(container_id or "", ())
+            if space.mount.object_id == volume_id
+        ]
+        if not found:
+            raise InvalidError(
+                "The volume is not mounted here.",
+                hint="Name it in `@app.function(volumes={path: volume})`, or use batch_upload.",
+            )
+        return found
+
+    def _commit_all(self, spaces: list[Workspace], done: Callable[[], None]) -> None:
+        """Commit one after the other, then go on."""
+        if not spaces:
+            done()
+            return
+        space, *rest = spaces
+        if not self._can_commit(space):
+            self._commit_all(rest, done)
+            return
+
+        def recorded(changes: _Changes) -> None:
+            self._record(space, changes)
+            self._commit_all(rest, done)
+
+        stage = self._stage(space)
+        self._later(lambda: _collect(space, stage), recorded)
+
+    def _can_commit(self, space: Workspace) -> bool:
+        """Whether the copy is whole, and the volume still there."""
+        return space.ready and self._desk.knows(space.mount.object_id)
+
+    def _collected(self, space: Workspace) -> _Changes:
+        return _collect(space, self._stage(space))
+
+    def _stage(self, space: Workspace) -> Path:
+        return self._desk.volumes.stage(space.mount.object_id) / ids.mint("rq")
+
+    def _record(self, space: Workspace, changes: _Changes) -> None:
+        if changes.puts or changes.removes:
+            try:
+                self._desk.volumes.commit(
+                    space.mount.object_id,
+                    changes.puts,
+                    changes.removes,
+                    request=changes.stage.name,
+                    now=self._clock.wall(),
+                )
+                space.base = changes.seen
+            except Error:
+                _log.exception("a commit of volume %s failed", space.mount.object_id)
+        shutil.rmtree(changes.stage, ignore_errors=True)
+
+    def _later(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Do work in the thread, and go on here with what came of it."""
+        if self._closed:
+            return
+
+        def finished(future: Future[Any]) -> None:
+            self._loop.call_soon_threadsafe(self._finished, future, done)
+
+        self._thread.submit(work).add_done_callback(finished)
+
+    def _finished(self, future: Future[Any], done: Callable[[Any], None]) -> None:
+        error = future.exception()
+        if error is not None:
+            _log.error("work on a volume failed", exc_info=error)
+            return
+        if not self._closed:
+            done(future.result())
+
+    def _arm(self) -> None:
+        if self._timer is None and self._spaces and not self._closed:
+            self._timer = self._loop.call_later(_PAUSE, self._commit_now_and_then)
+
+    def _commit_now_and_then(self) -> None:
+        self._timer = None
+        for spaces in list(self._spaces.values()):
+            for space in spaces:
+                if not space.mount.read_only and not space.busy:
+                    space.busy = True
+                    self._commit_all([space], lambda space=space: _free(space))  # type: ignore[misc]
+        self._arm()
+
+
+def _free(space: Workspace) -> None:
+    space.busy = False
+
+
+def _inside(mount: VolumeMount, files: list[VolumeFile]) -> Iterator[tuple[str, VolumeFile]]:
+    """Return the files that a mount shows, by their path there."""
+    prefix = f"{mount.sub_path}/" if mount.sub_path else ""
+    for file in files:
+        if file.path.startswith(prefix):
+            yield file.path[len(prefix) :], file
+
+
+def _collect(space: Workspace, stage: Path) -> _Changes:
+    """Stage what differs from the last commit; links and special files are passed over."""
+    changes = _Changes(stage)
+    stage.mkdir(mode=0o700)
+    for path, entry in _walk(space.folder):
+        found = entry.stat(follow_symlinks=False)
+        seen = _Seen(found.st_size, found.st_mtime_ns)
+        if space.base.get(path) == seen:
+            changes.seen[path] = seen
+            continue
+        target = stage / str(len(changes.puts))
+        try:
+            clone(entry.path, str(target), found.st_mtime_ns, found.st_mode)
+        except FileNotFoundError:
+            continue
+        changes.puts.append(
+            StagedFile(space.outside(path), target, found.st_mtime_ns, found.st_mode & 0o777)
+        )
+        # The clock of the file system, as it was when the copy was done.
+        if target.stat().st_ctime_ns - found.st_mtime_ns > _RACY:
+            changes.seen[path] = seen
+        else:
+            changes.seen[path] = _Seen(-1, 0)  # looked at again the next time
+    changes.removes = [space.outside(path) for path in space.base if path not in changes.seen]
+    return changes
+
+
+def _walk(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        path = f"{prefix}{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), f"{path}/")
+        elif entry.is_file(follow_symlinks=False):
+            yield path, entry
+
+
+def _renew(space: Workspace, files: dict[str, VolumeFile], sources: dict[str, Path]) -> None:
+    """Bring a working copy to what is committed."""
+    for path in space.base.keys() - files.keys():
+        (space.folder / path).unlink(missing_ok=True)
+    for path, file in files.items():
+        if space.base.get(path) == _Seen(file.size, file.mtime):
+            continue
+        target = space.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f".{ids.mint('fresh')}")
+        clone(str(sources[path]), str(fresh), file.mtime, file.mode)
+        fresh.replace(target)
+    space.base = {path: _Seen(file.size, file.mtime) for path, file in files.items()}
+
+
+def _clear(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
