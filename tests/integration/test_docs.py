@@ -33,6 +33,8 @@ SHOWS = {
     "python elsewhere.py": "[1, 4, 9]",
     "python later.py": "[1, 4]",
     "cloudfn run flaky.py": "arguments: ('3 is odd', 3)",
+    "cloudfn run model.py": "[0, 2, 4] 100",
+    "cloudfn run model.py::Model.predict --size large --x 4": "80",
     "cloudfn run film.py": "328350",
     "cloudfn run nested.py": "15",
     "cloudfn run progress.py": "31",
