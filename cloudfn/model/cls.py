@@ -32,6 +32,12 @@ class MethodSpec:
     is_async: bool = False
     #: it answers requests, and is not called
     is_web: bool = False
+    #: names of its parameters, `**` for any; None where nobody has looked
+    parameters: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.parameters is not None:
+            object.__setattr__(self, "parameters", tuple(self.parameters))
 
 
 @dataclass(frozen=True, slots=True)

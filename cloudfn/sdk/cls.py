@@ -11,7 +11,7 @@ from cloudfn.model.variant import base_id
 from cloudfn.sdk.bound import Binding, BoundFunction
 from cloudfn.sdk.client import Client, current_settings
 from cloudfn.sdk.cls_declaration import check_class, declare_class
-from cloudfn.sdk.declaration import Body
+from cloudfn.sdk.declaration import Body, parameters_of
 from cloudfn.sdk.function import Function
 from cloudfn.sdk.local_instance import LocalInstance
 from cloudfn.sdk.slots import batching_of
@@ -331,7 +331,9 @@ def _batching(user_cls: type[Any], members: list[Any]) -> Batching | None:
         return None
     for each in batched:
         if rules.method_of(each) is None:
-            rules.mark_method(each, rules.MethodSpec(is_async=rules.is_coroutine_function(each)))
+            is_async = rules.is_coroutine_function(each)
+            spec = rules.MethodSpec(is_async=is_async, parameters=parameters_of(each))
+            rules.mark_method(each, spec)
     if len(rules.methods(user_cls)) > 1:
         raise InvalidError(
             f"The class {user_cls.__name__} has a method with `@batched`, and other methods.",

@@ -166,6 +166,7 @@ class _Job:
         self._name = name
         self._welcome = run(target.client.ready())
         self._context = target.context
+        self._method = target.method
         self._lookout: Lookout = lookout_of(target.client)
         self._box: Mailbox = self._lookout.open(self)
         self.call = Submission(
@@ -179,7 +180,8 @@ class _Job:
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Pickle the arguments; raises SerializationError."""
-        packer = Packer(self._context, self._welcome, self.call.call_id, durable=False)
+        call_id, method = self.call.call_id, self._method
+        packer = Packer(self._context, self._welcome, call_id, durable=False, method=method)
         self.payload = packer.pack(args, kwargs)
 
     def heard(self) -> None:

@@ -297,11 +297,11 @@ class Function(Varying, FunctionFacts):
         """Return those keyword arguments that are not the function's own but ours."""
         from cloudfn.sdk.declaration import parameters_of
 
-        try:
-            known: Any = parameters_of(self.get_raw_f())
-        except ExecutionError:
-            spec = yield from self._ask_for_spec()
-            known = spec.get("parameters")
+        known: Any
+        if self.__cloudfn_raw__ is not None:
+            known = parameters_of(self.__cloudfn_raw__)
+        else:
+            known = yield from self._ask_for_parameters()
         if known is None or "**" in known:
             return {}
         return {name: kwargs[name] for name in NAMES if name in kwargs and name not in known}
@@ -592,12 +592,14 @@ class Function(Varying, FunctionFacts):
             self.cls_spec = ClsSpec(**spec["cls"])
         self._is_web = bool(spec.get("web"))
 
-    def _ask_for_spec(self) -> Steps[dict[str, Any]]:
-        """Return the spec that the function has now, as plain data."""
+    def _ask_for_parameters(self) -> Steps[list[str] | None]:
+        """Return the names of its parameters as they were declared; None if nobody knows."""
         target = yield from self.target()
         told = yield from target.client.ask("function_lookup", function_id=target.function_id)
-        spec: dict[str, Any] = told.get("spec", {})
-        return spec
+        spec: dict[str, Any] = told["spec"]
+        if target.method is not None:
+            spec = spec["cls"]["methods"][target.method]
+        return spec.get("parameters")
 
     def _address(self) -> dict[str, Any]:
         """Return what a lookup asks for; raises ExecutionError where nothing says which it is."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from cloudfn.errors import InvalidError
 from cloudfn.model import cls
+from cloudfn.sdk.declaration import parameters_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,6 +76,7 @@ def method(_forgotten: Any = None, /, *, is_generator: bool | None = None) -> Ca
             cls.MethodSpec(
                 is_generator=yields if is_generator is None else is_generator,
                 is_async=cls.is_coroutine_function(function) or isasyncgenfunction(function),
+                parameters=parameters_of(function),
             ),
         )
         return function

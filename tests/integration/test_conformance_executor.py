@@ -27,6 +27,15 @@ def call_alone(f, *args, **kwargs):
     return f(*args, **kwargs)
 
 
+@app.cls()
+class Caller:
+    plus: int = cloudfn.parameter(default=0)
+
+    @cloudfn.method()
+    def call(self, f, *args):
+        return f(*args) + self.plus
+
+
 @app.function()
 def square(x):
     return x * x
@@ -215,3 +224,13 @@ def test_in_an_event_loop_a_callback_is_called_there():
         return await asyncio.wait_for(heard, PATIENCE) is spawned
 
     assert asyncio.run(main())
+
+
+def test_a_method_is_a_function_too():
+    method = Caller(plus=100).call
+    with cloudfn.Executor(method) as executor:
+        assert list(executor.map(double, range(3))) == [100, 102, 104]
+    assert method.spawn(double, 1, delay=0.01).get(PATIENCE) == 102
+    assert method.spawn_with(priority=3, deadline=60).spawn(double, 2).get(PATIENCE) == 104
+    for _ in range(2):
+        assert list(method.starmap([(double, 3), (double, 4)], resume="methods")) == [106, 108]
