@@ -118,7 +118,9 @@ def test_a_crash_among_several_blames_nobody_and_then_the_one_that_crashes_alone
     call = program.poisonous.spawn_map(THREE)
     program.await_notes("began", 3)
 
-    program.allow("all", "go")
+    program.allow("all")
+    program.await_notes("began-0", 2)
+    program.allow("go")
 
     with pytest.raises(ContainerCrashed, match="SIGABRT"):
         call.get(timeout=60, index=0)
