@@ -93,7 +93,7 @@ class ConcurrentContainer(Container):
     def _read(self) -> None:
         """Take one packet; what it starts runs before the next is read."""
         try:
-            inputs = receive(self._packets)
+            inputs = self._received()
         except BlockingIOError:
             return
         except OSError:
@@ -104,6 +104,9 @@ class ConcurrentContainer(Container):
         self._is_closed = True
         self._event_loop.remove_reader(self._packets)
         self._end_if_done()
+
+    def _received(self) -> Inputs | None:
+        return receive(self._packets)
 
     def _begin(self, attempt: _Attempt) -> None:
         claims = attempt.inputs.claims

@@ -70,6 +70,11 @@ def receive(packets: socket.socket) -> Inputs | None:
         OSError: The socket is gone.
     """
     packet, files, _, _ = socket.recv_fds(packets, _LONGEST_PACKET, 1)
+    return decoded(packet, files)
+
+
+def decoded(packet: bytes, files: Sequence[int]) -> Inputs | None:
+    """Return what a packet and its files say is to be run; None: nothing follows."""
     try:
         if len(packet) < _SHORTEST_PACKET:
             return None

@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from cloudfn.clock import Clock
 from cloudfn.errors import NotFoundError
@@ -69,18 +71,22 @@ def _container(
     streamer = Streamer(windows, stream, standard, blobs, ctx)
     entered = service.load(ordered, order.parameters, streamer.streamed)
     parts = entered, ctx, launch.channels, stream, standard, blobs, clock
+    kind: Callable[..., Container] = Container
     if ordered.web:
-        from cloudfn.worker.web.container import WebContainer
-
-        return WebContainer(ordered, *parts)
-    kind = Container
-    if order.concurrency > 1:
+        kind = partial(_web_container(order.concurrency), ordered)
+    elif order.concurrency > 1:
         from cloudfn.worker.concurrent import ConcurrentContainer as kind  # noqa: N813
     elif order.batched:
         from cloudfn.worker.batched import BatchedContainer as kind  # noqa: N813
     container = kind(*parts, retries=ordered.retries)
     container.concurrency, container.windows = order.concurrency, windows
     return container
+
+
+def _web_container(concurrency: int) -> Callable[..., Container]:
+    from cloudfn.worker.web.container import ConcurrentWebContainer, WebContainer
+
+    return ConcurrentWebContainer if concurrency > 1 else WebContainer
 
 
 def inherited(descriptor: int) -> Launch:

@@ -15,6 +15,7 @@ from cloudfn.exception import InvalidError
 from tests.integration.conformance_world import PATIENCE, wait_for
 from tests.integration.web_client import get, raw, raw_socket, running, text, websocket_url, world
 from tests.integration.web_program import (
+    Busy,
     Greeter,
     Sized,
     asgi,
@@ -199,6 +200,17 @@ def test_hooks_and_lifespans_are_called_from_outside_to_inside(running):
         "lifespan: shutdown",
         "exit",
     ]
+
+
+def test_requests_and_inputs_share_the_slots_of_a_container(running, tmp_path):
+    busy = Busy()
+    calls = [busy.hold.spawn(str(tmp_path)) for _ in range(3)]
+    stats = lambda: running.ask("stats", function_id=busy.hold.object_id)  # noqa: E731
+    wait_for("three that run", lambda: stats()["num_running_inputs"] == 3)
+    pid = get(busy.site).text
+    assert list(busy.count.remote_gen(3)) == [0, 1, 2]
+    (tmp_path / "go").touch()
+    assert {str(call.get(timeout=PATIENCE)) for call in calls} == {pid}
 
 
 def test_parameters_of_a_class_stand_in_the_query(running):

@@ -311,6 +311,31 @@ class Greeter:
         return os.getpid()
 
 
+@app.cls(max_containers=1)
+@cloudfn.concurrent(max_inputs=4)
+class Busy:
+    @cloudfn.method()
+    def hold(self, folder):
+        deadline = time.monotonic() + PATIENCE
+        while not os.path.exists(f"{folder}/go"):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        return os.getpid()
+
+    @cloudfn.method()
+    async def count(self, limit):
+        for number in range(limit):
+            yield number
+
+    @cloudfn.asgi_app()
+    def site(self):
+        async def application(scope, receive, send):
+            if scope["type"] == "http":
+                await reply(send, str(os.getpid()).encode())
+
+        return application
+
+
 @app.cls()
 class Sized:
     size: int = cloudfn.parameter()

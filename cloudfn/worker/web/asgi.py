@@ -122,7 +122,11 @@ async def answer(
     if first is None or first["type"] != "cloudfn.scope":
         writer.close()
         return
-    app, state = choose(first["of"])
+    try:
+        app, state = choose(first["of"])
+    except BaseException:
+        writer.close()
+        raise
     request = Request(reader, writer, _scope(first["scope"], state))
     try:
         await _carry_out(app, request, complain)
