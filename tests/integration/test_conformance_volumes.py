@@ -3,9 +3,12 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -251,6 +254,48 @@ def test_the_command_line_moves_files_in_and_out(world):
     assert (listed["files"], listed["bytes"]) == (1, 3)
     world.cli("volume", "rename", "cli", "renamed")
     world.cli("volume", "delete", "renamed", "-y")
+
+
+def test_an_ordinary_user_mounts_in_a_namespace_of_its_own():
+    # Not below pytest's folder, which only its owner may enter.
+    folder = Path(tempfile.mkdtemp(prefix="cfw-"))
+    folder.chmod(0o777)
+    program = textwrap.dedent("""
+        import ctypes, fcntl, os, sys, zlib
+        from cloudfn.worker import mounts
+        here = sys.argv[1]
+        if os.getuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+            ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # a process that changed its user hides itself
+        open(here + "/content", "w").write("x")
+        orders = [
+            dict(path=f"{here}/{name}", folder=f"{here}/copy-{name}", read_only=name == "fixed",
+                 files=[["a", here + "/content", 10, 0o644]])
+            for name in ("fixed", "free")
+        ]
+        mounts.mount_all(map(mounts.MountOrder.from_json, orders))
+        if os.path.islink(here + "/free"):
+            sys.exit("no namespaces")
+        open(here + "/free/b", "w").write("own")
+        try:
+            open(here + "/fixed/b", "w")
+        except OSError as error:
+            print(error.errno, sorted(os.listdir(here + "/fixed")), os.listdir(here + "/free"))
+    """)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(folder)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.stderr.strip() == "no namespaces":
+            pytest.skip("this kernel gives ordinary users no namespaces")
+        assert done.stdout.startswith("30 ['a'] ["), done.stderr
+        assert os.listdir(folder / "free") == [], "outside of the namespace nothing is mounted"
+        assert (folder / "copy-free" / "b").read_text() == "own"
+        assert (folder / "content").read_text() == "x"
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_without_namespaces_a_link_leads_each_process_to_its_own_copy(tmp_path):

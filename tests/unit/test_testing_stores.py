@@ -1,5 +1,6 @@
 """Dicts and queues in offline runs: shared by functions, waiting on the fake clock."""
 
+import io
 import queue
 import sys
 
@@ -96,3 +97,22 @@ def test_an_ephemeral_object_is_gone_after_its_block():
             mine.put(1)
         with pytest.raises(errors.NotFoundError):
             mine.put(2)
+
+
+def test_volumes_are_read_and_written_by_name():
+    with offline(), cloudfn.Volume.ephemeral() as volume:
+        with volume.batch_upload() as batch:
+            batch.put_file(io.BytesIO(b"text"), "dir/a")
+        assert b"".join(volume.read_file("dir/a")) == b"text"
+        assert [entry.path for entry in volume.iterdir("/")] == ["dir", "dir/a"]
+        volume.remove_file("dir", recursive=True)
+        assert volume.listdir("/") == []
+
+
+def test_mounting_a_volume_offline_is_refused_with_what_to_do():
+    other = cloudfn.App("mounts")
+    volume = cloudfn.Volume.from_name("v", create_if_missing=True)
+    other.function(volumes={"/data": volume}, serialized=True, name="f")(lambda: None)
+
+    with offline(), pytest.raises(errors.UnimplementedError, match="mounts a volume"):
+        other.deploy(name="mounts")
