@@ -324,6 +324,7 @@ class Apps:
             if (
                 spec.function_id == base_id(spec.function_id)
                 or pool.containers
+                or pool.visitors
                 or spec.pool in unfinished
                 or pool.settings.min_containers
                 or now - pool.last_active < _VARIANT_IDLE

@@ -1,6 +1,7 @@
 """Conformance 3.7: parameter sets and other options, each with a pool of its own."""
 # ruff: noqa: TID251 - this is user code as well
 
+import json
 import os
 import pickle
 import signal
@@ -296,3 +297,28 @@ def test_secrets_of_options_replace_those_of_the_declaration():
     assert first.remote() == "secret"
     assert first.with_options(timeout=77).remote() == "secret"
     assert first.with_options(secrets=[]).remote() is None
+
+
+def test_classes_are_run_and_looked_after_from_the_command_line(deployed, world: World):
+    path = world.folder / "deployed_variants.py"
+
+    told = world.cli("run", "-q", f"{path}::Model.who", "--size", "cli", "--depth", "5")
+    assert "('cli', 5, " in told.stdout
+    assert world.cli("run", "-q", f"{path}::Plain").stdout.strip().isdigit()
+    refused = world.cli("run", f"{path}::Model", code=2)
+    assert "Please specify a specific method of Model" in refused.stderr
+    refused = world.cli("run", f"{path}::Model.who", code=2)
+    assert "--size" in refused.stderr
+
+    cloudfn.Cls.from_name("deployed-variants", "Model")(size="counted").who.remote()
+    figures = world.cli("stats", "deployed-variants", "Model", "--json").stdout
+    assert json.loads(figures)["num_total_runners"] >= 1
+    updated = world.cli(
+        "update-autoscaler", "deployed-variants", "Plain", "--max-containers", "4", "--json"
+    )
+    assert json.loads(updated.stdout)["max_containers"] == 4
+    refused = world.cli(
+        "update-autoscaler", "deployed-variants", "Model", "--max-containers", "4", code=1
+    )
+    assert "Missing required parameter: size" in refused.stderr
+    assert "Model, Plain" in world.cli("app", "info", "deployed-variants").stdout

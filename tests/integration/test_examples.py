@@ -39,7 +39,7 @@ CASES = {
     "hello": Case("--name Ada", ("Hello, Ada!",)),
     "include_apps": Case("", ("mean, words: 2.0 words", "whole is ephemeral")),
     "office_hours": Case("", ("kept warm at this time of day: ", "Shall we? By all means.")),
-    "model_class": Case("", ("order 1: function 14.4", "2 models, each in containers of its own")),
+    "model_class": Case("", ("order 1: function 14.4", "each parameter has its containers: True")),
     "primes": Case("--n 200000", ("17984",)),
     "resume_map": Case("", ("… 20 in all", "not rendered again: True")),
     "retries": Case("", ("number 11 arrived", "failed for good: there is no number 12")),
