@@ -550,10 +550,17 @@ class Function(Varying, FunctionFacts):
         check_window(how.get("window"))
         check_resume(how.get("resume"))
 
-        self._refuse_generator(f"A generator function cannot be called with `.{method}(...)`.")
+        message = f"A generator function cannot be called with `.{method}(...)`."
+        self._refuse_generator(message)
         check_iterables(iterables, method)
         self._check_known()  # a function that cannot be called fails here, not at the first result
-        return MapRequest(method, self.target, self.name, iterables, dict(kwargs or {}), **how)
+
+        def target() -> Steps[Target]:
+            found = yield from self.target()
+            self._refuse_generator(message)
+            return found
+
+        return MapRequest(method, target, self.name, iterables, dict(kwargs or {}), **how)
 
     def is_reachable(self) -> bool:
         """Whether the engine may know the function."""

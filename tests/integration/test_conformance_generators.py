@@ -227,6 +227,7 @@ def test_items_arrive_while_the_function_runs(tmp_path):
 
 
 def test_an_asynchronous_loop_reads_both_kinds():
+    """C022."""
     generator = count_async.remote_gen.aio(3)
     assert hasattr(generator, "__aiter__")
     assert hasattr(generator, "__anext__")
@@ -271,6 +272,7 @@ def test_an_exception_comes_after_the_items_before_it():
 
 
 def test_what_a_failed_generator_cleans_up_is_done_before_the_next_input(tmp_path):
+    """C028."""
     path = tmp_path / "notes"
     with pytest.raises(CustomError):
         list(count_async.remote_gen(10, str(path), fails_at=2))
@@ -497,6 +499,15 @@ def test_a_deployed_generator_is_called_by_its_name(world):
     )
     triple = cloudfn.Function.from_name("named-generators", "triple")
     assert list(triple.remote_gen(3)) == [0, 3, 6]
+    for call in (
+        lambda unknown: unknown.remote(1),
+        lambda unknown: list(unknown.map([1])),
+        lambda unknown: unknown.for_each([1]),
+        lambda unknown: unknown.spawn_map([1]),
+        lambda unknown: unknown.spawn(1),
+    ):
+        with pytest.raises(InvalidError, match="generator function"):
+            call(cloudfn.Function.from_name("named-generators", "triple"))
 
     plain = cloudfn.Function.from_name("named-generators", "plain")
     with pytest.raises(InvalidError, match="remote_gen"):
