@@ -29,6 +29,7 @@ _APP_KEYS = (
     "containers",
     "functions",
     "urls",
+    "tags",
 )
 _REVISION_KEYS = ("number", "created", "live", "rollback_of", "labels")
 
@@ -203,7 +204,7 @@ def info(
     rows = [
         (key, ", ".join(value) if isinstance(value, list) else value)
         for key, value in facts.items()
-        if value is not None
+        if value not in (None, {})
     ]
     terminal.print_table(("FACT", "VALUE"), rows, empty="")
 
@@ -219,8 +220,7 @@ def stats(
 
     session = session_of(context, env)
     found = _listed(session, app)
-    functions = [resolve_function(session, found["app_id"], name) for name in found["functions"]]
-    stats_command.show(session, [each["function_id"] for each in functions], as_json=as_json)
+    stats_command.show(session, found["function_ids"], as_json=as_json)
 
 
 def _listed(session: Session, name: str) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -403,6 +403,8 @@ class AppRecord:
     revision: int
     created: float
     stopped: float | None = None
+    #: the user's own marks
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,6 +472,10 @@ class Catalog(Protocol):
 
     def set_state(self, app_id: str, state: str) -> None:
         """Change the state of a live app, e.g. ephemeral → detached."""
+        ...
+
+    def set_tags(self, app_id: str, tags: Mapping[str, str]) -> None:
+        """Replace the tags of a live app."""
         ...
 
     def forget_app(self, app_id: str) -> None:

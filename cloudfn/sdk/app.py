@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from cloudfn import errors
 from cloudfn.model.cls import shown_name
-from cloudfn.sdk.app_facts import AppFacts
+from cloudfn.sdk.app_facts import AppFacts, check_tags
 from cloudfn.sdk.app_run import AppRun, refuse_in_container
 from cloudfn.sdk.client import Client, default_client
 from cloudfn.sdk.declaration import (
@@ -75,7 +75,7 @@ class App(AppFacts):
         _layers(image, "App()")
         _check_source(include_source)
         self._name = name
-        self._tags = dict(tags or {})
+        self._tags = check_tags(tags or {})
         #: what functions get that name no Image of their own
         self.image: Image | None = image
         self._module: str = sys._getframe(1).f_globals.get("__name__", "__main__")  # noqa: SLF001
@@ -529,6 +529,7 @@ class App(AppFacts):
             strategy=strategy,
             keep_overrides=keep_overrides,
             terminal=terminal,
+            tags=self._tags,
             app_id=app_id,
         )
         for text in told.get("warnings", ()):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cloudfn import errors
+from cloudfn.sdk import app_lookup
 from cloudfn.sdk.absent import no_dashboard
 from cloudfn.sdk.client import Client, default_client
 from cloudfn.sdk.twins import Steps, twin
@@ -13,6 +14,9 @@ from cloudfn.sdk.twins import Steps, twin
 if TYPE_CHECKING:
     from cloudfn.sdk.logs import Logs
     from cloudfn.sdk.records import AppInfo, FunctionCurrentStats
+
+
+_LONGEST_TAG = 63
 
 
 class AppFacts:
@@ -25,15 +29,24 @@ class AppFacts:
 
     @twin
     def get_tags(self) -> Steps[dict[str, str]]:
-        """Return its tags."""
-        yield from ()
-        return dict(self._tags)
+        """Return its tags: the engine's while it runs or is deployed, else those it declares."""
+        if self._app_id is None:
+            return dict(self._tags)
+        found = yield from app_lookup.find(self._app_id, self._client, self._environment)
+        return dict(found["tags"])
 
     @twin
     def set_tags(self, tags: Mapping[str, str]) -> Steps[None]:
-        """Replace its tags."""
-        yield from ()
-        self._tags = dict(tags)
+        """Replace its tags, until the next deploy.
+
+        Raises:
+            InvalidError: A tag is no text, or longer than 63 characters.
+        """
+        wanted = check_tags(tags)
+        if self._app_id is not None:
+            engine = self._client or default_client(self._environment)
+            yield from engine.ask("app_tag", app_id=self._app_id, tags=wanted)
+        self._tags = wanted
 
     @property
     def logs(self) -> Logs:
@@ -49,7 +62,6 @@ class AppFacts:
         Raises:
             ExecutionError: It neither runs nor is deployed.
         """
-        from cloudfn.sdk import app_lookup
         from cloudfn.sdk.records import AppInfo
 
         app_id = self._known_id()
@@ -64,8 +76,6 @@ class AppFacts:
             UnimplementedError: Figures of the past were asked for.
             ExecutionError: It neither runs nor is deployed.
         """
-        from cloudfn.sdk import app_lookup
-
         app_lookup.check_times(since, until)
         return (yield from app_lookup.stats_of(self._known_id(), self._client, self._environment))
 
@@ -84,3 +94,13 @@ class AppFacts:
                 "The App is not running.", hint="Run or deploy it, or use `cloudfn.App.lookup`."
             )
         return self._app_id
+
+
+def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags; raises InvalidError for what is no text or too long."""
+    for text in (*tags, *tags.values()):
+        if not isinstance(text, str) or len(text) > _LONGEST_TAG:
+            raise errors.InvalidError(
+                f"Tags are text of at most {_LONGEST_TAG} characters, not {text!r}."
+            )
+    return dict(tags)

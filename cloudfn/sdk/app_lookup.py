@@ -52,9 +52,9 @@ def stats_of(
     engine = client or default_client(environment)
     record = yield from find(app_id, client, environment)
     replies = []
-    for name in record["functions"]:
-        known = yield from engine.ask("function_lookup", app=app_id, name=name)
-        replies.append((yield from engine.ask("stats", function_id=known["function_id"])))
+    for function_id in record["function_ids"]:
+        told = yield from engine.ask("stats", function_id=function_id)
+        replies.append(told)
     return FunctionCurrentStats.from_replies(replies)
 
 

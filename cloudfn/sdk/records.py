@@ -82,6 +82,7 @@ class AppInfo:
     containers: int
     #: names of its functions
     functions: tuple[str, ...]
+    tags: dict[str, str]
 
     @classmethod
     def from_reply(cls, told: dict[str, Any]) -> AppInfo:
@@ -94,6 +95,7 @@ class AppInfo:
             created_at=datetime.fromtimestamp(told["created"], UTC),
             containers=told["containers"],
             functions=tuple(told["functions"]),
+            tags=dict(told["tags"]),
         )
 
 

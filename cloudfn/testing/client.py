@@ -225,6 +225,10 @@ class OfflineClient:
     def _op_app_list(self, fields: dict[str, Any]) -> dict[str, Any]:
         return {"apps": self._pools.list(stopped=bool(fields.get("all")))}
 
+    def _op_app_tag(self, fields: dict[str, Any]) -> dict[str, Any]:
+        self._pools.set_tags(fields["app_id"], fields["tags"])
+        return {}
+
     def _op_function_lookup(self, fields: dict[str, Any]) -> dict[str, Any]:
         if "function_id" in fields:
             return self._pools.describe(fields["function_id"])

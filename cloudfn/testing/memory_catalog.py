@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from cloudfn.errors import (
@@ -73,6 +74,10 @@ class MemoryCatalog:
             self._check_name_is_free(app.record.name)
         app.was_deployed = app.was_deployed or state == "deployed"
         app.record = replace(app.record, state=state)
+
+    def set_tags(self, app_id: str, tags: Mapping[str, str]) -> None:
+        app = self._live(app_id)
+        app.record = replace(app.record, tags=dict(tags))
 
     def forget_app(self, app_id: str) -> None:
         app = self._apps.get(app_id)

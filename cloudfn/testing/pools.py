@@ -92,6 +92,7 @@ class Pools:
         )
         result = self._carry_out(request, named=request.state == "deployed")
         app = result.app
+        self._catalog.set_tags(app.app_id, fields.get("tags") or {})
         functions = self._catalog.functions(app.app_id)
         return {
             "app_id": app.app_id,
@@ -126,9 +127,17 @@ class Pools:
                 "stopped": app.stopped,
                 "containers": 0,
                 "functions": [each.name for each in self._catalog.functions(app.app_id)],
+                "function_ids": [
+                    _told_id(app, each) for each in self._catalog.functions(app.app_id)
+                ],
+                "tags": dict(app.tags),
             }
             for app in self._catalog.apps(stopped=stopped)
         ]
+
+    def set_tags(self, app_id: str, tags: dict[str, str]) -> None:
+        """Replace an app's tags."""
+        self._catalog.set_tags(app_id, tags)
 
     def look_up(self, app: str, name: str) -> dict[str, Any]:
         """Return a function of a deployed app, by name, or of any app by its id."""

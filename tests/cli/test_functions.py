@@ -25,6 +25,8 @@ LISTED = {
     "stopped": None,
     "containers": 2,
     "functions": ["count", "sum"],
+    "urls": {},
+    "tags": {"team": "a"},
 }
 
 
@@ -32,7 +34,7 @@ LISTED = {
 def answers(cli):
     cli.client.answers |= {
         "function_lookup": FOUND,
-        "app_list": {"apps": [LISTED]},
+        "app_list": {"apps": [{**LISTED, "function_ids": ["fu-1", "fu-2"]}]},
         "stats": {"backlog": 3, "num_running_inputs": 1},
         "settings_update": {"settings": {**SETTINGS, "min_containers": 2}},
     }

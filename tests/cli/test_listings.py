@@ -14,6 +14,7 @@ APP = {
     "containers": 2,
     "functions": ["count_primes"],
     "urls": {},
+    "tags": {},
 }
 CONTAINER = {
     "container_id": "ct-1",

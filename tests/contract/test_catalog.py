@@ -204,6 +204,22 @@ def test_a_live_app_changes_its_state(catalog):
         catalog.set_state(app.app_id, "stopped")
 
 
+def test_tags_are_replaced_while_an_app_lives(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+    assert app.tags == catalog.app(app.app_id).tags == {}
+
+    catalog.set_tags(app.app_id, {"team": "b", "cost": "1"})
+    catalog.set_tags(app.app_id, {"team": "a"})
+
+    assert catalog.deployed("jobs").tags == {"team": "a"}
+    assert [each.tags for each in catalog.apps()] == [{"team": "a"}]
+    catalog.stop_app(app.app_id, 2.0)
+    with pytest.raises(ExecutionError):
+        catalog.set_tags(app.app_id, {})
+    with pytest.raises(NotFoundError):
+        catalog.set_tags("ap-x", {})
+
+
 def test_no_app_becomes_the_second_deployed_one_of_its_name(catalog):
     catalog.create_app("jobs", "deployed", revision("f"), 1.0)
     other = catalog.create_app("jobs", "ephemeral", revision("f"), 2.0)

@@ -257,6 +257,24 @@ def test_an_app_tells_what_it_is():
             use()
 
 
+def test_tags_are_seen_by_others_and_end_with_the_next_deploy(world: World):
+    tagged = cloudfn.App("tagged-app", tags={"team": "a"})
+    tagged.function()(square.get_raw_f())
+    tagged.deploy()
+    found = cloudfn.App.lookup("tagged-app")
+    assert found.get_tags() == found.info().tags == {"team": "a"}
+
+    found.set_tags({"team": "b"})
+
+    assert tagged.get_tags() == {"team": "b"}
+    assert "team" in world.cli("app", "info", "tagged-app").stdout
+    cloudfn.App("tagged-app", tags={"team": "c"}).include(tagged, inherit_tags=False).deploy()
+    assert found.get_tags() == {"team": "c"}
+    for wrong in ({"team": 1}, {"x" * 64: "y"}):
+        with pytest.raises(InvalidError, match="63"):
+            found.set_tags(wrong)
+
+
 def test_a_missing_app_is_made_where_that_is_wanted():
     with pytest.raises(NotFoundError, match="made-here"):
         cloudfn.App.lookup("made-here")

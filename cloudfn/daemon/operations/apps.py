@@ -38,6 +38,8 @@ class AppOperations(Group):
         app = result.app
         if app.state == "ephemeral" and request.app_id is None:
             self.owners[app.app_id] = session
+        if fields.get("tags") is not None and dict(app.tags) != fields["tags"]:
+            self.op_app_tag(session, {"app_id": app.app_id, "tags": fields["tags"]})
         if fields.get("terminal"):
             self._terminals[app.app_id] = str(fields["terminal"])
         functions = self._engine.catalog.functions(app.app_id)
@@ -99,6 +101,11 @@ class AppOperations(Group):
         self._terminals.pop(app_id, None)
         self._engine.apps.close(app_id)
 
+    def op_app_tag(self, _session: Session, fields: Fields) -> Fields:
+        tags = {str(name): str(value) for name, value in fields["tags"].items()}
+        self._engine.catalog.set_tags(fields["app_id"], tags)
+        return {}
+
     def op_app_stop(self, _session: Session, fields: Fields) -> Fields:
         name = fields["name"]
         if name.startswith("ap-"):  # an App that was deployed or runs knows its id
@@ -116,6 +123,7 @@ class AppOperations(Group):
 
     def _app(self, app: Any) -> Fields:
         pools = [p for p in self._engine.agent.pools() if p.spec.app_id == app.app_id]
+        functions = self._engine.catalog.functions(app.app_id)
         return {
             "app_id": app.app_id,
             "name": app.name,
@@ -124,7 +132,9 @@ class AppOperations(Group):
             "created": app.created,
             "stopped": app.stopped,
             "containers": sum(len(pool.containers) for pool in pools),
-            "functions": [shown_name(f.name) for f in self._engine.catalog.functions(app.app_id)],
+            "functions": [shown_name(function.name) for function in functions],
+            "function_ids": [function.function_id for function in functions],
+            "tags": dict(app.tags),
             "urls": self._engine.urls(app.app_id),
         }
 

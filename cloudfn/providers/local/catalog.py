@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from json import dumps, loads
 from pathlib import Path
+from typing import Any
 
 from cloudfn.errors import (
     AlreadyExistsError,
@@ -67,10 +69,11 @@ CREATE TABLE variants (
     spec TEXT NOT NULL
 );
 """
+_TAGS = "ALTER TABLE apps ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';"
 #: what brings a catalog from one schema to the next; an older file is brought to the last one
-_STEPS = (_TABLES, _SCHEDULES, _VARIANTS)
+_STEPS = (_TABLES, _SCHEDULES, _VARIANTS, _TAGS)
 SCHEMA = len(_STEPS)
-_APP = "SELECT app_id, name, state, revision, created, stopped FROM apps"
+_APP = "SELECT app_id, name, state, revision, created, stopped, tags FROM apps"
 _FUNCTION = (
     "SELECT f.function_id, f.app_id, COALESCE(b.name, f.name), v.spec FROM functions f "
     "LEFT JOIN variants v ON v.variant_id = f.function_id "
@@ -108,7 +111,7 @@ class SqliteCatalog:
             if state == "deployed":
                 self._check_name_is_free(name)
             self._db.execute(
-                "INSERT INTO apps VALUES (?, ?, ?, ?, 1, ?, NULL)",
+                "INSERT INTO apps VALUES (?, ?, ?, ?, 1, ?, NULL, '{}')",
                 (app_id, name, state, state == "deployed", now),
             )
             self._insert_revision(RevisionRecord(app_id, 1, spec, now))
@@ -147,6 +150,14 @@ class SqliteCatalog:
                 (state, state == "deployed", app_id),
             )
 
+    def set_tags(self, app_id: str, tags: Mapping[str, str]) -> None:
+        with self._writing():
+            self._live_app(app_id)
+            self._db.execute(
+                "UPDATE apps SET tags = ? WHERE app_id = ?",
+                (dumps(dict(tags), sort_keys=True), app_id),
+            )
+
     def forget_app(self, app_id: str) -> None:
         with self._writing():
             query = "SELECT name, state, was_deployed FROM apps WHERE app_id = ?"
@@ -160,17 +171,17 @@ class SqliteCatalog:
 
     def app(self, app_id: str) -> AppRecord | None:
         rows = self._rows(f"{_APP} WHERE app_id = ?", app_id)
-        return AppRecord(*rows[0]) if rows else None
+        return _app(rows[0]) if rows else None
 
     def deployed(self, name: str) -> AppRecord | None:
         rows = self._rows(f"{_APP} WHERE name = ? AND state = 'deployed'", name)
-        return AppRecord(*rows[0]) if rows else None
+        return _app(rows[0]) if rows else None
 
     def apps(self, *, stopped: bool = False) -> list[AppRecord]:
         rows = self._rows(
             f"{_APP} WHERE ? OR state != 'stopped' ORDER BY created DESC, rowid DESC", stopped
         )
-        return [AppRecord(*row) for row in rows]
+        return [_app(row) for row in rows]
 
     def revisions(self, app_id: str) -> list[RevisionRecord]:
         rows = self._rows(f"{_REVISION} WHERE app_id = ? ORDER BY number", app_id)
@@ -357,6 +368,12 @@ def settings_changed(function_id: str) -> Error:
         f"The settings of function {function_id} were changed by someone else at the same time.",
         hint="Read them again, then decide.",
     )
+
+
+def _app(row: Sequence[Any]) -> AppRecord:
+    *facts, tags = row
+    app_id, name, state, revision, created, stopped = facts
+    return AppRecord(app_id, name, state, revision, created, stopped, loads(tags))
 
 
 def _check_state(state: str) -> None:
