@@ -72,7 +72,8 @@ def rows(heading: str) -> Iterator[tuple[str, str]]:
     section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     for line in section.splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if len(cells) == 3 and cells[0].startswith("`") and cells[1]:
+        # Rows that begin with prose speak of behaviour, not of names.
+        if len(cells) == 3 and re.fullmatch(r"`\w+`(, `\w+`)*", cells[0]):
             for name in re.findall(r"`(\w+)`", cells[0]):
                 yield name, cells[1]
 
