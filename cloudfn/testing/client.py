@@ -274,6 +274,12 @@ class OfflineClient:
             "cancelled": record.cancelled,
         }
 
+    def _op_call_name(self, fields: dict[str, Any]) -> dict[str, Any]:
+        raise errors.UnimplementedError(
+            f"Offline runs cannot resume the map {fields['name']!r}.",
+            hint="Leave `resume` away in this test, or run it against a real daemon.",
+        )
+
     def _op_call_graph(self, fields: dict[str, Any]) -> dict[str, Any]:
         nodes: list[dict[str, Any]] = []
         queue = deque([self._calls.record_of(fields["call"])])
