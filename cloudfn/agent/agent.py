@@ -242,14 +242,15 @@ class Agent:
         container.draining = True
         container.kill()
 
-    def on_leaving(self, container: Container, reason: str) -> None:
-        """A container was interrupted, by us or others: what it runs runs again elsewhere.
+    def on_leaving(self, container: Container, interrupted_by: str) -> None:
+        """A container leaves: what it runs runs again elsewhere.
 
-        With a reason, it interrupted itself, and nobody is to blame.
+        A signal interrupted it, of ours or of others; without one, it leaves for a cancelled input.
         """
-        if container.doom is None:
-            lost = ContainerLost("its container was interrupted")
-            container.doom = _blameless(reason) if reason else lost
+        if container.doom is None and interrupted_by:
+            container.doom = ContainerLost(f"its container was interrupted by {interrupted_by}")
+        elif container.doom is None:
+            container.doom = _blameless("a neighbour was cancelled")
         self.give_back_unread(container)
         container.draining = True
         self._loop.call_later(LEAVE_GRACE, container.kill)

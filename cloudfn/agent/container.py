@@ -61,7 +61,7 @@ class ContainerOwner(Protocol):
         """It takes more inputs at once than before, or its socket does."""
         ...
 
-    def on_leaving(self, container: Container, reason: str) -> None:
+    def on_leaving(self, container: Container, interrupted_by: str) -> None:
         """It was interrupted: it takes no more inputs, and those that it holds have no outcome."""
         ...
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import copy_context
@@ -20,12 +21,17 @@ from cloudfn.errors import InvalidError
 from cloudfn.model.call import Status
 from cloudfn.wire.current import current
 from cloudfn.wire.messages import CHANNEL_LOST, ContainerKind
-from cloudfn.worker.container import LEAVE_PATIENCE, MOST_CANCELLED, RESULT, Container
+from cloudfn.worker.container import (
+    LEAVE_PATIENCE,
+    MOST_CANCELLED,
+    RESULT,
+    Container,
+    abort,
+)
 from cloudfn.worker.inputs import Inputs, receive
 
 _ASYNC = 0x80 | 0x200
 _SLOTS = Struct("<I")
-_NEIGHBOUR = b"a neighbour was cancelled"
 
 _Call = tuple[Callable[..., Any], Sequence[Any], dict[str, Any]]
 
@@ -213,17 +219,19 @@ class ConcurrentContainer(Container):
             attempt.cancelled = self.windows.cancel(claim)
             if not attempt.cancelled:
                 # Nothing stops a thread but the end of its process.
-                self._depart(_NEIGHBOUR)
+                self._depart("")
         elif not attempt.cancelled:
             attempt.cancelled = True
             attempt.task.cancel()
 
-    def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        self._event_loop.call_soon_threadsafe(self._depart, b"")
+    def _on_interrupt(self, number: int, _frame: FrameType | None) -> None:
+        if self._starts:
+            abort(self._stream, self._standard)
+        self._event_loop.call_soon_threadsafe(self._depart, signal.Signals(number).name)
 
-    def _depart(self, reason: bytes) -> None:
-        """Leave, without outcomes of what runs."""
+    def _depart(self, interrupted_by: str) -> None:
+        """Leave, without outcomes of what runs; because of a signal, or of a cancelled input."""
         if not self._leaves:
             self._leaves = True
-            self._stream.tell(ContainerKind.LEAVING, reason)
+            self._stream.tell(ContainerKind.LEAVING, interrupted_by.encode())
         self._finish()

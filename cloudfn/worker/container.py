@@ -352,13 +352,13 @@ class Container:
         self._runs = False
         self._stream.interrupt(InputCancellation("The input was cancelled."))
 
-    def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+    def _on_interrupt(self, number: int, _frame: FrameType | None) -> None:
         """Leave: by a preemption, or because somebody wants this container to stop."""
         if self._starts:
             abort(self._stream, self._standard)
         if not self._leaves:
             self._leaves = True
-            self._stream.tell(ContainerKind.LEAVING)
+            self._stream.tell(ContainerKind.LEAVING, signal.Signals(number).name.encode())
         if self._runs:
             self._was_interrupted = True
             if self._task is not None:

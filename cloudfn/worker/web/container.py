@@ -141,6 +141,6 @@ class ConcurrentWebContainer(ConcurrentContainer):
         if not self._visitors.are_here:
             super()._end_if_done()
 
-    def _depart(self, reason: bytes) -> None:
+    def _depart(self, interrupted_by: str) -> None:
         self._visitors.cut_off()
-        super()._depart(reason)
+        super()._depart(interrupted_by)
