@@ -75,7 +75,8 @@ def changes_of(
 def scaled_id(session: Session, found: Mapping[str, Any]) -> str:
     """Return the id of what scales: of a class with parameters, the instance without any."""
     function_id: str = found["function_id"]
-    if not (found["spec"].get("cls") or {}).get("parameters"):
+    cls = found.get("spec", {}).get("cls") or {}
+    if not cls.get("parameters"):
         return function_id
     bound = session.request("function_bind", function_id=function_id, parameters={}, options={})
     return str(bound["function_id"])
