@@ -152,6 +152,7 @@ def test_a_ledger_from_the_future_is_refused_and_left_alone(world: World) -> Non
     world.stop()
     path = world.state / "ledger.db"
     with closing(sqlite3.connect(path)) as ledger:
+        version = ledger.execute("PRAGMA user_version").fetchone()[0]
         ledger.execute("PRAGMA user_version=99")
     before = path.read_bytes()
     with pytest.raises(errors.ConnectionError) as caught:
@@ -160,7 +161,7 @@ def test_a_ledger_from_the_future_is_refused_and_left_alone(world: World) -> Non
     assert "Upgrade cloudfn" in str(caught.value)
     assert path.read_bytes() == before
     with closing(sqlite3.connect(path)) as ledger:
-        ledger.execute("PRAGMA user_version=1")
+        ledger.execute(f"PRAGMA user_version={version}")
     assert world.ask("status")["pid"]
 
 
