@@ -112,6 +112,7 @@ def test_hooks_and_methods_share_the_loop_of_their_container():
 
 
 def test_methods_are_inherited_and_overridden():
+    """C109."""
     assert Hooked().twice.remote(4) == 8
     assert Hooked().name.remote() == "derived of base"
 

@@ -164,6 +164,7 @@ def test_an_interruption_leaves_no_traceback(folder, capfd):
 
 
 def test_a_container_that_is_interrupted_while_it_starts_ends_without_exit_hooks(folder):
+    """C118."""
     Path(folder, "slow start").touch()
     Path(folder, "go").touch()
     call = Worker(folder=folder).work.spawn()

@@ -97,6 +97,7 @@ def tick():
 
 
 def test_schedules_of_an_ephemeral_app_fire_while_it_lives_and_stop_afterwards(world):
+    """C146."""
     program = Program(world, "ephemeral", TICKS + """
 
 @app.local_entrypoint()
@@ -127,6 +128,7 @@ def slow():
 
 
 def test_runs_overlap_unless_the_schedule_says_otherwise(world):
+    """C145."""
     overlapping = Program(world, "overlapping", HELD.format(overlap=""))
     apart = Program(world, "apart", HELD.format(overlap=", overlap=False"))
     overlapping.deploy()
@@ -165,6 +167,7 @@ def fail():
 
 
 def test_a_schedule_that_makes_no_sense_is_refused_where_it_is_written():
+    """C142."""
     with pytest.raises(InvalidError, match="needs to support being called with no arguments"):
         app.function(schedule=cloudfn.Period(hours=1))(needs_one)
     with pytest.raises(InvalidError, match="needs to support being called with no arguments"):

@@ -116,6 +116,7 @@ def deployed(world: World):
 
 
 def test_each_parameter_set_has_containers_and_state_of_its_own():
+    """C106."""
     small, large = Model(size="s"), Model(size="l", depth=4)
 
     assert small.who.remote() == ("s", 3, b"\x00\xff", "none", 1)
@@ -125,6 +126,7 @@ def test_each_parameter_set_has_containers_and_state_of_its_own():
 
 
 def test_plain_attributes_and_local_calls_need_no_container():
+    """C104."""
     model = Model(size="x")
 
     assert (model.depth, model.shown()) == (3, "x/3")
@@ -176,6 +178,7 @@ def test_handles_travel_and_come_back_usable():
 
 
 def test_an_update_affects_one_parameter_set_alone():
+    """C094."""
     one, other = Model(size="u"), Model(size="v")
 
     assert one.update_autoscaler(max_containers=7, buffer_containers=1).max_containers == 7
@@ -185,6 +188,7 @@ def test_an_update_affects_one_parameter_set_alone():
 
 
 def test_methods_cannot_be_updated_by_themselves():
+    """C095."""
     model = Model(size="u")
 
     for update in (model.who.update_autoscaler, model.who.autoscaler.update):
@@ -195,6 +199,7 @@ def test_methods_cannot_be_updated_by_themselves():
 
 
 def test_options_make_pools_of_their_own_and_add_up():
+    """C110, C112."""
     variant = kind.with_options(env={"KIND": "one"})
     both = variant.with_options(max_containers=5, timeout=20)
 
@@ -250,6 +255,7 @@ def test_a_deployed_class_is_used_by_its_name(deployed, world: World):
 
 
 def test_names_that_do_not_fit_are_refused(deployed):
+    """C113."""
     handle = cloudfn.Cls.from_name("deployed-variants", "Model")
 
     with pytest.raises(NotFoundError, match="has no method 'nothing'"):

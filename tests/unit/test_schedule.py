@@ -97,6 +97,7 @@ def test_an_unknown_time_zone_is_refused_with_a_suggestion(zone, hint):
 
 
 def test_a_period_takes_names_and_whole_numbers_but_for_the_seconds():
+    """C143."""
     with pytest.raises(TypeError):
         Period(5)
     for wrong in ({"minutes": 1.5}, {"days": "1"}, {"hours": True}, {"seconds": "1"}):
