@@ -6,10 +6,8 @@ at all.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import os
-import re
 import sys
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudfn import errors
+from cloudfn.sdk.imports import local_imports, words_of_imports
 from cloudfn.sdk.program import is_installed
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ _OURS = "cloudfn"
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules"})
 _SKIPPED_ENDINGS = (".egg-info", ".dist-info", ".pyc", ".pyo")
 _SUFFIXES = (*EXTENSION_SUFFIXES, ".py")
-_IMPORT_LINE = re.compile(rb"(?:^|[;:])[ \t\f]*(?:import|from)\b([^\r\n]*)", re.MULTILINE)
-_WORD = re.compile(rb"[\w\x80-\xff]+")
 _TOO_MUCH = "Keep data out of packages, or bring it with the image or a volume."
 
 
@@ -123,93 +120,6 @@ def store(bundle: Bundle, bundles_dir: Path, *, durable: bool = False) -> Path:
     return target
 
 
-def _words_of_imports(source: bytes) -> set[bytes] | None:
-    """All words on lines that look like imports; None where only a parse can tell."""
-    if b"import_module" in source or b"__import__" in source:
-        return None
-    lines = _IMPORT_LINE.findall(source)
-    if any(line.rstrip().endswith(b"\\") for line in lines):
-        return None
-    return {word for line in lines for word in _WORD.findall(line)}
-
-
-def local_imports(source: bytes, package: str) -> set[str]:
-    """The dotted names that a module's source imports, made absolute; empty if it does not parse.
-
-    `from a import b` gives `a.b`, as `b` may be a module. `package` is the module's package, ""
-    for a module at the top.
-    """
-    import warnings
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
-    # Only a source that names these functions is worth a walk over its expressions.
-    has_calls = b"import_module" in source or b"__import__" in source
-    nodes = ast.walk(tree) if has_calls else _statements(tree)
-    return {name for node in nodes for name in _names(node, package)}
-
-
-def _statements(tree: ast.AST) -> Iterator[ast.AST]:
-    pending: list[ast.AST] = [tree]
-    while pending:
-        node = pending.pop()
-        yield node
-        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
-            children = getattr(node, field, None)
-            # A lambda and a conditional expression have a body as well, which is no list.
-            if isinstance(children, list):
-                pending += children
-
-
-def _names(node: ast.AST, package: str) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom):
-        base = _absolute(node.module or "", node.level, package)
-        if base is None:
-            return []
-        named = [alias.name for alias in node.names if alias.name != "*"]
-        return [f"{base}.{name}" if base else name for name in named] or [base]
-    if isinstance(node, ast.Call):
-        return _called_names(node, package)
-    return []
-
-
-def _called_names(call: ast.Call, package: str) -> list[str]:
-    function = call.func
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    if name not in {"import_module", "__import__"} or not call.args:
-        return []
-    argument = call.args[0]
-    if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
-        return []
-    written = argument.value
-    absolute = _absolute(
-        written.lstrip("."), len(written) - len(written.lstrip(".")), _anchor(call, package)
-    )
-    return [absolute] if absolute else []
-
-
-def _anchor(call: ast.Call, package: str) -> str:
-    given = [each.value for each in call.keywords if each.arg == "package"] or call.args[1:2]
-    if given and isinstance(given[0], ast.Constant) and isinstance(given[0].value, str):
-        return given[0].value
-    return package
-
-
-def _absolute(name: str, level: int, package: str) -> str | None:
-    if level == 0:
-        return name
-    parts = package.split(".") if package else []
-    if level > len(parts):
-        return None
-    return ".".join([*parts[: len(parts) - level + 1], *([name] if name else [])])
-
-
 class _Collection:
     """The files found so far, by their paths in the bundle."""
 
@@ -295,7 +205,7 @@ class _Collection:
         top = package.partition(".")[0]
         if top not in self._packages:
             return True
-        words = _words_of_imports(source)
+        words = words_of_imports(source)
         if words is None:
             return True
         if self._local is None:

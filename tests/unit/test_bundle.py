@@ -17,7 +17,8 @@ import pytest
 
 from cloudfn import errors
 from cloudfn.sdk import bundle as bundles
-from cloudfn.sdk.bundle import Bundle, collect, local_imports, store
+from cloudfn.sdk.bundle import Bundle, collect, store
+from cloudfn.sdk.imports import local_imports
 from cloudfn.sdk.program import is_installed
 
 CLOUDFN = Path(bundles.__file__).parents[1]
