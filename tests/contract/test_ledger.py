@@ -411,6 +411,19 @@ class TestGivingBack:
 
         assert claim(ledger)[0].counters == Counters()
 
+    def test_an_input_that_runs_or_has_finished_is_not_handed_out_again(self, ledger):
+        """C122."""
+        submit(ledger, sealed=True)
+        (first,) = claim(ledger)
+        assert claim(ledger) == []
+
+        assert ledger.retry(first.seq, first.fence, Counters(failures=1), 0.0)
+        again = claim(ledger)
+        assert len(again) == 1
+        finish(ledger, again)
+
+        assert claim(ledger) == []
+
     def test_is_refused_when_the_fence_is_superseded(self, ledger):
         submit(ledger)
         (old,) = claim(ledger)

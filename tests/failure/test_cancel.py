@@ -12,9 +12,10 @@ from cloudfn.exception import InputCancellation
 
 @app.function(max_containers=1)
 def work(item=0):
-    note("began", item)
-    note("pids", os.getpid())
+    # Whoever sees a note may cancel: all that is noted is noted where that is handled.
     try:
+        note("pids", os.getpid())
+        note("began", item)
         wait_for("go")
     except Exception:
         note("swallowed")
@@ -44,12 +45,12 @@ async def doze():
 
 @app.function(max_containers=1)
 def stubborn():
-    note("pids", os.getpid())
-    while not (HERE / "go").exists():
-        try:
-            time.sleep(0.01)
-        except BaseException:
-            note("swallowed")
+    try:
+        note("pids", os.getpid())
+        wait_for("go")
+    except BaseException:
+        note("swallowed")
+        wait_for("go")
     return "went on"
 
 @app.function(max_containers=1)
@@ -60,8 +61,8 @@ def deaf():
 
 @app.function(max_containers=1)
 def polite():
-    note("pids", os.getpid())
     try:
+        note("pids", os.getpid())
         wait_for("go")
     except InputCancellation:
         return "my own answer"
@@ -190,7 +191,8 @@ def test_what_a_cancelled_input_answers_is_too_late(running):
 def test_terminating_the_container_ends_what_runs_in_it(running):
     program = running(WORK)
     call = program.work.spawn()
-    pid = int(program.await_notes("pids")[0])
+    program.await_notes("began")
+    pid = int(program.notes("pids")[0])
 
     call.cancel(terminate_containers=True)
 

@@ -140,13 +140,17 @@ def test_spawned_inputs_survive_a_redeploy_and_a_restart(world: World) -> None:
 
 def test_the_same_again_is_a_no_op(world: World) -> None:
     deploy(world, "one")
-    world.function("tell").remote(0)
+    world.hold()
+    call = world.function("tell").spawn(0)
+    world.await_trace("begin", 1)
     (container,) = world.ask("container_list")["containers"]
     for strategy in ("rolling", "recreate"):
         told = deploy(world, "one", "--strategy", strategy)
         assert (told["revision"], told["changed"]) == (1, False)
     assert [revision["number"] for revision in history(world)] == [1]
     assert [c["pid"] for c in world.ask("container_list")["containers"]] == [container["pid"]]
+    world.release()
+    assert call.get(timeout=40) == ("one", 0)
 
 
 def test_functions_that_the_new_revision_lacks_vanish(world: World) -> None:

@@ -40,16 +40,16 @@ def test_results_of_spawned_calls_expire_and_say_so(world: World) -> None:
     world.set(CLOUDFN_RETENTION=3)
     world.deploy()
     echo = world.function("echo")
-    one, many = echo.spawn("one"), echo.spawn_map(range(3))
-    assert one.get(timeout=40) == "one"
-    assert list(many.iter()) == [0, 1, 2]
-    # Another process, that comes while they are there and stays until they are not.
+    world.hold()
+    one, many = world.function("work").spawn("one"), echo.spawn_map(range(3))
+    # Another process, that is there before the result and stays until it is gone.
     other = world.start(f"""
         import cloudfn, time
         deadline = time.monotonic() + 30
         one = cloudfn.FunctionCall.from_id({one.object_id!r})
         many = cloudfn.FunctionCall.from_id({many.object_id!r})
-        seen = one.get(timeout=0)
+        print("ready", flush=True)
+        seen = one.get(timeout=30)[0]
         while time.monotonic() < deadline:
             try:
                 one.get(timeout=0)
@@ -61,6 +61,10 @@ def test_results_of_spawned_calls_expire_and_say_so(world: World) -> None:
         except cloudfn.exception.OutputExpiredError as error:
             print("expired as well")
     """)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "ready\n"
+    world.release()
+    assert one.get(timeout=40)[0] == "one"
     output, _ = other.communicate(timeout=40)
     assert "expired one" in output, output
     assert "expired as well" in output

@@ -101,6 +101,7 @@ def running(world: World):
 
 
 def test_bases_enter_first_and_synchronous_hooks_before_asynchronous_ones():
+    """C109."""
     seen, on_main_thread, _ = Hooked().story.remote()
 
     assert seen == ["base", "sync", "async"]
@@ -145,6 +146,7 @@ def test_methods_have_asynchronous_twins():
 
 
 def test_hooks_run_in_their_order_and_exit_hooks_after_failures(tmp_path):
+    """C116."""
     order = tmp_path / "order"
     other = cloudfn.App("ordered")
     cls = other.cls(serialized=True, env={"ORDER": str(order)})(Ordered)

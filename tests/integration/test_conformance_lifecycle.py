@@ -78,6 +78,20 @@ class Worker(Noted):
         return os.getpid()
 
 
+@app.cls()
+class Leaver(Noted):
+    @cloudfn.method()
+    def pid(self):
+        return os.getpid()
+
+    @cloudfn.exit()
+    def linger(self):
+        self.note("leaving")
+        while not self.is_there("go"):
+            time.sleep(0.005)
+        self.note("left")
+
+
 @app.cls(single_use_containers=True)
 class Single(Noted):
     @cloudfn.method()
@@ -176,6 +190,18 @@ def test_a_container_that_is_interrupted_while_it_starts_ends_without_exit_hooks
 
     assert call.get(timeout=60) == "done"
     assert "exit" not in notes(folder)
+
+
+def test_exit_hooks_are_not_interrupted(folder):
+    """C118."""
+    pid = Leaver(folder=folder).pid.remote()
+    os.kill(pid, signal.SIGINT)
+    wait_for("the exit hook", lambda: "leaving" in notes(folder))
+
+    os.kill(pid, signal.SIGINT)
+    Path(folder, "go").touch()
+
+    wait_for("its end", lambda: "left" in notes(folder))
 
 
 def test_a_container_that_is_stopped_by_hand_runs_its_exit_hooks(folder, world: World):

@@ -96,6 +96,17 @@ def kind():
     return os.environ.get("KIND")
 
 
+@app.function(max_containers=1)
+def await_file(path):
+    while not os.path.exists(path):
+        pass
+
+
+@app.function(max_containers=1)
+def touch(path):
+    open(path, "x").close()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def running(world: World):
     with app.run():
@@ -142,11 +153,12 @@ def test_plain_attributes_and_local_calls_need_no_container():
         ({}, InvalidError, "Missing required parameter: size"),
         ({"size": "s", "width": 1}, InvalidError, "Unknown parameter"),
         ({"size": 3}, TypeError, "Expected str, got int"),
-        ({"size": threading.Lock()}, ValueError, "Only pickle-able types are allowed"),
+        ({"size": threading.Lock()}, ValueError, "Only pickle-able types are allowed.*lock"),
         ({"size": "s" * 20_000}, InvalidError, "at most 16384"),
     ],
 )
 def test_parameters_that_make_no_sense_are_refused_when_a_method_is_called(values, error, text):
+    """C107."""
     model = Model(**values)
 
     with pytest.raises(error, match=text):
@@ -187,6 +199,26 @@ def test_an_update_affects_one_parameter_set_alone():
     assert Model.with_options(timeout=99)(size="u").update_autoscaler().max_containers is None
 
 
+def test_a_second_update_of_an_instance_does_not_bind_it_again(monkeypatch, world: World):
+    """C097."""
+    asked = []
+    client = type(world.client)
+    original = client.ask
+
+    def ask(self, op, **fields):
+        asked.append(op)
+        return original(self, op, **fields)
+
+    monkeypatch.setattr(client, "ask", ask)
+    model = Model(size="twice")
+
+    model.update_autoscaler(max_containers=4)
+    model.update_autoscaler(scaledown_window=9)
+
+    assert asked.count("function_bind") == 1
+    assert asked.count("settings_update") == 2
+
+
 def test_methods_cannot_be_updated_by_themselves():
     """C095."""
     model = Model(size="u")
@@ -199,7 +231,7 @@ def test_methods_cannot_be_updated_by_themselves():
 
 
 def test_options_make_pools_of_their_own_and_add_up():
-    """C110, C112."""
+    """C110."""
     variant = kind.with_options(env={"KIND": "one"})
     both = variant.with_options(max_containers=5, timeout=20)
 
@@ -209,6 +241,21 @@ def test_options_make_pools_of_their_own_and_add_up():
     assert list(both.starmap([(), ()])) == ["one", "one"]
     assert variant.spawn().get() == "one"
     assert len({each.object_id for each in (kind, variant, both)}) == 3
+
+
+def test_a_variant_has_the_most_containers_for_itself(tmp_path):
+    """C112."""
+    path = str(tmp_path / "go")
+    waits = await_file.spawn(path)
+    variant = await_file.with_options(env={"KIND": "one"})
+    waits_as_well = variant.spawn(path)
+
+    for function in (await_file, variant):
+        wait_for("it runs", lambda each=function: each.get_current_stats().num_running_inputs)
+    touch.remote(path)
+
+    assert (waits.get(timeout=60), waits_as_well.get(timeout=60)) == (None, None)
+    assert variant.update_autoscaler().max_containers == 1
 
 
 def test_options_of_a_class_keep_its_parameters():
@@ -262,8 +309,9 @@ def test_names_that_do_not_fit_are_refused(deployed):
         handle(size="s").nothing.remote()
     with pytest.raises(NotFoundError, match="Lookup failed for Cls 'Nobody'"):
         cloudfn.Cls.from_name("deployed-variants", "Nobody")().x.remote()
-    with pytest.raises(InvalidError, match="method of a class"):
+    with pytest.raises(InvalidError, match="method of a class") as caught:
         cloudfn.Function.from_name("deployed-variants", "Model.who")
+    assert "Cls.from_name" in f"{caught.value} {caught.value.hint}"
     with pytest.raises(NotFoundError, match="is a class"):
         cloudfn.Function.from_name("deployed-variants", "Model").remote()
     with pytest.raises(InvalidError, match="Missing required parameter: size"):

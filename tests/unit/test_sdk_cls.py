@@ -156,6 +156,7 @@ def test_a_class_below_a_decorated_one_inherits_from_what_was_decorated(app):
     ],
 )
 def test_classes_that_make_no_sense_are_refused(app, cls, text):
+    """C103, C115."""
     with pytest.raises(InvalidError, match=text):
         app.cls()(cls)
 
@@ -172,6 +173,7 @@ def test_slots_and_batches_of_a_class_are_read_where_they_stand(app):
 
 
 def test_misplaced_decorators_are_refused(app):
+    """C115."""
     with pytest.raises(TypeError, match="must be used on a class"):
         app.cls()(len)
     with pytest.raises(InvalidError, match="forget parentheses"):
@@ -195,6 +197,7 @@ def test_options_that_classes_do_not_have_are_type_errors(app):
 
 
 def test_options_of_variants_are_checked_at_once_and_leave_the_original_alone(app):
+    """C110."""
     cls = app.cls()(Empty)
 
     with pytest.raises(TypeError):

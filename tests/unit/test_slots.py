@@ -106,6 +106,7 @@ def test_the_spec_travels_as_plain_data():
     ],
 )
 def test_a_decorator_in_the_wrong_place_says_where_it_belongs(decorator, what, message):
+    """C115."""
     with pytest.raises(InvalidError, match=message) as caught:
         decorator(what)
 
