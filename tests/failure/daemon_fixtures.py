@@ -362,7 +362,10 @@ class World:
     def blobs(self) -> list[str]:
         """Return all blobs that lie anywhere."""
         roots = (memory_root(self.state), self.state / "blobs", self.state / "blobs-fast")
-        return [str(path) for root in roots for path in root.rglob("*") if path.is_file()]
+        # Folders may go while we look.
+        return [
+            f"{top}/{name}" for root in roots for top, _, names in os.walk(root) for name in names
+        ]
 
     def close_clients(self) -> None:
         for connection in self._connections:
