@@ -72,6 +72,17 @@ def test_a_delayed_call_can_be_cancelled_and_forgotten(ledger):
     assert ledger.counts(POOL) == PoolCounts(0, 1, 0)
 
 
+def test_a_deadline_lets_nobody_jump_the_queue(ledger):
+    for call in (spawned("first"), spawned("second", deadline=NOW + 60), spawned("third")):
+        submit(ledger, call, 1, sealed=True)
+
+    claims = [ledger.claim(POOL, 1, NOW)[0] for _ in range(3)]
+
+    assert [claim.call_id for claim in claims] == [
+        spawned(name).call_id for name in ("first", "second", "third")
+    ]
+
+
 def test_the_highest_priority_goes_first(ledger):
     submit(ledger, spawned("low", priority=-1), 2)
     submit(ledger, spec("none", CallKind.SPAWN_MAP), 2)

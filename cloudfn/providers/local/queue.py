@@ -127,12 +127,16 @@ class Queue:
         if scar is not None and scar.deadline is not None:
             heappush(self._deadlines, (scar.deadline, seq, -fence, page))
         if scar is None or scar.not_before <= now:
-            self.add_returned(page, seq, fence)
+            self._line_up(page, seq, fence)
             return
         heappush(self._delayed, (scar.not_before, seq, fence, page))
         call.delayed += 1
         call.lane.delayed += 1
         call.lane.pending -= 1
+
+    def _line_up(self, page: Page, seq: int, fence: int) -> None:
+        """Queue an input; one that was never claimed has waited no longer than others."""
+        self.add_returned(page, seq, fence, front=fence > 0)
 
     def promote(self, now: float) -> None:
         """Queue the delayed inputs that are due, and take out those that are too late."""
@@ -146,7 +150,7 @@ class Queue:
             call.delayed -= 1
             call.lane.delayed -= 1
             call.lane.pending += 1
-            self.add_returned(page, seq, fence)
+            self._line_up(page, seq, fence)
         deadlines = self._deadlines
         while deadlines and (deadlines[0][0] <= now or _is_stale(deadlines[0][1], deadlines[0][3])):
             _, seq, fence, page = heappop(deadlines)
