@@ -473,6 +473,9 @@ class Calls:
         if self._followed and call_id in self._followed:
             self._journal.after_commit(partial(self._followed.pop(call_id), status))
         call = self._calls.get(call_id)
+        if call is None or call.spec.durable:
+            # Anybody may ask how a spawned input is: one that was seen finished never runs again.
+            self._journal.hurry()
         if call is None:
             return
         self._note_blob(call, index, payload)

@@ -39,7 +39,7 @@ class Journal:
         self._ledger = ledger
         #: the next commit, and whether it comes at the end of this turn
         self._timer: Handle | None = None
-        self._hurries = False
+        self._hurries = self._hurries_most = False
         self._last = float("-inf")
         self._committed: list[Hook] = []
         self._refusals: list[Refusal] = []
@@ -148,6 +148,15 @@ class Journal:
         """Call `hook` when everything written so far survives a power cut."""
         self.after_commit(lambda: self._unsynced.append(hook))
 
+    def hurry(self) -> None:
+        """Commit at the end of this turn, however long ago the last time was: others may look."""
+        if self._hurries_most or self._closed or self.trouble is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._hurries = self._hurries_most = True
+        self._timer = self._loop.call_soon(self._flush)
+
     def close(self) -> None:
         """Commit and sync what there is, and stop; what fails now is not tried again."""
         self._closed = True
@@ -182,7 +191,8 @@ class Journal:
             self._timer = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._timer, self._hurries = None, False
+        self._timer = None
+        self._hurries = self._hurries_most = False
         try:
             self._ledger.commit()
         except Error as error:

@@ -113,6 +113,17 @@ def test_what_is_acknowledged_is_told_after_the_commit(world, kind):
     assert world.was_told
 
 
+def test_a_spawned_outcome_is_on_disk_after_its_turn_though_nobody_waits_for_it(world):
+    world.submit(CallKind.SPAWN)
+    world.loop.turn()
+    world.calls.closed(cast("Session", world.client))
+    commits = world.journal.commits
+    world.finish()
+    world.loop.turn()
+
+    assert world.journal.commits == commits + 1
+
+
 def test_a_remote_that_somebody_else_asks_for_is_told_after_the_commit(world):
     world.submit(CallKind.REMOTE)
     world.calls.attach(cast("Session", FakeSession()), 8, "fc-1", 0, None)

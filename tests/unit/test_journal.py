@@ -140,6 +140,7 @@ HURRIED: dict[str, Callable[[Journal], object]] = {
     "a retry": lambda journal: journal.retry(0, 1, Counters(1), 9.0, alone=True),
     "another write": lambda journal: journal.write(lambda: None),
     "a hook": lambda journal: journal.after_commit(lambda: None),
+    "who cannot wait": Journal.hurry,
 }
 LINGERING: dict[str, Callable[[Journal], object]] = {
     "a submission": submit,
@@ -219,6 +220,13 @@ def test_what_a_hook_writes_is_in_the_next_commit(journal, loop, ledger):
     loop.wait()
 
     assert ledger.notes == ["commit", "record [9]", "commit"]
+
+
+def test_who_cannot_wait_keeps_no_distance(journal, loop, ledger):
+    journal.after_commit(lambda: (finish(journal, 1), journal.hurry()))
+    loop.turn()
+
+    assert ledger.notes == ["commit", "record [1]", "commit"]
 
 
 def test_commits_in_a_row_keep_a_distance_in_which_more_can_join(journal, loop, ledger):
