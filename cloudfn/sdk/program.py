@@ -381,11 +381,20 @@ def _user_frames(error: BaseException) -> list[TracebackType]:
     current = error.__traceback__
     while current is not None:
         file = current.tb_frame.f_code.co_filename
-        is_tool = file.startswith((_OURS, "<frozen "))
-        if not is_tool and (frames or not file.startswith(_LAUNCHERS)):
+        if not _is_tool(current) and (frames or not file.startswith(_LAUNCHERS)):
             frames.append(current)
         current = current.tb_next
     return frames
+
+
+def _is_tool(frame: TracebackType) -> bool:
+    """Whether a frame is ours or the interpreter's own."""
+    file = frame.tb_frame.f_code.co_filename
+    if file.startswith((_OURS, "<frozen ")):
+        return True
+    # The `__init__` of a dataclass is made from text, in the name of its module.
+    module = str(frame.tb_frame.f_globals.get("__name__"))
+    return file == "<string>" and module.partition(".")[0] == "cloudfn"
 
 
 def _chained(frames: list[TracebackType]) -> TracebackType | None:

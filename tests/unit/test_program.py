@@ -254,6 +254,19 @@ def test_our_own_complaint_about_a_program_keeps_its_kind_and_gets_its_place(
     assert caught.value.hint == "take less"
 
 
+def test_a_complaint_about_a_declaration_gets_the_place_of_the_declaration(tmp_path: Path) -> None:
+    source = """
+    import cloudfn
+    app = cloudfn.App("contrary")
+    @app.function(min_containers=3, max_containers=2)
+    def f(): ...
+    """
+    write(tmp_path, contrary=source)
+    with pytest.raises(errors.InvalidError) as caught:
+        program.load(f"{tmp_path}/contrary.py")
+    assert caught.value.message.endswith(f" ({tmp_path}/contrary.py, line 4)")
+
+
 def test_an_exit_at_the_top_of_a_program_passes_through(tmp_path: Path) -> None:
     write(tmp_path, leaving="raise SystemExit(3)")
     with pytest.raises(SystemExit):
