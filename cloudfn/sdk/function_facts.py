@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cloudfn.errors import UnimplementedError
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
     from cloudfn.sdk.target import Target
 
 
-class FunctionFacts:
+class FunctionFacts(ABC):
     """The part of a Function that only looks."""
 
     name: str
     _app_id: str | None
 
+    @abstractmethod
     def target(self) -> Steps[Target]:
         """Return what a call is aimed at."""
-        raise NotImplementedError
 
     @twin
     def get_current_stats(self) -> Steps[FunctionCurrentStats]:

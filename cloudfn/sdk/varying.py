@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,12 @@ if TYPE_CHECKING:
     from cloudfn.model.retry import Retries
 
 
-class Varying:
+class Varying(ABC):
     """What has variants: with other options, and a pool of its own for each."""
 
+    @abstractmethod
     def varied(self, options: Mapping[str, Any]) -> Any:
         """Return a variant with these options, plain data, on top of those that there are."""
-        raise NotImplementedError
 
     def with_options(  # noqa: PLR0913 - one for each option
         self,

@@ -5,6 +5,7 @@ import threading
 from concurrent import futures
 from pathlib import Path
 
+import joblib
 import pytest
 
 import cloudfn
@@ -172,7 +173,6 @@ def test_a_function_that_is_not_running_is_refused_at_once():
 
 
 def test_joblib_runs_its_tasks_in_containers():
-    joblib = pytest.importorskip("joblib")
     with cloudfn.joblib_backend(call):
         results = joblib.Parallel()(joblib.delayed(double)(x) for x in range(20))
         as_they_come = joblib.Parallel(return_as="generator")(
