@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cloudfn import errors
+from cloudfn.sdk.block import Block
 from cloudfn.sdk.client import Client, current_settings, default_client
 from cloudfn.sdk.interaction import own_terminal
-from cloudfn.sdk.twins import Steps, run, run_async
+from cloudfn.sdk.twins import Steps
 
 if TYPE_CHECKING:
     from cloudfn.sdk.app import App
 
 
-class AppRun:
+class AppRun(Block["App"]):
     """An App that runs while this is open, with `with` or `async with`."""
 
     def __init__(
@@ -34,28 +34,6 @@ class AppRun:
         self._detach = detach
         self._interactive = interactive
         self._listening: int | None = None
-
-    def __enter__(self) -> App:
-        return run(self._begin())
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        run(self._end(error))
-
-    async def __aenter__(self) -> App:
-        return await run_async(self._begin())
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await run_async(self._end(error))
 
     def _engine(self) -> Client:
         return self._client or default_client(self._environment)

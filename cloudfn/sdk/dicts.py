@@ -7,8 +7,7 @@ from typing import Any
 
 from cloudfn import errors
 from cloudfn.model import ids
-from cloudfn.sdk.client import Client
-from cloudfn.sdk.objects import Paged, SharedObject, managed
+from cloudfn.sdk.objects import Creatable, Paged, managed
 from cloudfn.sdk.twins import Steps, iterating, twin
 from cloudfn.sdk.values import packed, packed_key, read, read_key
 
@@ -18,7 +17,7 @@ _MISSING = object()
 _TRIES = 5
 
 
-class Dict(SharedObject):
+class Dict(Creatable):
     """Keys and values, pickled, shared by everybody who knows the name.
 
     Values are copies: changing one changes nothing here until it is put again. Keys are equal when
@@ -28,27 +27,6 @@ class Dict(SharedObject):
     _noun = "dict"
     _prefix = "di"
     objects = managed()
-
-    @classmethod
-    def from_name(
-        cls,
-        name: str,
-        *,
-        environment_name: str | None = None,
-        create_if_missing: bool = False,
-        client: Client | None = None,
-    ) -> Dict:
-        """Return the Dict of that name; whether there is one shows when it is used.
-
-        Args:
-            name: Its name.
-            environment_name: Another environment than the one that is set.
-            create_if_missing: Make it on first use.
-            client: The engine.
-        """
-        return cls._named(
-            name, create=create_if_missing, client=client, environment=environment_name
-        )
 
     @twin
     def get(self, key: Any, default: Any = None) -> Steps[Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from cloudfn import errors
 from cloudfn.model import ids
+from cloudfn.sdk.block import Block
 from cloudfn.sdk.client import Client, default_client
 from cloudfn.sdk.declaration import check_characters, check_name
 from cloudfn.sdk.twins import (
@@ -59,18 +59,6 @@ class SharedObject:
         self._environment = environment
         #: the engine that knows it under that id
         self._found_by: Client | None = None
-
-    @classmethod
-    def _named(
-        cls,
-        name: str,
-        *,
-        create: bool,
-        client: Client | None,
-        environment: str | None,
-    ) -> Self:
-        check_characters(cls.__name__, check_name(cls.__name__, name))
-        return cls(name, create=create, client=client, environment=environment)
 
     @classmethod
     def from_id(cls, object_id: str, client: Client | None = None) -> Self:
@@ -158,11 +146,35 @@ class SharedObject:
         return told
 
 
+class Creatable(SharedObject):
+    """A handle of an object that may be made when it is used first."""
+
+    @classmethod
+    def from_name(
+        cls,
+        name: str,
+        *,
+        environment_name: str | None = None,
+        create_if_missing: bool = False,
+        client: Client | None = None,
+    ) -> Self:
+        """Return the handle of the object of that name; whether it exists shows when it is used.
+
+        Args:
+            name: Its name.
+            environment_name: Another environment than the one that is set.
+            create_if_missing: Make it on first use.
+            client: The engine.
+        """
+        check_characters(cls.__name__, check_name(cls.__name__, name))
+        return cls(name, create=create_if_missing, client=client, environment=environment_name)
+
+
 def _restored(kind: type[O], name: str, object_id: str | None, create: bool) -> O:  # noqa: FBT001
     return kind(name, object_id=object_id, create=create)
 
 
-class Ephemeral(Generic[O]):
+class Ephemeral(Block[O]):
     """An object that lives while this is open, with `with` or `async with`."""
 
     def __init__(self, kind: type[O], client: Client | None, environment: str | None) -> None:
@@ -170,28 +182,6 @@ class Ephemeral(Generic[O]):
         self._client = client
         self._environment = environment
         self._opened: O | None = None
-
-    def __enter__(self) -> O:
-        return run(self._begin())
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        run(self._end())
-
-    async def __aenter__(self) -> O:
-        return await run_async(self._begin())
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await run_async(self._end())
 
     def _engine(self) -> Client:
         return self._client or default_client(self._environment)
@@ -208,7 +198,7 @@ class Ephemeral(Generic[O]):
         )
         return self._opened
 
-    def _end(self) -> Steps[None]:
+    def _end(self, error: BaseException | None) -> Steps[None]:  # noqa: ARG002 - goes either way
         if self._opened is None:
             return
         engine, object_id = self._engine(), self._opened.object_id

@@ -9,7 +9,7 @@ from typing import Any
 from cloudfn import errors
 from cloudfn.model import ids
 from cloudfn.sdk.client import Client
-from cloudfn.sdk.objects import Paged, SharedObject, managed
+from cloudfn.sdk.objects import Creatable, Paged, managed
 from cloudfn.sdk.twins import Steps, iterating, twin
 from cloudfn.sdk.values import packed, read
 
@@ -17,7 +17,7 @@ _ELEMENT = "the element"
 _DAY = 86_400
 
 
-class Queue(SharedObject):
+class Queue(Creatable):
     """Elements, pickled, first in, first out, in partitions that do not know each other.
 
     An element is handed to one taker. Its partition vanishes 24 hours after the last put.
@@ -26,27 +26,6 @@ class Queue(SharedObject):
     _noun = "queue"
     _prefix = "qu"
     objects = managed()
-
-    @classmethod
-    def from_name(
-        cls,
-        name: str,
-        *,
-        environment_name: str | None = None,
-        create_if_missing: bool = False,
-        client: Client | None = None,
-    ) -> Queue:
-        """Return the Queue of that name; whether there is one shows when it is used.
-
-        Args:
-            name: Its name.
-            environment_name: Another environment than the one that is set.
-            create_if_missing: Make it on first use.
-            client: The engine.
-        """
-        return cls._named(
-            name, create=create_if_missing, client=client, environment=environment_name
-        )
 
     @twin
     def put(

@@ -6,19 +6,19 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 from cloudfn import errors
 from cloudfn.model import ids
 from cloudfn.model.volume import volume_path
+from cloudfn.sdk.block import Block
 from cloudfn.sdk.client import Client
-from cloudfn.sdk.twins import Blocking, Steps, run, run_async
+from cloudfn.sdk.twins import Blocking, Steps
 
 Progress = Callable[[int, int], None]
 
 
-class Upload:
+class Upload(Block["Upload"]):
     """Files that are on their way into a volume: collected in a block, committed at its end."""
 
     def __init__(
@@ -85,33 +85,15 @@ class Upload:
                     inside = path.relative_to(top).as_posix()
                     self.put_file(path, f"{remote_path.rstrip('/')}/{inside}")
 
-    def __enter__(self) -> Self:
+    def _begin(self) -> Steps[Upload]:
+        yield from ()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            run(self._send())
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            await run_async(self._send())
+    def _end(self, error: BaseException | None) -> Steps[None]:
+        if error is None and self._files:
+            yield from self._send()
 
     def _send(self) -> Steps[None]:
-        if not self._files:
-            return
         request = ids.mint("rq")
         volume_id = yield from self._volume_id()
         engine = self._engine()

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, Self
 
 from cloudfn.model import ids
 from cloudfn.model.volume import VolumeMount, volume_path
 from cloudfn.sdk.client import Client, default_client
-from cloudfn.sdk.objects import Paged, SharedObject, managed
+from cloudfn.sdk.objects import Creatable, Paged, managed
 from cloudfn.sdk.twins import Blocking, Steps, iterating, static_twin, twin
 from cloudfn.sdk.upload import Progress, Upload
 
@@ -39,7 +39,7 @@ class FileEntry:
     size: int
 
 
-class Volume(SharedObject):
+class Volume(Creatable):
     """Files with a name, which functions see at a path, `volumes={"/data": volume}`.
 
     Each container has a working copy of its own. What it writes is visible to others after a
@@ -68,7 +68,7 @@ class Volume(SharedObject):
         version: int | None = None,  # noqa: ARG003 - Modal's; there is one kind here
         create_options: Any = None,  # noqa: ARG003 - Modal's
         client: Client | None = None,
-    ) -> Volume:
+    ) -> Self:
         """Return the Volume of that name; whether there is one shows when it is used.
 
         Args:
@@ -79,8 +79,11 @@ class Volume(SharedObject):
             create_options: The same.
             client: The engine.
         """
-        return cls._named(
-            name, create=create_if_missing, client=client, environment=environment_name
+        return super().from_name(
+            name,
+            environment_name=environment_name,
+            create_if_missing=create_if_missing,
+            client=client,
         )
 
     # ------------------------------------------------------------------------------- mounting
