@@ -166,14 +166,14 @@ class Obj:
         Raises:
             InvalidError: The settings make no sense together; nothing is changed then.
         """
-        changes = {
-            "min_containers": min_containers,
-            "max_containers": max_containers,
-            "buffer_containers": buffer_containers,
-            "scaledown_window": scaledown_window,
-        }
-        given: dict[str, int | None] = {k: v for k, v in changes.items() if v is not None}
-        return (yield from self._service().update_settings(given))
+        return (
+            yield from self._service().change_settings(
+                min_containers=min_containers,
+                max_containers=max_containers,
+                buffer_containers=buffer_containers,
+                scaledown_window=scaledown_window,
+            )
+        )
 
     @twin
     def get_current_stats(self) -> Steps[FunctionCurrentStats]:

@@ -270,14 +270,14 @@ class Function(FunctionHandle):
         Raises:
             InvalidError: The settings make no sense together; nothing is changed then.
         """
-        changes = {
-            "min_containers": min_containers,
-            "max_containers": max_containers,
-            "buffer_containers": buffer_containers,
-            "scaledown_window": scaledown_window,
-        }
-        given: dict[str, int | None] = {k: v for k, v in changes.items() if v is not None}
-        return (yield from self.update_settings(given))
+        return (
+            yield from self.change_settings(
+                min_containers=min_containers,
+                max_containers=max_containers,
+                buffer_containers=buffer_containers,
+                scaledown_window=scaledown_window,
+            )
+        )
 
     def varied(self, options: Mapping[str, Any]) -> Function:
         """Return a variant with these options on top of those that there are."""
@@ -354,6 +354,11 @@ class Function(FunctionHandle):
             return found
 
         return MapRequest(method, target, self.name, iterables, dict(kwargs or {}), **how)
+
+    def change_settings(self, **given: int | None) -> Steps[FunctionAutoscalerSettings]:
+        """Change those autoscaler settings that are not None; return those in force then."""
+        changes: dict[str, int | None] = {k: v for k, v in given.items() if v is not None}
+        return (yield from self.update_settings(changes))
 
     def update_settings(self, changes: dict[str, int | None]) -> Steps[FunctionAutoscalerSettings]:
         """Change autoscaler settings; return those in force then."""
