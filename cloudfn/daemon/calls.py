@@ -5,12 +5,14 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from cloudfn.clock import Clock
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.named import NamedCalls, confirmed
 from cloudfn.daemon.past import PastCall, PastCalls
+from cloudfn.daemon.ports import Engine
+from cloudfn.daemon.receipts import Receipts
 from cloudfn.daemon.session import Session, error_json
 from cloudfn.daemon.watches import Call, Watch
 from cloudfn.errors import ConflictError, Error, InvalidError, NotFoundError
@@ -18,7 +20,6 @@ from cloudfn.model.call import CallKind, Status
 from cloudfn.model.terms import Terms
 from cloudfn.providers.base import CallRecord, CallSpec, Entry, Ledger
 from cloudfn.wire.messages import (
-    Ack,
     BlobRef,
     Delivered,
     Kind,
@@ -26,62 +27,6 @@ from cloudfn.wire.messages import (
     encode_json,
     is_blob,
 )
-
-
-class Engine(Protocol):
-    """What calls need of the rest of the daemon."""
-
-    def pool_for(self, function_id: str) -> str:
-        """Return the pool that new calls of a function go to; raises NotFoundError."""
-        ...
-
-    def full_name(self, function_id: str, name: str) -> str:
-        """Return the name under which a function's call is kept; raises InvalidError."""
-        ...
-
-    def has_pool(self, pool: str) -> bool:
-        """Whether a pool is there."""
-        ...
-
-    def inputs_arrived(self, pool: str) -> None:
-        """Inputs wait in a pool."""
-        ...
-
-    def delayed(self) -> None:
-        """Inputs wait for a time."""
-        ...
-
-    def delivering(self) -> None:
-        """Outcomes are about to go out."""
-        ...
-
-    def waits(self, seq: int, change: int) -> None:
-        """A running input began or ended to wait for a nested call."""
-        ...
-
-    def running(self, seq: int) -> tuple[str, int] | None:
-        """Return (call id, index) of an input that a container holds."""
-        ...
-
-    def stop_input(self, seq: int, fence: int, *, terminate: bool) -> None:
-        """Stop an input that runs and whose outcome is recorded."""
-        ...
-
-    def lives(self, container_id: str) -> bool:
-        """Whether there is such a container."""
-        ...
-
-    def is_detached(self, function_id: str) -> bool:
-        """Whether a function's app goes on without its client."""
-        ...
-
-    def delete_blob(self, ref: BlobRef) -> None:
-        """Delete a payload that nobody needs."""
-        ...
-
-    def delete_blobs_of(self, call_id: str) -> None:
-        """Delete all payloads of a call."""
-        ...
 
 
 class Calls:
@@ -103,10 +48,7 @@ class Calls:
         self._calls: dict[str, Call] = {}
         self._by_ref: dict[tuple[Session, int], Watch] = {}
         self._dirty: list[Watch] = []
-        self._acks: dict[Watch, None] = {}
-        self._starved: list[Call] = []
-        #: they are told after the next commit
-        self._feeding = False
+        self.receipts = Receipts(journal)
         #: calls that the engine itself made → whom to tell how their one input ended
         self._followed: dict[str, Callable[[Status], object]] = {}
         #: transient calls that containers made, for call graphs
@@ -221,7 +163,7 @@ class Calls:
         if admission.refused or (call.starved and not complete):
             self._starve(watch)
         elif call.spec.kind != CallKind.REMOTE:
-            self._acknowledge(watch)
+            self.receipts.acknowledge(watch)
         if call.spec.terms is not None:
             self._engine.delayed()
         self._engine.inputs_arrived(call.spec.pool)
@@ -234,30 +176,12 @@ class Calls:
         watch.end = max(begin, end)
         self._push_recorded(watch, lambda _index: True, begin)
 
-    def _acknowledge(self, watch: Watch) -> None:
-        after = self._journal.after_sync if watch.call.spec.durable else self._journal.after_commit
-        if watch not in self._acks:
-            self._acks[watch] = None
-            after(lambda: self._send_ack(watch))
-
-    def _send_ack(self, watch: Watch) -> None:
-        if self._acks.pop(watch, 0) is None:
-            watch.session.send(Kind.ACK, Ack(watch.ref, confirmed(watch)).encode())
-
     def _starve(self, watch: Watch) -> None:
         """A limit is reached: maps wait for room, a single input is refused for good."""
         call = watch.call
-        self._journal.after_commit(lambda: self._send_refusal(watch))
+        self.receipts.refuse(watch)
         if call.spec.kind not in (CallKind.MAP, CallKind.SPAWN_MAP):
             self._drop(call)
-
-    def _send_refusal(self, watch: Watch) -> None:
-        call = watch.call
-        watch.session.send(Kind.ACK, Ack(watch.ref, confirmed(watch), refused=True).encode())
-        # Not before: "there is room" must not overtake "there is none", or nobody says it again.
-        if call.watches and not call.starved:
-            call.starved = True
-            self._starved.append(call)
 
     def _reject(self, session: Session, message: Submit, error: Error) -> None:
         """Tell the client that these inputs were not taken, which ends its call."""
@@ -404,7 +328,7 @@ class Calls:
         watch = self._by_ref.pop((session, ref), None)
         if watch is None:
             return
-        self._acks.pop(watch, None)
+        self.receipts.forget(watch)
         call = watch.call
         call.watches.remove(watch)
         if watch.owner and not call.spec.durable:
@@ -469,7 +393,7 @@ class Calls:
 
     def recorded(self, call_id: str, index: int, status: Status, payload: bytes) -> None:
         """An input has its outcome; it is sent after the commit."""
-        self._places_freed()
+        self.receipts.places_freed()
         if self._followed and call_id in self._followed:
             self._journal.after_commit(partial(self._followed.pop(call_id), status))
         call = self._calls.get(call_id)
@@ -530,21 +454,6 @@ class Calls:
             found = self._ledger.outcomes(watch.call.spec.call_id, start, end)
             watch.send([outcome for outcome in found if outcome.index in wanted])
 
-    def _places_freed(self) -> None:
-        if self._starved and not self._feeding:
-            self._feeding = True
-            self._journal.after_commit(self.feed_starved)
-
-    def feed_starved(self) -> None:
-        """Tell clients whose inputs a limit refused that there is room again."""
-        self._feeding = False
-        hungry, self._starved = self._starved, []
-        for call in hungry:
-            call.starved = False
-            for watch in call.watches:
-                if watch.owner:
-                    watch.session.send(Kind.ACK, Ack(watch.ref, confirmed(watch)).encode())
-
     def follow(self, call_id: str, ended: Callable[[Status], object]) -> None:
         """Tell the status in which a call of one input ends, once that is committed."""
         statuses = self._ledger.statuses(call_id)
@@ -561,7 +470,7 @@ class Calls:
         unfinished = [index for index, status in enumerate(statuses) if not status.terminal]
         running: list[tuple[int, int, int]] = []
         self._journal.write(lambda: running.extend(self._ledger.cancel(call_id)))
-        self._places_freed()
+        self.receipts.places_freed()
         payload = cancelled_payload(call_id)
         entries = [Entry(seq, fence, Status.CANCELLED, payload) for seq, fence, _ in running]
         if entries:

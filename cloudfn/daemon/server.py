@@ -268,7 +268,7 @@ class Server:
         now = engine.clock.monotonic()
         engine.calls.end_orphans(engine.settings.client_grace)
         # Places also become free without an outcome: what waited began to run.
-        engine.calls.feed_starved()
+        engine.calls.receipts.feed_starved()
         self._end_orphaned_apps(now)
         engine.schedules.look()
         self._ring_due()

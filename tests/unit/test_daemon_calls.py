@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from cloudfn.daemon.calls import Calls, Engine
+from cloudfn.daemon.calls import Calls
 from cloudfn.daemon.journal import Journal
+from cloudfn.daemon.ports import Engine
 from cloudfn.daemon.session import Session
 from cloudfn.model.call import CallKind, Status
 from cloudfn.providers.base import Entry

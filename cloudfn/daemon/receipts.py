@@ -1,0 +1,67 @@
+"""What clients hear of inputs that they submit: kept, or refused for now; then, that there is room.
+
+Nothing is said before the commit that makes it true.
+"""
+
+from __future__ import annotations
+
+from cloudfn.daemon.journal import Journal
+from cloudfn.daemon.named import confirmed
+from cloudfn.daemon.watches import Call, Watch
+from cloudfn.wire.messages import Ack, Kind
+
+
+class Receipts:
+    """Acknowledgements and refusals of submitted inputs."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        #: those to whom an acknowledgement is on its way
+        self._due: dict[Watch, None] = {}
+        #: calls whose inputs a limit refused
+        self._starved: list[Call] = []
+        #: they are told after the next commit
+        self._feeding = False
+
+    def acknowledge(self, watch: Watch) -> None:
+        """Say what is kept, once it is: for spawns, when it would survive a power cut."""
+        after = self._journal.after_sync if watch.call.spec.durable else self._journal.after_commit
+        if watch not in self._due:
+            self._due[watch] = None
+            after(lambda: self._acknowledged(watch))
+
+    def _acknowledged(self, watch: Watch) -> None:
+        if self._due.pop(watch, 0) is None:
+            watch.session.send(Kind.ACK, Ack(watch.ref, confirmed(watch)).encode())
+
+    def forget(self, watch: Watch) -> None:
+        """Its client wants to hear nothing more."""
+        self._due.pop(watch, None)
+
+    def refuse(self, watch: Watch) -> None:
+        """Say that a limit stopped inputs."""
+        self._journal.after_commit(lambda: self._refused(watch))
+
+    def _refused(self, watch: Watch) -> None:
+        call = watch.call
+        watch.session.send(Kind.ACK, Ack(watch.ref, confirmed(watch), refused=True).encode())
+        # Not before: "there is room" must not overtake "there is none", or nobody says it again.
+        if call.watches and not call.starved:
+            call.starved = True
+            self._starved.append(call)
+
+    def places_freed(self) -> None:
+        """There may be room again; those who wait for it are told after the next commit."""
+        if self._starved and not self._feeding:
+            self._feeding = True
+            self._journal.after_commit(self.feed_starved)
+
+    def feed_starved(self) -> None:
+        """Tell clients whose inputs a limit refused that there is room again."""
+        self._feeding = False
+        hungry, self._starved = self._starved, []
+        for call in hungry:
+            call.starved = False
+            for watch in call.watches:
+                if watch.owner:
+                    watch.session.send(Kind.ACK, Ack(watch.ref, confirmed(watch)).encode())
