@@ -14,7 +14,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
 from cloudfn.clock import Clock
 from cloudfn.control.schedules.agenda import Agenda, Due
@@ -27,7 +26,6 @@ from cloudfn.model.call import CallKind, Status
 from cloudfn.model.schedule import Period, Rule, ScaleAt
 from cloudfn.providers.base import CallSpec, Ledger
 from cloudfn.providers.schedules import Fire, ScheduleRecord
-from cloudfn.wire.codec import no_arguments
 
 _log = logging.getLogger(__name__)
 
@@ -227,6 +225,8 @@ class Scheduler:
 
     def _submit(self, due: Due, pool: str) -> None:
         """Have the ledger take the call of a due time; raises InvalidError where it does not."""
+        from cloudfn.wire.codec import no_arguments  # a daemon without schedules pickles nothing
+
         now, call_id = self._clock.wall(), due.fire.call_id
         spec = CallSpec(call_id, due.record.function_id, pool, CallKind.SPAWN, now, durable=True)
         self._undone.discard(call_id)
@@ -282,5 +282,7 @@ def _because(due: Due) -> str:
 
 
 def _shown(rule: Rule, moment: float) -> str:
+    from zoneinfo import ZoneInfo
+
     zone: tzinfo = UTC if isinstance(rule, Period) else ZoneInfo(rule.timezone)
     return datetime.fromtimestamp(moment, zone).isoformat(sep=" ")

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from cloudfn import errors
 from cloudfn.model.cls import shown_name
+from cloudfn.model.names import check_characters, check_name
 from cloudfn.sdk.app_facts import AppFacts, check_tags
 from cloudfn.sdk.app_run import AppRun, refuse_in_container
 from cloudfn.sdk.client import Client, default_client
 from cloudfn.sdk.declaration import (
     Body,
-    check_characters,
-    check_name,
     check_unavailable,
     declare,
     function_body,

@@ -78,8 +78,8 @@ def _listed(engine: Client, name: str) -> Steps[dict[str, Any] | None]:
 def _create(engine: Client, name: str) -> Steps[None]:
     from pathlib import Path
 
+    from cloudfn.model.names import check_characters
     from cloudfn.sdk import bundle, interpreter
-    from cloudfn.sdk.declaration import check_characters
 
     check_characters("App", name)
     welcome = yield from engine.ready()

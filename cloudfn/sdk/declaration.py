@@ -15,8 +15,6 @@ from cloudfn.model.retry import parse_retries
 from cloudfn.sdk.absent import INSTEAD
 from cloudfn.sdk.scheduling import check_schedule, declared_scaling
 
-NAME_MAX = 64
-_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 _GENERATOR = 0x20 | 0x200
 _ASYNC = 0x80 | 0x200
 _KEYWORDS = 0x08
@@ -49,24 +47,6 @@ _RENAMED = {
     "container_idle_timeout": "scaledown_window",
     "allow_concurrent_inputs": "@cloudfn.concurrent",
 }
-
-
-def check_name(kind: str, name: object) -> str:
-    """Return the name; raises InvalidError unless it is text."""
-    if not isinstance(name, str):
-        raise InvalidError(
-            f"Invalid value for {kind} name: Must be string, not {type(name).__name__}."
-        )
-    return name
-
-
-def check_characters(kind: str, name: str) -> None:
-    """Raise InvalidError unless a name has 1 to 64 characters of the allowed ones."""
-    if not 1 <= len(name) <= NAME_MAX or not _NAME_CHARACTERS.issuperset(name):
-        raise InvalidError(
-            f"Invalid {kind} name: {name!r}.",
-            hint=f"Use 1 to {NAME_MAX} letters, digits, '-', '_' and '.'.",
-        )
 
 
 def check_unavailable(options: Mapping[str, Any], what: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from cloudfn import errors
 from cloudfn.model import ids
+from cloudfn.model.names import check_characters, check_name
 from cloudfn.sdk.block import Block
 from cloudfn.sdk.client import Client, default_client
-from cloudfn.sdk.declaration import check_characters, check_name
 from cloudfn.sdk.twins import (
     Steps,
     class_iterating,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cloudfn.errors import ConflictError
+from cloudfn.model.names import check_characters, check_name
 from cloudfn.sdk.client import Welcome
-from cloudfn.sdk.declaration import check_characters, check_name
 from cloudfn.wire.messages import DIGEST, BlobRef, is_blob
 
 

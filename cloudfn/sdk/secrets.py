@@ -8,10 +8,10 @@ from typing import Any
 
 from cloudfn import errors
 from cloudfn.model import ids
+from cloudfn.model.names import check_characters, check_name
 from cloudfn.model.secret import SecretRef
 from cloudfn.sdk.client import Client, default_client
 from cloudfn.sdk.context import is_local
-from cloudfn.sdk.declaration import check_characters, check_name
 from cloudfn.sdk.objects import Manager, SharedObject
 from cloudfn.sdk.twins import Steps, twin
 

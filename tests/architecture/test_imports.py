@@ -165,3 +165,15 @@ def test_a_dispatched_command_loads_no_pydantic():
 
     assert answer["code"] == 0
     assert set(answer["loaded"]) & {"boto3", "pydantic", "rich"} == set()
+
+
+def test_a_daemon_starts_without_what_few_of_them_need():
+    script = (
+        "import json, sys, cloudfn.daemon.__main__\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    loaded = set(_ask("-c", script))
+
+    assert "asyncio" in loaded
+    heavy = {"boto3", "cloudpickle", "croniter", "cryptography", "pickle", "uvicorn", "zoneinfo"}
+    assert loaded & heavy == set()

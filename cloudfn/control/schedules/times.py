@@ -11,12 +11,14 @@ from __future__ import annotations
 from calendar import monthrange
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING, Literal
 
 from cloudfn.errors import InvalidError
 from cloudfn.model.cron import split_days
 from cloudfn.model.schedule import Cron, Period
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 #: an expression that is not due for so long never is: the calendar repeats after 400 years, but
 #: leap days meet every weekday within 40
@@ -138,6 +140,9 @@ def _offset(local: datetime) -> timedelta:
 
 
 def _zone(name: str) -> ZoneInfo:
+    # Every daemon imports this module, and few have schedules.
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

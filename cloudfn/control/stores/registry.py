@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from cloudfn.control.stores.later import Fields
 from cloudfn.errors import InvalidError, NotFoundError
+from cloudfn.model.names import check_characters
 from cloudfn.providers.objects import ObjectKind, ObjectRecord, Objects
-from cloudfn.sdk.declaration import check_characters
 
 Wipe = Callable[[str], None]
 
