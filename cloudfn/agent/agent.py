@@ -10,7 +10,6 @@ import signal
 from asyncio import AbstractEventLoop
 from base64 import b64decode
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -130,11 +129,6 @@ class Agent:
         template = self._programs.release(pool.spec, [other.spec for other in self._pools.values()])
         if template is not None:
             self._close_unused(template)
-
-    def prestart(self, interpreter: str) -> None:
-        """Have a zygote ready for an interpreter that will be asked for soon."""
-        with suppress(OSError):  # who asks for it will be told
-            self._programs.zygote(interpreter)
 
     # Dispatch
 

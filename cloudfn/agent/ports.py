@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from cloudfn.agent.pool import PoolSpec
+from cloudfn.agent.zygotes import Zygotes
 from cloudfn.model.call import Counters, Status
 from cloudfn.providers.base import Claim, Entry, PoolCounts
 from cloudfn.wire.messages import LogSource
@@ -90,18 +90,14 @@ class AgentEvents(Protocol):
 class AgentConfig:
     """What an agent is told about its place."""
 
-    #: value of the marker variable in every process that it starts
-    marker: str
+    #: what all of its processes come from
+    zygotes: Zygotes
     #: variables that every container gets
     environ: dict[str, str]
-    #: open files that a container may have, whatever the agent itself may
-    descriptors: int
     #: variables that identify one container: (container id, app id) → variables
     identity: Callable[[str, str], dict[str, str]]
     #: what else a container of a pool gets in its order; raises an Error when it is not there
     supplies: Callable[[PoolSpec, str], dict[str, Any]]
-    #: file for what zygotes print
-    log: Path
     #: hand over one input at a time, also where inputs are tiny
     one_at_a_time: bool = False
     #: requests of one pool that may wait for a free slot

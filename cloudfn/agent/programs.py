@@ -1,4 +1,4 @@
-"""Zygotes and templates of a machine: made when first asked for, closed when nobody needs them."""
+"""Templates of a machine: made when first asked for, closed when nobody needs them."""
 
 from __future__ import annotations
 
@@ -7,34 +7,17 @@ from collections.abc import Hashable
 
 from cloudfn.agent.pool import PoolSpec
 from cloudfn.agent.ports import AgentConfig
-from cloudfn.agent.zygotes import MARKER, Template, TemplateOwner, Zygote
+from cloudfn.agent.zygotes import Template, TemplateOwner
 
 
 class Programs:
-    """Keeps one zygote per interpreter, and one template per program and variables of pools."""
+    """Keeps one template per program and variables of pools."""
 
     def __init__(self, loop: AbstractEventLoop, config: AgentConfig, owner: TemplateOwner) -> None:
         self._loop = loop
         self._config = config
         self._owner = owner
-        self._zygotes: dict[str, Zygote] = {}
         self._templates: dict[Hashable, Template] = {}
-
-    def zygote(self, interpreter: str) -> Zygote:
-        """Return the zygote of an interpreter, started if need be."""
-        zygote = self._zygotes.get(interpreter)
-        if zygote is None:
-            environ = {**self._config.environ, MARKER: self._config.marker}
-            zygote = Zygote(
-                self._loop,
-                interpreter,
-                environ,
-                self._config.descriptors,
-                self._config.log,
-                self._zygote_closed,
-            )
-            self._zygotes[interpreter] = zygote
-        return zygote
 
     def template(self, spec: PoolSpec) -> Template:
         """Return the template of a pool's program, started if need be.
@@ -45,7 +28,7 @@ class Programs:
         key = _key(spec)
         template = self._templates.get(key)
         if template is None or template.closed:
-            zygote = self.zygote(spec.program.runtime.interpreter)
+            zygote = self._config.zygotes.get(spec.program.runtime.interpreter)
             # What is imported may look at the variables, so they are there before.
             environ = {**self._config.environ, **spec.function.variables}
             template = Template(self._loop, spec.program, environ, self._owner)
@@ -76,11 +59,7 @@ class Programs:
         """End every process that was started here."""
         for template in self._templates.values():
             template.close()
-        for zygote in list(self._zygotes.values()):
-            zygote.close(timeout=2.0)
-
-    def _zygote_closed(self, zygote: Zygote) -> None:
-        self._zygotes.pop(zygote.interpreter, None)
+        self._config.zygotes.close()
 
 
 def _key(spec: PoolSpec) -> Hashable:

@@ -252,6 +252,55 @@ class Zygote:
         self._templates.clear()
 
 
+class Zygotes:
+    """The zygotes of a machine: one for each interpreter that was asked for.
+
+    Args:
+        loop: The event loop.
+        environ: Their variables, which their descendants inherit.
+        descriptors: Open files that a descendant may have.
+        log: File for what they print.
+    """
+
+    def __init__(
+        self, loop: AbstractEventLoop, environ: dict[str, str], descriptors: int, log: Path
+    ) -> None:
+        self._loop = loop
+        self._environ = environ
+        self._descriptors = descriptors
+        self._log = log
+        self._zygotes: dict[str, Zygote] = {}
+
+    def get(self, interpreter: str) -> Zygote:
+        """Return the zygote of an interpreter, started if need be.
+
+        Raises:
+            OSError: The interpreter cannot be started.
+        """
+        zygote = self._zygotes.get(interpreter)
+        if zygote is None:
+            zygote = Zygote(
+                self._loop, interpreter, self._environ, self._descriptors, self._log, self._closed
+            )
+            self._zygotes[interpreter] = zygote
+        return zygote
+
+    def prestart(self, interpreter: str) -> None:
+        """Have a zygote ready for an interpreter that will be asked for soon."""
+        with contextlib.suppress(OSError):  # who asks for it will be told
+            self.get(interpreter)
+
+    def close(self) -> None:
+        """End all zygotes, and so every process that came from them. Idempotent."""
+        zygotes, self._zygotes = self._zygotes, {}
+        for zygote in zygotes.values():
+            zygote.close(timeout=2.0)
+
+    def _closed(self, zygote: Zygote) -> None:
+        if self._zygotes.get(zygote.interpreter) is zygote:
+            del self._zygotes[zygote.interpreter]
+
+
 def _limit_descriptors(pid: int, descriptors: int) -> None:
     """Set how many files a process and its descendants may open, unless it is gone already."""
     with contextlib.suppress(ProcessLookupError):

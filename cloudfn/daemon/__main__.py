@@ -11,13 +11,10 @@ import signal
 import sys
 from hashlib import blake2b
 
-from cloudfn.agent.gpus import machine_gpus
+from cloudfn.agent.zygotes import MARKER, Zygotes
 from cloudfn.clock import Clock, SystemClock
-from cloudfn.daemon.engine import Engine, Place
-from cloudfn.daemon.lifecycle import Lock, end_leftovers, listen, raise_descriptor_limit
-from cloudfn.daemon.server import Server
+from cloudfn.daemon.lifecycle import Lock, end_leftovers, raise_descriptor_limit
 from cloudfn.errors import AlreadyExistsError, Error
-from cloudfn.providers.local import open_provider
 from cloudfn.sdk.starter import environment_key, prepare_state_dir
 from cloudfn.settings import Settings, container_environ, load
 
@@ -57,20 +54,38 @@ def main(arguments: list[str], clock: Clock | None = None) -> int:
 
 
 async def _run(settings: Settings, clock: Clock) -> None:
-    loop = asyncio.get_running_loop()
     state_dir = settings.state_dir
-    path = state_dir / "daemon.sock"
     marker = blake2b(os.fsencode(state_dir), digest_size=8).hexdigest()
     ended = end_leftovers(marker)
     if ended:
         _log.warning("ended %d processes of an earlier daemon", ended)
-    key = environment_key(state_dir)
-    descriptors = raise_descriptor_limit()
-    place = Place(
-        state_dir, str(path), key, marker, container_environ(), descriptors, machine_gpus()
+    environ = {**container_environ(), MARKER: marker}
+    zygotes = Zygotes(
+        asyncio.get_running_loop(), environ, raise_descriptor_limit(), state_dir / "zygote.log"
     )
+    # Whoever started us most likely runs functions under the same interpreter, at once.
+    zygotes.prestart(sys.executable)
+    try:
+        await _serve(settings, marker, zygotes, clock)
+    finally:
+        zygotes.close()
+
+
+async def _serve(settings: Settings, marker: str, zygotes: Zygotes, clock: Clock) -> None:
+    # Imported here: the first zygote starts in the meantime.
+    from cloudfn.agent.gpus import machine_gpus
+    from cloudfn.daemon.engine import Engine, Place
+    from cloudfn.daemon.lifecycle import listen
+    from cloudfn.daemon.server import Server
+    from cloudfn.providers.local import open_provider
+
+    loop = asyncio.get_running_loop()
+    state_dir = settings.state_dir
+    path = state_dir / "daemon.sock"
+    key = environment_key(state_dir)
+    place = Place(state_dir, str(path), key, marker, container_environ(), machine_gpus())
     provider = open_provider(state_dir, key, settings.limits, settings.stores, clock.wall())
-    engine = Engine(loop, settings, place, provider, clock)
+    engine = Engine(loop, settings, place, provider, zygotes, clock)
     server = Server(loop, engine, key)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.shut_down, "now")

@@ -14,6 +14,7 @@ from cloudfn.agent.container import Container
 from cloudfn.agent.memory import memory_guard
 from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.ports import AgentConfig
+from cloudfn.agent.zygotes import Zygotes
 from cloudfn.clock import Clock
 from cloudfn.control.planner.loop import PlannerLoop
 from cloudfn.control.planner.snapshot import ContainerView, PoolDecision, PoolSnapshot, Snapshot
@@ -56,8 +57,6 @@ class Place:
     marker: str
     #: variables that containers get from this machine
     environ: dict[str, str]
-    #: open files that a container may have
-    descriptors: int
     #: GPUs of this machine
     gpus: int = 0
 
@@ -71,6 +70,7 @@ class Engine:
         settings: Settings,
         place: Place,
         provider: Provider,
+        zygotes: Zygotes,
         clock: Clock,
     ) -> None:
         self.clock = clock
@@ -86,12 +86,10 @@ class Engine:
         self.app_names = app_names
         self.output = Output(loop, self.logs, clock, self)
         config = AgentConfig(
-            marker=place.marker,
+            zygotes=zygotes,
             environ=place.environ,
-            descriptors=place.descriptors,
             identity=self._identity,
             supplies=self._supplies,
-            log=place.state_dir / "zygote.log",
             one_at_a_time=settings.one_at_a_time,
             web_pending=settings.limits.web_pending,
         )

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +96,6 @@ class Server:
             engine.agent.kick(pool.spec.pool)
         engine.delayed()
         engine.planner.poke()
-        # Whoever started us most likely runs functions under the same interpreter, at once.
-        engine.agent.prestart(sys.executable)
         self._listener, self._socket_path = listener, path
         self._loop.add_reader(listener, self._accept)
         self._loop.call_later(_HOUSEKEEPING, self._keep_house)
