@@ -27,6 +27,7 @@ from cloudfn.wire.messages import (
     encode_json,
     is_blob,
 )
+from cloudfn.wire.ranges import numbers_in
 
 
 class Calls:
@@ -227,10 +228,10 @@ class Calls:
         call.watches.append(watch)
         call.orphaned, call.home = None, session.container_id
         self._by_ref[session, ref] = watch
-        owned = {index for first, last in have for index in range(first, last + 1)}
+        owned = set(numbers_in(have))
         self._push_recorded(watch, lambda index: index not in owned)
         # The engine may have died before it was told what is read, or before that held.
-        read = [index for first, last in done for index in range(first, last + 1)]
+        read = list(numbers_in(done))
         call.delivered, call.resumed = 0, True
         self.delivered(session, Delivered(ref, read))
         return {"known": confirmed(watch), "refused": False}

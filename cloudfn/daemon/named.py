@@ -16,6 +16,7 @@ from cloudfn.errors import ConflictError
 from cloudfn.model.call import CallKind, Status
 from cloudfn.providers.base import CallRecord, CallSpec, Ledger
 from cloudfn.wire.messages import DIGEST, Submit
+from cloudfn.wire.ranges import ranges_of
 
 _CANCELLED = Status.CANCELLED
 
@@ -77,7 +78,7 @@ class NamedCalls:
         call_id = record.spec.call_id
         return {
             "call": call_id,
-            "settled": _ranges(self._settled(record, function_id)),
+            "settled": ranges_of(self._settled(record, function_id)),
             "count": self._ledger.digest_count(call_id),
         }
 
@@ -136,7 +137,7 @@ class NamedCalls:
         if message.sealed and self._ledger.digests(call_id, end, end + 1):
             raise _differs(name, f"there are only {end} inputs now, and there were more")
         if not all(payloads):
-            settled = set(self._ledger.settled(call_id))
+            settled = set(self._ledger.settled(call_id, message.first, end))
             absent = (message.first + at for at, payload in enumerate(payloads) if not payload)
             if not settled.issuperset(absent):
                 raise _in_use(name)
@@ -184,16 +185,6 @@ class NamedCalls:
 def confirmed(watch: Watch) -> int:
     """Return up to which input the client of a call may rely on it."""
     return watch.call.known if watch.end is None else watch.end
-
-
-def _ranges(indices: Sequence[int]) -> list[list[int]]:
-    ranges: list[list[int]] = []
-    for index in indices:
-        if ranges and index == ranges[-1][1] + 1:
-            ranges[-1][1] = index
-        else:
-            ranges.append([index, index])
-    return ranges
 
 
 def _short(name: str) -> str:

@@ -266,8 +266,11 @@ class Ledger(Protocol):
         """Return how many inputs a named call ever had."""
         ...
 
-    def settled(self, call_id: str) -> list[int]:
-        """Return the inputs that need no payload any more: known, or finished before `reopen`."""
+    def settled(self, call_id: str, start: int = 0, end: int | None = None) -> list[int]:
+        """Return which inputs start ≤ index < end need no payload any more, in order.
+
+        They are known, or were finished before `reopen`.
+        """
         ...
 
     def reopen(self, call: CallSpec) -> None:

@@ -7,7 +7,7 @@ is sent again. Nothing here waits.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cloudfn import errors
@@ -17,8 +17,7 @@ from cloudfn.model.terms import Terms
 from cloudfn.sdk.client import FAILED, RESUMED, Client, Mailbox
 from cloudfn.sdk.session import error_of
 from cloudfn.wire.messages import Ack, Kind, Outcomes, Submit
-
-Ranges = list[list[int]]
+from cloudfn.wire.ranges import Ranges
 
 
 class Submission:
@@ -234,17 +233,6 @@ class Attachment:
     def close(self) -> None:
         """Expect nothing more."""
         self._client.release(self.ref, tell=True)
-
-
-def ranges_of(indices: Iterable[int]) -> Ranges:
-    """Return ascending numbers as [first, last] ranges."""
-    ranges: Ranges = []
-    for index in indices:
-        if ranges and index == ranges[-1][1] + 1:
-            ranges[-1][1] = index
-        else:
-            ranges.append([index, index])
-    return ranges
 
 
 def refusal(name: str) -> errors.ResourceExhaustedError:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cloudfn.sdk.calls import Ranges, ranges_of
 from cloudfn.wire.messages import Outcomes
+from cloudfn.wire.ranges import Ranges, ranges_of
 
 #: inputs of the first message, so that the first results come soon, and of the largest
 FIRST_CHUNK = 8

@@ -466,10 +466,11 @@ class MemoryLedger:
         call = self._calls.get(call_id)
         return len(call.digests) if call else 0
 
-    def settled(self, call_id: str) -> list[int]:
+    def settled(self, call_id: str, start: int = 0, end: int | None = None) -> list[int]:
         self._begin("settled")
         call = self._calls.get(call_id)
-        return sorted({*range(len(call.inputs)), *call.settled}) if call else []
+        settled = sorted({*range(len(call.inputs)), *call.settled}) if call else []
+        return [i for i in settled if start <= i and (end is None or i < end)]
 
     def reopen(self, call: CallSpec) -> None:
         self._begin("reopen")

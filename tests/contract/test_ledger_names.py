@@ -103,6 +103,8 @@ def test_a_call_begun_anew_keeps_what_is_finished_and_runs_the_rest(world):
     assert record is not None
     assert (record.known, record.finished, record.cancelled) == (0, 0, False)
     assert ledger.settled(NAMED.call_id) == [0, 1, 3]
+    assert ledger.settled(NAMED.call_id, 1, 3) == [1]
+    assert ledger.settled(NAMED.call_id, 3) == [3]
     assert ledger.outcomes(NAMED.call_id) == []
     assert ledger.digest_count(NAMED.call_id) == 6
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudfn.sdk.calls import ranges_of
 from cloudfn.sdk.mapping import FIRST_CHUNK, LARGEST_CHUNK, MapSession
 from cloudfn.wire.messages import Outcomes
+from cloudfn.wire.ranges import numbers_in, ranges_of
 
 RETURNED = 2
 
@@ -131,6 +131,7 @@ def test_every_outcome_goes_out_once_whatever_order_they_come_in(order, cuts, or
 )
 def test_numbers_become_ranges(indices, ranges):
     assert ranges_of(indices) == ranges
+    assert list(numbers_in(ranges)) == list(indices)
 
 
 @given(window=st.integers(1, 20), ordered=st.booleans())

@@ -344,13 +344,14 @@ class SqliteLedger:
         call = self._find(call_id)
         return len(call.digests) // DIGEST if call else 0
 
-    def settled(self, call_id: str) -> list[int]:
+    def settled(self, call_id: str, start: int = 0, end: int | None = None) -> list[int]:
         call = self._find(call_id)
         if call is None:
             return []
         known = len(call.statuses)
-        later = enumerate(call.settled[known:], known)
-        return [*range(known), *(index for index, status in later if status)]
+        end = max(known, len(call.settled)) if end is None else end
+        later = enumerate(call.settled[max(start, known) : end], max(start, known))
+        return [*range(start, min(known, end)), *(index for index, status in later if status)]
 
     def reopen(self, call: CallSpec) -> None:
         known = self._find(call.call_id)
