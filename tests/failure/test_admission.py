@@ -299,7 +299,8 @@ def test_places_survive_the_daemon_exactly(world: World) -> None:
         wait_for("the map is back", lambda: load(world, "narrow") >= 16)
         wait_for("one runs", lambda begun=begun: world.trace("begin").total() > begun)
         assert until_refused(lambda: spawned.append(world.function("narrow").spawn("late"))) <= 1
-        assert backlog(world, "narrow") <= 15
+        # What ran when the daemon died waits again, whether or not there is a place for it.
+        assert backlog(world, "narrow") <= 16
     world.release()
     assert [item for item, _ in mapped.result()] == list(range(30))
     assert len([world.call(call.object_id).get(timeout=40) for call in spawned]) == len(spawned)
