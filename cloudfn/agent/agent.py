@@ -18,16 +18,14 @@ from cloudfn.agent.container import Container
 from cloudfn.agent.departures import Departures
 from cloudfn.agent.exits import explain_exit
 from cloudfn.agent.handover import Handover
+from cloudfn.agent.launcher import Launcher
 from cloudfn.agent.memory import MemoryGuard
 from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.ports import AgentConfig, AgentEvents, Claims
-from cloudfn.agent.programs import Programs
 from cloudfn.agent.streams import Streams
 from cloudfn.agent.visits import Visits
 from cloudfn.agent.watch import Watch
-from cloudfn.agent.zygotes import Template
 from cloudfn.clock import Clock
-from cloudfn.errors import Error
 from cloudfn.model.call import ContainerLost, Crashed, Overran, TimedOut
 from cloudfn.model.function import AutoscalerSettings
 from cloudfn.providers.base import Claim
@@ -57,7 +55,6 @@ class Agent:
         self._ledger = ledger
         self._events = events
         self._clock = clock
-        self._config = config
         self._memory = memory
         self._pools: dict[str, Pool] = {}
         self._containers: dict[str, Container] = {}
@@ -73,7 +70,9 @@ class Agent:
             self._watch.arm,
             one_at_a_time=config.one_at_a_time,
         )
-        self._programs = Programs(loop, config, self)
+        self._launcher = Launcher(
+            loop, clock, config, events, memory, self._pools, self._containers, self
+        )
         self._closing = False
         self.intake = True
         self.visits = Visits(
@@ -126,9 +125,7 @@ class Agent:
             if container.busy or (has_hooks and container.ready):
                 self.departures.add(container.container_id, pool.spec.app_id)
             self.interrupt(container, ContainerLost("its app was stopped", counted=False))
-        template = self._programs.release(pool.spec, [other.spec for other in self._pools.values()])
-        if template is not None:
-            self._close_unused(template)
+        self._launcher.release(pool)
 
     # Dispatch
 
@@ -269,52 +266,12 @@ class Agent:
 
     def start(self, name: str, count: int) -> None:
         """Start containers for a pool."""
-        pool = self._pools[name]
-        try:
-            template = self._programs.template(pool.spec)
-        except OSError as error:
-            interpreter = pool.spec.program.runtime.interpreter
-            reason = f"its interpreter {interpreter} cannot be started ({error.strerror})"
-            pool.start_failed(self._clock.monotonic())
-            self._fail_waiting(pool, reason)
-            return
-        for _ in range(count):
-            container = Container(self._loop, pool.spec, template, self._clock.monotonic())
-            pool.containers[container.container_id] = container
-            self._containers[container.container_id] = container
-            pool.peak = max(pool.peak, sum(not c.draining for c in pool.containers.values()))
-            if template.ready:
-                self._launch(pool, container)
+        self._launcher.start(self._pools[name], count)
         self._watch.arm()
-
-    def _launch(self, pool: Pool, container: Container) -> None:
-        env = self._own_environ(pool, container.container_id)
-        message: dict[str, Any] = {"function": pool.spec.function.name, "env": env, "nice": 0}
-        function = pool.spec.function
-        if pool.spec.parameters:
-            message["parameters"] = pool.spec.parameters
-        if function.concurrency is not None:
-            message["concurrency"] = function.concurrency.max_inputs
-        if function.batching is not None:
-            message["batched"] = True
-        try:
-            message |= self._config.supplies(pool.spec, container.container_id)
-        except Error as error:
-            container.draining = True
-            if pool.start_failed(self._clock.monotonic()):
-                self._attempts.fail_waiting(pool, f"it lacks what it needs: {error}", b"")
-            self._bury(container, None)
-            return
-        container.launch(self, message)
-
-    def _own_environ(self, pool: Pool, container_id: str) -> dict[str, str]:
-        identity = self._config.identity(container_id, pool.spec.app_id)
-        own = {"CLOUDFN_CONTAINER_FUNCTION": pool.spec.function_id}
-        return {**pool.spec.function.variables, **identity, **own}
 
     def container_environ(self, pool: Pool, container_id: str) -> dict[str, str]:
         """Return all variables that a container was started with."""
-        return {**self._config.environ, **self._own_environ(pool, container_id)}
+        return self._launcher.environ(pool, container_id)
 
     def stop(self, container: Container, why: ContainerLost | None = None) -> None:
         """Let a container go: after its input, or at once with the reason `why`."""
@@ -325,7 +282,7 @@ class Agent:
             self._attempts.give_back(taken)
         container.draining = True
         if container.pid == 0:
-            self._bury(container, None)
+            self.bury(container, None)
             return
         if why is not None:
             container.doom = why
@@ -346,90 +303,7 @@ class Agent:
         container.signal(signal.SIGINT)
         self._loop.call_later(LEAVE_GRACE, container.kill)
 
-    def on_template_event(self, template: Template, event: dict[str, Any]) -> None:
-        """A template said something."""
-        kind = event.get("event")
-        if kind == "imported" and event.get("ok"):
-            self._template_ready(template, event)
-        elif kind == "imported":
-            self._template_failed(template, event)
-        elif kind == "started":
-            self._container_started(event)
-        elif kind == "exited":
-            self._container_exited(event)
-
-    def _template_ready(self, template: Template, event: dict[str, Any]) -> None:
-        template.ready = True
-        for container in self._of_template(template):
-            self._launch(self._pools[container.pool], container)
-        if not event.get("fork_safe", True):
-            text = f"cloudfn: containers are started afresh, not forked: {event.get('why')}\n"
-            self.on_template_output(template, text.encode())
-
-    def _template_failed(self, template: Template, event: dict[str, Any]) -> None:
-        """The program cannot be imported: fail the pools that wait for it."""
-        packed = b64decode(event.get("error") or "")
-        failed: list[Pool] = []
-        self._programs.forget(template)
-        for container in self._of_template(template):
-            pool = self._pools.get(container.pool)
-            container.draining = True
-            self._bury(container, None)
-            if pool is not None and pool not in failed:
-                failed.append(pool)
-        for pool in failed:
-            pool.start_failed(self._clock.monotonic())
-            self._fail_waiting(pool, "its module cannot be imported", packed)
-        template.close()
-
-    def _container_started(self, event: dict[str, Any]) -> None:
-        container = self._containers.get(event["container"])
-        if container is None or container.gone:
-            return
-        container.pid = event["pid"]
-        pool = self._pools.get(container.pool)
-        if pool is not None:
-            self._memory.watch(container.container_id, container.pid, pool.spec.function.resources)
-        if container.doom is not None:
-            container.kill()
-        elif container.early:
-            self.on_ready(container)
-
-    def _container_exited(self, event: dict[str, Any]) -> None:
-        container = self._containers.get(event["container"])
-        if container is not None:
-            container.drain_output()
-            status = event.get("status")
-            self._bury(container, status if isinstance(status, int) and status >= 0 else None)
-
-    def on_template_output(self, template: Template, data: bytes) -> None:
-        """The user's module printed something while it was imported."""
-        for pool in self._pools.values():
-            if self._programs.serves(template, pool.spec):
-                self._events.print(pool.spec, template.template_id, None, LogSource.STDOUT, data)
-                return
-
-    def on_template_closed(self, template: Template) -> None:
-        """A template is gone, and its containers with it."""
-        self._programs.forget(template)
-        ending = explain_exit(template.status)
-        blamed: set[str] = set()
-        for container in self._of_template(template):
-            if container.pid:
-                container.drain_output()
-                container.kill()
-            elif (
-                not template.ready and isinstance(ending, Crashed) and container.pool not in blamed
-            ):
-                # The import took it down: one failed start of each pool that waits.
-                blamed.add(container.pool)
-                container.doom = ending
-            self._bury(container, None)
-
-    def _of_template(self, template: Template) -> list[Container]:
-        return [c for c in self._containers.values() if c.template is template]
-
-    def _bury(self, container: Container, status: int | None) -> None:
+    def bury(self, container: Container, status: int | None) -> None:
         """A container has ended: settle the input that ran in it, give back the rest."""
         if container.gone:
             return
@@ -442,7 +316,7 @@ class Agent:
         container.close()
         del self._containers[container.container_id]
         if pool is None:
-            self._close_unused(container.template)
+            self._launcher.close_unused(container.template)
             return
         pool.containers.pop(container.container_id, None)
         ending = container.doom or explain_exit(status, over_memory=over_memory)
@@ -458,7 +332,7 @@ class Agent:
                 self._start_failed(container, ending.reason)
             else:
                 pool.start_lost(self._clock.monotonic())
-        self._close_unused(container.template)
+        self._launcher.close_unused(container.template)
         self.kick(container.pool)
         self._events.changed()
 
@@ -475,9 +349,9 @@ class Agent:
         if pool is None or container.ready:
             return
         if pool.start_failed(self._clock.monotonic()):
-            self._fail_waiting(pool, reason, packed)
+            self.give_up(pool, reason, packed)
 
-    def _fail_waiting(self, pool: Pool, reason: str, packed: bytes = b"") -> None:
+    def give_up(self, pool: Pool, reason: str, packed: bytes = b"") -> None:
         """No container of the pool can start: end what waits with the reason."""
         self._attempts.fail_waiting(pool, reason, packed)
         self.visits.fail(pool, start_failure(pool.spec, reason))
@@ -513,9 +387,7 @@ class Agent:
         self._start_failed(container, f"it was not ready within its startup_timeout of {limit}s")
         container.ready = True  # its failure is counted
         self.stop(container, ContainerLost("it did not start in time"))
-        template = container.template
-        if not template.ready and not self._of_template(template):
-            template.kill()
+        self._launcher.kill_stuck(container.template)
 
     def run_overdue(
         self, container: Container, overdue: Sequence[Claim], ending: TimedOut | Overran
@@ -528,28 +400,22 @@ class Agent:
 
     # Nested calls
 
-    def waits(self, seq: int, change: int) -> str | None:
-        """A running input began (+1) or ended (−1) to wait for a nested call; return its pool."""
-        for container in self._containers.values():
-            if container.held.find(seq) is not None:
-                container.count_waiting(seq, change)
-                return container.pool
-        return None
+    def waits(self, seq: int, change: int) -> bool:
+        """A running input began (+1) or ended (−1) to wait for a nested call; return if it runs."""
+        container = self._holder(seq)
+        if container is not None:
+            container.count_waiting(seq, change)
+        return container is not None
 
     def running(self, seq: int) -> Claim | None:
         """Return the claim of an input that a container holds."""
-        for container in self._containers.values():
-            claim = container.held.find(seq)
-            if claim is not None:
-                return claim
-        return None
+        container = self._holder(seq)
+        return None if container is None else container.held.find(seq)
+
+    def _holder(self, seq: int) -> Container | None:
+        return next((c for c in self._containers.values() if c.held.find(seq) is not None), None)
 
     # The end
-
-    def _close_unused(self, template: Template) -> None:
-        """Close a template that no pool asks for any more, once its last container has ended."""
-        if not self._programs.keeps(template) and not self._of_template(template):
-            template.close()
 
     def hand_back(self) -> None:
         """Take no more inputs, end what runs, and return it to the ledger without blame."""
@@ -571,7 +437,7 @@ class Agent:
         for container in list(self._containers.values()):
             container.kill()
             container.close()
-        self._programs.close()
+        self._launcher.close()
         self._memory.close()
 
 

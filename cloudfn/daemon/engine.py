@@ -278,7 +278,7 @@ class Engine:
 
     def waits(self, seq: int, change: int) -> None:
         """A running input began or ended to wait for a nested call."""
-        if self.agent.waits(seq, change) is not None:
+        if self.agent.waits(seq, change):
             self.planner.poke()
 
     def running(self, seq: int) -> tuple[str, int] | None:
