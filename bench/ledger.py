@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cloudfn.model.call import CallKind, Status
-from cloudfn.providers.base import CallSpec, Entry
+from cloudfn.providers.ledger import CallSpec, Entry
 from cloudfn.providers.local.ledger import SqliteLedger
 from cloudfn.settings import Limits
 

@@ -28,7 +28,7 @@ from cloudfn.agent.watch import Watch
 from cloudfn.clock import Clock
 from cloudfn.model.call import ContainerLost, Crashed, Overran, TimedOut
 from cloudfn.model.function import AutoscalerSettings
-from cloudfn.providers.base import Claim
+from cloudfn.providers.ledger import Claim
 from cloudfn.wire.messages import ContainerItem, ContainerOutcome, LogSource
 
 #: seconds that a cancelled input has before its container is ended

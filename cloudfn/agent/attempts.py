@@ -11,7 +11,7 @@ from cloudfn.agent.ports import AgentEvents, Claims
 from cloudfn.clock import Clock
 from cloudfn.errors import Error, ExecutionError
 from cloudfn.model.call import Again, Crashed, Ending, Finish, Overran, Raised, Status, settle
-from cloudfn.providers.base import Claim, Entry
+from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.wire.messages import RAISED_FINAL, ContainerOutcome, encode_json, is_blob
 
 _RAISED = frozenset({int(Status.RAISED), RAISED_FINAL})

@@ -14,7 +14,7 @@ from cloudfn.agent.hands import Hands, Line, Slots
 from cloudfn.agent.zygotes import Template
 from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost, Crashed
-from cloudfn.providers.base import Claim
+from cloudfn.providers.ledger import Claim
 from cloudfn.wire.messages import (
     ContainerItem,
     ContainerKind,

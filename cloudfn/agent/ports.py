@@ -9,12 +9,12 @@ from typing import Any, Protocol
 from cloudfn.agent.pool import PoolSpec
 from cloudfn.agent.zygotes import Zygotes
 from cloudfn.model.call import Counters, Status
-from cloudfn.providers.base import Claim, Entry, PoolCounts
+from cloudfn.providers.ledger import Claim, Entry, PoolCounts
 from cloudfn.wire.messages import LogSource
 
 
 class Claims(Protocol):
-    """The part of the ledger that a holder of claims uses; see `providers.base.Ledger`."""
+    """The part of the ledger that a holder of claims uses; see `providers.ledger.Ledger`."""
 
     def claim(self, pool: str, limit: int, now: float) -> list[Claim]:
         """Take waiting inputs of a pool."""

@@ -14,7 +14,7 @@ from cloudfn.agent.container import Container
 from cloudfn.agent.pool import Pool
 from cloudfn.agent.ports import AgentEvents
 from cloudfn.errors import Error
-from cloudfn.providers.base import Claim
+from cloudfn.providers.ledger import Claim
 from cloudfn.wire.messages import ContainerItem, ContainerOutcome, is_blob
 
 

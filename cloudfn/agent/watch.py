@@ -12,7 +12,7 @@ from cloudfn.agent.memory import MemoryGuard
 from cloudfn.agent.pool import Pool
 from cloudfn.clock import Clock
 from cloudfn.model.call import Overran, TimedOut
-from cloudfn.providers.base import Claim
+from cloudfn.providers.ledger import Claim
 
 #: seconds between looks while inputs run
 _PAUSE = 0.1

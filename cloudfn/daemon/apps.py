@@ -21,7 +21,7 @@ from cloudfn.model.call import ContainerLost
 from cloudfn.model.cls import cls_name, function_name, shown_name
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.variant import Variant, base_id, default_variant, parameters_of, served
-from cloudfn.providers.base import (
+from cloudfn.providers.catalog import (
     AppRecord,
     Catalog,
     FunctionRecord,

@@ -10,7 +10,8 @@ from cloudfn.daemon.journal import Journal
 from cloudfn.errors import NotFoundError, ResourceExhaustedError
 from cloudfn.model import ids
 from cloudfn.model.call import CallKind
-from cloudfn.providers.base import Blobs, CallSpec, DeadLetter, Ledger
+from cloudfn.providers.blobs import Blobs
+from cloudfn.providers.ledger import CallSpec, DeadLetter, Ledger
 from cloudfn.wire.messages import BlobRef, is_blob
 
 #: dead letters of one call that are looked at

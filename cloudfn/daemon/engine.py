@@ -36,7 +36,8 @@ from cloudfn.daemon.workspaces import Workspaces
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.call import Status
 from cloudfn.model.function import FunctionSpec
-from cloudfn.providers.base import Claim, Provider
+from cloudfn.providers.base import Provider
+from cloudfn.providers.ledger import Claim
 from cloudfn.settings import Settings
 from cloudfn.wire.messages import BlobRef, LogSource, is_blob
 

@@ -14,7 +14,7 @@ from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.watches import Call, Watch
 from cloudfn.errors import ConflictError
 from cloudfn.model.call import CallKind, Status
-from cloudfn.providers.base import CallRecord, CallSpec, Ledger
+from cloudfn.providers.ledger import CallRecord, CallSpec, Ledger
 from cloudfn.wire.messages import DIGEST, Submit
 from cloudfn.wire.ranges import ranges_of
 

@@ -12,7 +12,8 @@ from cloudfn.daemon.session import Session
 from cloudfn.model import ids
 from cloudfn.model.cls import shown_name
 from cloudfn.model.log import LogEntry, LogQuery, Source
-from cloudfn.providers.base import Claim, Logs
+from cloudfn.providers.ledger import Claim
+from cloudfn.providers.logs import Logs
 from cloudfn.wire.messages import Kind, LogSource
 
 _SOURCES: dict[LogSource, Source] = {

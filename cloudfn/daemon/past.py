@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloudfn.model.call import Status
-from cloudfn.providers.base import CallSpec
+from cloudfn.providers.ledger import CallSpec
 
 #: inputs that are remembered at most
 _INPUTS = 20_000

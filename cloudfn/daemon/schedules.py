@@ -24,7 +24,7 @@ from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.call import CallKind, Status
 from cloudfn.model.schedule import Period, Rule, ScaleAt
-from cloudfn.providers.base import CallSpec, Ledger
+from cloudfn.providers.ledger import CallSpec, Ledger
 from cloudfn.providers.schedules import Fire, ScheduleRecord
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from cloudfn.daemon.watches import Call, Watch
 from cloudfn.errors import InvalidError
 from cloudfn.model.call import CallKind
 from cloudfn.providers import streams as ports
-from cloudfn.providers.base import Claim
+from cloudfn.providers.ledger import Claim
 from cloudfn.wire.messages import Items, Kind, Taken, is_blob
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudfn.model.call import ContainerLost, Crashed, Ending, Overran, Raised, TimedOut
-from cloudfn.providers.base import Claim
+from cloudfn.providers.ledger import Claim
 from cloudfn.testing.pools import Pool
 from cloudfn.testing.script import Step
 from cloudfn.wire.messages import encode_json

@@ -10,7 +10,8 @@ from cloudfn.clock import Clock
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.call import CallKind, Status
 from cloudfn.model.terms import Terms
-from cloudfn.providers.base import CallRecord, CallSpec, Claim, Entry, Provider
+from cloudfn.providers.base import Provider
+from cloudfn.providers.ledger import CallRecord, CallSpec, Claim, Entry
 from cloudfn.sdk.client import RESUMED, Mailbox
 from cloudfn.testing.pools import Pools
 from cloudfn.wire.messages import (

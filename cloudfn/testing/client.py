@@ -11,7 +11,8 @@ from cloudfn import errors
 from cloudfn.control.stores.later import Later
 from cloudfn.model import ids
 from cloudfn.model.call import Status
-from cloudfn.providers.base import CallRecord, RevisionSpec
+from cloudfn.providers.catalog import RevisionSpec
+from cloudfn.providers.ledger import CallRecord
 from cloudfn.sdk.client import FAILED, RESUMED, Mailbox, Stream, Welcome
 from cloudfn.sdk.twins import Steps
 from cloudfn.testing.clock import FakeClock

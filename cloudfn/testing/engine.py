@@ -29,7 +29,7 @@ from cloudfn.model.call import (
     settle,
 )
 from cloudfn.model.log import LogEntry, Source
-from cloudfn.providers.base import Claim
+from cloudfn.providers.ledger import Claim
 from cloudfn.sdk.client import Mailbox
 from cloudfn.testing.attempts import ENDED, Attempt, End, Returned, end_of, failure
 from cloudfn.testing.calls import OfflineCalls

@@ -7,7 +7,7 @@ from types import CoroutineType
 from typing import Any
 
 from cloudfn.model.call import Raised
-from cloudfn.providers.base import Claim
+from cloudfn.providers.ledger import Claim
 from cloudfn.testing.inprocess import InProcess, Write
 from cloudfn.testing.pools import Pool
 from cloudfn.wire.messages import StreamEnd

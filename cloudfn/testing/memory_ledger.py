@@ -13,7 +13,7 @@ from typing import Any
 
 from cloudfn.errors import ConflictError, NotFoundError
 from cloudfn.model.call import Again, ContainerLost, Counters, Status, settle
-from cloudfn.providers.base import (
+from cloudfn.providers.ledger import (
     Admission,
     CallRecord,
     CallSpec,

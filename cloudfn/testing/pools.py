@@ -15,7 +15,7 @@ from cloudfn.errors import NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.variant import Variant, base_id, parameters_of, served
-from cloudfn.providers.base import AppRecord, Catalog, FunctionRecord, RevisionSpec, effective
+from cloudfn.providers.catalog import AppRecord, Catalog, FunctionRecord, RevisionSpec, effective
 
 #: ids of functions of deployed apps say their names, so that a handle that a program keeps in a
 #: global works in each test that deploys the app

@@ -13,9 +13,12 @@ from typing import Any, cast
 
 from cloudfn.errors import InvalidError
 from cloudfn.model.log import LogEntry, LogQuery
-from cloudfn.providers.base import Blobs, Catalog, Logs, Provider
+from cloudfn.providers.base import Provider
+from cloudfn.providers.blobs import Blobs
+from cloudfn.providers.catalog import Catalog
 from cloudfn.providers.dicts import Dicts
 from cloudfn.providers.local.blobs import LocalBlobs
+from cloudfn.providers.logs import Logs
 from cloudfn.providers.objects import Objects
 from cloudfn.providers.queues import Queues
 from cloudfn.providers.schedules import Schedules

@@ -8,7 +8,7 @@ from dataclasses import replace
 from cloudfn.control.schedules.agenda import Agenda, Due
 from cloudfn.errors import Error
 from cloudfn.model.schedule import ScaleAt
-from cloudfn.providers.base import Ledger
+from cloudfn.providers.ledger import Ledger
 from cloudfn.testing.calls import OfflineCalls
 from cloudfn.testing.clock import FakeClock
 from cloudfn.testing.pools import Pools

@@ -20,7 +20,7 @@ from cloudfn.errors import (
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec, Resources
 from cloudfn.model.retry import Retries
 from cloudfn.model.variant import Variant
-from cloudfn.providers.base import FunctionRecord, RevisionSpec
+from cloudfn.providers.catalog import FunctionRecord, RevisionSpec
 from cloudfn.providers.local.catalog import _STEPS, SCHEMA, SqliteCatalog
 from cloudfn.testing.memory_catalog import MemoryCatalog
 

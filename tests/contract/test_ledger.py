@@ -13,7 +13,7 @@ import pytest
 
 from cloudfn.errors import ConflictError, NotFoundError, ResourceExhaustedError
 from cloudfn.model.call import LOSS_CAP, CallKind, Counters, Status
-from cloudfn.providers.base import (
+from cloudfn.providers.ledger import (
     Admission,
     CallRecord,
     CallSpec,

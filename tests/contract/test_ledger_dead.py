@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cloudfn.model.call import LOSS_CAP, CallKind, Counters, Status
-from cloudfn.providers.base import DeadLetter
+from cloudfn.providers.ledger import DeadLetter
 from tests.contract.test_ledger import NOW, POOL, build, finish, ledger, spec, submit, world
 
 __all__ = ["build", "ledger", "world"]

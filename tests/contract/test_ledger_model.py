@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from cloudfn.errors import ConflictError, Error, ResourceExhaustedError
 from cloudfn.model.call import CallKind, Counters, Status
-from cloudfn.providers.base import Admission, CallSpec, Claim, Entry, Ledger
+from cloudfn.providers.ledger import Admission, CallSpec, Claim, Entry, Ledger
 from cloudfn.providers.local.ledger import SqliteLedger
 from cloudfn.providers.local.residents import Budget
 from cloudfn.settings import Limits

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from cloudfn.model.call import CallKind, Status
-from cloudfn.providers.base import PoolCounts
+from cloudfn.providers.ledger import PoolCounts
 from tests.contract.test_ledger import NOW, POOL, build, finish, ledger, spec, submit, world
 
 __all__ = ["build", "ledger", "world"]

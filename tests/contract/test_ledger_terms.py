@@ -8,7 +8,7 @@ import pytest
 from cloudfn.errors import Error
 from cloudfn.model.call import CallKind, Counters, Status
 from cloudfn.model.terms import Terms
-from cloudfn.providers.base import PoolCounts
+from cloudfn.providers.ledger import PoolCounts
 from cloudfn.providers.local import schema
 from cloudfn.providers.local.ledger import SqliteLedger
 from cloudfn.settings import Limits

@@ -6,7 +6,7 @@ import pytest
 
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.schedule import Cron, Period, ScaleAt
-from cloudfn.providers.base import RevisionSpec
+from cloudfn.providers.catalog import RevisionSpec
 from cloudfn.providers.local.catalog import SqliteCatalog
 from cloudfn.providers.local.schedules import SqliteSchedules
 from cloudfn.providers.schedules import HISTORY, Fire, ScheduleRecord

@@ -25,7 +25,7 @@ from cloudfn.errors import (
     VersionError,
 )
 from cloudfn.model.call import CallKind, Counters, Status
-from cloudfn.providers.base import Admission, CallSpec, Claim, Entry
+from cloudfn.providers.ledger import Admission, CallSpec, Claim, Entry
 from cloudfn.providers.local.ledger import SqliteLedger
 from cloudfn.providers.local.power import LogSync
 from cloudfn.providers.local.schema import SCHEMA, log_path

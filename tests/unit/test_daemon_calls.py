@@ -11,7 +11,7 @@ from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.ports import Engine
 from cloudfn.daemon.session import Session
 from cloudfn.model.call import CallKind, Status
-from cloudfn.providers.base import Entry
+from cloudfn.providers.ledger import Entry
 from cloudfn.testing import FakeClock
 from cloudfn.testing.memory_ledger import MemoryLedger
 from cloudfn.wire.messages import Delivered, Kind, Outcomes, Submit

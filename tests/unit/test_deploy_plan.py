@@ -20,7 +20,7 @@ from cloudfn.control.deploy.plan import (
 )
 from cloudfn.errors import ConflictError, InvalidError, NotFoundError
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec
-from cloudfn.providers.base import RevisionSpec
+from cloudfn.providers.catalog import RevisionSpec
 from cloudfn.testing.memory_catalog import MemoryCatalog
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from cloudfn.agent.hands import Line, Slots
 from cloudfn.model.call import Counters
-from cloudfn.providers.base import Claim
+from cloudfn.providers.ledger import Claim
 
 NOW = 100.0
 

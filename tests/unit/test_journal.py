@@ -10,7 +10,7 @@ import pytest
 from cloudfn.daemon.journal import Journal
 from cloudfn.errors import ConflictError, Error, ResourceExhaustedError
 from cloudfn.model.call import CallKind, Counters, Status
-from cloudfn.providers.base import Admission, CallSpec, Claim, Entry, Ledger, PoolCounts
+from cloudfn.providers.ledger import Admission, CallSpec, Claim, Entry, Ledger, PoolCounts
 from tests.unit.fake_loop import Loop
 
 CALL = CallSpec("fc-1", "fu-1", "fu-1@1", CallKind.MAP, 0.0)

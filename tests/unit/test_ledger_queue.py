@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cloudfn.errors import DataLossError
 from cloudfn.model.call import CallKind, Counters, Status
-from cloudfn.providers.base import CallSpec, Claim, Entry
+from cloudfn.providers.ledger import CallSpec, Claim, Entry
 from cloudfn.providers.local.ledger import SqliteLedger
 from cloudfn.providers.local.queue import Queue
 from cloudfn.providers.local.records import (

@@ -2,7 +2,7 @@
 
 from cloudfn.daemon.past import PastCall, PastCalls
 from cloudfn.model.call import CallKind, Status
-from cloudfn.providers.base import CallSpec
+from cloudfn.providers.ledger import CallSpec
 
 
 def past(call_id: str, parent: str, inputs: int = 1) -> PastCall:

@@ -14,7 +14,7 @@ from cloudfn.errors import InvalidError, NotFoundError, ResourceExhaustedError
 from cloudfn.model.call import Status
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.schedule import Period, ScaleAt
-from cloudfn.providers.base import Entry
+from cloudfn.providers.ledger import Entry
 from cloudfn.testing import FakeClock
 from cloudfn.testing.memory_ledger import MemoryLedger
 from cloudfn.testing.memory_schedules import MemorySchedules

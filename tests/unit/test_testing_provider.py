@@ -5,7 +5,9 @@ import pytest
 from cloudfn.errors import InvalidError, ResourceExhaustedError
 from cloudfn.model.call import CallKind
 from cloudfn.model.log import LogEntry, LogQuery
-from cloudfn.providers.base import CallSpec, Provider, RevisionSpec
+from cloudfn.providers.base import Provider
+from cloudfn.providers.catalog import RevisionSpec
+from cloudfn.providers.ledger import CallSpec
 from cloudfn.testing import MemoryProvider
 from cloudfn.wire.messages import BlobRef
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 from cloudfn.daemon.session import Session
 from cloudfn.daemon.watches import MESSAGE_BYTES, Call, Watch
 from cloudfn.model.call import CallKind, Status
-from cloudfn.providers.base import CallSpec, Outcome
+from cloudfn.providers.ledger import CallSpec, Outcome
 from cloudfn.wire.messages import Outcomes
 
 

@@ -18,7 +18,7 @@ from cloudfn.control.deploy.plan import (
     unchanged,
 )
 from cloudfn.errors import ConflictError, NotFoundError
-from cloudfn.providers.base import AppRecord, Catalog
+from cloudfn.providers.catalog import AppRecord, Catalog
 
 
 class PoolSwitch(Protocol):

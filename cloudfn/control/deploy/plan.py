@@ -8,7 +8,7 @@ from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.cls import shown_name
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.variant import Variant, served
-from cloudfn.providers.base import (
+from cloudfn.providers.catalog import (
     AppRecord,
     FunctionRecord,
     Override,

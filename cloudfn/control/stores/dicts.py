@@ -6,7 +6,7 @@ from cloudfn.control.stores.later import Fields
 from cloudfn.control.stores.payloads import ANSWER_SIZE, Intake
 from cloudfn.control.stores.registry import Registry
 from cloudfn.errors import ResourceExhaustedError
-from cloudfn.providers.base import Blobs
+from cloudfn.providers.blobs import Blobs
 from cloudfn.providers.dicts import Dicts
 from cloudfn.providers.objects import ObjectKind
 from cloudfn.settings import StoreLimits

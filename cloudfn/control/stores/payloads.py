@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cloudfn.errors import InvalidError, RequestSizeError
-from cloudfn.providers.base import Blobs
+from cloudfn.providers.blobs import Blobs
 from cloudfn.wire.messages import BlobRef, is_blob
 
 #: bytes of payloads in one answer, well below the size of a frame

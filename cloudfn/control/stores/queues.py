@@ -9,7 +9,7 @@ from cloudfn.control.stores.later import Fields, Later
 from cloudfn.control.stores.payloads import Intake
 from cloudfn.control.stores.registry import Registry
 from cloudfn.errors import InvalidError
-from cloudfn.providers.base import Blobs
+from cloudfn.providers.blobs import Blobs
 from cloudfn.providers.objects import ObjectKind
 from cloudfn.providers.queues import Queues
 from cloudfn.settings import StoreLimits

@@ -11,7 +11,7 @@ from cloudfn.daemon.past import PastCall
 from cloudfn.daemon.session import Session
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model import ids
-from cloudfn.providers.base import CallRecord, DeadLetter
+from cloudfn.providers.ledger import CallRecord, DeadLetter
 from cloudfn.wire.messages import INLINE_LIMIT
 
 #: a call graph ends with the call that reaches so many inputs

@@ -10,7 +10,7 @@ from cloudfn.errors import AlreadyExistsError
 from cloudfn.model.cls import ParameterSpec
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.web import WebSpec, label_of
-from cloudfn.providers.base import AppRecord, RevisionSpec
+from cloudfn.providers.catalog import AppRecord, RevisionSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cloudfn.errors import ConflictError
-from cloudfn.providers.base import Admission, CallSpec
+from cloudfn.providers.ledger import Admission, CallSpec
 from cloudfn.providers.local.records import Call
 from cloudfn.providers.local.residents import Residents
 from cloudfn.settings import Limits

@@ -18,7 +18,7 @@ from cloudfn.errors import (
 )
 from cloudfn.model.ids import mint
 from cloudfn.model.variant import Variant
-from cloudfn.providers.base import (
+from cloudfn.providers.catalog import (
     AppRecord,
     FunctionRecord,
     Override,

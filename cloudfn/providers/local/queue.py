@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 
 from cloudfn.errors import Error
 from cloudfn.model.call import Status
-from cloudfn.providers.base import Claim
+from cloudfn.providers.ledger import Claim
 from cloudfn.providers.local.records import UNHURT, Call, Lane, Page, Returned, Scar
 
 #: claims of one input for which an epoch has fences

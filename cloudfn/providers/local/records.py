@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cloudfn.model.call import Counters
 from cloudfn.model.ids import input_id
-from cloudfn.providers.base import CallRecord, CallSpec
+from cloudfn.providers.ledger import CallRecord, CallSpec
 from cloudfn.wire.messages import encode_json
 
 #: inputs whose status bytes share a row

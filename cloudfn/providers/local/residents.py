@@ -13,7 +13,7 @@ from itertools import groupby
 
 from cloudfn.model.call import Status
 from cloudfn.model.terms import Terms
-from cloudfn.providers.base import CallSpec
+from cloudfn.providers.ledger import CallSpec
 from cloudfn.providers.local.queue import Queue
 from cloudfn.providers.local.records import (
     BLOCK,

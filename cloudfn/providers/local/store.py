@@ -14,7 +14,7 @@ from typing import Any
 from cloudfn.errors import DataLossError, Error
 from cloudfn.model.call import CallKind, Counters, Status
 from cloudfn.model.terms import Terms
-from cloudfn.providers.base import CallRecord, CallSpec, Outcome
+from cloudfn.providers.ledger import CallRecord, CallSpec, Outcome
 from cloudfn.providers.local.records import (
     BLOCK,
     BLOCK_BITS,

@@ -1,0 +1,217 @@
+"""The port of the catalog: apps, revisions, functions and overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cloudfn.model.cls import shown_name
+from cloudfn.model.function import AutoscalerSettings, FunctionSpec
+from cloudfn.model.variant import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionSpec:
+    """One immutable version of an App, as its client declared it."""
+
+    #: digest of the source bundle
+    bundle: str
+    #: name under which the user's module is imported
+    module: str
+    functions: tuple[FunctionSpec, ...]
+    #: path of the Python that runs it, and further directories that it imports from
+    interpreter: str
+    import_paths: tuple[str, ...] = ()
+    #: `3.11.7`, for messages
+    python_version: str = ""
+    #: free-form facts for the history: commit, user, cloudfn version, tag
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `from_json`."""
+        return {
+            "bundle": self.bundle,
+            "module": self.module,
+            "functions": [spec.to_json() for spec in self.functions],
+            "interpreter": self.interpreter,
+            "import_paths": list(self.import_paths),
+            "python_version": self.python_version,
+            "labels": dict(self.labels),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> RevisionSpec:
+        """Return the spec that `to_json` wrote."""
+        return cls(
+            bundle=data["bundle"],
+            module=data["module"],
+            functions=tuple(FunctionSpec.from_json(spec) for spec in data["functions"]),
+            interpreter=data["interpreter"],
+            import_paths=tuple(data.get("import_paths", ())),
+            python_version=data.get("python_version", ""),
+            labels=tuple(sorted(data.get("labels", {}).items())),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AppRecord:
+    """One App of an environment."""
+
+    app_id: str
+    name: str
+    #: ephemeral | detached | deployed | stopped
+    state: str
+    #: number of the live revision; counts from 1
+    revision: int
+    created: float
+    stopped: float | None = None
+    #: the user's own marks
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRecord:
+    """One revision in an App's history."""
+
+    app_id: str
+    number: int
+    spec: RevisionSpec
+    created: float
+    #: the number that it rolled back to; None for a deploy
+    rollback_of: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionRecord:
+    """One Function of an App, or a variant of one: an identity that stays over revisions."""
+
+    function_id: str
+    app_id: str
+    #: that of the function, for its variants as well
+    name: str
+    variant: Variant | None = None
+
+    @property
+    def shown(self) -> str:
+        """Its name for people."""
+        return shown_name(self.name) if self.variant is None else self.variant.shown(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A dynamic change of a function's autoscaler settings; lives until the next real deploy."""
+
+    changes: tuple[tuple[str, int | None], ...]
+    #: grows with each update; compare-and-set
+    version: int
+    updated: float
+    updated_by: str
+
+
+class Catalog(Protocol):
+    """The durable truth about apps, revisions, functions and overrides (small and rarely written).
+
+    Every write is durable when the method returns.
+    """
+
+    def create_app(self, name: str, state: str, spec: RevisionSpec, now: float) -> AppRecord:
+        """Register an app with its first revision.
+
+        Raises:
+            AlreadyExistsError: A deployed app of that name lives.
+        """
+        ...
+
+    def add_revision(
+        self, app_id: str, spec: RevisionSpec, now: float, *, rollback_of: int | None = None
+    ) -> RevisionRecord:
+        """Append a revision and make it live."""
+        ...
+
+    def stop_app(self, app_id: str, now: float) -> None:
+        """Mark the app stopped. Idempotent."""
+        ...
+
+    def set_state(self, app_id: str, state: str) -> None:
+        """Change the state of a live app, e.g. ephemeral → detached."""
+        ...
+
+    def set_tags(self, app_id: str, tags: Mapping[str, str]) -> None:
+        """Replace the tags of a live app."""
+        ...
+
+    def forget_app(self, app_id: str) -> None:
+        """Delete a stopped ephemeral app with everything of it. Idempotent."""
+        ...
+
+    def app(self, app_id: str) -> AppRecord | None:
+        """Return an app by id."""
+        ...
+
+    def deployed(self, name: str) -> AppRecord | None:
+        """Return the live deployed app of that name."""
+        ...
+
+    def apps(self, *, stopped: bool = False) -> list[AppRecord]:
+        """Return live apps, with `stopped` those too, the newest first."""
+        ...
+
+    def revisions(self, app_id: str) -> list[RevisionRecord]:
+        """Return an app's revisions, oldest first."""
+        ...
+
+    def revision(self, app_id: str, number: int) -> RevisionRecord | None:
+        """Return one revision."""
+        ...
+
+    def functions(self, app_id: str) -> list[FunctionRecord]:
+        """Return the functions of the app's live revision."""
+        ...
+
+    def function(self, function_id: str) -> FunctionRecord | None:
+        """Return a function by id."""
+        ...
+
+    def bind(self, function_id: str, variant: Variant) -> FunctionRecord:
+        """Register a variant of a function. Idempotent.
+
+        Raises:
+            NotFoundError: There is no such function.
+        """
+        ...
+
+    def variants(self, app_id: str) -> list[FunctionRecord]:
+        """Return the variants of the functions of the app's live revision."""
+        ...
+
+    def override(self, function_id: str) -> Override | None:
+        """Return the override in force."""
+        ...
+
+    def set_override(
+        self,
+        function_id: str,
+        changes: dict[str, int | None],
+        *,
+        expected: int,
+        now: float,
+        by: str,
+    ) -> Override:
+        """Replace the override if its version is `expected` (0: none yet); raises ConflictError."""
+        ...
+
+    def clear_overrides(self, app_id: str) -> None:
+        """Drop all overrides of an app's functions."""
+        ...
+
+    def close(self) -> None:
+        """Give the store back. Idempotent."""
+        ...
+
+
+def effective(spec: FunctionSpec, override: Override | None) -> AutoscalerSettings:
+    """Return the settings in force: the decorator's with the override on top."""
+    if override is None:
+        return spec.autoscaler
+    return spec.autoscaler.merged(dict(override.changes))
