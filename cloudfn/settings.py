@@ -96,6 +96,8 @@ class Settings:
     daemon_idle_exit: float = 600.0
     #: seconds after which the inputs of a remote or map call are cancelled when its client vanished
     client_grace: float = 60.0
+    #: seconds that a container has to leave after its last input, with its exit hooks
+    exit_grace: float = 30.0
     #: seconds that a client waits at the end of a run for what containers print on leaving
     logs_timeout: float = 10.0
     #: containers get one input at a time, also where inputs are tiny
@@ -150,6 +152,7 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
         retention=_seconds(env, "CLOUDFN_RETENTION", 7 * 86_400.0),
         daemon_idle_exit=_seconds(env, "CLOUDFN_DAEMON_IDLE_EXIT", 600.0),
         client_grace=_seconds(env, "CLOUDFN_CLIENT_GRACE", 60.0),
+        exit_grace=_seconds(env, "CLOUDFN_EXIT_GRACE", 30.0),
         logs_timeout=_seconds(
             env, "CLOUDFN_LOGS_TIMEOUT", _seconds(env, "MODAL_LOGS_TIMEOUT", 10.0)
         ),

@@ -33,8 +33,6 @@ from cloudfn.wire.messages import ContainerItem, ContainerOutcome, LogSource
 
 #: seconds that a cancelled input has before its container is ended
 CANCEL_GRACE = 5.0
-#: seconds that a container has to leave after its last input, with its exit hooks
-LEAVE_GRACE = 30.0
 #: seconds between the end of a container's channel and its end, before it is helped along
 CHANNEL_GRACE = 1.0
 
@@ -73,6 +71,7 @@ class Agent:
         self._launcher = Launcher(
             loop, clock, config, events, memory, self._pools, self._containers, self
         )
+        self._exit_grace = config.exit_grace
         self._closing = False
         self.intake = True
         self.visits = Visits(
@@ -194,7 +193,7 @@ class Agent:
             self._events.changed()
         if container.draining:
             if not container.busy:
-                self._loop.call_later(LEAVE_GRACE, container.kill)
+                self._kill_later(container)
             return
         if self.intake:
             self._refill(pool, container)
@@ -244,7 +243,7 @@ class Agent:
             container.doom = _blameless("a neighbour was cancelled")
         self.give_back_unread(container)
         container.draining = True
-        self._loop.call_later(LEAVE_GRACE, container.kill)
+        self._kill_later(container)
         self._events.changed()
 
     def on_output(self, container: Container, seq: int, source: LogSource, data: bytes) -> None:
@@ -290,7 +289,7 @@ class Agent:
             return
         container.finish_intake()
         if not container.busy:
-            self._loop.call_later(LEAVE_GRACE, container.kill)
+            self._kill_later(container)
 
     def interrupt(self, container: Container, why: ContainerLost) -> None:
         """Have a container leave now: what it runs is interrupted, and exit hooks run."""
@@ -301,7 +300,11 @@ class Agent:
         self.give_back_unread(container)
         container.finish_intake()
         container.signal(signal.SIGINT)
-        self._loop.call_later(LEAVE_GRACE, container.kill)
+        self._kill_later(container)
+
+    def _kill_later(self, container: Container) -> None:
+        """End a container that leaves, once its exit hooks have had their time."""
+        self._loop.call_later(self._exit_grace, container.kill)
 
     def bury(self, container: Container, status: int | None) -> None:
         """A container has ended: settle the input that ran in it, give back the rest."""

@@ -102,3 +102,5 @@ class AgentConfig:
     one_at_a_time: bool = False
     #: requests of one pool that may wait for a free slot
     web_pending: int = 2_000
+    #: seconds that a container has to leave after its last input, with its exit hooks
+    exit_grace: float = 30.0

@@ -93,6 +93,7 @@ class Engine:
             supplies=self._supplies,
             one_at_a_time=settings.one_at_a_time,
             web_pending=settings.limits.web_pending,
+            exit_grace=settings.exit_grace,
         )
         guard = memory_guard(place.marker)
         self.agent = Agent(loop, self.journal, self, clock, config, guard)

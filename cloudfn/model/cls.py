@@ -15,6 +15,7 @@ Phase = Literal["enter_snap", "enter", "exit"]
 
 _HOOK = "__cloudfn_hook__"
 _METHOD = "__cloudfn_method__"
+_PLACE = "__cloudfn_place__"
 #: what ends the name of a class among the functions of its app
 _SUFFIX = ".*"
 _COROUTINE = 0x80
@@ -116,6 +117,14 @@ def mark_method(function: Any, spec: MethodSpec) -> None:
     setattr(function, _METHOD, spec)
 
 
+def mark_places(cls: type[Any]) -> None:
+    """Note on each hook where it stands: a class that was pickled by value has lost its order."""
+    for each in cls.__mro__[:-1]:
+        for place, member in enumerate(vars(each).values()):
+            if phase_of(raw(member)) is not None:
+                setattr(raw(member), _PLACE, place)
+
+
 def phase_of(function: Any) -> Phase | None:
     """Return when a function of a class is called by itself."""
     phase: Phase | None = getattr(function, _HOOK, None)
@@ -155,12 +164,16 @@ def hooks(cls: type[Any], phase: Phase) -> list[Callable[..., Any]]:
     """
     places: dict[str, None] = {}
     for each in reversed(cls.__mro__[:-1]):
-        for name, member in vars(each).items():
-            if phase_of(raw(member)) == phase:
-                places[name] = None
+        ours = [name for name, member in vars(each).items() if phase_of(raw(member)) == phase]
+        places |= dict.fromkeys(sorted(ours, key=lambda name: _place_in(each, name)))
     known = members(cls)
     found = [raw(known[name]) for name in places]
     return sorted(found, key=is_coroutine_function)
+
+
+def _place_in(cls: type[Any], name: str) -> int:
+    place: int = getattr(raw(vars(cls)[name]), _PLACE, 0)
+    return place
 
 
 def is_coroutine_function(function: Any) -> bool:

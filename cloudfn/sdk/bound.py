@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudfn.errors import NotFoundError, SerializationError
 from cloudfn.model.cls import PARAMETER_TYPES, ClsSpec, cls_name, shown_name
-from cloudfn.model.variant import complete
+from cloudfn.model.variant import Variant, complete
 from cloudfn.sdk.client import Client
 from cloudfn.sdk.function import Function
 from cloudfn.sdk.twins import Steps
@@ -78,15 +78,24 @@ class Binding:
         if not values and not self._options:
             bound = target.function_id
         else:
+            options = yield from self._plain_options(target.client)
+            bound = yield from self._registered(target, Variant(values, options))
+        self._bound_id, self._of = bound, target.function_id
+        return bound
+
+    def _registered(self, target: Target, variant: Variant) -> Steps[str]:
+        """Return the id of a variant; the engine is told of each one once."""
+        known = self.base.variants
+        wanted = variant.id_for(target.function_id)
+        if wanted not in known:
             told = yield from target.client.ask(
                 "function_bind",
                 function_id=target.function_id,
-                parameters=values,
-                options=(yield from self._plain_options(target.client)),
+                parameters=variant.parameters,
+                options=variant.options,
             )
-            bound = told["function_id"]
-        self._bound_id, self._of = bound, target.function_id
-        return bound
+            known[wanted] = told["function_id"]
+        return known[wanted]
 
     def _plain_options(self, client: Client) -> Steps[dict[str, Any]]:
         options = dict(self._options)

@@ -313,6 +313,7 @@ def class_body(user_cls: Any, *, serialized: bool) -> Body:
         InvalidError: Something in it makes no sense.
     """
     check_class(user_cls, serialized=serialized)
+    rules.mark_places(user_cls)
     known = [rules.raw(member) for member in rules.members(user_cls).values()]
     batching = _batching(user_cls, known)
     return Body(

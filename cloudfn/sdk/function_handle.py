@@ -46,6 +46,8 @@ class FunctionHandle(Varying, FunctionFacts):
         #: what is known of the class; None for a function, and before it was looked up
         self.cls_spec: ClsSpec | None = spec.cls if spec else None
         self._is_web: bool = bool(spec and spec.web)
+        #: ids of variants that the engine was told of, by the ids that they should have
+        self.variants: dict[str, str] = {}
         #: what its containers get; stored when its App is opened
         self.supplies = Supplies()
         self._environment: str | None = None
@@ -220,6 +222,7 @@ class FunctionHandle(Varying, FunctionFacts):
     def unbind(self) -> None:
         """Its App runs no more."""
         self._function_id = self._app_id = None
+        self.variants.clear()
 
     # -------------------------------------------------------------------------------- look-up
 

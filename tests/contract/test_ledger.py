@@ -156,6 +156,7 @@ class TestSubmission:
         assert ledger.statuses(SPEC.call_id) == [Status.PENDING] * 3
 
     def test_sent_twice_is_admitted_once(self, ledger):
+        """C122."""
         submit(ledger, number=3)
 
         assert submit(ledger, number=3) == Admission(3)
@@ -572,6 +573,7 @@ class TestOutcomes:
         assert ledger.record([entry, entry]) == [True, False]
 
     def test_with_a_superseded_fence_are_refused_each_for_itself(self, ledger):
+        """C053, where a client has no older attempts to ignore: none reaches it."""
         submit(ledger, number=2)
         one, two = claim(ledger)
         ledger.give_back([(one.seq, one.fence)])

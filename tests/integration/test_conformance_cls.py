@@ -76,6 +76,14 @@ class Ordered:
     def second(self):
         self.note("enter")
 
+    @cloudfn.enter()
+    async def third(self):
+        self.note("async enter")
+
+    @cloudfn.enter()
+    def fourth(self):
+        self.note("later enter")
+
     @cloudfn.exit()
     async def last(self):
         self.note("async exit")
@@ -155,4 +163,6 @@ def test_hooks_run_in_their_order_and_exit_hooks_after_failures(tmp_path):
         cls().fail.remote()
 
     wait_for("the exit hooks", lambda: "async exit" in order.read_text())
-    assert order.read_text().split("\n")[:-1] == ["snap", "enter", "call", "exit", "async exit"]
+    assert order.read_text().split("\n")[:-1] == [
+        "snap", "enter", "later enter", "async enter", "call", "exit", "async exit",
+    ]  # fmt: skip

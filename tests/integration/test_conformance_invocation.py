@@ -20,6 +20,7 @@ from cloudfn.exception import (
     InvalidError,
     RemoteError,
 )
+from cloudfn.providers.local.blobs import memory_root
 from tests.integration.conformance_world import World, world
 
 __all__ = ["world"]
@@ -119,6 +120,16 @@ def echo(value):
 @app.function(max_containers=1)
 def measure(value):
     return len(value), os.getpid()
+
+
+def blobs_of(*folders):
+    return [path.stat().st_size for each in folders for path in Path(each).rglob("*")
+            if path.is_file()]  # fmt: skip
+
+
+@app.function()
+def blobs_seen(_data, folders):
+    return blobs_of(*folders)
 
 
 @app.function()
@@ -343,13 +354,17 @@ def test_an_argument_that_cannot_be_unpickled_fails_its_input_only():
     assert measure.remote([1, 2]) == (2, before)
 
 
-def test_big_arguments_and_results_come_through():
+def test_big_arguments_and_results_come_through_in_files(running: World):
     """C013."""
     data = os.urandom(3 << 20)
     assert echo.remote(data) == data
     assert measure.remote(data)[0] == len(data)
     call = echo.spawn(data[: 64 << 10])
     assert call.get() == data[: 64 << 10]
+    state = running.settings.state_dir
+    (kept,) = blobs_of(state / "blobs" / call.object_id)
+    assert kept > 64 << 10
+    assert max(blobs_seen.remote(data, [str(state / "blobs"), str(memory_root(state))])) > len(data)
 
 
 def test_a_function_handle_and_a_call_handle_are_arguments():

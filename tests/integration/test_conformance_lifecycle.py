@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import cloudfn
-from tests.integration.conformance_world import World, wait_for, world
+from tests.integration.conformance_world import World, opened_world, wait_for, world
 
 __all__ = ["world"]
 pytestmark = pytest.mark.integration
@@ -110,6 +110,17 @@ class Late(Noted):
         return "done"
 
 
+@app.cls(startup_timeout=30, timeout=1)
+class Slow(Noted):
+    @cloudfn.enter()
+    def start(self):
+        time.sleep(1.2)
+
+    @cloudfn.method()
+    def work(self):
+        return "done"
+
+
 @app.cls()
 class Broken(Noted):
     @cloudfn.enter()
@@ -120,6 +131,27 @@ class Broken(Noted):
     @cloudfn.method()
     def work(self):
         self.note("work")
+
+
+ENDLESS = """
+import os, time, cloudfn
+app = cloudfn.App("endless")
+
+@app.cls()
+class Endless:
+    @cloudfn.method()
+    def pid(self, folder):
+        self.notes = folder + "/notes"
+        return os.getpid()
+
+    @cloudfn.exit()
+    def linger(self):
+        with open(self.notes, "a") as file:
+            file.write("leaving\\n")
+        time.sleep(600)
+        with open(self.notes, "a") as file:
+            file.write("left\\n")
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -204,6 +236,23 @@ def test_exit_hooks_are_not_interrupted(folder):
     wait_for("its end", lambda: "left" in notes(folder))
 
 
+def test_exit_hooks_that_take_too_long_are_ended_with_their_container():
+    """C128, with a grace of a second where there are 30."""
+    with opened_world() as hasty:
+        hasty.variables["CLOUDFN_EXIT_GRACE"] = "1"
+        hasty.cli("deploy", hasty.write(ENDLESS, "endless.py"))
+        endless = cloudfn.Cls.from_name("endless", "Endless", client=hasty.client)()
+        folder = str(hasty.folder)
+        pid = endless.pid.remote(folder)
+
+        os.kill(pid, signal.SIGINT)
+        wait_for("the exit hook", lambda: "leaving" in notes(folder))
+
+        wait_for("its end", lambda: pid not in hasty.processes())
+        assert notes(folder) == ["leaving"]
+        assert endless.pid.remote(folder) != pid
+
+
 def test_a_container_that_is_stopped_by_hand_runs_its_exit_hooks(folder, world: World):
     worker = Worker(folder=folder)
     call = worker.work.spawn()
@@ -242,7 +291,9 @@ def test_a_failing_enter_hook_fails_the_start_and_not_the_input(folder):
     assert "exit" not in notes(folder)
 
 
-def test_enter_hooks_have_to_end_within_the_startup_timeout(folder):
+def test_enter_hooks_have_to_end_within_the_startup_timeout_and_not_the_other_one(folder):
+    """C083."""
+    assert Slow(folder=folder).work.remote() == "done"
     with pytest.raises(cloudfn.exception.ExecutionError, match="startup_timeout of 1s"):
         Late(folder=folder).work.remote()
 

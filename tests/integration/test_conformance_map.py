@@ -77,6 +77,11 @@ def wait_for_file(path, x):
     return x
 
 
+@app.function()
+def unread(path):
+    return wait_for_file.local(path, 0)
+
+
 @app.function(max_containers=2)
 def first_waits(path, x):
     return wait_for_file.local(path, x) if x == 0 else x
@@ -216,6 +221,10 @@ def test_the_input_iterator_runs_on_the_callers_thread():
 def test_a_map_is_the_input_of_another_map():
     """C041."""
     assert list(square.map(square.map([1, 2]))) == [1, 16]
+    # As they come: the inner one never ends.
+    endless = square.map(square.map(itertools.count()))
+    assert list(itertools.islice(endless, 3)) == [0, 1, 16]
+    endless.close()
 
 
 def test_a_map_inside_of_a_container_runs():
@@ -274,12 +283,11 @@ def test_for_each_raises_unless_told_to_ignore(tmp_path):
     assert sorted((tmp_path / "all").read_text().split()) == ["0", "1", "2", "3", "4"]
 
 
-def test_a_map_that_nobody_reads_warns_and_runs_nothing(tmp_path):
+def test_a_map_that_nobody_reads_warns_and_sends_nothing(tmp_path, running: World):
     """C047."""
-    path = tmp_path / "notes"
-    with pytest.warns(cloudfn.exception.UserWarning, match="not consumed"):
-        note.map([str(path)], [1])
-    assert not path.exists()
+    with pytest.warns(cloudfn.exception.UserWarning, match=r"not consumed.*never"):
+        unread.map([str(tmp_path / "never made")])
+    assert running.ask("call_list", app=app.app_id, function="unread")["calls"] == []
 
 
 def test_an_infinite_generator_is_safe_and_read_no_further_than_the_window():

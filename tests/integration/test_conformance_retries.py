@@ -50,6 +50,11 @@ def succeed_at(path, wanted):
     return number
 
 
+@app.function(retries=AT_ONCE, max_containers=1)
+def one_by_one(path, wanted):
+    return succeed_at.local(path, wanted)
+
+
 @app.function(retries=cloudfn.Retries(max_retries=1, initial_delay=0.0), timeout=1)
 def sleep_once(path):
     number = begin(path)
@@ -126,10 +131,10 @@ def test_a_spawned_input_is_retried_with_nobody_waiting(tmp_path):
 
 def test_without_retries_the_first_failure_ends_the_map(tmp_path):
     """C076."""
-    path = tmp_path / "trace"
+    paths = [tmp_path / name for name in "abc"]
     with pytest.raises(CustomError, match="attempt 1"):
-        list(fail_without_retries.map([str(path)]))
-    assert attempts(path) == 1
+        list(fail_without_retries.map(map(str, paths)))
+    assert max(map(attempts, paths)) == 1
 
 
 def test_failures_in_a_map_are_retried_each_for_itself(tmp_path):
@@ -137,6 +142,13 @@ def test_failures_in_a_map_are_retried_each_for_itself(tmp_path):
     paths = [str(tmp_path / name) for name in "abc"]
     assert list(succeed_at.map(paths, [1, 2, 3])) == [1, 2, 3]
     assert [attempts(path) for path in paths] == [1, 2, 3]
+
+
+def test_what_is_retried_until_a_counter_is_high_enough_comes_to_the_same_results(tmp_path):
+    """C077."""
+    path = tmp_path / "trace"
+    assert set(one_by_one.map([str(path)] * 3, [3, 3, 3])) == {3, 4, 5}
+    assert attempts(path) == 5
 
 
 def test_an_input_over_its_time_is_a_function_timeout(tmp_path):

@@ -202,6 +202,7 @@ def test_a_class_with_parameters_has_no_settings_of_its_own_to_schedule():
 
 @pytest.mark.parametrize("name", ["needs_none", "needs_none_of_many"])
 def test_defaults_and_variable_arguments_are_no_obstacle(name):
+    """C142."""
     declared = cloudfn.App("x").function(schedule=cloudfn.Period(hours=1))(globals()[name])
 
     assert declared.get_raw_f() is globals()[name]

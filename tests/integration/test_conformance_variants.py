@@ -189,18 +189,21 @@ def test_handles_travel_and_come_back_usable():
     assert copied.size_of.remote() == "s"
 
 
-def test_an_update_affects_one_parameter_set_alone():
+def test_an_update_affects_one_parameter_set_alone(world: World):
     """C094."""
     one, other = Model(size="u"), Model(size="v")
 
     assert one.update_autoscaler(max_containers=7, buffer_containers=1).max_containers == 7
     assert one.update_autoscaler(scaledown_window=30).buffer_containers == 1
     assert other.update_autoscaler().max_containers is None
+    base = world.ask("function_lookup", app=app.app_id, name="Model.*")["function_id"]
+    assert world.ask("settings_get", function_id=base)["overrides"] == {}
     assert Model.with_options(timeout=99)(size="u").update_autoscaler().max_containers is None
 
 
-def test_a_second_update_of_an_instance_does_not_bind_it_again(monkeypatch, world: World):
-    """C097."""
+@pytest.fixture
+def asked(monkeypatch, world: World):
+    """The operations that this process asks the daemon for."""
     asked = []
     client = type(world.client)
     original = client.ask
@@ -210,6 +213,24 @@ def test_a_second_update_of_an_instance_does_not_bind_it_again(monkeypatch, worl
         return original(self, op, **fields)
 
     monkeypatch.setattr(client, "ask", ask)
+    return asked
+
+
+def test_instances_of_the_same_parameters_are_bound_once(asked):
+    """C106."""
+    again = Model(depth=3, size="bound")
+
+    assert Model(size="bound").pid.remote() == again.pid.remote()
+    assert asked.count("function_bind") == 1
+    with_options = [Model.with_options(timeout=50)(size="bound") for _ in range(2)]
+    assert with_options[0].pid.remote() == with_options[1].pid.remote() != again.pid.remote()
+    assert asked.count("function_bind") == 2
+    assert Model(size="another").pid.remote() != again.pid.remote()
+    assert asked.count("function_bind") == 3
+
+
+def test_a_second_update_of_an_instance_does_not_bind_it_again(asked):
+    """C097."""
     model = Model(size="twice")
 
     model.update_autoscaler(max_containers=4)

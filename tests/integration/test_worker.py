@@ -110,12 +110,12 @@ class Template:
     def imported(self) -> dict[str, Any]:
         return _event(self.control, "imported")
 
-    def container(self, function: str, **env: str) -> "Container":
-        container = self.order(function, **env)
+    def container(self, function: str, *, concurrency: int = 1, **env: str) -> "Container":
+        container = self.order(function, concurrency=concurrency, **env)
         container.pid = _event(self.control, "started")["pid"]
         return container
 
-    def order(self, function: str, **env: str) -> "Container":
+    def order(self, function: str, *, concurrency: int = 1, **env: str) -> "Container":
         packets, packets_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stream, stream_end = socket.socketpair()
         pipes = [os.pipe() for _ in range(3)]
@@ -127,7 +127,8 @@ class Template:
             "CLOUDFN_BLOBS_FAST": str(blobs / "fast"),
             "CLOUDFN_BLOBS_DURABLE": str(blobs / "durable"),
         } | env
-        order = {"op": "container", "container": name, "function": function, "env": env, "nice": 1}
+        order = {"op": "container", "container": name, "function": function, "env": env, "nice": 1,
+                 "concurrency": concurrency}  # fmt: skip
         ends = [packets_end.fileno(), stream_end.fileno(), out_end, err_end, cancel_end]
         _send(self.control, order, ends)
         stream_end.close()
@@ -207,6 +208,14 @@ class Container:
                 self.logs.append(Log.decode(found[1]))
             else:
                 return found
+
+    def last_frames(self) -> list[int]:
+        """Return the kinds of the frames up to the end of its stream."""
+        kinds: list[int] = []
+        with suppress(EOFError):
+            while True:
+                kinds.append(self.frame()[0])
+        return kinds
 
     def until(self, text: str) -> None:
         """Wait for output that contains `text`."""
@@ -555,6 +564,68 @@ def test_an_idle_container_leaves_when_it_is_interrupted(start):
     assert container.template.exited()["status"] == 0
 
 
+HOOKED = """
+import os, time
+import cloudfn
+class C:
+    @cloudfn.enter()
+    def start(self):
+        print("entering", flush=True)
+        while os.path.exists("slow start"):
+            time.sleep(0.005)
+    @cloudfn.exit()
+    def stop(self):
+        print("leaving", flush=True)
+        while not os.path.exists("go"):
+            time.sleep(0.005)
+        print("left", flush=True)
+    @cloudfn.method()
+    def f(self):
+        return "done"
+"""
+
+
+@pytest.fixture
+def hooked(zygote) -> Template:
+    """A program with a class whose hooks wait."""
+    methods = {"methods": {"f": {}}, "parameters": {}}
+    spec = {"name": "C.*", "module": "program", "qualname": "C", "cls": methods}
+    template = zygote.template(HOOKED, functions=[spec])
+    assert template.imported()["ok"]
+    return template
+
+
+def test_an_interrupted_start_runs_no_exit_hook_and_ends_with_0(hooked):
+    """C118."""
+    (hooked.bundle / "slow start").touch()
+    container = hooked.container("C.*")
+    container.until("entering")
+
+    os.kill(container.pid, signal.SIGINT)
+
+    assert hooked.exited()["status"] == 0
+    assert set(container.last_frames()) <= {ContainerKind.LEAVING}
+    assert "leaving" not in container.printed()
+    assert "Traceback" not in container.printed()
+
+
+def test_an_interrupted_exit_hook_goes_on_to_its_end_with_0(hooked):
+    """C118."""
+    container = hooked.container("C.*").ready()
+    os.kill(container.pid, signal.SIGINT)
+    assert container.frame()[0] == ContainerKind.LEAVING
+    container.until("leaving")
+
+    os.kill(container.pid, signal.SIGINT)
+    (hooked.bundle / "go").touch()
+
+    assert hooked.exited()["status"] == 0
+    with pytest.raises(EOFError):
+        container.frame()
+    assert container.printed().endswith("left\n")
+    assert "Traceback" not in container.printed()
+
+
 def test_a_failed_import_is_told_with_its_exception_and_its_text(zygote):
     template = zygote.template("print('on its way')\nimport nowhere_to_be_found", "f")
 
@@ -749,6 +820,7 @@ def test_strange_text_and_closed_streams_do_no_harm(start):
 
 
 def test_a_cancelled_input_ends_and_the_next_one_runs(start):
+    """C119."""
     container = start("""
         import time
         def f(seconds):
@@ -769,9 +841,11 @@ def test_a_cancelled_input_ends_and_the_next_one_runs(start):
     assert "cancelled" in json.loads(outcome.payload)["message"]
     assert container.run(0) == 0
     assert container.printed(LogSource.STDERR) == "Successfully canceled input\n"
+    assert container.leave()["status"] == 0
 
 
 def test_a_cancelled_coroutine_sees_its_cancellation(start):
+    """C119."""
     container = start("""
         import asyncio
         async def f(seconds):
@@ -790,9 +864,11 @@ def test_a_cancelled_coroutine_sees_its_cancellation(start):
     assert container.outcome().status == Status.CANCELLED
     assert "noticed" in container.printed()
     assert container.run(0) is None
+    assert container.printed(LogSource.STDERR) == "Successfully canceled input\n"
 
 
 def test_the_cancellation_of_a_finished_input_does_nothing(start):
+    """C119."""
     container = start("def f(x): return x")
     assert container.run(1, seq=1) == 1
 
@@ -800,6 +876,24 @@ def test_the_cancellation_of_a_finished_input_does_nothing(start):
 
     assert container.run(2, seq=2) == 2
     assert container.logs == []
+
+
+def test_a_container_with_several_threads_leaves_with_0_for_one_that_is_cancelled(zygote):
+    """C121."""
+    template = zygote.template(
+        "import time\ndef f(x): print('begun', x, flush=True); time.sleep(600)", "f"
+    )
+    assert template.imported()["ok"]
+    container = template.container("f", concurrency=3).ready()
+    for seq in (1, 2, 3):
+        container.send(seq, seq)
+        container.until(f"begun {seq}")
+
+    container.cancel(2)
+
+    assert ContainerKind.LEAVING in container.last_frames()
+    assert template.exited()["status"] == 0
+    assert "Traceback" not in container.printed()
 
 
 def test_a_cancellation_that_comes_before_its_input_begins_is_kept_for_it(start):

@@ -147,7 +147,7 @@ def test_a_class_below_a_decorated_one_inherits_from_what_was_decorated(app):
     ("cls", "text"),
     [
         (Untyped, "need to be type-annotated"),
-        (Floating, "allowed types"),
+        (Floating, "allowed types of parameters are str, int, bool, bytes"),
         (WrongDefault, "not of type int"),
         (WithConstructor, "constructor"),
         (WithBoth, "constructor"),

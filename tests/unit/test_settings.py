@@ -33,11 +33,13 @@ def test_every_number_can_be_set():
             "CLOUDFN_RETENTION": "5.5",
             "CLOUDFN_DAEMON_IDLE_EXIT": "0",
             "CLOUDFN_CLIENT_GRACE": "1e3",
+            "CLOUDFN_EXIT_GRACE": "7",
         }
     )
 
     assert settings.limits == Limits(1, 2, 3, 4)
     assert (settings.retention, settings.daemon_idle_exit, settings.client_grace) == (5.5, 0, 1000)
+    assert settings.exit_grace == 7
 
 
 def test_an_empty_variable_is_an_unset_one():
