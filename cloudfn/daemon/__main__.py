@@ -73,7 +73,7 @@ async def _run(settings: Settings, clock: Clock) -> None:
 
 async def _serve(settings: Settings, marker: str, zygotes: Zygotes, clock: Clock) -> None:
     # Imported here: the first zygote starts in the meantime.
-    from cloudfn.agent.gpus import machine_gpus
+    from cloudfn.agent.machine import this_machine
     from cloudfn.daemon.engine import Engine, Place
     from cloudfn.daemon.lifecycle import listen
     from cloudfn.daemon.server import Server
@@ -83,7 +83,7 @@ async def _serve(settings: Settings, marker: str, zygotes: Zygotes, clock: Clock
     state_dir = settings.state_dir
     path = state_dir / "daemon.sock"
     key = environment_key(state_dir)
-    place = Place(state_dir, str(path), key, marker, container_environ(), machine_gpus())
+    place = Place(state_dir, str(path), key, marker, container_environ(), this_machine())
     provider = open_provider(state_dir, key, settings.limits, settings.stores, clock.wall())
     engine = Engine(loop, settings, place, provider, zygotes, clock)
     server = Server(loop, engine, key)

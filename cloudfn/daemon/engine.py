@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudfn.agent.agent import Agent
-from cloudfn.agent.container import Container
+from cloudfn.agent.machine import Machine
 from cloudfn.agent.memory import memory_guard
 from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.ports import AgentConfig
 from cloudfn.agent.zygotes import Zygotes
 from cloudfn.clock import Clock
 from cloudfn.control.planner.loop import PlannerLoop
-from cloudfn.control.planner.snapshot import ContainerView, PoolDecision, PoolSnapshot, Snapshot
 from cloudfn.control.schedules.agenda import Agenda
 from cloudfn.daemon.apps import Apps
 from cloudfn.daemon.calls import Calls
 from cloudfn.daemon.dead import DeadLetters
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.output import Output
+from cloudfn.daemon.scaling import Scaling
 from cloudfn.daemon.schedules import Scheduler
 from cloudfn.daemon.session import Session, container_key
 from cloudfn.daemon.stores import SharedState
@@ -35,7 +34,6 @@ from cloudfn.daemon.web.requests import parameters_in
 from cloudfn.daemon.workspaces import Workspaces
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.call import Status
-from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.base import Provider
 from cloudfn.providers.ledger import Claim
 from cloudfn.settings import Settings
@@ -43,8 +41,6 @@ from cloudfn.wire.messages import BlobRef, LogSource, is_blob
 
 if TYPE_CHECKING:
     from cloudfn.daemon.web.proxy import Proxy
-
-_MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +54,7 @@ class Place:
     marker: str
     #: variables that containers get from this machine
     environ: dict[str, str]
-    #: GPUs of this machine
-    gpus: int = 0
+    machine: Machine
 
 
 class Engine:
@@ -97,7 +92,8 @@ class Engine:
         )
         guard = memory_guard(place.marker)
         self.agent = Agent(loop, self.journal, self, clock, config, guard)
-        self.planner = PlannerLoop(loop, self, clock)
+        scaling = Scaling(self.agent, self.ledger, self.output, clock, place.machine)
+        self.planner = PlannerLoop(loop, scaling, clock)
         bundles = str(place.state_dir / "bundles")
         self.gateway = Gateway(place.state_dir, settings.web, self._proxy)
         self.doors = Doors(self.gateway.listen)
@@ -127,7 +123,6 @@ class Engine:
             self.schedules,
             self.doors,
         )
-        self._machine = (float(_cores()), _memory_mib())
         self._due: TimerHandle | None = None
 
     def close(self) -> None:
@@ -312,27 +307,6 @@ class Engine:
         self.agent.streams.forget(call_id)
         self.journal.after_commit(lambda: self.blobs.delete_call(call_id))
 
-    def check_gpus(self, functions: Iterable[FunctionSpec]) -> None:
-        """Raise InvalidError where a function asks for a GPU and this machine has none."""
-        for each in functions:
-            if each.gpu and not self.place.gpus:
-                raise InvalidError(
-                    f"The function {each.name!r} asks for a GPU ({' or '.join(each.gpu)}), and "
-                    "this machine has none.",
-                    hint="Leave `gpu` away to run it here, or deploy on a machine with a GPU.",
-                )
-
-    def clipped(self, functions: Iterable[FunctionSpec]) -> list[str]:
-        """Return a sentence for each function that asks for more than this machine has."""
-        cores, memory = self._machine
-        wishes = [(each.name, each.resources) for each in functions]
-        return [
-            f"{name} asks for {wish.cpu:g} cores and {wish.memory} MiB for a container; this "
-            f"machine has {cores:g} and {memory}, so it gets what there is."
-            for name, wish in wishes
-            if wish.cpu > cores or wish.memory > memory
-        ]
-
     def _end_inputs(self, function_id: str) -> None:
         """Cancel everything unfinished of a function whose app is stopped."""
         for record in self.ledger.open_calls(function_id):
@@ -358,7 +332,7 @@ class Engine:
         if not door.parameters:
             return self.apps.pool_of(door.function_id)
         values = parameters_in(query, door.parameters)
-        bound = self.apps.bind(door.function_id, values, {}, self.check_gpus)
+        bound = self.apps.bind(door.function_id, values, {}, self.place.machine.check_gpus)
         return self.apps.pool_of(bound.function_id)
 
     def _tell_of_request(self, pool: Pool, container_id: str, text: str) -> None:
@@ -368,71 +342,6 @@ class Engine:
     def urls(self, app_id: str) -> dict[str, str]:
         """Return the addresses of an app's web functions, by their names."""
         return {door.name: self.gateway.url(door) for door in self.doors.of_app(app_id)}
-
-    # What the planner sees and does (Hands)
-
-    def observe(self) -> Snapshot:
-        """Return what there is now."""
-        now = self.clock.monotonic()
-        cores, memory = self._machine
-        pools = tuple(self._observe(pool, now) for pool in self.agent.pools())
-        return Snapshot(now, pools, cores, memory)
-
-    def _observe(self, pool: Pool, now: float) -> PoolSnapshot:
-        behind = 0
-        views = []
-        for container in pool.containers.values():
-            behind += len(container.held) - container.held.running
-            views.append(
-                ContainerView(
-                    container.container_id,
-                    ready=container.ready,
-                    held=container.taken,
-                    waiting=container.waits,
-                    last_used=container.last_used,
-                    draining=container.draining,
-                    running=_running(container, now),
-                    slots=container.slots,
-                )
-            )
-        resources = pool.spec.function.resources
-        return PoolSnapshot(
-            pool=pool.spec.pool,
-            settings=pool.settings,
-            live=pool.live,
-            waiting=self.ledger.counts(pool.spec.pool).pending + behind + len(pool.visitors),
-            service=pool.service.mean,
-            start_time=pool.start_time,
-            last_active=pool.last_active,
-            cpu=min(resources.cpu, self._machine[0]),
-            memory=min(resources.memory, self._machine[1]),
-            containers=tuple(views),
-            single_use=pool.spec.function.single_use,
-            target=pool.spec.function.target_slots,
-            alone=pool.alone_waits,
-            blocked_until=pool.blocked_until,
-            last_lowered=pool.last_lowered,
-        )
-
-    def act(self, decision: PoolDecision) -> None:
-        """Start and stop containers as decided."""
-        pool = self.agent.pool(decision.pool)
-        if pool is None:
-            return
-        if decision.start:
-            self.agent.start(decision.pool, decision.start)
-        for container_id in decision.stop:
-            container = pool.containers.get(container_id)
-            if container is not None:
-                self.agent.stop(container)
-        if decision.stop:
-            pool.last_lowered = self.clock.monotonic()
-        self._narrate(pool, decision)
-        self.output.changed()
-
-    def _narrate(self, pool: Pool, decision: PoolDecision) -> None:
-        text = f"{decision.current} → {decision.desired} containers: {decision.reason}\n"
-        self.output.write(pool.spec, "planner", None, LogSource.SYSTEM, text.encode())
 
     # What schedules need (Surroundings)
 
@@ -490,18 +399,3 @@ class Engine:
             "MODAL_IS_REMOTE": "1",
             "MODAL_ENVIRONMENT": self.settings.environment,
         }
-
-
-def _running(container: Container, now: float) -> float:
-    """Return how long a container has been at what it does."""
-    if container.held:
-        return container.held.age(now)
-    return max((now - visit.began for visit in container.visits.values()), default=0.0)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _memory_mib() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB

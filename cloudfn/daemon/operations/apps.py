@@ -32,7 +32,7 @@ class AppOperations(Group):
         request = parse_request(fields)
         self._engine.stores.secrets.check(request.spec.functions)
         self._engine.stores.volumes.check(request.spec.functions)
-        self._engine.check_gpus(request.spec.functions)
+        self._engine.place.machine.check_gpus(request.spec.functions)
         self._make_way(request)
         result = self._engine.apps.carry_out(request)
         app = result.app
@@ -63,7 +63,7 @@ class AppOperations(Group):
 
     def _warnings(self, functions: Iterable[FunctionSpec], *, web: bool) -> list[str]:
         notice = self._engine.gateway.notice if web else None
-        return self._engine.clipped(functions) + ([notice] if notice else [])
+        return self._engine.place.machine.clipped(functions) + ([notice] if notice else [])
 
     def op_app_detach(self, _session: Session, fields: Fields) -> Fields:
         self._engine.catalog.set_state(fields["app_id"], "detached")

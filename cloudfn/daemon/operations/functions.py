@@ -52,7 +52,7 @@ class FunctionOperations(Group):
             fields["function_id"],
             dict(fields["parameters"]),
             dict(fields["options"]),
-            self._engine.check_gpus,
+            self._engine.place.machine.check_gpus,
         )
         return {"function_id": bound.function_id}
 
