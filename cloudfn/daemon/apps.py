@@ -10,22 +10,23 @@ from cloudfn.agent.agent import Agent
 from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.zygotes import Program, Runtime
 from cloudfn.clock import Clock
-from cloudfn.control.deploy.apply import DeployResult, apply, observe, observe_app
+from cloudfn.control.deploy.apply import DeployResult, apply, close, observe, observe_app
+from cloudfn.control.deploy.overrides import update_override
 from cloudfn.control.deploy.plan import DeployedApp, DeployRequest, Request, RolloverRequest, plan
 from cloudfn.control.schedules.plan import Live, check_schedules
+from cloudfn.daemon.directory import Directory, version_of
 from cloudfn.daemon.schedules import Scheduler
 from cloudfn.daemon.web.doors import Doors
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost
-from cloudfn.model.cls import cls_name, function_name, shown_name
+from cloudfn.model.cls import shown_name
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.variant import Variant, base_id, default_variant, parameters_of, served
 from cloudfn.providers.catalog import (
     AppRecord,
     Catalog,
     FunctionRecord,
-    Override,
     RevisionRecord,
     RevisionSpec,
     effective,
@@ -41,6 +42,7 @@ class Apps:
     def __init__(  # noqa: PLR0913, PLR0917 - one for each that has a part in it
         self,
         catalog: Catalog,
+        directory: Directory,
         agent: Agent,
         clock: Clock,
         bundles: str,
@@ -51,6 +53,7 @@ class Apps:
         doors: Doors,
     ) -> None:
         self._catalog = catalog
+        self._directory = directory
         self._agent = agent
         self._clock = clock
         self._bundles = bundles
@@ -87,43 +90,6 @@ class Apps:
             raise NotFoundError(f"There is no function {function_id} in this environment.")
         return pool
 
-    def lookup(self, app: str, name: str) -> dict[str, Any]:
-        """Return a function of a deployed app (by name), or of any app by its id."""
-        record = self._catalog.app(app) if app.startswith("ap-") else self._catalog.deployed(app)
-        if record is None or record.state == "stopped":
-            raise NotFoundError(
-                "there is no deployed app of that name.",
-                hint="Deploy it with `cloudfn deploy FILE`, or see `cloudfn app list`.",
-            )
-        functions = self._catalog.functions(record.app_id)
-        found = next((f for f in functions if f.name == name), None)
-        if found is None:
-            known = ", ".join(sorted(shown_name(f.name) for f in functions)) or "none"
-            if any(f.name == function_name(name) for f in functions):
-                raise NotFoundError(
-                    f"{name!r} is a class.", hint=f"Use cloudfn.Cls.from_name({app!r}, {name!r})."
-                )
-            raise NotFoundError(
-                f"it has no such {'function' if cls_name(name) is None else 'class'}.",
-                hint=f"It has: {known}.",
-            )
-        return self._description(found, record)
-
-    def describe(self, function_id: str) -> dict[str, Any]:
-        """Return the same for a function by its id."""
-        function = self.function(function_id)
-        return self._description(function, self._live_app(function))
-
-    def _description(self, function: FunctionRecord, app: AppRecord) -> dict[str, Any]:
-        return {
-            "function_id": function.function_id,
-            "name": function.name,
-            "app_id": app.app_id,
-            "app_name": app.name,
-            "revision": _version(function, app),
-            "spec": self._function_spec(app, function).to_json(),
-        }
-
     def bind(
         self,
         function_id: str,
@@ -137,29 +103,13 @@ class Apps:
             InvalidError: A parameter is missing, unknown or of another type, or an option makes no
                 sense, or `check` says so.
         """
-        function = self.function(base_id(function_id))
-        app = self._live_app(function)
+        function = self._directory.function(base_id(function_id))
+        app = self._directory.live_app(function)
         variant = Variant(parameters, options)
-        spec = self._function_spec(app, replace(function, variant=variant))
+        spec = self._directory.declared(app, replace(function, variant=variant))
         variant = Variant(parameters_of(spec, variant), options)
         check([served(spec, variant)])
         return self._catalog.bind(function.function_id, variant)
-
-    def named(self, name: str) -> AppRecord:
-        """Return the live deployed app of that name, or any app by id."""
-        record = self._catalog.app(name) if name.startswith("ap-") else self._catalog.deployed(name)
-        if record is None:
-            raise NotFoundError(
-                f"There is no deployed app named '{name}'.", hint="See `cloudfn app list`."
-            )
-        return record
-
-    def function(self, function_id: str) -> FunctionRecord:
-        """Return a function by id."""
-        record = self._catalog.function(function_id)
-        if record is None:
-            raise NotFoundError(f"There is no function {function_id}.")
-        return record
 
     # Opening and closing
 
@@ -187,12 +137,7 @@ class Apps:
 
     def close(self, app_id: str) -> None:
         """Stop an ephemeral app and forget it. Idempotent."""
-        record = self._catalog.app(app_id)
-        if record is None or record.state in ("deployed", "stopped"):
-            return
-        self.stop(app_id)
-        self._catalog.stop_app(app_id, self._clock.wall())
-        self._catalog.forget_app(app_id)
+        close(app_id, self._catalog, self, self._clock.wall())
 
     # Pools (the port that deploy's steps act through)
 
@@ -243,8 +188,8 @@ class Apps:
         app = self._catalog.app(function.app_id) if function else None
         if function is None or function.variant is None or app is None or app.state == "stopped":
             return None
-        revision = self._catalog.revision(app.app_id, _version(function, app))
-        if revision is None or declared(revision, function) is None:
+        revision = self._catalog.revision(app.app_id, version_of(function, app))
+        if revision is None or revision.spec.function(function.name) is None:
             return None
         return self._open_pool(function, revision)
 
@@ -266,7 +211,7 @@ class Apps:
         return name
 
     def _pool_spec(self, function: FunctionRecord, revision: RevisionRecord) -> PoolSpec:
-        spec = declared(revision, function)
+        spec = revision.spec.function(function.name)
         if spec is None:
             raise NotFoundError(f"Version {revision.number} has no function {function.name}.")
         source = revision.spec
@@ -360,9 +305,14 @@ class Apps:
             revision = self._catalog.revision(function.app_id, int(number))
         app = self._catalog.app(function.app_id) if function is not None else None
         stopped = app is None or app.state == "stopped"
-        if stopped or function is None or revision is None or declared(revision, function) is None:
+        if (
+            stopped
+            or function is None
+            or revision is None
+            or revision.spec.function(function.name) is None
+        ):
             self._end_inputs(function_id)
-        elif function.variant is not None and app and revision.number == _version(function, app):
+        elif function.variant is not None and app and revision.number == version_of(function, app):
             self._open_pool(function, revision)
         else:
             spec = self._pool_spec(function, revision)
@@ -373,11 +323,11 @@ class Apps:
 
     def settings(self, function_id: str) -> dict[str, Any]:
         """Return the settings in force, and who changed what when."""
-        function = self.function(function_id)
+        function = self._directory.function(function_id)
         override = self._catalog.override(function_id)
         app = self._catalog.app(function.app_id)
         assert app is not None
-        settings = effective(self._served(app, function), override)
+        settings = effective(self._directory.served(app, function), override)
         return {
             "settings": asdict(settings),
             "overrides": dict(override.changes) if override else {},
@@ -387,8 +337,8 @@ class Apps:
 
     def _scalable(self, function_id: str) -> FunctionSpec:
         """Return the declaration of a function that has containers of its own."""
-        function = self.function(function_id)
-        spec = self._served(self._live_app(function), function)
+        function = self._directory.function(function_id)
+        spec = self._directory.served(self._directory.live_app(function), function)
         if function.variant is None and spec.cls is not None and spec.cls.parameters:
             raise InvalidError(
                 f"{shown_name(function.name)} has parameters: its instances scale separately.",
@@ -404,57 +354,15 @@ class Apps:
         self, function_id: str, changes: dict[str, int | None], by: str
     ) -> dict[str, Any]:
         """Merge changes onto a function's settings, whole or not at all."""
-        spec = self._scalable(function_id)
-        present = self._catalog.override(function_id)
-        merged = {**(dict(present.changes) if present else {}), **changes}
-        settings = spec.autoscaler.merged(merged)
-        override: Override = self._catalog.set_override(
-            function_id,
-            merged,
-            expected=present.version if present else 0,
-            now=self._clock.wall(),
-            by=by,
+        declared, now = self._scalable(function_id).autoscaler, self._clock.wall()
+        settings, override = update_override(
+            self._catalog, function_id, declared, changes, now=now, by=by
         )
         pool = self._agent.pool(self.pool_for(function_id))
         if pool is not None:
             pool.settings = settings
         self._poke()
         return {"settings": asdict(settings), "version": override.version}
-
-    def _live_app(self, function: FunctionRecord) -> AppRecord:
-        app = self._catalog.app(function.app_id)
-        if app is None or app.state == "stopped":
-            raise NotFoundError(f"The app of {shown_name(function.name)} is stopped.")
-        return app
-
-    def _served(self, app: AppRecord, function: FunctionRecord) -> FunctionSpec:
-        return served(self._function_spec(app, function), function.variant)
-
-    def _function_spec(self, app: AppRecord, function: FunctionRecord) -> FunctionSpec:
-        number = _version(function, app)
-        revision = self._catalog.revision(app.app_id, number)
-        if revision is None:
-            raise NotFoundError(
-                f"App {app.name} has no version {number}.",
-                hint=f"See `cloudfn app history {app.name}`.",
-            )
-        found = declared(revision, function)
-        if found is None:
-            raise NotFoundError(
-                f"Version {number} of app {app.name} has no function {shown_name(function.name)}."
-            )
-        return found
-
-
-def _version(function: FunctionRecord, app: AppRecord) -> int:
-    """Return the number of the revision that new calls of a function run on."""
-    pinned = function.variant.version if function.variant else None
-    return app.revision if pinned is None else pinned
-
-
-def declared(revision: RevisionRecord, function: FunctionRecord) -> FunctionSpec | None:
-    """Return what a revision says of a function, or of the one that a variant is of."""
-    return next((s for s in revision.spec.functions if s.name == function.name), None)
 
 
 def _keeps_overrides(request: Request) -> bool:

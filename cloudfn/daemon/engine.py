@@ -20,6 +20,7 @@ from cloudfn.control.schedules.agenda import Agenda
 from cloudfn.daemon.apps import Apps
 from cloudfn.daemon.calls import Calls
 from cloudfn.daemon.dead import DeadLetters
+from cloudfn.daemon.directory import Directory
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.output import Output
 from cloudfn.daemon.scaling import Scaling
@@ -32,7 +33,7 @@ from cloudfn.daemon.web.doors import Door, Doors
 from cloudfn.daemon.web.gateway import Gateway
 from cloudfn.daemon.web.requests import parameters_in
 from cloudfn.daemon.workspaces import Workspaces
-from cloudfn.errors import InvalidError, NotFoundError
+from cloudfn.errors import NotFoundError
 from cloudfn.model.call import Status
 from cloudfn.providers.base import Provider
 from cloudfn.providers.ledger import Claim
@@ -75,11 +76,11 @@ class Engine:
         self._loop = loop
         self.ledger = provider.ledger
         self.catalog = provider.catalog
+        self.directory = Directory(self.catalog)
         self.blobs = provider.blobs
         self.logs = provider.logs
         self.journal = Journal(loop, self.ledger)
-        app_names: dict[str, str] = {}
-        self.app_names = app_names
+        self.app_names: dict[str, str] = {}
         self.output = Output(loop, self.logs, clock, self)
         config = AgentConfig(
             zygotes=zygotes,
@@ -114,10 +115,11 @@ class Engine:
         )
         self.apps = Apps(
             self.catalog,
+            self.directory,
             self.agent,
             clock,
             bundles,
-            app_names,
+            self.app_names,
             self.planner.poke,
             self._end_inputs,
             self.schedules,
@@ -216,15 +218,7 @@ class Engine:
             InvalidError: Its app has no name.
             NotFoundError: There is no such function.
         """
-        base, plus, variant = function_id.partition("+")
-        function = self.apps.function(base)
-        app = self.catalog.app(function.app_id)
-        if app is None or not app.name:
-            raise InvalidError(
-                f"A map of {function.name} cannot be resumed: its app has no name.",
-                hint='Name it: cloudfn.App("name").',
-            )
-        return f"{app.name}/{function.name}{plus}{variant}/{name}"
+        return self.directory.full_name(function_id, name)
 
     def has_pool(self, pool: str) -> bool:
         """Whether a pool is there."""
@@ -293,9 +287,7 @@ class Engine:
 
     def is_detached(self, function_id: str) -> bool:
         """Whether a function's app goes on without its client."""
-        function = self.catalog.function(function_id)
-        app = self.catalog.app(function.app_id) if function else None
-        return app is not None and app.state == "detached"
+        return self.directory.is_detached(function_id)
 
     def delete_blob(self, ref: BlobRef) -> None:
         """Delete a payload that nobody needs, once the ledger says so for good."""

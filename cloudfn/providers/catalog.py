@@ -28,6 +28,10 @@ class RevisionSpec:
     #: free-form facts for the history: commit, user, cloudfn version, tag
     labels: tuple[tuple[str, str], ...] = ()
 
+    def function(self, name: str) -> FunctionSpec | None:
+        """Return the function of that name, if it has one."""
+        return next((each for each in self.functions if each.name == name), None)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `from_json`."""
         return {

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cloudfn.clock import Clock
-from cloudfn.control.deploy.apply import DeployResult, apply, observe
+from cloudfn.control.deploy.apply import DeployResult, apply, close, observe
+from cloudfn.control.deploy.overrides import update_override
 from cloudfn.control.deploy.plan import DeployRequest, StopRequest, plan
 from cloudfn.control.schedules.agenda import Agenda
 from cloudfn.control.schedules.plan import Live, check_schedules
@@ -103,12 +104,7 @@ class Pools:
 
     def close(self, app_id: str) -> None:
         """Stop an ephemeral app and forget it. Idempotent."""
-        record = self._catalog.app(app_id)
-        if record is None or record.state in ("deployed", "stopped"):
-            return
-        self.stop(app_id)
-        self._catalog.stop_app(app_id, self._clock.wall())
-        self._catalog.forget_app(app_id)
+        close(app_id, self._catalog, self, self._clock.wall())
 
     def end(self, name: str) -> None:
         """Stop a deployed app, by name or id."""
@@ -205,15 +201,9 @@ class Pools:
     def update_settings(self, told_id: str, changes: dict[str, int | None]) -> dict[str, Any]:
         """Merge changes onto a function's settings, whole or not at all."""
         pool = self.live(told_id)
-        present = self._catalog.override(pool.function_id)
-        merged = {**(dict(present.changes) if present else {}), **changes}
-        settings = pool.spec.autoscaler.merged(merged)
-        self._catalog.set_override(
-            pool.function_id,
-            merged,
-            expected=present.version if present else 0,
-            now=self._clock.wall(),
-            by="a test",
+        declared, now = pool.spec.autoscaler, self._clock.wall()
+        settings, _ = update_override(
+            self._catalog, pool.function_id, declared, changes, now=now, by="a test"
         )
         return {"settings": asdict(settings)}
 

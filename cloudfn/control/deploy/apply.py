@@ -82,6 +82,23 @@ def apply(plan: Plan, catalog: Catalog, pools: PoolSwitch, now: float) -> Deploy
     return DeployResult(app, plan.changed)
 
 
+def close(app_id: str, catalog: Catalog, pools: PoolSwitch, now: float) -> None:
+    """Stop an app that is not deployed, and forget it. Idempotent.
+
+    Args:
+        app_id: The app; one that is deployed or gone is left as it is.
+        catalog: Where apps are registered.
+        pools: Where inputs are sent to.
+        now: Seconds since the epoch.
+    """
+    record = catalog.app(app_id)
+    if record is None or record.state in ("deployed", "stopped"):
+        return
+    pools.stop(app_id)
+    catalog.stop_app(app_id, now)
+    catalog.forget_app(app_id)
+
+
 def _do(step: Step, app_id: str, catalog: Catalog, pools: PoolSwitch, now: float) -> str:
     """Carry out one step; return the id of the app that the plan is about."""
     match step:

@@ -109,7 +109,7 @@ class AppOperations(Group):
     def op_app_stop(self, _session: Session, fields: Fields) -> Fields:
         name = fields["name"]
         if name.startswith("ap-"):  # an App that was deployed or runs knows its id
-            record = self._engine.apps.named(name)
+            record = self._engine.directory.app(name)
             if record.state != "deployed":
                 self._engine.apps.close(record.app_id)
                 return {"app_id": record.app_id}
@@ -139,7 +139,7 @@ class AppOperations(Group):
         }
 
     def op_app_history(self, _session: Session, fields: Fields) -> Fields:
-        record = self._engine.apps.named(fields["name"])
+        record = self._engine.directory.app(fields["name"])
         return {
             "revisions": [
                 {

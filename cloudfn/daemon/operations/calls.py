@@ -136,7 +136,7 @@ class CallOperations(Group):
         limit = int(fields.get("limit") or 100)
         wanted = None
         if fields.get("function"):
-            wanted = self._engine.apps.lookup(fields["app"], fields["function"])["function_id"]
+            wanted = self._engine.directory.lookup(fields["app"], fields["function"])["function_id"]
         records = self._engine.ledger.calls(limit=limit, function_id=wanted)
         calls = [self._call(record, statuses=False) for record in records]
         if fields.get("app") and wanted is None:

@@ -29,10 +29,10 @@ class FunctionOperations(Group):
 
     def op_function_lookup(self, _session: Session, fields: Fields) -> Fields:
         if fields.get("function_id"):
-            return self._engine.apps.describe(fields["function_id"])
+            return self._engine.directory.describe(fields["function_id"])
         app, name = fields["app"], fields["name"]
         try:
-            return self._engine.apps.lookup(app, name)
+            return self._engine.directory.lookup(app, name)
         except NotFoundError as error:
             cls = cls_name(name)
             what = f"Function '{name}'" if cls is None else f"Cls '{cls}'"
@@ -65,7 +65,7 @@ class FunctionOperations(Group):
         return self._engine.apps.update_settings(fields["function_id"], changes, by)
 
     def op_stats(self, _session: Session, fields: Fields) -> Fields:
-        function_id = self._engine.apps.function(fields["function_id"]).function_id
+        function_id = self._engine.directory.function(fields["function_id"]).function_id
         stats = dict.fromkeys(
             ("backlog", "num_total_runners", "num_running_inputs", "input_headroom"), 0
         )

@@ -18,7 +18,7 @@ class OutputOperations(Group):
     def op_logs(self, session: Session, fields: Fields) -> Fields:
         app_id = None
         if fields.get("app"):
-            app_id = self._engine.apps.named(fields["app"]).app_id
+            app_id = self._engine.directory.app(fields["app"]).app_id
         follow = None
         if fields.get("follow"):
             follow = Subscription(

@@ -63,7 +63,7 @@ class ScheduleOperations(Group):
         check_rule(rule)
         self._engine.apps.check_settings(function_id, rule.changes)
         check_fires(rule.cron, self._engine.clock.wall())
-        app_id = self._engine.apps.function(function_id).app_id
+        app_id = self._engine.directory.function(function_id).app_id
         return self._schedule(self._schedules.add(app_id, function_id, rule))
 
     def op_schedule_remove(self, _session: Session, fields: Fields) -> Fields:
