@@ -71,6 +71,15 @@ def check_unavailable(options: Mapping[str, Any], what: str) -> None:
         raise UnimplementedError(f"`{name}` does not exist here.", hint=_INSTEAD[name])
 
 
+def check_parentheses(decorator: str, forgotten: Any, above: str = "function") -> None:
+    """Raise InvalidError where a decorator got what it decorates instead of its options."""
+    if forgotten is not None:
+        raise InvalidError(
+            f"Did you forget parentheses? Suggestion: `@{decorator}()`.",
+            hint=f"Write `@{decorator}()` above the {above}.",
+        )
+
+
 def check_function(function: Any, *, serialized: bool) -> None:
     """Raise InvalidError or TypeError unless a decorated thing can be a Function."""
     if isinstance(function, type):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from cloudfn.errors import InvalidError
 from cloudfn.model import cls
-from cloudfn.sdk.declaration import parameters_of
+from cloudfn.sdk.declaration import check_parentheses, parameters_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,7 +64,7 @@ def method(_forgotten: Any = None, /, *, is_generator: bool | None = None) -> Ca
     Raises:
         InvalidError: It cannot be one.
     """
-    _check_parentheses("method", _forgotten)
+    check_parentheses("cloudfn.method", _forgotten, "method")
 
     def decorate(function: F) -> F:
         _check_function("method", function)
@@ -93,7 +93,7 @@ def enter(_forgotten: Any = None, /, *, snap: bool = False) -> Callable[[F], F]:
     Raises:
         InvalidError: It cannot be one.
     """
-    _check_parentheses("enter", _forgotten)
+    check_parentheses("cloudfn.enter", _forgotten, "method")
     return _hook("enter", "enter_snap" if snap else "enter")
 
 
@@ -103,7 +103,7 @@ def exit(_forgotten: Any = None, /) -> Callable[[F], F]:  # noqa: A001 - Modal's
     Raises:
         InvalidError: It cannot be one.
     """
-    _check_parentheses("exit", _forgotten)
+    check_parentheses("cloudfn.exit", _forgotten, "method")
     return _hook("exit", "exit")
 
 
@@ -132,14 +132,6 @@ def _required(function: Callable[..., Any]) -> list[Argument]:
         if each.default is Argument.empty
         and each.kind not in (Argument.VAR_POSITIONAL, Argument.VAR_KEYWORD)
     ]
-
-
-def _check_parentheses(decorator: str, forgotten: Any) -> None:
-    if forgotten is not None:
-        raise InvalidError(
-            f"Did you forget parentheses? Suggestion: `@cloudfn.{decorator}()`.",
-            hint=f"Write `@cloudfn.{decorator}()` above the method.",
-        )
 
 
 def _check_function(decorator: str, function: Any) -> None:

@@ -14,6 +14,7 @@ from cloudfn.errors import InvalidError, UnimplementedError
 from cloudfn.model import cls
 from cloudfn.model.concurrency import Concurrency
 from cloudfn.model.web import SERVER_SLOTS, WebSpec
+from cloudfn.sdk.declaration import check_parentheses
 from cloudfn.sdk.slots import is_method
 
 if TYPE_CHECKING:
@@ -226,11 +227,7 @@ def _takes_arguments(raw: Any) -> bool:
 def _refuse(
     decorator: str, forgotten: Any, custom_domains: Any, requires_proxy_auth: object
 ) -> None:
-    if forgotten is not None:
-        raise InvalidError(
-            f"Did you forget parentheses? Suggestion: `@cloudfn.{decorator}()`.",
-            hint=f"Write `@cloudfn.{decorator}()` above the function.",
-        )
+    check_parentheses(f"cloudfn.{decorator}", forgotten)
     if custom_domains:
         raise UnimplementedError(
             "`custom_domains` means nothing on one machine.",

@@ -115,7 +115,8 @@ def _is_argument(name: str) -> bool:
 
 
 def _source(kind: type) -> str:
-    return inspect.getsource(kind)
+    ours = [base for base in kind.__mro__ if base.__module__.startswith("cloudfn.")]
+    return "".join(map(inspect.getsource, ours))
 
 
 @pytest.mark.parametrize("heading", sorted(NAMES))
