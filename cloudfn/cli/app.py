@@ -15,6 +15,7 @@ from cloudfn.cli.options import (
     StrategyOption,
     YesOption,
     check_strategy,
+    command_group,
 )
 from cloudfn.cli.session import Session, session_of
 from cloudfn.model.cls import function_name
@@ -36,9 +37,7 @@ _REVISION_KEYS = ("number", "created", "live", "rollback_of", "labels")
 
 def build() -> typer.Typer:
     """Return the command group."""
-    app = typer.Typer(
-        add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Look after apps."
-    )
+    app = command_group("Look after apps.")
     app.command("list")(list_apps)
     app.command("logs")(show_logs)
     app.command("stop")(stop)
@@ -59,24 +58,20 @@ def list_apps(
     """List the apps of the environment."""
     session = session_of(context, env)
     apps = terminal.choose_keys(session.request("app_list", all=everything)["apps"], _APP_KEYS)
-    if as_json:
-        terminal.print_json(apps)
-        return
     now = session.host.clock.wall()
-    terminal.print_table(
+    terminal.print_listing(
+        apps,
         ("NAME", "ID", "STATE", "REVISION", "CONTAINERS", "CREATED", "STOPPED"),
-        [
-            (
-                app["name"],
-                app["app_id"],
-                app["state"],
-                _version(app["revision"]),
-                app["containers"],
-                moments.ago(app["created"], now),
-                moments.ago(app["stopped"], now),
-            )
-            for app in apps
-        ],
+        lambda app: (
+            app["name"],
+            app["app_id"],
+            app["state"],
+            _version(app["revision"]),
+            app["containers"],
+            moments.ago(app["created"], now),
+            moments.ago(app["stopped"], now),
+        ),
+        as_json=as_json,
         empty="There are no apps. `cloudfn deploy FILE` makes one.",
     )
 
@@ -138,22 +133,18 @@ def history(
     reply = session.request("app_history", name=app)
     revisions = terminal.choose_keys(reply["revisions"], _REVISION_KEYS)
     revisions.sort(key=lambda revision: revision["number"], reverse=True)
-    if as_json:
-        terminal.print_json(revisions)
-        return
     now = session.host.clock.wall()
-    terminal.print_table(
+    terminal.print_listing(
+        revisions,
         ("REVISION", "LIVE", "CREATED", "ROLLBACK OF", "LABELS"),
-        [
-            (
-                _version(revision["number"]),
-                "live" if revision["live"] else "",
-                moments.ago(revision["created"], now),
-                _version(revision["rollback_of"]),
-                _labels(revision["labels"]),
-            )
-            for revision in revisions
-        ],
+        lambda revision: (
+            _version(revision["number"]),
+            "live" if revision["live"] else "",
+            moments.ago(revision["created"], now),
+            _version(revision["rollback_of"]),
+            _labels(revision["labels"]),
+        ),
+        as_json=as_json,
         empty=f"App {app} has no revisions.",
     )
 

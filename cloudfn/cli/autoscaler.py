@@ -9,7 +9,13 @@ import typer
 
 from cloudfn.cli import terminal
 from cloudfn.cli.app import resolve_function
-from cloudfn.cli.options import AppArgument, EnvironmentOption, FunctionArgument, JsonOption
+from cloudfn.cli.options import (
+    AppArgument,
+    EnvironmentOption,
+    FunctionArgument,
+    JsonOption,
+    command_group,
+)
 from cloudfn.cli.session import Session, session_of
 
 KEYS = ("min_containers", "max_containers", "buffer_containers", "scaledown_window")
@@ -17,7 +23,7 @@ KEYS = ("min_containers", "max_containers", "buffer_containers", "scaledown_wind
 
 def build() -> typer.Typer:
     """Return the command."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app = command_group()
     app.command("update-autoscaler")(update)
     return app
 

@@ -10,7 +10,7 @@ import typer
 
 from cloudfn import errors
 from cloudfn.cli import moments, terminal
-from cloudfn.cli.options import EnvironmentOption, JsonOption, complete_app
+from cloudfn.cli.options import EnvironmentOption, JsonOption, command_group, complete_app
 from cloudfn.cli.session import Session, session_of
 
 _KEYS = (
@@ -44,9 +44,7 @@ CallArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a call, a
 
 def build() -> typer.Typer:
     """Return the command group."""
-    app = typer.Typer(
-        add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Look after calls."
-    )
+    app = command_group("Look after calls.")
     app.command("list")(list_calls)
     app.command("get")(get)
     app.command("cancel")(cancel)
@@ -79,27 +77,23 @@ def show_calls(session: Session, *, as_json: bool, **wanted: Any) -> None:
     """Print the calls that the fields of `call_list` choose."""
     reply = session.request("call_list", **wanted)
     calls = terminal.choose_keys(reply["calls"], _KEYS)
-    if as_json:
-        terminal.print_json(calls)
-        return
     now = session.host.clock.wall()
-    terminal.print_table(
+    terminal.print_listing(
+        calls,
         ("ID", "APP", "FUNCTION", "KIND", "INPUTS", "DONE", "FAILED", "STATE", "CREATED", "NAME"),
-        [
-            (
-                each["call"],
-                each["app_name"],
-                each["function_name"],
-                str(each["kind"]).lower(),
-                each["known"],
-                each["finished"],
-                each["failed"],
-                _state(each),
-                moments.ago(each["created"], now),
-                each["name"],
-            )
-            for each in calls
-        ],
+        lambda each: (
+            each["call"],
+            each["app_name"],
+            each["function_name"],
+            str(each["kind"]).lower(),
+            each["known"],
+            each["finished"],
+            each["failed"],
+            _state(each),
+            moments.ago(each["created"], now),
+            each["name"],
+        ),
+        as_json=as_json,
         empty="There are no calls.",
     )
 
@@ -167,25 +161,21 @@ def dead(
     reply = session.request("call_dead", app=app, function=function, limit=limit)
     letters = [{**each, "error": _error_of(each)} for each in reply["dead"]]
     letters = terminal.choose_keys(letters, _DEAD_KEYS)
-    if as_json:
-        terminal.print_json(letters)
-        return
     now = session.host.clock.wall()
-    terminal.print_table(
+    terminal.print_listing(
+        letters,
         ("ID", "CALL", "INPUT", "APP", "FUNCTION", "STATUS", "CREATED", "ERROR"),
-        [
-            (
-                each["input"],
-                each["call"],
-                each["index"],
-                each["app_name"],
-                each["function_name"],
-                each["status"].lower(),
-                moments.ago(each["created"], now),
-                each["error"],
-            )
-            for each in letters
-        ],
+        lambda each: (
+            each["input"],
+            each["call"],
+            each["index"],
+            each["app_name"],
+            each["function_name"],
+            each["status"].lower(),
+            moments.ago(each["created"], now),
+            each["error"],
+        ),
+        as_json=as_json,
         empty="There are no dead letters.",
     )
 

@@ -8,7 +8,7 @@ import typer
 
 from cloudfn import errors
 from cloudfn.cli import logs, moments, terminal
-from cloudfn.cli.options import EnvironmentOption, JsonOption, complete_app
+from cloudfn.cli.options import EnvironmentOption, JsonOption, command_group, complete_app
 from cloudfn.cli.session import session_of
 
 _KEYS = (
@@ -29,12 +29,7 @@ ContainerArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a co
 
 def build() -> typer.Typer:
     """Return the command group."""
-    app = typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        no_args_is_help=True,
-        help="Look after containers.",
-    )
+    app = command_group("Look after containers.")
     app.command("list")(list_containers)
     app.command("logs")(show_logs)
     app.command(
@@ -57,26 +52,22 @@ def list_containers(
     session = session_of(context, env)
     reply = session.request("container_list", app=app)
     containers = terminal.choose_keys(reply["containers"], _KEYS)
-    if as_json:
-        terminal.print_json(containers)
-        return
     now = session.host.clock.wall()
-    terminal.print_table(
+    terminal.print_listing(
+        containers,
         ("ID", "APP", "FUNCTION", "REVISION", "PID", "STATE", "STARTED", "INPUTS", "IDLE SINCE"),
-        [
-            (
-                each["container_id"],
-                each["app_name"] or each["app_id"],
-                each["function_name"],
-                f"v{each['revision']}" if each["revision"] else None,
-                each["pid"],
-                each["state"],
-                moments.ago(each["started"], now),
-                each["inputs_done"],
-                moments.ago(each["idle_since"], now),
-            )
-            for each in containers
-        ],
+        lambda each: (
+            each["container_id"],
+            each["app_name"] or each["app_id"],
+            each["function_name"],
+            f"v{each['revision']}" if each["revision"] else None,
+            each["pid"],
+            each["state"],
+            moments.ago(each["started"], now),
+            each["inputs_done"],
+            moments.ago(each["idle_since"], now),
+        ),
+        as_json=as_json,
         empty="No container runs.",
     )
 

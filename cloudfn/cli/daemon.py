@@ -11,7 +11,7 @@ import typer
 
 from cloudfn import errors
 from cloudfn.cli import moments, terminal
-from cloudfn.cli.options import EnvironmentOption, JsonOption
+from cloudfn.cli.options import EnvironmentOption, JsonOption, command_group
 from cloudfn.cli.session import Session, session_of
 from cloudfn.cli.systemd import unit_name, unit_text
 
@@ -23,12 +23,7 @@ _LOG_NAME = "daemon.log"
 
 def build() -> typer.Typer:
     """Return the command group."""
-    app = typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        no_args_is_help=True,
-        help="Look after this machine's engine. It starts by itself when it is needed.",
-    )
+    app = command_group("Look after this machine's engine. It starts by itself when it is needed.")
     app.command("start")(start)
     app.command("stop")(stop)
     app.command("status")(status)

@@ -8,21 +8,28 @@ import typer
 
 from cloudfn import errors
 from cloudfn.cli import logs, moments, terminal
-from cloudfn.cli.options import EnvironmentOption, JsonOption, StrategyOption, check_strategy
+from cloudfn.cli.options import (
+    AppFileArgument,
+    EnvironmentOption,
+    JsonOption,
+    StrategyOption,
+    check_strategy,
+    command_group,
+)
 from cloudfn.cli.run import ModuleOption, url_lines
 from cloudfn.cli.session import session_of
 
 
 def build() -> typer.Typer:
     """Return the command."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app = command_group()
     app.command("deploy", no_args_is_help=True)(deploy)
     return app
 
 
 def deploy(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE[::APP]", help="A file with an app.")],
+    file: AppFileArgument,
     name: Annotated[
         str | None, typer.Option(help="Name of the deployed app, instead of the App's own.")
     ] = None,

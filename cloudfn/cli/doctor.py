@@ -14,7 +14,7 @@ import typer
 from cloudfn import errors
 from cloudfn.cli import diagnosis, terminal
 from cloudfn.cli.diagnosis import Finding
-from cloudfn.cli.options import EnvironmentOption, JsonOption
+from cloudfn.cli.options import EnvironmentOption, JsonOption, command_group
 from cloudfn.cli.session import Session, session_of
 from cloudfn.settings import Settings
 
@@ -24,7 +24,7 @@ _FAST_BLOBS = Path("/dev/shm")  # noqa: S108 - only its room is looked at
 
 def build() -> typer.Typer:
     """Return the command."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app = command_group()
     app.command("doctor")(doctor)
     return app
 

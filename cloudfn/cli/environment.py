@@ -8,18 +8,15 @@ import typer
 
 from cloudfn.cli import terminal
 from cloudfn.cli.objects import confirm
-from cloudfn.cli.options import JsonOption, YesOption
+from cloudfn.cli.options import JsonOption, YesOption, command_group
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of an environment.")]
 
 
 def build() -> typer.Typer:
     """Return the command group."""
-    app = typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        no_args_is_help=True,
-        help="Look after environments: separate worlds. One is also made when it is first used.",
+    app = command_group(
+        "Look after environments: separate worlds. One is also made when it is first used."
     )
     app.command("list")(list_environments)
     app.command("create")(create)

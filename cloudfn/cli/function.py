@@ -9,22 +9,17 @@ import typer
 from cloudfn.cli import autoscaler, call, moments, terminal
 from cloudfn.cli import stats as stats_command
 from cloudfn.cli.app import resolve_function
-from cloudfn.cli.options import EnvironmentOption, FunctionRefArgument, JsonOption
+from cloudfn.cli.options import EnvironmentOption, FunctionRefArgument, JsonOption, command_group
 from cloudfn.cli.session import Session, session_of
 
 
 def build() -> typer.Typer:
     """Return the command group."""
-    app = typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        no_args_is_help=True,
-        help="Look after functions.",
-    )
+    app = command_group("Look after functions.")
     app.command("info")(info)
     app.command("stats")(stats)
     app.command("calls")(calls)
-    scaling = typer.Typer(no_args_is_help=True, help="See and change how a function scales.")
+    scaling = command_group("See and change how a function scales.")
     scaling.command("settings")(settings)
     scaling.command("update")(update)
     app.add_typer(scaling, name="autoscaler")

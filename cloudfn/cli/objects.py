@@ -9,7 +9,7 @@ import typer
 
 from cloudfn import errors
 from cloudfn.cli import moments, terminal
-from cloudfn.cli.options import EnvironmentOption, JsonOption, YesOption
+from cloudfn.cli.options import EnvironmentOption, JsonOption, YesOption, command_group
 from cloudfn.cli.session import session_of
 from cloudfn.model import ids
 
@@ -36,12 +36,7 @@ def group(
         create: The command that creates one, where that takes more than a name.
         list_all: The command that lists them, where there is more to tell.
     """
-    app = typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        no_args_is_help=True,
-        help=f"Look after {noun}s.",
-    )
+    app = command_group(f"Look after {noun}s.")
 
     def create_empty(
         context: typer.Context, name: NameArgument, env: EnvironmentOption = None
@@ -57,16 +52,12 @@ def group(
     ) -> None:
         session = session_of(context, env)
         found = terminal.choose_keys(session.request("object_list", kind=noun)["objects"], _KEYS)
-        if as_json:
-            terminal.print_json(found)
-            return
         now = session.host.clock.wall()
-        terminal.print_table(
+        terminal.print_listing(
+            found,
             ("NAME", "ID", "CREATED"),
-            [
-                (each["name"], each["object_id"], moments.ago(each["created"], now))
-                for each in found
-            ],
+            lambda each: (each["name"], each["object_id"], moments.ago(each["created"], now)),
+            as_json=as_json,
             empty=f"There are no {noun}s. `cloudfn {noun} create NAME` makes one.",
         )
 

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, and how their shells complete them."""
+"""What commands share: options, arguments, how shells complete them, and what a group is like."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ EnvironmentOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+AppFileArgument = Annotated[str, typer.Argument(metavar="FILE[::APP]", help="A file with an app.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 StrategyOption = Annotated[
     str,
@@ -28,6 +29,16 @@ StrategyOption = Annotated[
         help="rolling: old containers finish their inputs; recreate: they end at once.",
     ),
 ]
+
+
+def command_group(help: str | None = None) -> typer.Typer:
+    """Return an empty group; without `help` it is for one command, which stands for itself."""
+    return typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        no_args_is_help=help is not None,
+        help=help,
+    )
 
 
 def complete_app(context: typer.Context, incomplete: str) -> list[str]:

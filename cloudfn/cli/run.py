@@ -12,7 +12,7 @@ import typer
 
 from cloudfn import errors
 from cloudfn.cli import terminal
-from cloudfn.cli.options import EnvironmentOption
+from cloudfn.cli.options import EnvironmentOption, command_group
 from cloudfn.cli.session import Session, session_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _OWN_OPTIONS = {
 
 def build() -> typer.Typer:
     """Return the command."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app = command_group()
     # Everything after FILE belongs to the program.
     words = {"ignore_unknown_options": False, "allow_interspersed_args": False}
     app.command("run", context_settings=words, no_args_is_help=True)(run)

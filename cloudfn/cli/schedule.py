@@ -17,6 +17,7 @@ from cloudfn.cli.options import (
     EnvironmentOption,
     FunctionArgument,
     JsonOption,
+    command_group,
     complete_app,
     complete_function,
 )
@@ -58,12 +59,7 @@ TargetFunctionArgument = Annotated[
 
 def build() -> typer.Typer:
     """Return the command group."""
-    app = typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        no_args_is_help=True,
-        help="Look after what runs by itself.",
-    )
+    app = command_group("Look after what runs by itself.")
     app.command("list")(list_schedules)
     app.command("pause")(pause)
     app.command("resume")(resume)
@@ -87,24 +83,20 @@ def list_schedules(
     session = session_of(context, env)
     found = session.request("schedule_list", app=app)["schedules"]
     schedules = terminal.choose_keys(found, _KEYS)
-    if as_json:
-        terminal.print_json(schedules)
-        return
     now = session.host.clock.wall()
-    terminal.print_table(
+    terminal.print_listing(
+        schedules,
         ("ID", "APP", "FUNCTION", "WHEN", "DOES", "NEXT", "LAST"),
-        [
-            (
-                each["schedule_id"],
-                each["app_name"],
-                each["function_name"],
-                _when(each),
-                _does(each),
-                _next(each, now),
-                _last(each["last"], now),
-            )
-            for each in schedules
-        ],
+        lambda each: (
+            each["schedule_id"],
+            each["app_name"],
+            each["function_name"],
+            _when(each),
+            _does(each),
+            _next(each, now),
+            _last(each["last"], now),
+        ),
+        as_json=as_json,
         empty="There are no schedules. `@app.function(schedule=…)` makes one.",
     )
 
@@ -163,20 +155,16 @@ def history(
     schedule = _one(session, app, function)
     reply = session.request("schedule_history", schedule=schedule["schedule_id"], limit=limit)
     fires = terminal.choose_keys(reply["fires"], _FIRE_KEYS)
-    if as_json:
-        terminal.print_json(fires)
-        return
-    terminal.print_table(
+    terminal.print_listing(
+        fires,
         ("DUE", "FIRED", "CALL", "OUTCOME"),
-        [
-            (
-                "by hand" if fire["manual"] else _in_zone(fire["due"], schedule["timezone"]),
-                f"{moments.stamp(fire['at'])}{' (late)' if fire['late'] else ''}",
-                fire["call_id"] or None,
-                fire["outcome"] or "running",
-            )
-            for fire in fires
-        ],
+        lambda fire: (
+            "by hand" if fire["manual"] else _in_zone(fire["due"], schedule["timezone"]),
+            f"{moments.stamp(fire['at'])}{' (late)' if fire['late'] else ''}",
+            fire["call_id"] or None,
+            fire["outcome"] or "running",
+        ),
+        as_json=as_json,
         empty="It has not fired yet.",
     )
 

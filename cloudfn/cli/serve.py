@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cloudfn.cli import terminal
-from cloudfn.cli.options import EnvironmentOption
+from cloudfn.cli.options import AppFileArgument, EnvironmentOption, command_group
 from cloudfn.cli.run import ModuleOption, url_lines
 from cloudfn.cli.session import Session, session_of
 
@@ -26,14 +26,14 @@ _BEAT = 2.0
 
 def build() -> typer.Typer:
     """Return the command."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app = command_group()
     app.command("serve", no_args_is_help=True)(serve)
     return app
 
 
 def serve(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE[::APP]", help="A file with an app.")],
+    file: AppFileArgument,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds after which to end; until Ctrl-C when omitted.")
     ] = None,

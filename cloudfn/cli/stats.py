@@ -10,7 +10,13 @@ import typer
 
 from cloudfn.cli import terminal
 from cloudfn.cli.app import resolve_function
-from cloudfn.cli.options import AppArgument, EnvironmentOption, FunctionArgument, JsonOption
+from cloudfn.cli.options import (
+    AppArgument,
+    EnvironmentOption,
+    FunctionArgument,
+    JsonOption,
+    command_group,
+)
 from cloudfn.cli.session import Session, session_of
 
 _KEYS = ("backlog", "num_running_inputs", "num_total_runners", "input_headroom")
@@ -18,7 +24,7 @@ _KEYS = ("backlog", "num_running_inputs", "num_total_runners", "input_headroom")
 
 def build() -> typer.Typer:
     """Return the command."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app = command_group()
     app.command("stats")(stats)
     return app
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import IO, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import IO, Any, TypeVar
+
+T = TypeVar("T")
 
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # control sequences: colours, cursor, erase
@@ -93,6 +95,21 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
         _print_fitting(columns, cells)
     else:
         _print_whole(columns, cells)
+
+
+def print_listing(
+    items: Sequence[T],
+    columns: Sequence[str],
+    row: Callable[[T], Sequence[object]],
+    *,
+    as_json: bool,
+    empty: str,
+) -> None:
+    """Write items as one JSON document, or as a table with a row for each."""
+    if as_json:
+        print_json(items)
+    else:
+        print_table(columns, map(row, items), empty=empty)
 
 
 def choose_keys(items: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:

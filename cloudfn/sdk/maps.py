@@ -81,7 +81,6 @@ class Mapping:
         self._warned = 0
         #: (inputs sent before it, error) of inputs that could not be sent
         self._holes: deque[tuple[int, errors.Error]] = deque()
-        self._emitted = 0
 
     def now(self) -> float:
         """Return the clock's time."""
