@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 _IMPORT_LINE = re.compile(rb"(?:^|[;:])[ \t\f]*(?:import|from)\b([^\r\n]*)", re.MULTILINE)
 _WORD = re.compile(rb"[\w\x80-\xff]+")
+#: sources whose imports are remembered: a process that collects again mostly meets the same ones
+_REMEMBERED = 1024
 
 
 def words_of_imports(source: bytes) -> set[bytes] | None:
@@ -23,7 +26,8 @@ def words_of_imports(source: bytes) -> set[bytes] | None:
     return {word for line in lines for word in _WORD.findall(line)}
 
 
-def local_imports(source: bytes, package: str) -> set[str]:
+@lru_cache(_REMEMBERED)
+def local_imports(source: bytes, package: str) -> frozenset[str]:
     """The dotted names that a module's source imports, made absolute; empty if it does not parse.
 
     `from a import b` gives `a.b`, as `b` may be a module. `package` is the module's package, ""
@@ -36,11 +40,11 @@ def local_imports(source: bytes, package: str) -> set[str]:
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
+        return frozenset()
     # Only a source that names these functions is worth a walk over its expressions.
     has_calls = b"import_module" in source or b"__import__" in source
     nodes = ast.walk(tree) if has_calls else _statements(tree)
-    return {name for node in nodes for name in _names(node, package)}
+    return frozenset(name for node in nodes for name in _names(node, package))
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
