@@ -1,6 +1,7 @@
-"""What every test gets: a private home for cloudfn, and hypothesis profiles."""
+"""What every test gets: a private home, interrupts that work, and hypothesis profiles."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,3 +25,13 @@ def private_home() -> Iterator[Path]:
         patch.setenv("CLOUDFN_HOME", str(home))
         yield home
     shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def children_can_be_interrupted() -> Iterator[None]:
+    """Let Ctrl-C work in what tests start, also where it is ignored: `nohup make test &`."""
+    # What is ignored stays so in every program that is executed; what is handled does not.
+    inherited = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
