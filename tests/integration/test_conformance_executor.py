@@ -157,7 +157,7 @@ def test_big_arguments_and_results_travel():
         assert executor.submit(double, b"x" * 200_000, plus=b"").exception(PATIENCE) is None
 
 
-@pytest.mark.parametrize("function", [double, "call", None], ids=repr)
+@pytest.mark.parametrize("function", [double, "call", None], ids=["plain", "name", "none"])
 def test_it_needs_a_function(function):
     with pytest.raises(InvalidError, match="needs a Function"):
         cloudfn.Executor(function)
