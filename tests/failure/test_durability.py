@@ -153,9 +153,9 @@ def test_small_payloads_do_not_pile_up_in_the_daemon(world: World) -> None:
     world.deploy()
     echo = world.function("echo")
     block = "x" * 50_000
-    list(echo.map(block for _ in range(2000)))
+    list(echo.map(block for _ in range(500)))
     before = _resident(world.pid)
-    assert all(data == block for data in echo.map(block for _ in range(2000)))
+    assert all(data == block for data in echo.map(block for _ in range(1500)))
     assert _resident(world.pid) - before < 48 * MIB
 
 
@@ -166,16 +166,16 @@ def test_outcomes_stay_on_disk_while_their_client_does_not_read(world: World) ->
     function = world.ask("function_lookup", app=APP, name="echo")["function_id"]
     before = _resident(world.pid)
     call = Submission(client, function, CallKind.MAP)
-    for batch in range(18):
-        call.send([payload] * 100, sealed=batch == 17)
-    wait_for("all have run", lambda: world.ask("call_info", call=call.call_id)["finished"] == 1800)
+    for batch in range(13):
+        call.send([payload] * 100, sealed=batch == 12)
+    wait_for("all have run", lambda: world.ask("call_info", call=call.call_id)["finished"] == 1300)
     assert _resident(world.pid) - before < 64 * MIB
     indices: list[int] = []
-    while len(indices) < 1800:
+    while len(indices) < 1300:
         assert client.arrival(call.box, PATIENCE).block()
         for outcomes in call.mail():
             indices += outcomes.indices
-    assert sorted(indices) == list(range(1800))
+    assert sorted(indices) == list(range(1300))
     call.close(finished=True)
 
 
