@@ -79,7 +79,10 @@ class Visits:
         """
         pool = self._pools.get(name)
         if pool is None:
-            raise NotFoundError("The function is gone.")
+            raise NotFoundError(
+                "The function is gone.",
+                hint="Its app was stopped, or deployed without it; see `cloudfn app list`.",
+            )
         if len(pool.visitors) >= self._limit:
             raise ResourceExhaustedError(
                 f"{len(pool.visitors)} requests of {pool.spec.function.name} wait already.",
@@ -155,7 +158,13 @@ class Visits:
         """Have the waiting requests of a pool wait in another one."""
         new = self._pools.get(name) if name is not None else None
         if new is None:
-            self.fail(old, NotFoundError("The function is gone."))
+            self.fail(
+                old,
+                NotFoundError(
+                    "The function is gone.",
+                    hint="Its app was stopped, or deployed without it; see `cloudfn app list`.",
+                ),
+            )
             return
         moved = [visitor for visitor in old.visitors if not visitor.done()]
         old.visitors.clear()

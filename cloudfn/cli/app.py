@@ -230,14 +230,11 @@ def resolve_function(session: Session, app: str, function: str) -> dict[str, Any
         NotFoundError: There is no such app or function.
     """
     try:
-        reply = session.request("function_lookup", app=app, name=function)
+        return session.request("function_lookup", app=app, name=function)
     except errors.NotFoundError as error:
         if "is a class" not in error.message:
             raise
-        reply = session.request("function_lookup", app=app, name=function_name(function))
-    if not reply.get("function_id"):
-        raise errors.NotFoundError(f"App {app!r} has no function {function!r}.")
-    return reply
+        return session.request("function_lookup", app=app, name=function_name(function))
 
 
 def _revision_number(text: str) -> int:

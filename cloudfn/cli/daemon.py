@@ -112,7 +112,10 @@ def install(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise errors.ExecutionError(f"{path} cannot be written: {error.strerror}.") from None
+        raise errors.ExecutionError(
+            f"{path} cannot be written: {error.strerror}.",
+            hint="Make its directory writable, or use --print and put the unit there yourself.",
+        ) from None
     terminal.say(f"✓ Wrote {path}. To start it now and at every login:")
     print(f"systemctl --user daemon-reload && systemctl --user enable --now {path.name}")
     terminal.say("To keep it after logout: loginctl enable-linger")

@@ -40,7 +40,10 @@ def write_result(result: Any, path: Path) -> None:
     try:
         path.write_bytes(data)
     except OSError as error:
-        raise errors.ExecutionError(f"{path} cannot be written: {error.strerror}.") from None
+        raise errors.ExecutionError(
+            f"{path} cannot be written: {error.strerror}.",
+            hint="Name a file in a directory that exists and that you may write to.",
+        ) from None
 
 
 def tell_failure(error: BaseException, *, full: bool = False) -> None:

@@ -79,7 +79,10 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise errors.InvalidError(f"{path} cannot be read: {error.strerror}.") from error
+        raise errors.InvalidError(
+            f"{path} cannot be read: {error.strerror}.",
+            hint="Name a file that you may read, or give NAME=VALUE pairs.",
+        ) from error
 
 
 def _dotenv(text: str, where: str) -> dict[str, str]:
@@ -94,7 +97,12 @@ def _json(text: str, path: Path) -> dict[str, str]:
     try:
         found = json.loads(text)
     except ValueError:
-        raise errors.InvalidError(f"{path} is no JSON.") from None
+        raise errors.InvalidError(
+            f"{path} is no JSON.", hint='Write it as {"NAME": "VALUE"}.'
+        ) from None
     if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
-        raise errors.InvalidError(f"{path} is no JSON object of texts.")
+        raise errors.InvalidError(
+            f"{path} is no JSON object of texts.",
+            hint='Write it as {"NAME": "VALUE"}, with text in quotes.',
+        )
     return found

@@ -118,7 +118,10 @@ def get(
         files = [entry.path for entry in entries if entry.type.name == "FILE"]
         if local == "-":
             if files != [top]:
-                raise errors.InvalidError(f"{remote} is a directory; only a file goes to stdout.")
+                raise errors.InvalidError(
+                    f"{remote} is a directory; only a file goes to stdout.",
+                    hint="Name a directory here to copy it to.",
+                )
             volume.read_file_into_fileobj(top, sys.stdout.buffer)
             return
         target = Path(local)
@@ -218,7 +221,10 @@ def _explained() -> Iterator[None]:
         raise errors.AlreadyExistsError(str(error), hint="Use --force to replace.") from None
     except OSError as error:
         what = error.strerror or "There is no such file"
-        raise errors.NotFoundError(f"{what}: {error.filename or error}.") from None
+        raise errors.NotFoundError(
+            f"{what}: {error.filename or error}.",
+            hint="`cloudfn volume ls NAME` shows what is in a volume.",
+        ) from None
 
 
 @contextmanager

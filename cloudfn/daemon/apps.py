@@ -87,7 +87,10 @@ class Apps:
         """
         pool = self._agent.pool(self.pool_for(function_id))
         if pool is None:
-            raise NotFoundError(f"There is no function {function_id} in this environment.")
+            raise NotFoundError(
+                f"There is no function {function_id} in this environment.",
+                hint="Its app was stopped or deployed without it; see `cloudfn app list`.",
+            )
         return pool
 
     def bind(
@@ -132,7 +135,9 @@ class Apps:
             return None
         app = self._catalog.app(request.app_id)
         if app is None or app.state in ("deployed", "stopped"):
-            raise NotFoundError(f"The app {request.app_id} does not run any more.")
+            raise NotFoundError(
+                f"The app {request.app_id} does not run any more.", hint="Run it again."
+            )
         return observe_app(self._catalog, app)
 
     def close(self, app_id: str) -> None:
@@ -146,7 +151,10 @@ class Apps:
         record = self._catalog.app(app_id)
         live = self._catalog.revision(app_id, revision)
         if record is None or live is None:
-            raise NotFoundError(f"App {app_id} has no version {revision}.")
+            raise NotFoundError(
+                f"App {app_id} has no version {revision}.",
+                hint="See `cloudfn app list` and `cloudfn app history APP`.",
+            )
         self._names[app_id] = record.name
         specs = {spec.name: spec for spec in live.spec.functions}
         present = []

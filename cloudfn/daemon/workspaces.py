@@ -131,7 +131,10 @@ class Workspaces:
         """Commit what a container changed in a volume."""
         later, spaces = Later(), self._of(container_id, volume_id)
         if any(space.mount.read_only for space in spaces):
-            raise InvalidError("The volume is mounted read-only here: there is nothing to commit.")
+            raise InvalidError(
+                "The volume is mounted read-only here: there is nothing to commit.",
+                hint="Mount it without `read_only()`.",
+            )
         self._commit_all(spaces, lambda: later.give({}))
         return later
 

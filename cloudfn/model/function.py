@@ -48,7 +48,9 @@ class AutoscalerSettings:
             return
         _whole_number("max_containers", self.max_containers)
         if self.max_containers == 0:
-            raise InvalidError("`max_containers` must be at least 1.")
+            raise InvalidError(
+                "`max_containers` must be at least 1.", hint="Use None for no limit."
+            )
         if self.min_containers > self.max_containers:
             raise InvalidError(
                 f"`min_containers` ({self.min_containers}) cannot be greater than "
@@ -61,10 +63,13 @@ class AutoscalerSettings:
         Raises:
             InvalidError: A name is unknown, or the merged settings make no sense.
         """
-        known = {f.name for f in fields(self)}
+        known = [f.name for f in fields(self)]
         for name in changes:
             if name not in known:
-                raise InvalidError(f"There is no autoscaler setting `{name}`.")
+                raise InvalidError(
+                    f"There is no autoscaler setting `{name}`.",
+                    hint=f"There are {', '.join(known)}.",
+                )
         return replace(self, **changes)  # type: ignore[arg-type]  # validated by __post_init__
 
 

@@ -55,7 +55,10 @@ def check_mount_path(path: str) -> str:
         )
     plain = "/" + volume_path(path)
     if plain == "/":
-        raise InvalidError("A Volume cannot be mounted at the root directory, `/`.")
+        raise InvalidError(
+            "A Volume cannot be mounted at the root directory, `/`.",
+            hint="Use a place of its own, such as /data.",
+        )
     if plain in _TAKEN:
         raise InvalidError(
             f"A Volume cannot be mounted at {plain}, which containers need themselves.",

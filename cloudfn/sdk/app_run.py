@@ -43,7 +43,10 @@ class AppRun(Block["App"]):
 
         app = self._app
         if app.is_running:
-            raise errors.InvalidError("App is already running and can't be started again.")
+            raise errors.InvalidError(
+                "App is already running and can't be started again.",
+                hint="Call its functions inside the block that runs it.",
+            )
         refuse_in_container("run")
         terminal = own_terminal() if self._interactive else None
         engine = self._engine()

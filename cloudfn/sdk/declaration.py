@@ -187,7 +187,10 @@ def declare(  # noqa: PLR0913 - one for each option
             "`timeout` cannot be set to None.", hint="The longest is 86400 seconds, a day."
         )
     if body.is_generator and retries is not None:
-        raise InvalidError("Generator Functions do not support retries.")
+        raise InvalidError(
+            "Generator Functions do not support retries.",
+            hint="Leave `retries` away, and catch what may fail inside the generator.",
+        )
     if schedule is not None:
         check_schedule(body.raw, schedule, is_generator=body.is_generator)
     return FunctionSpec(

@@ -32,7 +32,10 @@ class EnvironmentObjects:
 
         settings = load(environment=name)
         if _exists(settings) and not allow_existing:
-            raise AlreadyExistsError(f"The environment {name!r} exists already.")
+            raise AlreadyExistsError(
+                f"The environment {name!r} exists already.",
+                hint="Use another name, or allow_existing=True.",
+            )
         prepare_state_dir(settings)
         environment_key(settings.state_dir)
         return Environment(name)

@@ -51,7 +51,10 @@ class Executor(futures.Executor):
                 "@app.function() def call(f, *args, **kwargs): return f(*args, **kwargs)",
             )
         if function.is_generator:
-            raise errors.InvalidError("An Executor cannot use a generator function.")
+            raise errors.InvalidError(
+                "An Executor cannot use a generator function.",
+                hint="Use `.remote_gen(...)` of the function itself.",
+            )
         self._function = function
         # Callbacks of futures, which are called with it held at times, may submit.
         self._lock = RLock()

@@ -284,7 +284,10 @@ class Function(FunctionHandle):
         from cloudfn.sdk.bound import Binding, BoundFunction
 
         if self._is_generator and "retries" in options:
-            raise InvalidError("Generator Functions do not support retries.")
+            raise InvalidError(
+                "Generator Functions do not support retries.",
+                hint="Leave `retries` away, and catch what may fail inside the generator.",
+            )
         return BoundFunction(Binding(self, {}, options), self.name)
 
     def __repr__(self) -> str:

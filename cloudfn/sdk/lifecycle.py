@@ -113,7 +113,10 @@ def _hook(decorator: str, phase: cls.Phase) -> Callable[[F], F]:
         if cls.method_of(function) is not None:
             raise _both(function)
         if isgeneratorfunction(function) or isasyncgenfunction(function):
-            raise InvalidError(f"The hook {function.__qualname__} yields; nobody would hear it.")
+            raise InvalidError(
+                f"The hook {function.__qualname__} yields; nobody would hear it.",
+                hint="Let it return, or make it a method with `@cloudfn.method()`.",
+            )
         if len(_required(function)) > 1:
             raise InvalidError(
                 f"The hook {function.__qualname__} takes arguments, and there are none.",

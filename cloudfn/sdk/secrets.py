@@ -121,7 +121,10 @@ class Secret(SharedObject):
         start = Path.cwd() if path is None else Path(path).absolute()
         file = start if start.is_file() else dotenv.find(start, filename)
         if file is None:
-            raise errors.NotFoundError(f"There is no file {filename} in {start} or above it.")
+            raise errors.NotFoundError(
+                f"There is no file {filename} in {start} or above it.",
+                hint="Name the directory that it is in, or the file itself.",
+            )
         return cls(values=dotenv.parse(file.read_text(encoding="utf-8"), str(file)))
 
     @classmethod
@@ -152,7 +155,10 @@ class Secret(SharedObject):
             env_dict: The variables; those of None are removed.
         """
         if not self._name:
-            raise errors.InvalidError("Only a secret with a name can be updated.")
+            raise errors.InvalidError(
+                "Only a secret with a name can be updated.",
+                hint="Make it with `cloudfn secret create`, and get it with `Secret.from_name`.",
+            )
         secret_id = yield from self._id()
         checked = _variables(env_dict)
         removed = dict.fromkeys(name for name, value in env_dict.items() if value is None)

@@ -193,7 +193,10 @@ def source_of(
 def check_iterables(iterables: Sequence[Any], method: str) -> None:
     """Raise InvalidError unless all of them can be iterated over."""
     if not iterables:
-        raise InvalidError(f"`.{method}` needs something to iterate over.")
+        raise InvalidError(
+            f"`.{method}` needs something to iterate over.",
+            hint="Give one iterable for each parameter of the function.",
+        )
     for number, each in enumerate(iterables, 1):
         if not hasattr(each, "__iter__") and not hasattr(each, "__aiter__"):
             raise InvalidError(

@@ -109,6 +109,9 @@ def _volumes(volumes: Mapping[str, Volume], what: str) -> tuple[tuple[str, Volum
                 hint="Use cloudfn.Volume.from_name.",
             )
         if any(f"{plain}/".startswith(f"{o}/") or f"{o}/".startswith(f"{plain}/") for o in mounted):
-            raise InvalidError(f"Two volumes of {what} are mounted inside each other, at {plain}.")
+            raise InvalidError(
+                f"Two volumes of {what} are mounted inside each other, at {plain}.",
+                hint="Give each a place outside the others.",
+            )
         mounted[plain] = volume
     return tuple(mounted.items())

@@ -51,7 +51,10 @@ class Upload(Block["Upload"]):
         """
         if not isinstance(local_file, str | os.PathLike):
             if remote_path.endswith("/"):
-                raise errors.InvalidError("A file without a name needs a path that has one.")
+                raise errors.InvalidError(
+                    "A file without a name needs a path that has one.",
+                    hint='Name it: put_file(file, "/directory/name").',
+                )
             self._files.append((volume_path(remote_path), local_file, mode or 0o644))
             return
         path = Path(local_file)

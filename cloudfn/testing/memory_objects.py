@@ -35,7 +35,9 @@ class MemoryObjects:
     def rename(self, object_id: str, name: str) -> None:
         record = self._objects.get(object_id)
         if record is None:
-            raise NotFoundError(f"There is no object {object_id}.")
+            raise NotFoundError(
+                f"There is no object {object_id}.", hint="It was deleted; make it again."
+            )
         if record.name != name:
             self._check_name(record.kind, name)
         self._objects[object_id] = replace(record, name=name)

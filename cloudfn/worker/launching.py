@@ -45,7 +45,10 @@ def _be_container(launch: Launch, standard: Standard, clock: Clock) -> None:
         if not launch.imported:
             loader.import_program(program)
         if order.function not in program.functions:
-            raise NotFoundError(f"The program has no function {order.function!r}.")
+            raise NotFoundError(
+                f"The program has no function {order.function!r}.",
+                hint="It has to be there whenever the program is imported, not under a condition.",
+            )
         container = current.controls = _container(launch, channel, stream, standard, clock)
         container.listen()
         container.enter()

@@ -97,5 +97,8 @@ def _raw(found: Any) -> Callable[..., Any]:
         raw = raw()
     function = found if raw is None else raw
     if not callable(function):
-        raise ExecutionError(f"{found!r} is not a function.")
+        raise ExecutionError(
+            f"{found!r} is not a function.",
+            hint="Something of that name replaced it; rename one of them.",
+        )
     return function  # type: ignore[no-any-return]

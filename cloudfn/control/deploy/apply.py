@@ -78,7 +78,10 @@ def apply(plan: Plan, catalog: Catalog, pools: PoolSwitch, now: float) -> Deploy
         app_id = _do(step, app_id, catalog, pools, now)
     app = catalog.app(app_id)
     if app is None:
-        raise NotFoundError(f"The app {plan.app!r} ({app_id}) is gone.")
+        raise NotFoundError(
+            f"The app {plan.app!r} ({app_id}) is gone.",
+            hint="It was stopped meanwhile; deploy it again.",
+        )
     return DeployResult(app, plan.changed)
 
 
@@ -142,7 +145,9 @@ def _clear(step: ClearOverrides, catalog: Catalog) -> None:
 def _add(step: AddRevision, catalog: Catalog, now: float) -> None:
     app = catalog.app(step.app_id)
     if app is None:
-        raise NotFoundError(f"The app {step.app_id} is gone.")
+        raise NotFoundError(
+            f"The app {step.app_id} is gone.", hint="It was stopped meanwhile; deploy it again."
+        )
     if app.revision == step.number - 1:
         catalog.add_revision(step.app_id, step.spec, now, rollback_of=step.rollback_of)
         return

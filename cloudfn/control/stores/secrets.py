@@ -115,7 +115,7 @@ class SecretDesk:
 
 def _named(fields: Fields) -> Fields:
     if not fields.get("name"):
-        raise InvalidError("A secret needs a name.")
+        raise InvalidError("A secret needs a name.", hint="Use `Secret.from_dict` for one without.")
     return {"name": fields["name"], "object_id": fields["object_id"]}
 
 
@@ -123,7 +123,10 @@ def _checked(values: Mapping[str, Any]) -> dict[str, str]:
     """Return the variables; an error never shows a value."""
     for name, value in values.items():
         if not name or "=" in name or "\0" in name:
-            raise InvalidError(f"{name!r} is no name of a variable.")
+            raise InvalidError(
+                f"{name!r} is no name of a variable.",
+                hint="Use letters, digits and underscores, with no digit first.",
+            )
         if not isinstance(value, str) or "\0" in value:
             raise InvalidError(f"The value of {name} is not text.")
     size = sum(len(name.encode()) + len(value.encode()) for name, value in values.items())

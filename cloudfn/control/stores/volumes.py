@@ -178,13 +178,19 @@ def _check_places(known: set[str], paths: Sequence[str]) -> None:
     }
     for path in paths:
         if not path:
-            raise InvalidError("The volume itself is no file.")
+            raise InvalidError("The volume itself is no file.", hint="Name a path in it.")
         if path in folders:
-            raise InvalidError(f"{path} is a directory in the volume.")
+            raise InvalidError(
+                f"{path} is a directory in the volume.",
+                hint="Remove it first, or use another path.",
+            )
         parts = path.split("/")
         for depth in range(1, len(parts)):
             if "/".join(parts[:depth]) in taken:
-                raise InvalidError(f"{'/'.join(parts[:depth])} is a file in the volume.")
+                raise InvalidError(
+                    f"{'/'.join(parts[:depth])} is a file in the volume.",
+                    hint="Remove it first, or use another path.",
+                )
 
 
 def _plain(name: str) -> str:

@@ -73,7 +73,7 @@ class AppOperations(Group):
     def op_app_reattach(self, session: Session, fields: Fields) -> Fields:
         record = self._engine.catalog.app(fields["app_id"])
         if record is None or record.state == "stopped":
-            raise NotFoundError("The app of this run was stopped.")
+            raise NotFoundError("The app of this run was stopped.", hint="Run it again.")
         if record.state == "ephemeral":
             self.owners[record.app_id] = session
         return {}

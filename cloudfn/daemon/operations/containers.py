@@ -59,7 +59,10 @@ class ContainerOperations(Group):
         container = self._find_container(fields["container_id"])
         pool = self._engine.agent.pool(container.pool)
         if pool is None or not container.pid:
-            raise NotFoundError(f"Container {container.container_id} is not running yet.")
+            raise NotFoundError(
+                f"Container {container.container_id} is not running yet.",
+                hint="Try again when `cloudfn container list` shows its pid.",
+            )
         return {
             "environ": self._engine.agent.container_environ(pool, container.container_id),
             "cwd": pool.spec.program.bundle,

@@ -59,7 +59,10 @@ class ScheduleOperations(Group):
         function_id = fields["function_id"]
         rule = rule_from_json({"min_containers": None, **fields["rule"]})
         if not isinstance(rule, ScaleAt):
-            raise InvalidError("Only settings can be scheduled from outside the code.")
+            raise InvalidError(
+                "Only settings can be scheduled from outside the code.",
+                hint="Declare when a function runs with `@app.function(schedule=…)`.",
+            )
         check_rule(rule)
         self._engine.apps.check_settings(function_id, rule.changes)
         check_fires(rule.cron, self._engine.clock.wall())

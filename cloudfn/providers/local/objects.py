@@ -53,7 +53,9 @@ class SqliteObjects:
         with self._db.writing():
             record = self.get(object_id)
             if record is None:
-                raise NotFoundError(f"There is no object {object_id}.")
+                raise NotFoundError(
+                    f"There is no object {object_id}.", hint="It was deleted; make it again."
+                )
             holder = self.find(record.kind, name)
             if holder is not None and holder.object_id != object_id:
                 raise taken(record.kind, name)
