@@ -97,6 +97,7 @@ class Request:
         """
         if self._next is not None:
             self._next.cancel()
+            await asyncio.wait({self._next})  # two cannot read at once
         with suppress(OSError):
             self._writer.write_eof()
             while await self._reader.read(PIECE):
