@@ -89,6 +89,22 @@ MEASURES: tuple[Measure, ...] = (
         {"n": 200},
     ),
     Measure(
+        "method_cost",
+        "a method beside a function: {n} warm calls of each in turn, then {maps} maps over {items}",
+        (
+            Metric("function_p50_ms", "function p50 ms"),
+            Metric("method_p50_ms", "method p50 ms"),
+            Metric("fresh_p50_ms", "of a new instance each p50 ms"),
+            Metric("call_ratio", "method / function", "lower"),
+            Metric("function_per_s", "function mapped inputs/s"),
+            Metric("method_per_s", "method mapped inputs/s"),
+            Metric("map_ratio", "function / method", "lower"),
+        ),
+        {"n": 1_000, "maps": 5, "items": 10_000},
+        {"n": 200, "maps": 3, "items": 2_000},
+        only=("cloudfn",),
+    ),
+    Measure(
         "spawn_latency",
         "{n} `.spawn` calls until acknowledged, safe from a power cut",
         _LATENCY,

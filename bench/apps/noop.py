@@ -46,6 +46,15 @@ def mixed(kind: str) -> float:
     return tasks.mixed(kind)
 
 
+@app.cls(max_containers=2)
+class Served:
+    kind: str = cloudfn.parameter(default="plain")
+
+    @cloudfn.method()
+    def noop(self, x: int) -> int:
+        return tasks.noop(x)
+
+
 @app.local_entrypoint()
 def main() -> None:
     noop.remote(1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -67,6 +68,7 @@ class Cloudfn(System):
         return {
             "map_single": self._map_single,
             "cold_start": self._cold_start,
+            "method_cost": self._method_cost,
             "spawn_latency": self._spawn_latency,
             "idle_cpu": self._idle_cpu,
             "fairness": self._fairness,
@@ -88,6 +90,38 @@ class Cloudfn(System):
         finally:
             _stop_daemon()
         return {"first_s": first, "again_s": again}
+
+    def _method_cost(self, sizes: dict[str, int]) -> Metrics:
+        """Both in turn, so that a busy spell of the machine hits both."""
+        self.open(2, 2)
+        function, served = self._functions.noop, self._functions.Served
+        method = served(kind="method").noop
+
+        def fresh(x: int) -> Any:
+            return served(kind="method").noop.remote(x)
+
+        calls = (function.remote, method.remote, fresh)
+        times: tuple[list[float], ...] = ([], [], [])
+        for x in range(20 + sizes["n"]):
+            for call, spent in zip(calls, times, strict=True):
+                spent.append(_seconds(lambda call=call, x=x: call(x)))
+        function_ms, method_ms, fresh_ms = (percentiles(spent[20:])[0] for spent in times)
+        items = range(sizes["items"])
+        rates: tuple[list[float], list[float]] = ([], [])
+        for _ in range(1 + sizes["maps"]):
+            for mapped, found in zip((function.map, method.map), rates, strict=True):
+                found.append(len(items) / _seconds(lambda mapped=mapped: list(mapped(items))))
+        self.close()
+        function_per_s, method_per_s = (statistics.median(found[1:]) for found in rates)
+        return {
+            "function_p50_ms": function_ms,
+            "method_p50_ms": method_ms,
+            "fresh_p50_ms": fresh_ms,
+            "call_ratio": method_ms / function_ms,
+            "function_per_s": function_per_s,
+            "method_per_s": method_per_s,
+            "map_ratio": function_per_s / method_per_s,
+        }
 
     def _spawn_latency(self, sizes: dict[str, int]) -> Metrics:
         self.open(2, 2)
@@ -133,6 +167,13 @@ class Cloudfn(System):
         kinds = ["tiny"] * count + [kind] + ["tiny"] * (count // 20)
         starts = list(mixed.map(kinds))
         return float(max(starts[count + 1 :]) - starts[count]) * 1e3
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Seconds that a piece of work takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _waits(stamp: Any, count: int) -> list[float]:
