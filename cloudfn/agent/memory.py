@@ -65,10 +65,11 @@ _V2_FILES = _Files("memory.max", "memory.swap.max", "memory.events")
 
 def _remove_stale(base: Path) -> None:
     """Remove the groups of containers that died with an earlier daemon."""
-    for group in base.iterdir():
-        if group.is_dir():
-            with contextlib.suppress(OSError):
-                group.rmdir()
+    with contextlib.suppress(FileNotFoundError):  # another daemon of the same place was here
+        for group in base.iterdir():
+            if group.is_dir():
+                with contextlib.suppress(OSError):
+                    group.rmdir()
 
 
 def _limits_children(base: Path, files: _Files) -> bool:
