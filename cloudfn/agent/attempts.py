@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from itertools import compress
 from math import inf
 
 from cloudfn.agent.pool import Pool, PoolSpec
@@ -14,6 +15,8 @@ from cloudfn.model.call import Again, Crashed, Ending, Finish, Overran, Raised, 
 from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.wire.messages import RAISED_FINAL, ContainerOutcome, encode_json, is_blob
 
+_STATUSES = tuple(Status)
+_RETURNED = Status.RETURNED
 _RAISED = frozenset({int(Status.RAISED), RAISED_FINAL})
 #: inputs that are given up at a time when no container can start
 _GIVEN_UP_AT_ONCE = 10_000
@@ -33,14 +36,15 @@ class Attempts:
         if not entries:
             return
         verdicts = self._ledger.record(entries)
-        for entry, claim, recorded in zip(entries, claims, verdicts, strict=True):
-            if not recorded:
-                if is_blob(entry.payload):
+        ended = list(zip(claims, entries, strict=True))
+        if not all(verdicts):
+            for (_, entry), recorded in zip(ended, verdicts, strict=True):
+                if not recorded and is_blob(entry.payload):
                     self._events.discarded(entry.payload)
-                continue
-            pool.done += 1
-            pool.failed += entry.status != Status.RETURNED
-            self._events.recorded(claim, entry.status, entry.payload)
+            ended = list(compress(ended, verdicts))
+        pool.done += len(ended)
+        pool.failed += sum(entry.status != _RETURNED for _, entry in ended)
+        self._events.recorded(ended)
 
     def conclude(self, pool: Pool, ended: Iterable[tuple[Claim, ContainerOutcome]]) -> None:
         """Record what attempts came to that user code ended; settle those that raised."""
@@ -77,14 +81,13 @@ class Attempts:
 
     def _entry(self, claim: Claim, outcome: ContainerOutcome) -> Entry:
         """Return what is recorded for an attempt that user code ended."""
-        payload = outcome.payload
-        if not is_blob(payload):
-            return Entry(claim.seq, claim.fence, Status(outcome.status), payload)
-        try:
-            payload = self._events.adopt(claim, payload)
-        except Error as error:
-            return _unable(claim, error)
-        return Entry(claim.seq, claim.fence, Status(outcome.status), payload)
+        payload, status = outcome.payload, _STATUSES[outcome.status]
+        if is_blob(payload):
+            try:
+                payload = self._events.adopt(claim, payload)
+            except Error as error:
+                return _unable(claim, error)
+        return Entry(claim.seq, claim.fence, status, payload)
 
     def fail(self, pool: Pool, claim: Claim, error: Error) -> None:
         """End an input with an error of ours, while user code may still run."""

@@ -22,11 +22,11 @@ from cloudfn.wire.messages import (
     ContainerTaken,
     Log,
     LogSource,
-    Run,
     RunBatch,
     Visit,
     claims_in,
     decode_json,
+    encode_run,
     is_blob,
 )
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _HEAD = Struct("<IB")
 _CANCEL = Struct("<QI")
 _SLOTS = Struct("<I")
+_OUTCOME = int(ContainerKind.OUTCOME)
 #: bytes read at a time; larger buffers come from the kernel page by page, for each read anew
 _READ_SIZE = 64 << 10
 #: a packet of the largest inline payload and its header
@@ -131,7 +132,8 @@ class Container:
         self._full = False
         self._batch_size = function.batch_size
         self._loop = loop
-        self._buffer = bytearray()
+        #: the begin of a frame whose end is still to come
+        self._cut_off = b""
         near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._near = near
         self._stream, self._stream_theirs = socket.socketpair()
@@ -200,7 +202,7 @@ class Container:
         position = 0
         for claim in claims:
             try:
-                send(Run(claim.seq, claim.fence, claim.payload, claim.durable).encode())
+                send(encode_run(claim.seq, claim.fence, claim.payload, claim.durable))
             except (BlockingIOError, BrokenPipeError, ConnectionResetError) as error:
                 self._full = isinstance(error, BlockingIOError)
                 break
@@ -348,26 +350,24 @@ class Container:
         if not data:
             self._end_stream(owner)
             return False
-        buffer = self._buffer
-        buffer += data
+        if self._cut_off:
+            data = self._cut_off + data
         outcomes: list[ContainerOutcome] = []
-        position, size = 0, len(buffer)
+        position, size = 0, len(data)
         while size - position >= _HEAD.size:
-            length, kind = _HEAD.unpack_from(buffer, position)
+            length, kind = _HEAD.unpack_from(data, position)
             end = position + 4 + length
             if end > size:
                 break
-            body = bytes(buffer[position + _HEAD.size : end])
-            position = end
-            if kind == ContainerKind.OUTCOME:
-                outcomes.append(ContainerOutcome.decode(body))
+            start, position = position + _HEAD.size, end
+            if kind == _OUTCOME:
+                outcomes.append(ContainerOutcome.decode(data, start, end))
                 continue
             if outcomes:
                 owner.on_outcomes(self, outcomes)
                 outcomes = []
-            self._other(owner, kind, body)
-        if position:
-            del buffer[:position]
+            self._other(owner, kind, data[start:end])
+        self._cut_off = data[position:]
         if outcomes:
             owner.on_outcomes(self, outcomes)
         return True

@@ -6,7 +6,7 @@ milliseconds of work, as joblib's auto-batching does it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 #: seconds of work that one hand-over should carry
 HANDOVER_WORK = 0.002
@@ -17,8 +17,7 @@ PATIENCE = 0.02
 _WEIGHT = 0.3
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceTime:
+class ServiceTime(NamedTuple):
     """What is known of how long a pool's inputs take, in seconds."""
 
     #: None before the first one has finished
@@ -37,7 +36,7 @@ class ServiceTime:
 
     def at_least(self, seconds: float) -> ServiceTime:
         """Return the estimate after an input was seen to take longer than `seconds`."""
-        return replace(self, slowest=max(self.slowest, seconds))
+        return self._replace(slowest=max(self.slowest, seconds))
 
 
 def batch_size(service: ServiceTime, *, single: bool) -> int:

@@ -89,22 +89,23 @@ class Handover:
         )
 
     def _fill(self, pool: Pool, container: Container, batch: int) -> bool:
-        """Fill one container; return False when no more inputs wait."""
+        """Fill one container; return whether more inputs wait."""
         room = batch - len(container.held)
         if room <= 0:
             return True
+        waiting = self._ledger.counts(pool.spec.pool).pending
+        crowded = waiting > room
+        self._slice(container, slices.LONG if crowded else slices.SHORT)
+        if not waiting:
+            return False
         claims = self._ledger.claim(pool.spec.pool, room, self._clock.wall())
         if not claims:
-            self._slice(container, slices.SHORT)
             return False
-        crowded = self._ledger.counts(pool.spec.pool).pending > 0
-        self._slice(container, slices.LONG if crowded else slices.SHORT)
         if claims[0].alone and container.held:
             self._attempts.give_back(claims)
             return True
         container.exclusive = claims[0].alone
-        self._give(pool, container, claims)
-        return True
+        return not self._give(pool, container, claims) or crowded
 
     def _slice(self, container: Container, seconds: float) -> None:
         if container.slice != seconds:

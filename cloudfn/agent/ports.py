@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from cloudfn.agent.pool import PoolSpec
 from cloudfn.agent.zygotes import Zygotes
-from cloudfn.model.call import Counters, Status
+from cloudfn.model.call import Counters
 from cloudfn.providers.ledger import Claim, Entry, PoolCounts
 from cloudfn.wire.messages import LogSource
 
@@ -42,8 +42,8 @@ class Claims(Protocol):
 class AgentEvents(Protocol):
     """Who is told what happens on the machine."""
 
-    def recorded(self, claim: Claim, status: Status, payload: bytes) -> None:
-        """An input has its outcome in the ledger (not committed yet)."""
+    def recorded(self, ended: Sequence[tuple[Claim, Entry]]) -> None:
+        """Inputs have these outcomes in the ledger (not committed yet)."""
         ...
 
     def changed(self) -> None:

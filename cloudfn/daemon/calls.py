@@ -288,8 +288,9 @@ class Calls:
         for outcome in self._ledger.outcomes(watch.call.spec.call_id, start, watch.end):
             count += 1
             if wanted(outcome.index):
-                self._note_blob(watch.call, outcome.index, outcome.payload)
-                watch.add(outcome.index, outcome.status, outcome.payload)
+                if is_blob(outcome.payload):
+                    self._note_blob(watch.call, outcome.index, outcome.payload)
+                watch.add([outcome.index], [outcome.status], [outcome.payload])
         if watch.indices:
             self._journal.after_commit(watch.flush)
         return count
@@ -392,21 +393,33 @@ class Calls:
 
     # From the engine
 
-    def recorded(self, call_id: str, index: int, status: Status, payload: bytes) -> None:
-        """An input has its outcome; it is sent after the commit."""
+    def recorded(
+        self,
+        call_id: str,
+        indices: Sequence[int],
+        statuses: Sequence[Status],
+        payloads: Sequence[bytes],
+    ) -> None:
+        """Inputs of a call have these outcomes; they are sent after the commit."""
         self.receipts.places_freed()
         if self._followed and call_id in self._followed:
-            self._journal.after_commit(partial(self._followed.pop(call_id), status))
+            self._journal.after_commit(partial(self._followed.pop(call_id), statuses[0]))
         call = self._calls.get(call_id)
-        if call is None or call.spec.durable:
-            # Anybody may ask how a spawned input is: one that was seen finished never runs again.
-            self._journal.hurry()
         if call is None:
+            self._journal.hurry()
             return
-        self._note_blob(call, index, payload)
+        call.finished += len(indices)
         at_once = self._is_its_own_receipt(call)
+        is_last = call.sealed and call.finished >= call.known
+        if call.spec.durable or (is_last and not at_once):
+            # Anybody may ask how a spawned input is: one that was seen finished never runs again.
+            # And with the last outcome of another call there is nothing more to gather.
+            self._journal.hurry()
+        for index, payload in zip(indices, payloads, strict=True):
+            if is_blob(payload):
+                self._note_blob(call, index, payload)
         for watch in call.watches:
-            if not watch.add(index, status, payload):
+            if not watch.add(indices, statuses, payloads):
                 continue
             if at_once:
                 self._engine.delivering()
@@ -432,9 +445,8 @@ class Calls:
         )
 
     def _note_blob(self, call: Call, index: int, payload: bytes) -> None:
-        if is_blob(payload):
-            call.blobs[index] = BlobRef.decode(payload)
-            call.has_blobs = True
+        call.blobs[index] = BlobRef.decode(payload)
+        call.has_blobs = True
 
     def _flush(self) -> None:
         self._engine.delivering()
@@ -478,8 +490,9 @@ class Calls:
             self._journal.record(entries)
         for seq, fence, _ in running:
             self._engine.stop_input(seq, fence, terminate=terminate)
-        for index in unfinished:
-            self.recorded(call_id, index, Status.CANCELLED, payload)
+        if unfinished:
+            count = len(unfinished)
+            self.recorded(call_id, unfinished, [Status.CANCELLED] * count, [payload] * count)
 
     def drop(self, call_id: str) -> str:
         """Forget a call that nobody waits for: what is unfinished is cancelled first.

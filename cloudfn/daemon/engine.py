@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,8 @@ from cloudfn.daemon.web.gateway import Gateway
 from cloudfn.daemon.web.requests import parameters_in
 from cloudfn.daemon.workspaces import Workspaces
 from cloudfn.errors import NotFoundError
-from cloudfn.model.call import Status
 from cloudfn.providers.base import Provider
-from cloudfn.providers.ledger import Claim
+from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.settings import Settings
 from cloudfn.wire.messages import BlobRef, LogSource, is_blob
 
@@ -144,11 +144,15 @@ class Engine:
 
     # What the agent tells (AgentEvents)
 
-    def recorded(self, claim: Claim, status: Status, payload: bytes) -> None:
-        """An input has its outcome: its argument is needed no more, unless it is a dead letter."""
-        self.calls.recorded(claim.call_id, claim.index, status, payload)
-        if is_blob(claim.payload) and not (claim.durable and status.dead):
-            self.delete_blob(BlobRef.decode(claim.payload))
+    def recorded(self, ended: Sequence[tuple[Claim, Entry]]) -> None:
+        """Inputs have outcomes: arguments are needed no more, but for those of dead letters."""
+        for call_id, group in groupby(ended, _call_of):
+            claims, entries = zip(*group, strict=True)
+            _, _, statuses, payloads = zip(*entries, strict=True)
+            self.calls.recorded(call_id, [claim.index for claim in claims], statuses, payloads)
+        for claim, entry in ended:
+            if is_blob(claim.payload) and not (claim.durable and entry.status.dead):
+                self.delete_blob(BlobRef.decode(claim.payload))
 
     def adopt(self, claim: Claim, payload: bytes) -> bytes:
         """A container's result lies in a blob: make it the call's."""
@@ -391,3 +395,7 @@ class Engine:
             "MODAL_IS_REMOTE": "1",
             "MODAL_ENVIRONMENT": self.settings.environment,
         }
+
+
+def _call_of(ended: tuple[Claim, Entry]) -> str:
+    return ended[0].call_id

@@ -25,7 +25,7 @@ _RETRY = 0.5
 #: longest time that writes nobody waits for stay uncommitted
 _LINGER = 0.01
 #: shortest time between two commits: a busy daemon has more in each
-_PACE = 0.001
+_PACE = 0.002
 
 Hook = Callable[[], object]
 Refusal = Callable[[Error], None]
@@ -147,6 +147,8 @@ class Journal:
     def after_sync(self, hook: Hook) -> None:
         """Call `hook` when everything written so far survives a power cut."""
         self.after_commit(lambda: self._unsynced.append(hook))
+        if self._sync is None:
+            self.hurry()  # the sync takes its time; who comes meanwhile shares the next one
 
     def hurry(self) -> None:
         """Commit at the end of this turn, however long ago the last time was: others may look."""

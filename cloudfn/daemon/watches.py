@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 from cloudfn.daemon.session import Session
 from cloudfn.providers.base import CallSpec, Outcome
@@ -34,14 +35,23 @@ class Watch:
     #: items of a generator that it was sent
     items: int = 0
 
-    def add(self, index: int, status: int, payload: bytes) -> bool:
-        """Queue an outcome if it is wanted; return whether this made the queue non-empty."""
-        if index < self.start or (self.end is not None and index >= self.end):
-            return False
-        self.indices.append(index)
-        self.statuses.append(status)
-        self.payloads.append(b"" if self.bare else payload)
-        return len(self.indices) == 1
+    def add(
+        self, indices: Sequence[int], statuses: Sequence[int], payloads: Sequence[bytes]
+    ) -> bool:
+        """Queue the outcomes that are wanted; return whether this made the queue non-empty."""
+        was_empty = not self.indices
+        if self.start or self.end is not None:
+            wanted = [self.start <= index and self._before_end(index) for index in indices]
+            indices = list(compress(indices, wanted))
+            statuses = list(compress(statuses, wanted))
+            payloads = list(compress(payloads, wanted))
+        self.indices += indices
+        self.statuses += statuses
+        self.payloads += [b""] * len(payloads) if self.bare else payloads
+        return was_empty and bool(indices)
+
+    def _before_end(self, index: int) -> bool:
+        return self.end is None or index < self.end
 
     def flush(self) -> None:
         """Send what is queued, or leave it in the ledger for a client that reads slowly."""
@@ -93,6 +103,8 @@ class Call:
     spec: CallSpec
     known: int = 0
     sealed: bool = False
+    #: outcomes that came while it was under way here
+    finished: int = 0
     delivered: int = 0
     #: its client came back, and may count some deliveries twice
     resumed: bool = False

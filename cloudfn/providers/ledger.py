@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cloudfn.model.call import CallKind, Counters, Status
 from cloudfn.model.terms import Terms
 
 
-@dataclass(frozen=True, slots=True)
-class CallSpec:
+class CallSpec(NamedTuple):
     """A Call as its client made it; the client mints the id, so that submitting is idempotent."""
 
     call_id: str
@@ -52,8 +51,7 @@ class CallRecord:
     total: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """The answer to a submission: the ledger has inputs 0 … known − 1 of the call."""
 
     known: int
@@ -107,8 +105,7 @@ class Claim:
         self.deadline = deadline
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An outcome to be recorded by the holder of a claim."""
 
     seq: int
@@ -137,8 +134,7 @@ class DeadLetter:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PoolCounts:
+class PoolCounts(NamedTuple):
     """Exact numbers of a pool's inputs, derived from the records themselves."""
 
     #: waiting inputs that may run now

@@ -82,7 +82,7 @@ def _packed(packer: Packer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> St
     if is_big(args, kwargs):
         payload: bytes = yield Blocking(packer.pack, args, kwargs)
         return payload
-    return packer.pack(args, kwargs)
+    return packer.pack_small(args, kwargs)
 
 
 def _ending(status: int, payload: bytes, welcome: Any) -> Any:

@@ -59,15 +59,22 @@ class Packer:
             SerializationError: An argument cannot be pickled.
             ResourceExhaustedError: There is no room for a big one.
         """
-        value: tuple[Any, ...] = (tuple(args), kwargs)
-        if self._method is not None:
-            value += (self._method,)
         if is_big(args, kwargs):
+            value = self._value(args, kwargs)
             return self._blob(lambda file: codec.dump_to(value, file, self._context))
-        data = codec.dumps(value, self._context)
+        return self.pack_small(args, kwargs)
+
+    def pack_small(self, args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
+        """Do the same where `is_big` was asked already, and says no."""
+        data = codec.dumps(self._value(args, kwargs), self._context)
         if len(data) < INLINE_LIMIT:
             return data
         return self._blob(lambda file: _write_all(file, data))
+
+    def _value(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        if self._method is None:
+            return tuple(args), kwargs
+        return tuple(args), kwargs, self._method
 
     def pack_many(
         self, items: Sequence[tuple[Any, ...]], kwargs: dict[str, Any]
@@ -153,6 +160,8 @@ class Packer:
 
 def is_big(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
     """Whether the arguments are certain to take a blob."""
+    if _PLAIN.issuperset(map(type, args)) and not kwargs:
+        return False
     return size_hint(args) + (size_hint(kwargs) if kwargs else 0) >= INLINE_LIMIT
 
 

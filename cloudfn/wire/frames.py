@@ -10,8 +10,12 @@ another session. Streams that never leave a machine's own process tree carry no 
 from __future__ import annotations
 
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from cloudfn.errors import AuthError, RequestSizeError
+
+if TYPE_CHECKING:
+    from hashlib import blake2b
 
 MAX_FRAME = 64 << 20
 MAC_SIZE = 16
@@ -31,21 +35,25 @@ def derive_key(key: bytes, purpose: bytes, *parts: bytes) -> bytes:
     return state.digest()
 
 
+def _blank_mac(key: bytes) -> blake2b:
+    """Return the state that every MAC of a direction begins with; copied, it saves the set-up."""
+    from hashlib import blake2b
+
+    return blake2b(key=key, digest_size=MAC_SIZE)
+
+
 class Encoder:
     """Turns messages of one direction of one session into frames."""
 
-    __slots__ = ("_blake2b", "_key", "_position")
+    __slots__ = ("_blank", "_position")
 
     def __init__(self, key: bytes | None = None) -> None:
-        from hashlib import blake2b
-
-        self._blake2b = blake2b
-        self._key = key
+        self._blank = None if key is None else _blank_mac(key)
         self._position = 0
 
     def secure(self, key: bytes) -> None:
         """Authenticate every frame from here on."""
-        self._key = key
+        self._blank = _blank_mac(key)
         self._position = 0
 
     def frame(self, kind: int, body: bytes) -> bytes:
@@ -56,11 +64,10 @@ class Encoder:
         """
         if len(body) > MAX_FRAME:
             raise RequestSizeError(f"A message of {len(body)} bytes is larger than {MAX_FRAME}.")
-        if self._key is None:
+        if self._blank is None:
             return _HEAD.pack(len(body) + 1, kind) + body
-        mac = self._blake2b(
-            _POSITION.pack(self._position, kind), key=self._key, digest_size=MAC_SIZE
-        )
+        mac = self._blank.copy()
+        mac.update(_POSITION.pack(self._position, kind))
         mac.update(body)
         self._position += 1
         return b"".join((_HEAD.pack(len(body) + 1 + MAC_SIZE, kind), mac.digest(), body))
@@ -69,24 +76,34 @@ class Encoder:
 class Decoder:
     """Cuts the bytes of one direction of one session into messages, and authenticates them."""
 
-    __slots__ = ("_blake2b", "_buffer", "_key", "_position")
+    __slots__ = ("_at", "_blank", "_data", "_position", "_same")
 
     def __init__(self, key: bytes | None = None) -> None:
-        from hashlib import blake2b
+        from hmac import compare_digest
 
-        self._blake2b = blake2b
-        self._key = key
+        self._same = compare_digest
+        self._blank = None if key is None else _blank_mac(key)
         self._position = 0
-        self._buffer = bytearray()
+        #: what arrived, and how much of it is cut off already
+        self._data: bytes | bytearray = b""
+        self._at = 0
 
     def secure(self, key: bytes) -> None:
         """Expect every frame from here on to be authenticated."""
-        self._key = key
+        self._blank = _blank_mac(key)
         self._position = 0
 
     def feed(self, data: bytes) -> None:
         """Take what arrived."""
-        self._buffer += data
+        if self._at == len(self._data):
+            # Nearly always: whoever sends, sends whole frames.
+            self._data = data
+        elif isinstance(self._data, bytearray):
+            del self._data[: self._at]
+            self._data += data
+        else:
+            self._data = bytearray(self._data[self._at :]) + data
+        self._at = 0
 
     def pop(self) -> tuple[int, bytes] | None:
         """Return the next (kind, body), or None until more bytes have arrived.
@@ -94,36 +111,32 @@ class Decoder:
         Raises:
             AuthError: The frame is not authentic or not a frame; the stream must be closed.
         """
-        buffer = self._buffer
-        if len(buffer) < _HEAD.size:
+        data, at = self._data, self._at
+        start = at + _HEAD.size
+        if len(data) < start:
             return None
-        length, kind = _HEAD.unpack_from(buffer)
+        length, kind = _HEAD.unpack_from(data, at)
         if not 1 <= length <= MAX_FRAME + 1 + MAC_SIZE:
             raise AuthError(f"The stream is damaged: a frame of {length} bytes.")
-        end = length + 4
-        if len(buffer) < end:
+        end = at + 4 + length
+        if len(data) < end:
             return None
-        start = _HEAD.size
-        if self._key is not None:
-            start += MAC_SIZE
-            if end < start:
-                raise AuthError("The stream is damaged: a frame without its MAC.")
-        with memoryview(buffer) as view:
-            body = bytes(view[start:end])
-            mac = bytes(view[_HEAD.size : start])
-        del buffer[:end]
-        if self._key is not None:
-            self._verify(kind, body, mac)
+        self._at = end
+        if self._blank is None:
+            return kind, _piece(data, start, end)
+        middle = start + MAC_SIZE
+        if end < middle:
+            raise AuthError("The stream is damaged: a frame without its MAC.")
+        body = _piece(data, middle, end)
+        mac = self._blank.copy()
+        mac.update(_POSITION.pack(self._position, kind))
+        mac.update(body)
+        self._position += 1
+        if not self._same(mac.digest(), data[start:middle]):
+            raise AuthError("A message is not authentic.")
         return kind, body
 
-    def _verify(self, kind: int, body: bytes, mac: bytes) -> None:
-        from hmac import compare_digest
 
-        assert self._key is not None
-        expected = self._blake2b(
-            _POSITION.pack(self._position, kind), key=self._key, digest_size=MAC_SIZE
-        )
-        expected.update(body)
-        self._position += 1
-        if not compare_digest(expected.digest(), mac):
-            raise AuthError("A message is not authentic.")
+def _piece(data: bytes | bytearray, start: int, end: int) -> bytes:
+    """Return a slice as bytes, copied once."""
+    return data[start:end] if isinstance(data, bytes) else bytes(memoryview(data)[start:end])

@@ -94,6 +94,7 @@ _ACK = Struct("<IIB")
 _ACK_REFUSED = 1
 _COLUMNS = Struct("<II")
 _RUN = Struct("<BQI")
+_RUN_PLAIN, _RUN_DURABLE = int(ContainerKind.RUN), int(ContainerKind.RUN_DURABLE)
 _OUTCOME = Struct("<QIBI")
 _LOG = Struct("<QB")
 _ITEMS = Struct("<III")
@@ -262,14 +263,18 @@ class Run(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the packet."""
-        kind = ContainerKind.RUN_DURABLE if self.durable else ContainerKind.RUN
-        return _RUN.pack(kind, self.seq, self.fence) + self.payload
+        return encode_run(*self)
 
     @classmethod
     def decode(cls, packet: bytes) -> Run:
         """Return the message that `encode` wrote."""
         kind, seq, fence = _read(_RUN, packet)
         return cls(seq, fence, packet[_RUN.size :], kind == ContainerKind.RUN_DURABLE)
+
+
+def encode_run(seq: int, fence: int, payload: bytes, durable: bool) -> bytes:  # noqa: FBT001
+    """Return the packet of a `Run` that need not be made for it; there is one for each input."""
+    return _RUN.pack(_RUN_DURABLE if durable else _RUN_PLAIN, seq, fence) + payload
 
 
 class RunBatch(NamedTuple):
@@ -347,10 +352,10 @@ class ContainerOutcome(NamedTuple):
         return _OUTCOME.pack(self.seq, self.fence, self.status, micros) + self.payload
 
     @classmethod
-    def decode(cls, body: bytes) -> ContainerOutcome:
-        """Return the message that `encode` wrote."""
-        seq, fence, status, micros = _read(_OUTCOME, body)
-        return cls(seq, fence, status, micros, body[_OUTCOME.size :])
+    def decode(cls, data: bytes, start: int = 0, end: int | None = None) -> ContainerOutcome:
+        """Return the message that `encode` wrote, from where it lies in `data`."""
+        seq, fence, status, micros = _read(_OUTCOME, data, start)
+        return cls(seq, fence, status, micros, data[start + _OUTCOME.size : end])
 
 
 class Log(NamedTuple):
@@ -486,10 +491,10 @@ def payload_size(payload: bytes) -> int:
     return BlobRef.decode(payload).size if is_blob(payload) else len(payload)
 
 
-def _read(form: Struct, body: bytes) -> tuple[Any, ...]:
+def _read(form: Struct, body: bytes, start: int = 0) -> tuple[Any, ...]:
     """Return the fields at the start of a message."""
     try:
-        return form.unpack_from(body)
+        return form.unpack_from(body, start)
     except struct_error:
         raise _cut_short() from None
 
@@ -503,6 +508,8 @@ def _cut(body: bytes, start: int, count: int) -> list[bytes]:
     data = start + 4 * count
     if len(body) < data:
         raise _cut_short()
+    if count == 1 and int.from_bytes(body[start:data], "little") == len(body) - data:
+        return [body[data:]]
     ends = list(accumulate(unpack_from(f"<{count}I", body, start), initial=data))
     if ends[-1] != len(body):
         raise DataLossError("The lengths in a message do not add up.")

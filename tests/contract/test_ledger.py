@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -176,7 +175,7 @@ class TestSubmission:
         submit(ledger)
 
         with pytest.raises(ConflictError, match="fc-map"):
-            submit(ledger, replace(SPEC, function_id="fu-other"))
+            submit(ledger, SPEC._replace(function_id="fu-other"))
 
     def test_a_sealed_call_takes_nothing_more(self, ledger):
         submit(ledger, number=2, sealed=True)
@@ -265,9 +264,9 @@ class TestLimits:
 
     def test_a_function_is_limited_over_all_of_its_pools(self, build):
         ledger = build(self.LIMITS).ledger
-        submit(ledger, replace(spec("old"), pool="fu-f@1"), 4)
+        submit(ledger, spec("old")._replace(pool="fu-f@1"), 4)
 
-        assert submit(ledger, replace(spec("new"), pool="fu-f@2"), 4).known == 1
+        assert submit(ledger, spec("new")._replace(pool="fu-f@2"), 4).known == 1
 
     def test_functions_do_not_limit_each_other(self, build):
         ledger = build(self.LIMITS).ledger
@@ -816,7 +815,7 @@ class TestExpiry:
 
 class TestQuestions:
     def test_a_call_is_what_was_submitted(self, world):
-        call = replace(spec("child", CallKind.MAP), parent=("fc-map", 3), durable=True)
+        call = spec("child", CallKind.MAP)._replace(parent=("fc-map", 3), durable=True)
         submit(world.ledger, call, 2)
         world.ledger.commit()
         before = look_up(world.ledger, "fc-child")

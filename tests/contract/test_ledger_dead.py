@@ -1,7 +1,5 @@
 """What every Ledger promises about dead letters: failed inputs of durable calls, with payloads."""
 
-from dataclasses import replace
-
 import pytest
 
 from cloudfn.model.call import LOSS_CAP, CallKind, Counters, Status
@@ -88,7 +86,7 @@ def test_an_input_that_is_lost_with_the_last_agent_is_a_dead_letter_too(world):
 
 
 def test_a_call_remembers_what_it_was_made_of(world):
-    again = replace(spec("again", CallKind.SPAWN_MAP), origin=SPAWNED.call_id)
+    again = spec("again", CallKind.SPAWN_MAP)._replace(origin=SPAWNED.call_id)
     submit(world.ledger, again, 1, sealed=True)
     world.ledger.commit()
     world.crash()

@@ -1,15 +1,13 @@
 """What every Ledger promises about named calls: digests, and what is done when they begin anew."""
 
-from dataclasses import replace
-
 from cloudfn.model.call import CallKind, Status
 from cloudfn.providers.ledger import PoolCounts
 from tests.contract.test_ledger import NOW, POOL, build, finish, ledger, spec, submit, world
 
 __all__ = ["build", "ledger", "world"]
 
-NAMED = replace(spec("named", CallKind.MAP), durable=True, name="app/f/nightly")
-ELSEWHERE = replace(NAMED, function_id="fu-g", pool="fu-g@1")
+NAMED = spec("named", CallKind.MAP)._replace(durable=True, name="app/f/nightly")
+ELSEWHERE = NAMED._replace(function_id="fu-g", pool="fu-g@1")
 
 
 def digest(index):
@@ -72,7 +70,7 @@ def test_a_name_can_be_given_again_at_once(ledger):
     send(ledger, 2)
     ledger.commit()
     ledger.forget(NAMED.call_id)
-    again = replace(NAMED, call_id="fc-again")
+    again = NAMED._replace(call_id="fc-again")
     send(ledger, 1, call=again)
     ledger.commit()
 

@@ -1,7 +1,6 @@
 """What every Ledger promises about delays, priorities and deadlines of spawned calls."""
 
 import sqlite3
-from dataclasses import replace
 
 import pytest
 
@@ -18,7 +17,7 @@ __all__ = ["build", "ledger", "world"]
 
 
 def spawned(name, **terms):
-    return replace(spec(name, CallKind.SPAWN_MAP), terms=Terms(**terms))
+    return spec(name, CallKind.SPAWN_MAP)._replace(terms=Terms(**terms))
 
 
 def indices(claims):

@@ -64,7 +64,7 @@ class World:
     def finish(self) -> None:
         (claim,) = self.journal.claim(POOL, 1, 0.0)
         self.journal.record([Entry(claim.seq, claim.fence, Status.RETURNED, b"out")])
-        self.calls.recorded("fc-1", 0, Status.RETURNED, b"out")
+        self.calls.recorded("fc-1", [0], [Status.RETURNED], [b"out"])
 
     @property
     def was_told(self) -> bool:

@@ -84,7 +84,7 @@ class Engine:
         """Run what waits."""
         for claim in self.ledger.claim(POOL, 10, self.clock.wall()):
             self.journal.record([Entry(claim.seq, claim.fence, status, b"")])
-            self.calls.recorded(claim.call_id, claim.index, status, b"")
+            self.calls.recorded(claim.call_id, [claim.index], [status], [b""])
         self.settle()
 
     def history(self) -> list[Any]:

@@ -29,8 +29,8 @@ def watch_of(reader: Reader) -> Watch:
 def test_outcomes_go_out_at_once_to_a_client_that_reads():
     reader = Reader()
     watch = watch_of(reader)
-    watch.add(0, Status.RETURNED, b"a")
-    watch.add(1, Status.RAISED, b"b")
+    watch.add([0], [Status.RETURNED], [b"a"])
+    watch.add([1], [Status.RAISED], [b"b"])
 
     watch.flush()
 
@@ -41,7 +41,7 @@ def test_outcomes_go_out_at_once_to_a_client_that_reads():
 def test_outcomes_stay_in_the_ledger_while_the_client_does_not_read():
     reader = Reader(congested=True)
     watch = watch_of(reader)
-    watch.add(3, Status.RETURNED, b"abc")
+    watch.add([3], [Status.RETURNED], [b"abc"])
 
     watch.flush()
 
@@ -53,10 +53,10 @@ def test_outcomes_stay_in_the_ledger_while_the_client_does_not_read():
 def test_what_comes_after_late_outcomes_is_late_as_well():
     reader = Reader(congested=True)
     watch = watch_of(reader)
-    watch.add(1, Status.RETURNED, b"a")
+    watch.add([1], [Status.RETURNED], [b"a"])
     watch.flush()
     reader.congested = False
-    watch.add(0, Status.RETURNED, b"b")
+    watch.add([0], [Status.RETURNED], [b"b"])
 
     watch.flush()
 
@@ -68,8 +68,8 @@ def test_what_comes_after_late_outcomes_is_late_as_well():
 def test_late_outcomes_are_taken_a_message_at_a_time():
     watch = watch_of(Reader(congested=True))
     for index in (2, 0, 1):
-        watch.add(index, Status.RETURNED, bytes(MESSAGE_BYTES // 2))
-    watch.add(3, Status.RETURNED, bytes(MESSAGE_BYTES + 1))
+        watch.add([index], [Status.RETURNED], [bytes(MESSAGE_BYTES // 2)])
+    watch.add([3], [Status.RETURNED], [bytes(MESSAGE_BYTES + 1)])
     watch.flush()
 
     assert [watch.take_late(), watch.take_late(), watch.take_late()] == [[0, 1], [2], [3]]

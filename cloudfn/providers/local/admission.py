@@ -41,7 +41,8 @@ def admit(
             f"Call {spec.call_id} is sealed: it has {known} inputs for ever.",
             hint="Make a new call for further inputs.",
         )
-    return _extend(memory, limits, call, payloads, sealed=sealed and reaches_end)
+    free, reason = room(memory, limits, call.spec)
+    return _extend(memory, call, payloads, free, reason, sealed=sealed and reaches_end)
 
 
 def room(memory: Residents, limits: Limits, spec: CallSpec) -> tuple[int, str]:
@@ -72,17 +73,22 @@ def _admit_first(
     if payloads and not free:
         # A call without inputs would be left behind.
         return Admission(0, reason)
-    return _extend(memory, limits, memory.add_call(spec), payloads, sealed=sealed)
+    return _extend(memory, memory.add_call(spec), payloads, free, reason, sealed=sealed)
 
 
 def _extend(
-    memory: Residents, limits: Limits, call: Call, payloads: Sequence[bytes], *, sealed: bool
+    memory: Residents,
+    call: Call,
+    payloads: Sequence[bytes],
+    free: int,
+    reason: str,
+    *,
+    sealed: bool,
 ) -> Admission:
     refused = ""
     if payloads and call.cancelled:
         memory.admit_cancelled(call, len(payloads))
     elif payloads:
-        free, reason = room(memory, limits, call.spec)
         if free < len(payloads):
             payloads, refused = payloads[:free], reason
         if payloads:

@@ -13,7 +13,15 @@ from heapq import heappop, heappush
 from cloudfn.errors import Error
 from cloudfn.model.call import Status
 from cloudfn.providers.ledger import Claim
-from cloudfn.providers.local.records import UNHURT, Call, Lane, Page, Returned, Scar
+from cloudfn.providers.local.records import (
+    BLOCK_BITS,
+    UNHURT,
+    Call,
+    Lane,
+    Page,
+    Returned,
+    Scar,
+)
 
 #: claims of one input for which an epoch has fences
 _FENCE_BITS = 10
@@ -257,9 +265,10 @@ class Queue:
         for lane in lanes:
             if lane.behind and lane.loaded < _LOW:
                 self._refill(lane)
-        if len(lanes) < 2:
-            for lane in lanes:
-                self._take(lane, limit, claims)
+        if not lanes:
+            return
+        if len(lanes) == 1:
+            self._take(lanes[0], limit, claims)
             return
         spawned = _in_order(pool, [lane for lane in lanes if lane.spawn])
         first, second = [lane for lane in lanes if not lane.spawn], spawned
@@ -344,6 +353,14 @@ class Queue:
         seq, index = page.seq + start, page.first + start
         fence, pool, call_id = self._fence, call.lane.pool, call.spec.call_id
         durable = call.spec.durable
+        page.next += count
+        if count == 1:
+            claim = Claim(seq, fence, pool, call_id, index, payloads[0], UNHURT, False, durable)  # noqa: FBT003
+            claims.append(claim)
+            self.running[seq] = (page, fence)
+            call.statuses[index] = _RUNNING
+            call.changed.add(index >> BLOCK_BITS)
+            return
         seqs, indices = range(seq, seq + count), range(index, index + count)
         claims += [
             Claim(seq, fence, pool, call_id, index, payload, UNHURT, False, durable)  # noqa: FBT003
@@ -352,7 +369,6 @@ class Queue:
         self.running.update(dict.fromkeys(seqs, (page, fence)))
         call.statuses[index : index + count] = _RUNNING.to_bytes() * count
         call.mark(index, index + count - 1)
-        page.next += count
 
     def _run_one(self, returned: Returned, claims: list[Claim]) -> None:
         """PENDING → RUNNING for an input that was claimed before."""

@@ -47,6 +47,7 @@ _RECORD_COLUMNS = (
     "c.known, c.sealed, c.finished, c.cancelled, c.failed, "
     "l.priority, x.not_before, x.deadline, x.name, x.total, c.expired, x.origin"
 )
+_CALL_BY_ID = f"SELECT {_CALL_COLUMNS} FROM call c WHERE c.id=?"
 _INSERT_CALL = f"INSERT INTO call VALUES ({', '.join('?' * 19)})"
 _UPDATE_CALL = (
     "UPDATE call SET last_seq=?, sealed=?, cancelled=?, known=?, finished=?, failed=?, running=?, "
@@ -317,7 +318,7 @@ class Store:
         """Return the row of a call."""
         if call_id in self.forgotten:
             return None
-        rows = self.read(f"SELECT {_CALL_COLUMNS} FROM call c WHERE c.id=?", (call_id,))
+        rows = self.read(_CALL_BY_ID, (call_id,))
         return rows[0] if rows else None
 
     def call_by_number(self, number: int) -> Row:
