@@ -174,16 +174,16 @@ class Engine:
             self._due.cancel()
             self._due = None
         if due is not None:
-            self._due = self._loop.call_later(max(0.0, due - self.clock.wall()), self._ring_due)
+            self._due = self._loop.call_later(max(0.0, due - self.clock.wall()), self._on_due)
 
-    def end_overdue(self) -> None:
-        """End inputs whose deadline passed while they waited."""
-        self.agent.end_overdue(self.journal.overdue(self.clock.wall()))
-
-    def _ring_due(self) -> None:
+    def _on_due(self) -> None:
         self._due = None
-        self.end_overdue()
+        self.ring_due()
         self.delayed()
+
+    def ring_due(self) -> None:
+        """End what is overdue; hand over what became due, or was left by anything that failed."""
+        self.agent.end_overdue(self.journal.overdue(self.clock.wall()))
         for pool in self.agent.pools():
             if self.ledger.counts(pool.spec.pool).pending:
                 self.inputs_arrived(pool.spec.pool)

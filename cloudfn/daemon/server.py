@@ -11,6 +11,7 @@ from typing import Any
 
 from cloudfn.control.stores.later import Later
 from cloudfn.daemon.engine import Engine
+from cloudfn.daemon.housekeeping import Housekeeping
 from cloudfn.daemon.lifecycle import peer_is_us
 from cloudfn.daemon.operations.apps import AppOperations
 from cloudfn.daemon.operations.calls import CallOperations
@@ -34,9 +35,6 @@ from cloudfn.wire.version import code_version, code_written
 
 _log = logging.getLogger(__name__)
 
-#: seconds between looks at what time brings: orphans, expiry, idleness
-_HOUSEKEEPING = 1.0
-_EXPIRY_PAUSE = 600.0
 #: seconds that running inputs have when the daemon leaves for a newer one
 DRAIN_GRACE = 5.0
 _ACCEPTS_PER_TURN = 64
@@ -72,23 +70,19 @@ class Server:
                 DaemonOperations(engine, self._facts, self.shut_down),
             ]
         )
-        #: ephemeral apps whose client is gone, and since when (monotonic)
-        self._orphans: dict[str, float] = {}
-        self._last_busy = engine.clock.monotonic()
-        self._last_expiry = float("-inf")
+        self._house = Housekeeping(loop, engine, self._apps, self._sessions, self.shut_down)
         self._leaving = False
         self.done: asyncio.Future[None] = loop.create_future()
 
     def serve(self, listener: socket.socket, path: Path) -> None:
         """Take up what the ledger holds, and begin to accept clients."""
         engine = self._engine
-        now = engine.clock.monotonic()
         # Results that died on their way: their containers died with the daemon.
         engine.blobs.sweep(
             lambda name: not name.startswith("ta-"), older_than=0.0, now=engine.clock.wall()
         )
-        ephemeral = engine.apps.restore(engine.ledger.pools())
-        self._orphans = {app.app_id: now for app in ephemeral}
+        for app in engine.apps.restore(engine.ledger.pools()):
+            self._house.orphaned(app.app_id)
         engine.calls.adopt_orphans()
         engine.stores.recover()
         engine.schedules.start(app.app_id for app in engine.catalog.apps())
@@ -98,7 +92,7 @@ class Server:
         engine.planner.poke()
         self._listener, self._socket_path = listener, path
         self._loop.add_reader(listener, self._accept)
-        self._loop.call_later(_HOUSEKEEPING, self._keep_house)
+        self._house.start()
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -113,6 +107,7 @@ class Server:
         if self._leaving:
             return
         self._leaving = True
+        self._house.stop()
         _log.info("leaving (%s)", mode)
         self._engine.agent.intake = False
         self._stop_listening()
@@ -249,92 +244,10 @@ class Server:
         self._engine.output.unsubscribe(session)
         self._engine.calls.closed(session)
         self._engine.stores.closed(session)
-        now = self._engine.clock.monotonic()
         for app_id, owner in list(self._apps.owners.items()):
             if owner is session:
                 self._apps.owners[app_id] = None
-                self._orphans[app_id] = now
-
-    # Housekeeping
-
-    def _keep_house(self) -> None:
-        if self._leaving:
-            return
-        self._loop.call_later(_HOUSEKEEPING, self._keep_house)
-        engine = self._engine
-        now = engine.clock.monotonic()
-        engine.calls.end_orphans(engine.settings.client_grace)
-        # Places also become free without an outcome: what waited began to run.
-        engine.calls.receipts.feed_starved()
-        self._end_orphaned_apps(now)
-        engine.schedules.look()
-        self._ring_due()
-        unfinished = set(engine.ledger.pools())
-        engine.apps.drop_finished(unfinished)
-        self._end_detached(unfinished)
-        # Results that are kept for a short time are looked for as often as that takes.
-        if now - self._last_expiry >= min(_EXPIRY_PAUSE, engine.settings.retention / 4):
-            self._last_expiry = now
-            self._expire()
-        self._leave_when_idle(now, unfinished)
-
-    def _ring_due(self) -> None:
-        """Janitor: hand over what became due or was left waiting by anything that went wrong."""
-        self._engine.end_overdue()
-        for pool in self._engine.agent.pools():
-            counts = self._engine.ledger.counts(pool.spec.pool)
-            if counts.pending:
-                self._engine.inputs_arrived(pool.spec.pool)
-
-    def _end_orphaned_apps(self, now: float) -> None:
-        grace = self._engine.settings.client_grace
-        for app_id, since in list(self._orphans.items()):
-            if self._apps.owners.get(app_id) is not None:
-                del self._orphans[app_id]
-            elif now - since >= grace:
-                del self._orphans[app_id]
-                self._apps.close(app_id)
-
-    def _end_detached(self, unfinished: set[str]) -> None:
-        """A detached app lives while it has inputs or requests, and a moment after its start."""
-        now = self._engine.clock.wall()
-        grace = self._engine.settings.client_grace
-        for app in self._engine.catalog.apps():
-            if app.state != "detached" or now - app.created < grace:
-                continue
-            pools = [p for p in self._engine.agent.pools() if p.spec.app_id == app.app_id]
-            is_asked = any(
-                p.visitors or any(c.visits for c in p.containers.values()) for p in pools
-            )
-            if not is_asked and not unfinished.intersection(p.spec.pool for p in pools):
-                self._engine.apps.close(app.app_id)
-
-    def _expire(self) -> None:
-        engine = self._engine
-        for call_id in engine.ledger.expire(engine.clock.wall(), engine.settings.retention):
-            engine.blobs.delete_call(call_id)
-        engine.journal.after_commit(lambda: None)
-        engine.logs.prune(engine.clock.wall())
-        engine.stores.expire()
-        engine.blobs.sweep(
-            lambda name: (
-                engine.ledger.call(name) is not None
-                or engine.agent.container(name) is not None
-                or engine.stores.registry.knows(name)
-            ),
-            older_than=_EXPIRY_PAUSE,
-            now=engine.clock.wall(),
-        )
-
-    def _leave_when_idle(self, now: float, unfinished: set[str]) -> None:
-        engine = self._engine
-        waits = engine.schedules.active or any(
-            app.state == "deployed" for app in engine.catalog.apps()
-        )
-        if self._sessions or unfinished or waits or engine.agent.containers():
-            self._last_busy = now
-        elif now - self._last_busy >= engine.settings.daemon_idle_exit:
-            self.shut_down("now")
+                self._house.orphaned(app_id)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

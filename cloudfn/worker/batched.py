@@ -39,9 +39,7 @@ class BatchedContainer(Container):
             except OSError:
                 os._exit(CHANNEL_LOST)
             except BaseException as error:
-                self._waits = False
-                if not self._leaves:  # a signal handler of user code raised
-                    self._complain(error)
+                self._end_wait(error)
                 continue
             if inputs is None:
                 return

@@ -166,9 +166,7 @@ class Container:
             except OSError:
                 os._exit(CHANNEL_LOST)
             except BaseException as error:
-                self._waits = False
-                if not self._leaves:  # a signal handler of user code raised
-                    self._complain(error)
+                self._end_wait(error)
                 continue
             if size < head:
                 return
@@ -179,6 +177,12 @@ class Container:
             except BaseException as error:
                 self._complain(error)
             current.seq = self._stream.seq = 0
+
+    def _end_wait(self, error: BaseException) -> None:
+        """Something was raised while it waited for an input: it leaves, or goes on."""
+        self._waits = False
+        if not self._leaves:  # a signal handler of user code raised
+            self._complain(error)
 
     def leave(self) -> None:
         """Run the exit hooks; then go as an interpreter does: threads, exit handlers, buffers.
