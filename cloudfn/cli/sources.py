@@ -39,7 +39,7 @@ class Sources:
         return digest != before
 
     def _collected(self) -> str:
-        from cloudfn.sdk.bundle import collect
+        from cloudfn.sdk.collecting import collect
 
         program = self._program
         bundle = collect(program.module_name, program.root, program.entry)

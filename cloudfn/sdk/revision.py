@@ -78,7 +78,8 @@ def _python_sources(specs: Iterable[FunctionSpec]) -> list[str]:
 def _stored(
     program: Program | None, modules: Iterable[str], bundles: Path, *, durable: bool
 ) -> str:
-    from cloudfn.sdk.bundle import collect, empty, store
+    from cloudfn.sdk.bundle import empty, store
+    from cloudfn.sdk.collecting import collect
 
     if program is None:
         bundle = empty()

@@ -17,7 +17,9 @@ import pytest
 
 from cloudfn import errors
 from cloudfn.sdk import bundle as bundles
-from cloudfn.sdk.bundle import Bundle, collect, store
+from cloudfn.sdk import collecting
+from cloudfn.sdk.bundle import Bundle, store
+from cloudfn.sdk.collecting import collect
 from cloudfn.sdk.imports import local_imports
 from cloudfn.sdk.program import is_installed
 
@@ -309,7 +311,7 @@ def test_what_is_no_regular_file_stays_behind(tmp_path: Path) -> None:
 def test_a_bundle_that_is_too_large_is_refused_with_a_hint(tmp_path: Path) -> None:
     write(tmp_path, {"main.py": "import pkg", "pkg/__init__.py": ""})
     with (tmp_path / "pkg/weights.bin").open("wb") as sparse:
-        sparse.truncate(bundles.MAX_BYTES + 1)
+        sparse.truncate(collecting.MAX_BYTES + 1)
     with pytest.raises(errors.InvalidError, match=r"100 MiB.*weights\.bin") as caught:
         collect("main", tmp_path, tmp_path / "main.py")
     assert caught.value.hint
@@ -318,7 +320,7 @@ def test_a_bundle_that_is_too_large_is_refused_with_a_hint(tmp_path: Path) -> No
 def test_a_bundle_of_too_many_files_is_refused_with_a_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundles, "MAX_FILES", 3)
+    monkeypatch.setattr(collecting, "MAX_FILES", 3)
     write(tmp_path, {"main.py": "import pkg"} | {f"pkg/{n}.txt": "" for n in range(3)})
     (tmp_path / "pkg/__init__.py").touch()
     with pytest.raises(errors.InvalidError, match="more than 3 files") as caught:
