@@ -102,9 +102,9 @@ def choose(candidates: Sequence[Candidate], wanted: str | None) -> Candidate:
 
 
 def parse_arguments(
-    fn: Callable[..., Any], argv: Sequence[str], *, bound: bool = False
+    fn: Callable[..., Any], argv: Sequence[str]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Turns the words after a runnable into the positional and keyword arguments for `fn`.
+    """Turn the words after a runnable into the positional and keyword arguments for `fn`.
 
     A function whose only parameter is `*args` gets the words as they are. Otherwise each parameter
     is an option, `--kebab-case VALUE` or `--kebab-case=VALUE`, read by its annotation: str, int,
@@ -115,14 +115,13 @@ def parse_arguments(
     Args:
         fn: The function to call.
         argv: The words after the runnable.
-        bound: Whether the first parameter is `self` or `cls`, which no option fills.
 
     Raises:
         UsageError: Words do not fit (2), or `fn` cannot be called from a command line (1).
     """
-    if is_variadic(fn, bound=bound):
+    if is_variadic(fn):
         return tuple(argv), {}
-    options = options_of(fn, bound=bound)
+    options = options_of(fn)
     given = parse_options(options, argv)
     positional = tuple(given.pop(o.name, o.default) for o in options if o.positional)
     return positional, given
@@ -159,39 +158,39 @@ def parse_options(options: Sequence[Option], argv: Sequence[str]) -> dict[str, A
     return given
 
 
-def options_of(fn: Callable[..., Any], *, bound: bool = False) -> tuple[Option, ...]:
+def options_of(fn: Callable[..., Any]) -> tuple[Option, ...]:
     """The options of `fn`, in the order of its parameters.
 
     Raises:
         UsageError: A parameter cannot be given on a command line (1).
     """
-    return tuple(_option(fn, parameter) for parameter in _parameters(fn, bound=bound))
+    return tuple(_option(fn, parameter) for parameter in _parameters(fn))
 
 
-def is_variadic(fn: Callable[..., Any], *, bound: bool = False) -> bool:
+def is_variadic(fn: Callable[..., Any]) -> bool:
     """Whether `fn` takes `*args` and nothing else, so that it gets the raw words."""
-    parameters = _parameters(fn, bound=bound)
+    parameters = _parameters(fn)
     return len(parameters) == 1 and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
 
 
-def wants_help(fn: Callable[..., Any], argv: Sequence[str], *, bound: bool = False) -> bool:
+def wants_help(fn: Callable[..., Any], argv: Sequence[str]) -> bool:
     """Whether `argv` asks for `fn`'s help; a function of raw words is asked by `--help` alone."""
-    if is_variadic(fn, bound=bound):
+    if is_variadic(fn):
         return list(argv) == ["--help"]
-    names = {parameter.name for parameter in _parameters(fn, bound=bound)}
+    names = {parameter.name for parameter in _parameters(fn)}
     return "--help" in argv and "help" not in names
 
 
-def render_help(name: str, fn: Callable[..., Any], prog: str, *, bound: bool = False) -> str:
-    """The text for `--help`: usage, what the docstring says, parameters, types and defaults.
+def render_help(name: str, fn: Callable[..., Any], prog: str) -> str:
+    """Return the text for `--help`: usage, what the docstring says, parameters, types and defaults.
 
     `prog` is what stands before `::name`, as in `cloudfn run primes.py`.
 
     Raises:
         UsageError: A parameter cannot be given on a command line (1).
     """
-    variadic = is_variadic(fn, bound=bound)
-    rows = [] if variadic else [_help_row(option) for option in options_of(fn, bound=bound)]
+    variadic = is_variadic(fn)
+    rows = [] if variadic else [_help_row(option) for option in options_of(fn)]
     rows.append(("--help", "Show this text and exit."))
     width = max(len(left) for left, _ in rows)
     about = inspect.getdoc(fn)
@@ -257,9 +256,8 @@ def _suggestion(word: str, known: typing.Iterable[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def _parameters(fn: Callable[..., Any], *, bound: bool) -> list[inspect.Parameter]:
-    parameters = list(_signature(fn).parameters.values())
-    return parameters[1:] if bound else parameters
+def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(_signature(fn).parameters.values())
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature:

@@ -175,10 +175,6 @@ class Secret(SharedObject):
             return SecretRef(name=self._name, required_keys=self._required)
         return SecretRef(object_id=self.object_id)
 
-    def local_values(self) -> dict[str, str]:
-        """Return the variables of a secret that was given here; for runs without an engine."""
-        return dict(self._values or {})
-
     def __repr__(self) -> str:
         if self._values is None:
             return super().__repr__()

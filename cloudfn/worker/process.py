@@ -19,6 +19,9 @@ MARKER = "CLOUDFN_MARKER"
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+#: seconds after which what cannot be killed is left alone
+_CHILDREN_PATIENCE = 3.0
+_MARKED_PATIENCE = 5.0
 # Milliseconds.
 _ROUND = 200
 _PAUSE = 20
@@ -61,17 +64,16 @@ def kill_tree(pid: int) -> None:
             os.kill(each, signal.SIGKILL)
 
 
-def kill_children(*, clock: Clock, patience: float = 3.0) -> bool:
+def kill_children(*, clock: Clock) -> bool:
     """Kill and reap all descendants of this process, which has to be a subreaper.
 
     Args:
         clock: Tells when patience is over.
-        patience: Seconds after which those that cannot be killed are left alone.
 
     Returns:
         Whether none is left.
     """
-    deadline = clock.monotonic() + patience
+    deadline = clock.monotonic() + _CHILDREN_PATIENCE
     while children := children_of(os.getpid()):
         if clock.monotonic() >= deadline:
             return False
@@ -149,9 +151,7 @@ def marked(name: str, value: str, spare: Collection[int] = ()) -> list[int]:
     return [pid for pid in _processes() if pid not in spare and variable_of(pid, name) == value]
 
 
-def kill_marked(
-    name: str, value: str, *, clock: Clock, spare: Collection[int] = (), patience: float = 5.0
-) -> bool:
+def kill_marked(name: str, value: str, *, clock: Clock, spare: Collection[int] = ()) -> bool:
     """Kill every process that was started with this variable, until none is left.
 
     Args:
@@ -159,12 +159,11 @@ def kill_marked(
         value: Its value.
         clock: Tells when patience is over.
         spare: Processes that stay.
-        patience: Seconds after which those that cannot be killed are left alone.
 
     Returns:
         Whether none is left.
     """
-    deadline = clock.monotonic() + patience
+    deadline = clock.monotonic() + _MARKED_PATIENCE
     empty_looks = 1
     while empty_looks < _EMPTY_LOOKS:
         found = marked(name, value, spare)

@@ -235,7 +235,6 @@ def test_the_receiver_of_a_method_is_no_option() -> None:
     class Model:
         def predict(self, n: int) -> None: ...
 
-    assert parse_arguments(Model.predict, ["--n", "1"], bound=True) == ((), {"n": 1})
     assert parse_arguments(Model().predict, ["--n", "1"]) == ((), {"n": 1})
 
 

@@ -44,7 +44,6 @@ class Request:
         self.scope = scope
         #: the client was seen to have left
         self.is_lost = False
-        self.has_begun = False
         self.is_complete = False
 
     async def receive(self) -> Event:
@@ -78,7 +77,6 @@ class Request:
         self._note(event)
 
     def _note(self, event: Event) -> None:
-        self.has_begun = True
         if event["type"] in _BODIES:
             self.is_complete = not event.get("more_body")
         elif event["type"] == "websocket.close":
