@@ -132,12 +132,15 @@ class _Ending:
         self._finished: set[int] = set()
         self._known = 0
         self._sealed = False
+        self._is_closed = False
         self._box = self._lookout.open(self)
         self._attachment = Attachment(client, call_id, box=self._box, bare=True)
         self._attachment.ask()
 
     def heard(self) -> None:
         """Count outcomes."""
+        if self._is_closed:
+            return  # rung for more than once before we looked
         messages = self._box.messages
         while messages:
             kind, body = messages.popleft()
@@ -163,6 +166,7 @@ class _Ending:
             self._attachment.ask()
 
     def _close(self) -> None:
+        self._is_closed = True
         self._lookout.close(self)
         self._attachment.close()
 

@@ -216,6 +216,20 @@ def test_a_callback_added_late_is_called_as_well(spawn):
     assert heard.result(PATIENCE) is finished
 
 
+def test_no_callback_is_called_twice():
+    heard = []
+    last: futures.Future[object] = futures.Future()
+    for x in range(100):
+        spawned = square.spawn(x)
+        spawned.add_done_callback(heard.append)
+        spawned.get(PATIENCE)
+    spawned.add_done_callback(last.set_result)
+    last.result(PATIENCE)
+
+    wait_for("all of them", lambda: len(set(heard)) == 100)
+    assert len(heard) == 100
+
+
 def test_in_an_event_loop_a_callback_is_called_there():
     async def main():
         spawned = await square.spawn.aio(3)

@@ -40,16 +40,23 @@ CASES = {
     "include_apps": Case("", ("mean, words: 2.0 words", "whole is ephemeral")),
     "office_hours": Case("", ("kept warm at this time of day: ", "Shall we? By all means.")),
     "model_class": Case("", ("order 1: function 14.4", "each parameter has its containers: True")),
+    "lifecycle": Case(
+        "", ("second: The input was cancelled", "done by the second", "preempted, enter", "leaves")
+    ),
     "primes": Case("--n 200000", ("17984",)),
     "resume_map": Case("", ("… 20 in all", "not rendered again: True")),
     "retries": Case("", ("number 11 arrived", "failed for good: there is no number 12")),
     "secret_env": Case("", ("on the moon", "the token is not known here")),
     "shared_state": Case("", ("a: apple, apricot, avocado", "8 words, sorted by 2 workers")),
+    "variants": Case(
+        "", ("Bonjour, Grace!", "most containers: 1 and 4", "attempt 1: there", "says: Bonjour")
+    ),
     "volume_files": Case("", ("7 different words", "most frequent: the", "cats.txt: 49 bytes")),
     "source_stats": Case("--package asyncio --top 3", ("files, ", "most tangled functions")),
     "spawn_later": Case("", ("urgent is done", "never begun: Deadline", "two seconds: True")),
     "stream_tokens": Case("--pause 0.001", ("that will do", "28 words arrived one by one")),
     "web_hello": Case("", ('{"hello": "there", "requests": 1}', "data: lift-off")),
+    "web_server": Case("", ("200 hello from a file\n200 hello from a file",)),
     "where_am_i": Case("", ('"greeting": "Hello", "local": false, "attempt": 2', "logged by ta-")),
     "wsgi_app": Case("", ("the 3", "asked at /word-count-dev for /top")),
 }
