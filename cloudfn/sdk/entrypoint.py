@@ -87,7 +87,7 @@ class Option:
 
 
 def choose(candidates: Sequence[Candidate], wanted: str | None) -> Candidate:
-    """Picks what to run.
+    """Pick what to run.
 
     Without a name: the only entry point of the module, else its only function, else the app's
     only entry point, else its only function; a method counts as a function.
@@ -128,7 +128,7 @@ def parse_arguments(
 
 
 def parse_options(options: Sequence[Option], argv: Sequence[str]) -> dict[str, Any]:
-    """Reads `argv` by `options`: the values that were given, by parameter name.
+    """Read `argv` by `options`; return the values that were given, by parameter name.
 
     Raises:
         UsageError: A word fits no option, a value does not fit its option, or one is missing (2).

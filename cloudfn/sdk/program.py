@@ -52,7 +52,7 @@ class Program:
 
 
 def load(ref: str, *, module: bool = False) -> Program:
-    """Imports the program that `ref` names and makes `__main__` another name for it.
+    """Import the program that `ref` names and make `__main__` another name for it.
 
     `ref` is `file.py` or, with `module`, `pkg.mod`; either may go on with `::name`. The program's
     folder (with `module`: the working directory) becomes the first entry of `sys.path`.
@@ -134,7 +134,7 @@ def module_name_of(entry: Path) -> str:
 
 
 def without_tool_frames(error: BaseException) -> BaseException:
-    """Takes the frames of cloudfn and of the import system out of `error` and its causes.
+    """Take the frames of cloudfn and of the import system out of `error` and its causes.
 
     A traceback that has no other frames stays whole: then the fault is likely ours. Returns the
     same `error`.

@@ -119,7 +119,7 @@ class OfflineClient:
     def release(self, ref: int, *, tell: bool) -> None:
         """See `Client`."""
         with self._engine.changed:
-            self._engine.unlisten(ref)
+            self._engine.output.unlisten(ref)
             self._calls.release(ref, tell=tell)
         self._engine.close_generators()
 
@@ -145,7 +145,7 @@ class OfflineClient:
     ) -> int:
         """See `Client`."""
         ref = next(self._refs)
-        self._engine.listen(ref, fields.get("app_id"), sink)
+        self._engine.output.listen(ref, fields.get("app_id"), sink)
         return ref
 
     def keep(self, owned: str) -> None:

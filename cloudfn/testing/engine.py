@@ -7,16 +7,14 @@ else is left to do for the one who waits.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
 from threading import Condition
-from typing import Any
 
 from cloudfn.control.schedules.agenda import Agenda
-from cloudfn.model import ids
 from cloudfn.model.call import (
     OVERDUE,
     Again,
@@ -28,7 +26,6 @@ from cloudfn.model.call import (
     TimedOut,
     settle,
 )
-from cloudfn.model.log import LogEntry, Source
 from cloudfn.providers.ledger import Claim
 from cloudfn.sdk.client import Mailbox
 from cloudfn.testing.attempts import ENDED, Attempt, End, Returned, end_of, failure
@@ -36,6 +33,7 @@ from cloudfn.testing.calls import OfflineCalls
 from cloudfn.testing.clock import FakeClock
 from cloudfn.testing.generators import Generation
 from cloudfn.testing.inprocess import InProcess
+from cloudfn.testing.output import Output
 from cloudfn.testing.pools import Pool, Pools
 from cloudfn.testing.provider import MemoryProvider
 from cloudfn.testing.schedules import OfflineSchedules
@@ -47,8 +45,6 @@ from cloudfn.worker.blobs import Blobs
 
 #: id of the one container that everything runs in
 CONTAINER = "offline"
-
-Sink = Callable[[dict[str, Any]], None]
 
 #: inputs claimed at a time
 _SLICE = 64
@@ -129,9 +125,7 @@ class OfflineEngine:
         self._tries: dict[tuple[str, int], int] = {}
         #: app → whether each finished input returned
         self._done: dict[str, list[bool]] = {}
-        self._listeners: dict[int, tuple[str | None, Sink]] = {}
-        #: listener → what was printed since it was last told
-        self._untold: dict[int, list[dict[str, Any]]] = {}
+        self.output = Output(provider.logs, clock, CONTAINER)
 
     def close(self) -> None:
         """End it."""
@@ -148,14 +142,6 @@ class OfflineEngine:
         """Return what an app did, and forget it."""
         done = self._done.pop(app_id, [])
         return {"containers_peak": int(bool(done)), "done": len(done), "failed": done.count(False)}
-
-    def listen(self, ref: int, app_id: str | None, sink: Sink) -> None:
-        """Have `sink` told what an app prints, instead of anybody else."""
-        self._listeners[ref] = app_id, sink
-
-    def unlisten(self, ref: int) -> None:
-        """Tell that one no more."""
-        self._listeners.pop(ref, None)
 
     def run_pending(self) -> int:
         """Run all that waits or is due, however long it takes on the fake clock.
@@ -330,7 +316,7 @@ class OfflineEngine:
                 del self.running[claim.seq]
                 self._after(claim, attempt, pool, step, end)
                 self.changed.notify_all()
-        self._tell_listeners(pool.app_id)
+        self.output.tell(pool.app_id)
 
     def _new_generator(self, claim: Claim, attempt: Attempt, pool: Pool, step: Step) -> _Generator:
         generation = Generation(
@@ -338,8 +324,8 @@ class OfflineEngine:
             self._equipped(pool),
             claim,
             self.clock.monotonic(),
-            lambda source, text: self._print(claim, pool, source, text),
-            lambda: bool(self._sinks(pool.app_id)),
+            lambda source, text: self.output.print(claim, pool, source, text),
+            lambda: self.output.is_heard(pool.app_id),
         )
         return _Generator(generation, attempt, step)
 
@@ -359,7 +345,7 @@ class OfflineEngine:
                 del self.running[claim.seq]
                 self._after_step(generator, told)
                 self.changed.notify_all()
-        self._tell_listeners(pool.app_id)
+        self.output.tell(pool.app_id)
 
     def _after_step(self, generator: _Generator, told: bytes | Raised | None) -> None:
         generation, claim = generator.generation, generator.generation.claim
@@ -399,8 +385,8 @@ class OfflineEngine:
             self._equipped(pool),
             (claim.seq, claim.fence),
             claim.payload,
-            lambda source, text: self._print(claim, pool, source, text),
-            quiet=bool(self._sinks(pool.app_id)),
+            lambda source, text: self.output.print(claim, pool, source, text),
+            quiet=self.output.is_heard(pool.app_id),
         )
         return end_of(step, end)
 
@@ -477,40 +463,6 @@ class OfflineEngine:
         if self.calls.record(claim, status, payload):
             done = self._done.setdefault(self.pools[claim.pool].app_id, [])
             done.append(status == Status.RETURNED)
-
-    # --------------------------------------------------------------------------------- output
-
-    def _print(self, claim: Claim, pool: Pool, source: Source, text: str) -> None:
-        if not text:
-            return
-        self._provider.logs.write(
-            LogEntry(
-                self.clock.wall(),
-                pool.app_id,
-                pool.app_name,
-                pool.spec.name,
-                CONTAINER,
-                claim.call_id,
-                ids.input_id(claim.call_id, claim.index),
-                source,
-                text,
-            )
-        )
-        for ref, _ in self._sinks(pool.app_id):
-            self._untold.setdefault(ref, []).append({"source": source, "text": text})
-
-    def _tell_listeners(self, app_id: str) -> None:
-        for ref, sink in self._sinks(app_id):
-            entries = self._untold.pop(ref, [])
-            if entries:
-                sink({"ref": ref, "entries": entries})
-
-    def _sinks(self, app_id: str) -> list[tuple[int, Callable[[dict[str, Any]], None]]]:
-        return [
-            (ref, sink)
-            for ref, (wanted, sink) in self._listeners.items()
-            if wanted in (None, app_id)
-        ]
 
 
 def _left(claim: Claim, clock: FakeClock) -> float:
