@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Collection
 
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.apps import AppOperations
 from cloudfn.daemon.session import Session
+
+_log = logging.getLogger(__name__)
 
 #: seconds between looks
 _PAUSE = 1.0
@@ -23,6 +26,7 @@ class Housekeeping:
         engine: The engine.
         apps: Knows which client keeps which app, and closes apps.
         sessions: The clients that are here, always as it is now.
+        can_be_found: Whether new clients find this daemon.
         shut_down: Has the daemon leave.
     """
 
@@ -32,12 +36,14 @@ class Housekeeping:
         engine: Engine,
         apps: AppOperations,
         sessions: Collection[Session],
+        can_be_found: Callable[[], bool],
         shut_down: Callable[[str], None],
     ) -> None:
         self._loop = loop
         self._engine = engine
         self._apps = apps
         self._sessions = sessions
+        self._can_be_found = can_be_found
         self._shut_down = shut_down
         #: ephemeral apps whose client is gone, and since when (monotonic seconds)
         self._orphans: dict[str, float] = {}
@@ -59,6 +65,10 @@ class Housekeeping:
 
     def _keep_house(self) -> None:
         if self._stopped:
+            return
+        if not self._can_be_found():
+            _log.warning("the socket was taken away: no client finds this daemon any more")
+            self._shut_down("drain")
             return
         self._loop.call_later(_PAUSE, self._keep_house)
         engine = self._engine

@@ -78,6 +78,15 @@ def listen(path: Path) -> socket.socket:
     return server
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of the same name; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class _short_name:  # noqa: N801 - reads as a function
     """A name of a path that fits into a socket address, through our own descriptor if need be."""
 

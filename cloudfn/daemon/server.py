@@ -12,7 +12,7 @@ from typing import Any
 from cloudfn.control.stores.later import Later
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.housekeeping import Housekeeping
-from cloudfn.daemon.lifecycle import peer_is_us
+from cloudfn.daemon.lifecycle import identity, peer_is_us
 from cloudfn.daemon.operations.apps import AppOperations
 from cloudfn.daemon.operations.calls import CallOperations
 from cloudfn.daemon.operations.containers import ContainerOperations
@@ -52,6 +52,7 @@ class Server:
         self._sessions: set[Session] = set()
         self._listener: socket.socket | None = None
         self._socket_path: Path | None = None
+        self._socket_identity: tuple[int, int] | None = None
         self._started = engine.clock.wall()
         self._apps = AppOperations(engine)
         self._operations = Operations(
@@ -70,7 +71,9 @@ class Server:
                 DaemonOperations(engine, self._facts, self.shut_down),
             ]
         )
-        self._house = Housekeeping(loop, engine, self._apps, self._sessions, self.shut_down)
+        self._house = Housekeeping(
+            loop, engine, self._apps, self._sessions, self._can_be_found, self.shut_down
+        )
         self._leaving = False
         self.done: asyncio.Future[None] = loop.create_future()
 
@@ -91,6 +94,7 @@ class Server:
         engine.delayed()
         engine.planner.poke()
         self._listener, self._socket_path = listener, path
+        self._socket_identity = identity(path)
         self._loop.add_reader(listener, self._accept)
         self._house.start()
 
@@ -131,8 +135,13 @@ class Server:
             self._listener.close()
             self._listener = None
         if self._socket_path is not None:
-            self._socket_path.unlink(missing_ok=True)
+            if self._can_be_found():
+                self._socket_path.unlink(missing_ok=True)
             self._socket_path = None
+
+    def _can_be_found(self) -> bool:
+        """Whether clients that look for a daemon find this one: the name still leads to us."""
+        return self._socket_path is None or identity(self._socket_path) == self._socket_identity
 
     def _accept(self) -> None:
         assert self._listener is not None

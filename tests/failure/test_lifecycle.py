@@ -1,6 +1,7 @@
 """A daemon's birth and end: races, leftovers, loose directories, strangers, idleness."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -143,6 +144,20 @@ def test_a_client_waits_for_a_start_that_another_began(world: World) -> None:
     assert not late.done
     os.kill(world.pid, signal.SIGCONT)
     assert late.result() == world.pid
+
+
+def test_a_daemon_whose_directory_was_removed_leaves_and_disturbs_no_other(world: World) -> None:
+    world.ask("status")
+    lost = world.pid
+    os.kill(lost, signal.SIGSTOP)  # until there is another one
+    world.close_clients()
+    shutil.rmtree(world.state)
+    world.settings.state_dir.mkdir(mode=0o700)
+    next_one = start_daemon(world)
+    wait_for("the next one serves", world.is_up)
+    os.kill(lost, signal.SIGCONT)
+    assert ended(lost, 10.0)
+    assert world.ask("status")["pid"] == next_one.pid == world.pid
 
 
 # Directories and strangers

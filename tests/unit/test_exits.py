@@ -145,6 +145,10 @@ def test_a_group_limits_a_container(tmp_path: Path, files, written, kills, verdi
     assert guard.release("ta-1") == verdict
 
 
+def test_groups_that_somebody_else_removed_are_no_obstacle_at_the_end(tmp_path: Path):
+    CgroupGuard(tmp_path / "taken away", _V2_FILES).close()
+
+
 def test_a_container_without_a_limit_gets_no_group(tmp_path: Path):
     guard = CgroupGuard(tmp_path, _V2_FILES)
     guard.watch("ta-1", 4711, Resources())
