@@ -209,11 +209,11 @@ class BoundFunction(Function):
 
     def _note_generator(self) -> None:
         cls = self._binding.cls
-        if self._method is None or cls is None:
-            self._is_generator = self._binding.base.is_generator
+        if self._method is None:
+            self._is_generator = self._binding.base.known_generator
             self._is_web = self._binding.base.is_web
         else:
-            spec = cls.methods.get(self._method)
+            spec = cls.methods.get(self._method) if cls else None
             self._is_generator = spec.is_generator if spec else None
             self._is_web = bool(spec and spec.is_web)
 

@@ -176,6 +176,11 @@ class FunctionHandle(Varying, FunctionFacts):
         """Whether the function yields."""
         return bool(self._is_generator)
 
+    @property
+    def known_generator(self) -> bool | None:
+        """The same, or None while nobody has looked the function up."""
+        return self._is_generator
+
     def get_raw_f(self) -> Callable[..., Any]:
         """Return the user's own function.
 

@@ -369,6 +369,84 @@ def test_an_exception_that_nobody_catches_ends_the_script_with_the_remote_line(w
     wait_for("no container", lambda: not world.containers())
 
 
+def test_what_modal_offers_goes_together(world: World):
+    path = world.write(
+        """
+        import cloudfn as modal
+
+        app = modal.App("together")
+
+        @app.cls(retries=modal.Retries(max_retries=3, initial_delay=0.0), max_containers=1)
+        class Model:
+            tag: str = modal.parameter(default="t")
+
+            @modal.enter()
+            def load(self):
+                self.tries = 0
+
+            @modal.method()
+            def items(self, n):
+                yield from (f"{self.tag}{i}" for i in range(n))
+
+            @modal.method()
+            def stubborn(self):
+                self.tries += 1
+                if self.tries < 3:
+                    raise ValueError("not yet")
+                return self.tries
+
+        @app.cls()
+        class Batched:
+            tag: str = modal.parameter()
+
+            @modal.batched(max_batch_size=4, wait_ms=20)
+            async def mark(self, xs):
+                return [f"{self.tag}{x}" for x in xs]
+
+        @app.function()
+        def count(n):
+            yield from range(n)
+
+        @app.function()
+        def square(x):
+            return x * x
+
+        @app.function()
+        def add(a, b):
+            return a + b
+
+        @app.function()
+        def inside(n):
+            found = modal.Function.from_name("together", "square").hydrate()
+            cls = modal.Cls.from_name("together", "Model").with_options(timeout=50)
+            calls = [square.spawn(i) for i in range(n)]
+            return (
+                found.remote(n),
+                modal.FunctionCall.gather(*calls),
+                list(cls(tag="in").items.remote_gen(2)),
+                list(modal.Function.from_name("together", "count")
+                     .with_options(timeout=50).remote_gen(2)),
+                list(add.starmap(zip(square.map([1, 2]), square.map([3, 4])))),
+                modal.is_local(),
+            )
+
+        @app.local_entrypoint()
+        async def main():
+            print([x async for x in Model(tag="s").items.remote_gen.aio(3)])
+            print(await Model().stubborn.remote.aio())
+            print([x async for x in Batched(tag="b").mark.map.aio(range(5))])
+            print(await inside.remote.aio(3))
+        """
+    )
+    world.cli("deploy", path)
+    assert world.cli("run", "-q", path).stdout.splitlines() == [
+        "['s0', 's1', 's2']",
+        "3",
+        "['b0', 'b1', 'b2', 'b3', 'b4']",
+        "(9, [0, 1, 4], ['in0', 'in1'], [0, 1], [10, 20], False)",
+    ]
+
+
 def test_threads_and_subprocesses_of_a_client_do_no_harm(world: World):
     path = world.write(
         """
