@@ -167,10 +167,13 @@ class App(AppDeclaration, AppFacts):
         check_characters("App", wanted)
         if strategy not in ("rolling", "recreate"):
             raise errors.InvalidError(
-                f"`strategy` must be 'rolling' or 'recreate', not {strategy!r}."
+                f"`strategy` must be 'rolling' or 'recreate', not {strategy!r}.",
+                hint="'rolling' lets old containers finish what they run, 'recreate' ends them.",
             )
-        if tag and (len(tag) > _TAG_MAX):
-            raise errors.InvalidError(f"`tag` is longer than {_TAG_MAX} characters.")
+        if tag and len(tag) > _TAG_MAX:
+            raise errors.InvalidError(
+                f"`tag` is longer than {_TAG_MAX} characters.", hint="Shorten it."
+            )
         refuse_in_container("deploy")
         engine = client or default_client(environment_name)
         told = yield from self.open(
