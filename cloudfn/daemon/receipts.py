@@ -16,8 +16,8 @@ class Receipts:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        #: those to whom an acknowledgement is on its way
-        self._due: dict[Watch, None] = {}
+        #: those to whom an acknowledgement is on its way, of a spawn with how many inputs it names
+        self._due: dict[Watch, int | None] = {}
         #: calls whose inputs a limit refused
         self._starved: list[Call] = []
         #: they are told after the next commit
@@ -25,12 +25,24 @@ class Receipts:
 
     def acknowledge(self, watch: Watch) -> None:
         """Say what is kept, once it is: for spawns, when it would survive a power cut."""
-        after = self._journal.after_sync if watch.call.spec.durable else self._journal.after_commit
-        if watch not in self._due:
+        if watch.call.spec.durable:
+            # As of now: what is admitted while the disk syncs is not kept by that.
+            known = confirmed(watch)
+            if self._due.get(watch) != known:
+                self._due[watch] = known
+                self._journal.after_sync(lambda: self._synced(watch, known))
+        elif watch not in self._due:
             self._due[watch] = None
-            after(lambda: self._acknowledged(watch))
+            self._journal.after_commit(lambda: self._committed(watch))
 
-    def _acknowledged(self, watch: Watch) -> None:
+    def _synced(self, watch: Watch, known: int) -> None:
+        if watch not in self._due:
+            return
+        if self._due[watch] == known:
+            del self._due[watch]
+        watch.session.send(Kind.ACK, Ack(watch.ref, known).encode())
+
+    def _committed(self, watch: Watch) -> None:
         if self._due.pop(watch, 0) is None:
             watch.session.send(Kind.ACK, Ack(watch.ref, confirmed(watch)).encode())
 
