@@ -4,7 +4,7 @@ import pytest
 
 from cloudfn.model.call import LOSS_CAP, CallKind, Counters, Status
 from cloudfn.providers.ledger import DeadLetter
-from tests.contract.test_ledger import NOW, POOL, build, finish, ledger, spec, submit, world
+from tests.contract.ledger_worlds import NOW, POOL, build, finish, ledger, spec, submit, world
 
 __all__ = ["build", "ledger", "world"]
 

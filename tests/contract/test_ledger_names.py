@@ -2,7 +2,7 @@
 
 from cloudfn.model.call import CallKind, Status
 from cloudfn.providers.ledger import PoolCounts
-from tests.contract.test_ledger import NOW, POOL, build, finish, ledger, spec, submit, world
+from tests.contract.ledger_worlds import NOW, POOL, build, finish, ledger, spec, submit, world
 
 __all__ = ["build", "ledger", "world"]
 

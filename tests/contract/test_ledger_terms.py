@@ -11,7 +11,7 @@ from cloudfn.providers.ledger import PoolCounts
 from cloudfn.providers.local import schema
 from cloudfn.providers.local.ledger import SqliteLedger
 from cloudfn.settings import Limits
-from tests.contract.test_ledger import NOW, POOL, build, finish, ledger, spec, submit, world
+from tests.contract.ledger_worlds import NOW, POOL, build, finish, ledger, spec, submit, world
 
 __all__ = ["build", "ledger", "world"]
 

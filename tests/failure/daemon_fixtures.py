@@ -4,6 +4,7 @@ Faults come from outside: signals, full disks, traced system calls. What user co
 a trace file that it appends to, so that it survives every kill.
 """
 
+import fcntl
 import json
 import os
 import select
@@ -511,18 +512,27 @@ def check_once(world: World, items: list[Any], results: list[Any], *, deaths: in
 
 def strace_or_skip() -> str:
     """Return where strace is; install it where that is possible."""
-    found = shutil.which("strace")
-    apt = shutil.which("apt-get")
-    if found is None and apt and os.geteuid() == 0:
-        # The lists of packages may be old, or missing.
-        for step in (["install", "-y", "strace"], ["update"], ["install", "-y", "strace"]):
-            with suppress(subprocess.TimeoutExpired):
-                subprocess.run([apt, "-q", *step], capture_output=True, timeout=120, check=False)
-            if found := shutil.which("strace"):
-                break
+    found = shutil.which("strace") or _installed("strace")
     if found is None:
         give_up("strace is not installed, and could not be (apt install strace)")
     return found
+
+
+def _installed(package: str) -> str | None:
+    """Install a program; return where it is, None where that cannot be done."""
+    apt = shutil.which("apt-get")
+    if apt is None or os.geteuid() != 0:
+        return None
+    with (Path(tempfile.gettempdir()) / "cloudfn-test-apt.lock").open("w") as lock:
+        # Another process of the same test run may be at it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # The lists of packages may be old, or missing.
+        for step in (["install", "-y", package], ["update"], ["install", "-y", package]):
+            if found := shutil.which(package):
+                return found
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run([apt, "-q", *step], capture_output=True, timeout=120, check=False)
+        return shutil.which(package)
 
 
 def give_up(why: str) -> Any:
