@@ -19,7 +19,7 @@ from cloudfn.agent.pool import Pool
 from cloudfn.agent.ports import Claims
 from cloudfn.clock import Clock
 from cloudfn.model.function import FunctionSpec
-from cloudfn.providers.base import Claim
+from cloudfn.providers.ledger import Claim
 
 
 class Handover:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
-from cloudfn.providers.base import Claim
+from cloudfn.providers.ledger import Claim
 
 
 class Hands(Protocol):

@@ -18,7 +18,7 @@ from cloudfn.daemon.watches import Call, Watch
 from cloudfn.errors import ConflictError, Error, InvalidError, NotFoundError
 from cloudfn.model.call import CallKind, Status
 from cloudfn.model.terms import Terms
-from cloudfn.providers.base import CallRecord, CallSpec, Entry, Ledger
+from cloudfn.providers.ledger import CallRecord, CallSpec, Entry, Ledger
 from cloudfn.wire.messages import (
     BlobRef,
     Delivered,

@@ -16,7 +16,7 @@ from functools import partial
 
 from cloudfn.errors import Error
 from cloudfn.model.call import Counters
-from cloudfn.providers.base import Admission, CallSpec, Claim, Entry, Ledger, PoolCounts
+from cloudfn.providers.ledger import Admission, CallSpec, Claim, Entry, Ledger, PoolCounts
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 
 from cloudfn.daemon.session import Session
-from cloudfn.providers.base import CallSpec, Outcome
+from cloudfn.providers.ledger import CallSpec, Outcome
 from cloudfn.wire.messages import BlobRef, Kind, Outcomes
 
 #: outcomes are cut into messages of at most this many payload bytes

@@ -7,17 +7,7 @@ from dataclasses import dataclass
 from cloudfn.providers.blobs import Blobs
 from cloudfn.providers.catalog import Catalog
 from cloudfn.providers.dicts import Dicts
-from cloudfn.providers.ledger import (
-    Admission,
-    CallRecord,
-    CallSpec,
-    Claim,
-    DeadLetter,
-    Entry,
-    Ledger,
-    Outcome,
-    PoolCounts,
-)
+from cloudfn.providers.ledger import Ledger
 from cloudfn.providers.logs import Logs
 from cloudfn.providers.objects import Objects
 from cloudfn.providers.queues import Queues
@@ -25,19 +15,6 @@ from cloudfn.providers.schedules import Schedules
 from cloudfn.providers.secrets import Secrets
 from cloudfn.providers.streams import Streams
 from cloudfn.providers.volumes import Volumes
-
-__all__ = [
-    "Admission",
-    "CallRecord",
-    "CallSpec",
-    "Claim",
-    "DeadLetter",
-    "Entry",
-    "Ledger",
-    "Outcome",
-    "PoolCounts",
-    "Provider",
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Self
 
 from cloudfn.errors import Error, ExecutionError, NotFoundError
 from cloudfn.model.call import Counters, Status
-from cloudfn.providers.base import (
+from cloudfn.providers.ledger import (
     Admission,
     CallRecord,
     CallSpec,
