@@ -4,12 +4,13 @@ import json
 import os
 from pathlib import Path
 
+import httpx
 import pytest
 
 import cloudfn
 from cloudfn import errors
 from cloudfn.sdk.client import using
-from tests.integration.conformance_world import world
+from tests.integration.conformance_world import PATIENCE, world
 
 __all__ = ["world"]
 pytestmark = pytest.mark.integration
@@ -120,14 +121,24 @@ def test_a_secret_that_was_deleted_fails_the_start_with_its_name(world):
     program = world.write("""
         import cloudfn
         app = cloudfn.App("orphaned")
-        @app.function(secrets=[cloudfn.Secret.from_name("passing")], name="f")
+        passing = [cloudfn.Secret.from_name("passing")]
+
+        @app.function(secrets=passing, name="f")
         def f(): pass
+
+        @app.function(secrets=passing, name="page")
+        @cloudfn.wsgi_app()
+        def page(): pass
     """)
     world.cli("deploy", program)
     world.cli("secret", "delete", "passing", "-y")
 
     with pytest.raises(errors.Error, match="no secret named 'passing'"):
         cloudfn.Function.from_name("orphaned", "f").remote()
+    url = cloudfn.Function.from_name("orphaned", "page").get_web_url()
+    answer = httpx.get(url, timeout=PATIENCE)
+    assert answer.status_code == 500
+    assert "no secret named 'passing'" in answer.text
 
 
 def test_values_come_from_files_and_from_the_process(world):
