@@ -2,6 +2,12 @@
 
 The settings change by themselves at the given times, without code that runs. Whatever the time is,
 the settings of the last change are in force as soon as the app lives, and the line shows them.
+
+To an app that is deployed, a change can be added by hand, until its next deploy:
+
+    cloudfn deploy examples/office_hours.py
+    cloudfn schedule scale office-hours answer --cron "0 12 * * *" --max-containers 8
+    cloudfn schedule list --app office-hours
 """
 
 import cloudfn

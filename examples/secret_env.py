@@ -1,13 +1,16 @@
 """A function that gets a token, and a program that never shows it.
 
-`cloudfn run examples/secret_env.py` gives the function's containers two variables: one made here,
-as a program would read it from a file that is not in its repository, and one from the process that
-runs it. Later secrets override earlier ones. In earnest the first would have a name,
-`cloudfn secret create billing TOKEN`, and be used as `cloudfn.Secret.from_name("billing")`.
+`cloudfn run examples/secret_env.py` gives the function's containers variables that are made here,
+and one from the process that runs it. Later secrets override earlier ones. In earnest the first
+would have a name, `cloudfn secret create billing TOKEN`, and be used as
+`cloudfn.Secret.from_name("billing")`; or it would be read from a file that is not in the
+repository, as the last lines do.
 """
 
 import hashlib
 import os
+import tempfile
+from pathlib import Path
 
 import cloudfn
 
@@ -27,3 +30,8 @@ def sign(message: str) -> str:
 def main(message: str = "pay 12") -> None:
     print(sign.remote(message))
     print("the token is", "known" if "TOKEN" in os.environ else "not known", "here")
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, ".env").write_text("# Where we are today\nexport REGION='asteroid belt'\n")
+        today = cloudfn.Secret.from_dotenv(folder)
+        print(sign.with_options(secrets=[billing, today]).remote(message))

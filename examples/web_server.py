@@ -2,8 +2,11 @@
 
 Run it with `cloudfn run examples/web_server.py`; `cloudfn serve` keeps it up, `cloudfn deploy`
 for good. The container starts with the first request, which waits for it.
+
+The port has to be free on this machine; `PORT=8080 cloudfn run …` chooses another.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,11 +15,12 @@ from pathlib import Path
 
 import cloudfn
 
-PORT = 18_765
+PORT = int(os.environ.get("PORT", "18765"))
 app = cloudfn.App("web-server")
 
 
-@app.function()
+# Containers see none of the variables here but those that `env` names.
+@app.function(env={"PORT": str(PORT)})
 @cloudfn.web_server(PORT, startup_timeout=30)
 def files() -> None:
     folder = tempfile.mkdtemp()

@@ -4,6 +4,7 @@ Every cloudfn home below the shell's root counts as its own, so that a command m
 """
 
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -66,15 +67,21 @@ class Shell:
         """Save a file in the working directory."""
         (self.folder / name).write_text(text)
 
-    def run(self, line: str, seconds: float = PATIENCE, **variables: str) -> Done:
-        """Run a line to its end."""
+    def run(
+        self, line: str, seconds: float = PATIENCE, *, typed: str = "", **variables: str
+    ) -> Done:
+        """Run a line to its end; what is typed waits in a terminal that it reads from."""
         # Files, not pipes: a daemon that inherits them would keep a pipe open.
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        with (
+            _stdin(typed) as stdin,
+            tempfile.TemporaryFile("w+") as out,
+            tempfile.TemporaryFile("w+") as err,
+        ):
             process = subprocess.Popen(
                 ["bash", "-c", line],
                 cwd=self.folder,
                 env=self._environ | variables,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
@@ -139,6 +146,20 @@ class Shell:
                     if line:  # zombies have none
                         found[pid] = line.replace(b"\0", b" ").decode()
         return found
+
+
+@contextmanager
+def _stdin(typed: str) -> Iterator[int]:
+    if not typed:
+        yield subprocess.DEVNULL
+        return
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, typed.encode())
+        yield theirs
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 @contextmanager
