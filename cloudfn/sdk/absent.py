@@ -20,6 +20,7 @@ INSTEAD = {
     "clustered": "Use `.map` or `.spawn` on a Function; its containers can reach one another here.",
     "forward": "Containers share this machine's network: bind a port and connect to it.",
     "sessioned": "Use a Cls with a parameter: each parameter set has containers of its own.",
+    "web_endpoint": "Its name is `fastapi_endpoint` now.",
 }
 
 

@@ -98,15 +98,15 @@ class App(AppDeclaration, AppFacts):
         """The module that made it."""
         return self._module
 
-    def include(self, other: App, inherit_tags: bool = True) -> App:  # noqa: FBT001, FBT002
+    def include(self, other_app: App, inherit_tags: bool = True) -> App:  # noqa: FBT001, FBT002
         """Take in the functions and entry points of another App; return this one."""
-        for function in other._functions.values():
+        for function in other_app._functions.values():
             self._register(function)
-        self._classes |= other._classes
-        for name, entrypoint in other._entrypoints.items():
+        self._classes |= other_app._classes
+        for name, entrypoint in other_app._entrypoints.items():
             self._entrypoints.setdefault(name, entrypoint)
         if inherit_tags:
-            self._tags = {**other._tags, **self._tags}
+            self._tags = {**other_app._tags, **self._tags}
         return self
 
     # --------------------------------------------------------------------------- run and deploy

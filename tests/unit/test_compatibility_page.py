@@ -12,7 +12,10 @@ import cloudfn
 from cloudfn.cli.root import build
 from cloudfn.errors import UnimplementedError
 
+PACKAGE = Path(cloudfn.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "modal-compatibility.md"
+#: where variables are read, and where those of containers are set
+READERS = [PACKAGE / "settings.py", PACKAGE / "daemon" / "engine.py"]
 STATUSES = {"same", "more", "differs", "not here", "not yet"}
 
 #: heading → Modal's public names, as its reference has them
@@ -29,8 +32,8 @@ NAMES = {
         _experimental_restrict_output max_inputs""",
     "Function": """remote remote_gen local map starmap for_each spawn spawn_map
         experimental_spawn_map from_name from_id update_autoscaler autoscaler get_current_stats
-        with_options with_concurrency with_batching hydrate get_web_url get_dashboard_url info stats
-        app object_id logs metrics is_generator""",
+        with_options with_concurrency with_batching hydrate get_web_url web_url get_dashboard_url
+        info stats app object_id logs metrics is_generator""",
     "Cls": "from_name with_options with_concurrency with_batching hydrate",
     "FunctionCall": """object_id num_inputs get iter cancel get_call_graph get_dashboard_url hydrate
         logs gather from_id""",
@@ -52,7 +55,7 @@ NAMES = {
         current_function_call_id enable_output interact forward Environment Workspace
         CloudBucketMount Client billing experimental exception LogEntry Sandbox Proxy Tunnel
         NetworkFileSystem FunctionAutoscalerSettings FunctionCurrentStats InputInfo InputStatus
-        Error""",
+        Error web_endpoint""",
     "Exceptions": """InputCancellation Error AlreadyExistsError AuthError ClientClosed
         ConnectionError DataLossError DeserializationError ExecutionError InternalError
         InternalFailure LogsFetchError NotFoundError PermissionDeniedError RequestSizeError
@@ -63,6 +66,31 @@ NAMES = {
         SandboxTimeoutError SandboxTerminatedError SandboxFilesystemError UserCodeException
         ModuleNotMountable UserWarning DeprecationError ServerWarning AsyncUsageWarning
         InternalAPIWarning simulate_preemption""",
+    "Environment variables": """MODAL_TOKEN_ID MODAL_TOKEN_SECRET MODAL_PROFILE MODAL_ENVIRONMENT
+        MODAL_CONFIG_PATH MODAL_LOGLEVEL MODAL_LOGS_TIMEOUT MODAL_FORCE_BUILD MODAL_IGNORE_CACHE
+        MODAL_TRACEBACK MODAL_SERVE_TIMEOUT MODAL_DEV_SUFFIX MODAL_MAX_THROTTLE_WAIT
+        MODAL_PAYLOAD_FORMAT MODAL_BUILD_VALIDATION MODAL_IMAGE_BUILDER_VERSION MODAL_LOG_FORMAT
+        MODAL_TASK_ID MODAL_IS_REMOTE MODAL_REGION MODAL_CLOUD_PROVIDER MODAL_IMAGE_ID
+        MODAL_IDENTITY_TOKEN""",
+}
+
+#: Modal's commands; those of a group stand behind it
+COMMANDS = {
+    "": """run deploy serve shell setup dashboard curl changelog skills image server endpoint
+        workspace""",
+    "app": "list logs history rollback rollover stop info stats dashboard",
+    "container": "list logs exec stop",
+    "function": "info logs stats calls variants metrics",
+    "function autoscaler": "settings update",
+    "secret": "create list delete",
+    "volume": "create list ls get put rm cp rename delete dashboard",
+    "dict": "create list get items clear delete",
+    "queue": "create list peek len clear delete",
+    "environment": "list create update delete roles billing",
+    "profile": "list current activate",
+    "config": "show set-environment",
+    "token": "new set info rotate",
+    "billing": "report summary rates",
 }
 
 
@@ -95,6 +123,8 @@ def exists(heading: str, name: str) -> bool:
             return name in cloudfn.__all__ and getattr(cloudfn, name) is not None
         case "Exceptions":
             return hasattr(cloudfn.exception, name)
+        case "Environment variables":
+            return any(f'"{name}"' in path.read_text() for path in READERS)
         case "Arguments of App":
             return name in inspect.signature(cloudfn.App).parameters
         case "Arguments of `@app.function`":
@@ -142,23 +172,37 @@ def test_a_name_that_is_missing_would_be_found():
     assert not exists("Arguments of `@app.function`", "colour")
 
 
+def test_every_command_is_there_once():
+    listed = [" ".join(words) for words, _ in commands()]
+
+    wanted = {f"{group} {name}".strip() for group in COMMANDS for name in COMMANDS[group].split()}
+    assert wanted - set(listed) == set()
+    assert sorted(listed) == sorted(set(listed))
+
+
 def test_commands_are_those_that_there_are():
-    section = PAGE.read_text().partition("\n## Command line\n")[2]
-    commands = {name for name, _ in _commands(section)}
-
-    assert commands - set(_known()) == set()
-
-
-def _commands(section: str) -> Iterator[tuple[str, str]]:
-    for line in section.splitlines()[3:]:
-        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if len(cells) == 3 and cells[1] == "the same":
-            for words in re.findall(r"`([a-z][\w -]*)", cells[0]):
-                yield words.split()[0], cells[1]
-
-
-def _known() -> list[str]:
     from typer.main import get_command
 
     root: Any = get_command(build())
-    return list(root.list_commands(None))
+
+    for words, status in commands():
+        assert known(root, words) == (status == "the same"), words
+
+
+def commands() -> Iterator[tuple[tuple[str, ...], str]]:
+    """Return the words of each of Modal's commands in the page, and what is said of it."""
+    section = PAGE.read_text().partition("\n## Command line\n")[2]
+    for line in section.splitlines()[3:]:
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for text in re.findall(r"`([a-z][^`]*)`", cells[0]) if cells else []:
+            *group, names = text.split(" FILE")[0].split()
+            for name in names.split("\\|"):
+                yield (*group, name), cells[1]
+
+
+def known(root: Any, words: tuple[str, ...]) -> bool:
+    """Whether there is such a command here."""
+    *groups, name = words
+    for word in groups:
+        root = root.get_command(None, word)
+    return root is not None and name in root.list_commands(None)
