@@ -228,6 +228,7 @@ class Calls:
         call.watches.append(watch)
         call.orphaned, call.home = None, session.container_id
         self._by_ref[session, ref] = watch
+        watch.acknowledged = confirmed(watch)
         owned = set(numbers_in(have))
         self._push_recorded(watch, lambda index: index not in owned)
         # The engine may have died before it was told what is read, or before that held.

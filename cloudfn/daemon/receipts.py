@@ -40,23 +40,25 @@ class Receipts:
             return
         if self._due[watch] == known:
             del self._due[watch]
-        watch.session.send(Kind.ACK, Ack(watch.ref, known).encode())
+        _tell(watch, known)
 
     def _committed(self, watch: Watch) -> None:
         if self._due.pop(watch, 0) is None:
-            watch.session.send(Kind.ACK, Ack(watch.ref, confirmed(watch)).encode())
+            _tell(watch, confirmed(watch))
 
     def forget(self, watch: Watch) -> None:
         """Its client wants to hear nothing more."""
         self._due.pop(watch, None)
 
     def refuse(self, watch: Watch) -> None:
-        """Say that a limit stopped inputs."""
-        self._journal.after_commit(lambda: self._refused(watch))
+        """Say that a limit stopped inputs, and what is kept, once it is."""
+        known = confirmed(watch)
+        wait = self._journal.after_sync if watch.call.spec.durable else self._journal.after_commit
+        wait(lambda: self._refused(watch, known))
 
-    def _refused(self, watch: Watch) -> None:
+    def _refused(self, watch: Watch, known: int) -> None:
         call = watch.call
-        watch.session.send(Kind.ACK, Ack(watch.ref, confirmed(watch), refused=True).encode())
+        _tell(watch, known, refused=True)
         # Not before: "there is room" must not overtake "there is none", or nobody says it again.
         if call.watches and not call.starved:
             call.starved = True
@@ -76,4 +78,10 @@ class Receipts:
             call.starved = False
             for watch in call.watches:
                 if watch.owner:
-                    watch.session.send(Kind.ACK, Ack(watch.ref, confirmed(watch)).encode())
+                    # What is admitted by now may not be on disk: who sends it again does no harm.
+                    _tell(watch, watch.acknowledged)
+
+
+def _tell(watch: Watch, known: int, *, refused: bool = False) -> None:
+    watch.acknowledged = known
+    watch.session.send(Kind.ACK, Ack(watch.ref, known, refused).encode())

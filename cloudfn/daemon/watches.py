@@ -32,6 +32,8 @@ class Watch:
     payloads: list[bytes] = field(default_factory=list)
     #: (index, bytes) of outcomes that stay in the ledger until the client has read what it was sent
     late: list[tuple[int, int]] = field(default_factory=list)
+    #: inputs that it was told are kept
+    acknowledged: int = 0
     #: items of a generator that it was sent
     items: int = 0
 

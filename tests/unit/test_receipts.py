@@ -32,10 +32,13 @@ class FakeJournal:
 @dataclass(eq=False)
 class FakeSession:
     told: list[int] = field(default_factory=list)
+    refusals: int = 0
 
     def send(self, kind: Kind, body: bytes) -> None:
         assert kind == Kind.ACK
-        self.told.append(Ack.decode(body).known)
+        ack = Ack.decode(body)
+        self.told.append(ack.known)
+        self.refusals += ack.refused
 
 
 @dataclass
@@ -48,7 +51,9 @@ class World:
 
     def watch(self, kind: CallKind) -> Watch:
         spec = CallSpec("fc-1", "fu-1", "fu-1@1", kind, 0.0, durable=kind.durable)
-        return Watch(cast("Session", self.client), 7, Call(spec), owner=True)
+        watch = Watch(cast("Session", self.client), 7, Call(spec), owner=True)
+        watch.call.watches.append(watch)
+        return watch
 
     def admit(self, watch: Watch, known: int) -> None:
         watch.call.known = known
@@ -93,3 +98,28 @@ def test_who_wants_to_hear_nothing_more_hears_nothing(world, kind):
 
     run(world.journal.committed or world.journal.synced)
     assert world.client.told == []
+
+
+def test_a_refusal_names_what_is_kept_no_sooner_than_it_is(world):
+    watch = world.watch(CallKind.SPAWN_MAP)
+    watch.call.known = 2
+    world.receipts.refuse(watch)
+    watch.call.known = 5
+
+    assert not world.journal.committed
+    run(world.journal.synced)
+    assert world.client.told == [2]
+    assert world.client.refusals == 1
+
+
+def test_that_there_is_room_again_acknowledges_nothing_more(world):
+    watch = world.watch(CallKind.SPAWN_MAP)
+    watch.call.known = 2
+    world.receipts.refuse(watch)
+    run(world.journal.synced)
+    watch.call.known = 5
+
+    world.receipts.places_freed()
+    run(world.journal.committed)
+    assert world.client.told == [2, 2]
+    assert world.client.refusals == 1
