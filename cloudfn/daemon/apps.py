@@ -64,6 +64,8 @@ class Apps:
         self._doors = doors
         #: function id → pool that new calls go to
         self._current: dict[str, str] = {}
+        #: variants that requests alone have named; they go with their pools, and are not written
+        self._visited: dict[str, FunctionRecord] = {}
         #: pools of retired revisions, kept while they have inputs
         self._retired: set[str] = set()
 
@@ -71,27 +73,46 @@ class Apps:
 
     def pool_for(self, function_id: str) -> str:
         """Return the pool that new calls of a function go to."""
-        pool = self._current.get(function_id) or self._open_variant(function_id)
-        if pool is None:
-            raise NotFoundError(
-                f"There is no function {function_id} in this environment.",
-                hint="Its app was stopped or deployed without it; see `cloudfn app list`.",
-            )
-        return pool
+        if function_id in self._visited:
+            self._keep(self._visited[function_id])
+        return self._pool(function_id)
 
     def pool_of(self, function_id: str) -> Pool:
-        """Return the pool that new calls and requests of a function go to.
+        """Return the pool that requests of a function go to.
 
         Raises:
             NotFoundError: The function is gone.
         """
-        pool = self._agent.pool(self.pool_for(function_id))
+        pool = self._agent.pool(self._pool(function_id))
         if pool is None:
-            raise NotFoundError(
-                f"There is no function {function_id} in this environment.",
-                hint="Its app was stopped or deployed without it; see `cloudfn app list`.",
-            )
+            raise _gone(function_id)
         return pool
+
+    def _pool(self, function_id: str) -> str:
+        pool = self._current.get(function_id) or self._open_variant(function_id)
+        if pool is None:
+            raise _gone(function_id)
+        return pool
+
+    def instance(
+        self,
+        function_id: str,
+        parameters: dict[str, Any],
+        check: Callable[[Iterable[FunctionSpec]], None],
+    ) -> str:
+        """Return the function id of the instance of a class that a request names.
+
+        Anybody may name any number of them, so it is only known as long as it has a pool, unless
+        it is bound as well.
+
+        Raises:
+            InvalidError: A parameter is missing, unknown or of another type, or `check` says so.
+        """
+        function = self._variant(function_id, parameters, {}, check)
+        known = function.function_id in self._current
+        if not known and self._catalog.function(function.function_id) is None:
+            self._visited[function.function_id] = function
+        return function.function_id
 
     def bind(
         self,
@@ -106,13 +127,28 @@ class Apps:
             InvalidError: A parameter is missing, unknown or of another type, or an option makes no
                 sense, or `check` says so.
         """
+        return self._keep(self._variant(function_id, parameters, options, check))
+
+    def _variant(
+        self,
+        function_id: str,
+        parameters: dict[str, Any],
+        options: dict[str, Any],
+        check: Callable[[Iterable[FunctionSpec]], None],
+    ) -> FunctionRecord:
         function = self._directory.function(base_id(function_id))
         app = self._directory.live_app(function)
         variant = Variant(parameters, options)
         spec = self._directory.declared(app, replace(function, variant=variant))
         variant = Variant(parameters_of(spec, variant), options)
         check([served(spec, variant)])
-        return self._catalog.bind(function.function_id, variant)
+        varied = variant.id_for(function.function_id)
+        return replace(function, function_id=varied, variant=variant)
+
+    def _keep(self, function: FunctionRecord) -> FunctionRecord:
+        assert function.variant is not None
+        self._visited.pop(function.function_id, None)
+        return self._catalog.bind(base_id(function.function_id), function.variant)
 
     # Opening and closing
 
@@ -184,6 +220,7 @@ class Apps:
         for pool in self._agent.pools():
             if pool.spec.app_id == app_id:
                 self._current.pop(pool.spec.function_id, None)
+                self._visited.pop(pool.spec.function_id, None)
                 self._end_inputs(pool.spec.function_id)
                 self._retired.discard(pool.spec.pool)
                 self._agent.drop_pool(pool.spec.pool)
@@ -192,7 +229,7 @@ class Apps:
 
     def _open_variant(self, function_id: str) -> str | None:
         """Open the pool of a variant that is used for the first time in this revision."""
-        function = self._catalog.function(function_id)
+        function = self._visited.get(function_id) or self._catalog.function(function_id)
         app = self._catalog.app(function.app_id) if function else None
         if function is None or function.variant is None or app is None or app.state == "stopped":
             return None
@@ -253,6 +290,8 @@ class Apps:
         if pool.visitors:
             new = self._current.get(spec.function_id) or self._open_variant(spec.function_id)
             self._agent.visits.redirect(pool, new)
+        if spec.function_id not in self._current:
+            self._visited.pop(spec.function_id, None)
         if strategy == "recreate":
             for container in list(pool.containers.values()):
                 why = ContainerLost("its app was deployed anew", counted=False)
@@ -287,6 +326,7 @@ class Apps:
             app = self._catalog.app(spec.app_id)
             if app is not None and app.state == "deployed":  # others count what their pools did
                 del self._current[spec.function_id]
+                self._visited.pop(spec.function_id, None)
                 self._agent.drop_pool(spec.pool)
 
     def restore(self, unfinished: list[str]) -> list[AppRecord]:
@@ -371,6 +411,13 @@ class Apps:
             pool.settings = settings
         self._poke()
         return {"settings": asdict(settings), "version": override.version}
+
+
+def _gone(function_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"There is no function {function_id} in this environment.",
+        hint="Its app was stopped or deployed without it; see `cloudfn app list`.",
+    )
 
 
 def _keeps_overrides(request: Request) -> bool:

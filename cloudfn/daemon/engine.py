@@ -328,8 +328,8 @@ class Engine:
         if not door.parameters:
             return self.apps.pool_of(door.function_id)
         values = parameters_in(query, door.parameters)
-        bound = self.apps.bind(door.function_id, values, {}, self.place.machine.check_gpus)
-        return self.apps.pool_of(bound.function_id)
+        check = self.place.machine.check_gpus
+        return self.apps.pool_of(self.apps.instance(door.function_id, values, check))
 
     def _tell_of_request(self, pool: Pool, container_id: str, text: str) -> None:
         self.output.write(pool.spec, container_id, None, LogSource.SYSTEM, text.encode())

@@ -11,7 +11,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from cloudfn.exception import InvalidError
+from cloudfn.exception import InvalidError, NotFoundError
+from cloudfn.model.variant import Variant, base_id
 from tests.integration.conformance_world import PATIENCE, wait_for
 from tests.integration.web_client import get, raw, raw_socket, running, text, websocket_url, world
 from tests.integration.web_program import (
@@ -217,10 +218,16 @@ def test_parameters_of_a_class_stand_in_the_query(running):
     url = Sized(size=3).page.get_web_url()
     assert httpx.get(f"{url}?size=3", timeout=PATIENCE).text == "size 3, plain"
     assert httpx.get(f"{url}?size=4&bold=true", timeout=PATIENCE).text == "size 4, bold"
-    assert Sized(size=3).told.remote() == "size 3, plain"
+    told = Sized(size=3).told
+    assert told.remote() == "size 3, plain"
     # Two sets of values, and the method shares the containers of its own.
     pools = {c["function_name"] for c in running.containers() if "Sized" in c["function_name"]}
     assert len(pools) == 2
+    # What a client called is known by its id; what only a request named is not.
+    visited = Variant({"size": 4, "bold": True}).id_for(base_id(told.object_id))
+    assert running.ask("function_lookup", function_id=told.object_id)["name"] == "Sized.*"
+    with pytest.raises(NotFoundError):
+        running.ask("function_lookup", function_id=visited)
     refused = httpx.get(url)
     assert refused.status_code == 400
     assert "Missing required parameter: size" in refused.text
