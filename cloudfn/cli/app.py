@@ -16,6 +16,7 @@ from cloudfn.cli.options import (
     YesOption,
     check_strategy,
     command_group,
+    complete_function,
 )
 from cloudfn.cli.session import Session, session_of
 from cloudfn.model.cls import function_name
@@ -52,12 +53,17 @@ def build() -> typer.Typer:
 def list_apps(
     context: typer.Context,
     everything: Annotated[bool, typer.Option("--all", "-a", help="Stopped apps too.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="How many, the newest first; all when omitted."),
+    ] = None,
     as_json: JsonOption = False,
     env: EnvironmentOption = None,
 ) -> None:
     """List the apps of the environment."""
     session = session_of(context, env)
-    apps = terminal.choose_keys(session.request("app_list", all=everything)["apps"], _APP_KEYS)
+    found = session.request("app_list", all=everything)["apps"]
+    apps = terminal.choose_keys(found[:limit], _APP_KEYS)
     now = session.host.clock.wall()
     terminal.print_listing(
         apps,
@@ -84,13 +90,17 @@ def show_logs(
     until: logs.UntilOption = None,
     tail: logs.TailOption = None,
     search: logs.SearchOption = None,
-    function: Annotated[str | None, typer.Option(help="Only of this function.")] = None,
-    call: Annotated[
-        str | None, typer.Option("--call", "--function-call", help="Only of this call.")
+    function: Annotated[
+        str | None,
+        typer.Option(help="Only of this function.", autocompletion=complete_function),
     ] = None,
-    container: Annotated[str | None, typer.Option(help="Only of this container.")] = None,
+    call: logs.CallOption = None,
+    container: logs.ContainerOption = None,
     source: logs.SourceOption = None,
     timestamps: logs.TimestampsOption = False,
+    show_function_id: logs.ShowFunctionOption = False,
+    show_call_id: logs.ShowCallOption = False,
+    show_container_id: logs.ShowContainerOption = False,
     as_json: JsonOption = False,
     env: EnvironmentOption = None,
 ) -> None:
@@ -105,7 +115,13 @@ def show_logs(
         source=source,
         scope={"app": app, "function": function, "call": call, "container": container},
     )
-    logs.print_logs(session, request, timestamps=timestamps, as_json=as_json)
+    margin = logs.Margin(
+        timestamps,
+        _function_ids(session, app) if show_function_id else None,
+        calls=show_call_id,
+        containers=show_container_id,
+    )
+    logs.print_logs(session, request, margin, as_json=as_json)
 
 
 def stop(
@@ -214,8 +230,13 @@ def stats(
     stats_command.show(session, found["function_ids"], as_json=as_json)
 
 
-def _listed(session: Session, name: str) -> dict[str, Any]:
-    for app in session.request("app_list", all=False)["apps"]:
+def _function_ids(session: Session, app: str) -> dict[str, str]:
+    found = _listed(session, app, stopped=True)
+    return dict(zip(found["functions"], found["function_ids"], strict=True))
+
+
+def _listed(session: Session, name: str, *, stopped: bool = False) -> dict[str, Any]:
+    for app in session.request("app_list", all=stopped)["apps"]:
         if app["app_id"] == name or (app["name"], app["state"]) == (name, "deployed"):
             return dict(app)
     raise errors.NotFoundError(

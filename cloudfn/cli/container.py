@@ -8,7 +8,13 @@ import typer
 
 from cloudfn import errors
 from cloudfn.cli import logs, moments, terminal
-from cloudfn.cli.options import EnvironmentOption, JsonOption, command_group, complete_app
+from cloudfn.cli.options import (
+    EnvironmentOption,
+    JsonOption,
+    command_group,
+    complete_app,
+    complete_container,
+)
 from cloudfn.cli.session import session_of
 
 _KEYS = (
@@ -24,7 +30,10 @@ _KEYS = (
     "idle_since",
 )
 
-ContainerArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a container.")]
+ContainerArgument = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="Id of a container.", autocompletion=complete_container),
+]
 
 
 def build() -> typer.Typer:
@@ -76,6 +85,9 @@ def show_logs(
     context: typer.Context,
     container: ContainerArgument,
     follow: logs.FollowOption = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All entries that are kept, not the last 100 alone.")
+    ] = False,
     since: logs.SinceOption = None,
     until: logs.UntilOption = None,
     tail: logs.TailOption = None,
@@ -89,6 +101,7 @@ def show_logs(
     session = session_of(context, env)
     request = logs.LogRequest(
         follow=follow,
+        everything=everything,
         since=since,
         until=until,
         tail=tail,
@@ -96,7 +109,7 @@ def show_logs(
         source=source,
         scope={"container": container},
     )
-    logs.print_logs(session, request, timestamps=timestamps, as_json=as_json)
+    logs.print_logs(session, request, logs.Margin(timestamps=timestamps), as_json=as_json)
 
 
 def execute(
@@ -119,9 +132,22 @@ def execute(
 
 
 def stop(
-    context: typer.Context, container: ContainerArgument, env: EnvironmentOption = None
+    context: typer.Context,
+    container: ContainerArgument,
+    graceful: Annotated[
+        bool,
+        typer.Option(
+            "--graceful", help="Let it finish what it runs; without it, that runs again elsewhere."
+        ),
+    ] = False,
+    # Scripts written for Modal pass it.
+    yes: Annotated[  # noqa: ARG001
+        bool, typer.Option("--yes", "-y", help="Changes nothing: this command does not ask.")
+    ] = False,
+    env: EnvironmentOption = None,
 ) -> None:
-    """Stop a container; the inputs that it runs are run again in another one."""
+    """Stop a container: its inputs are interrupted and run again in another one; exit hooks run."""
     session = session_of(context, env)
-    session.request("container_stop", container_id=container)
-    terminal.say(f"✓ Container {container} stops.")
+    session.request("container_stop", container_id=container, graceful=graceful)
+    when = " when it has finished what it runs" if graceful else ""
+    terminal.say(f"✓ Container {container} stops{when}.")

@@ -94,4 +94,4 @@ def deploy(
             terminal.say(line)
     if stream_logs:
         request = logs.LogRequest(follow=True, tail=1, scope={"app": outcome.app_id})
-        logs.print_logs(session, request, timestamps=timestamps, as_json=False)
+        logs.print_logs(session, request, logs.Margin(timestamps=timestamps), as_json=False)

@@ -9,7 +9,7 @@ from itertools import count, groupby
 from typing import IO, Any, Self
 
 from cloudfn.cli import progress, terminal
-from cloudfn.cli.logs import text_of
+from cloudfn.cli.logs import Margin, text_of
 from cloudfn.cli.progress import Figures
 from cloudfn.cli.status_line import StatusLine, attached
 from cloudfn.clock import Clock
@@ -38,7 +38,7 @@ class RunDisplay:
     ) -> None:
         self._clock = clock
         self._quiet = quiet
-        self._timestamps = timestamps
+        self._margin = Margin(timestamps=timestamps)
         self._started = started
         self._streams: dict[str, IO[str]] = {"stdout": sys.stdout, "stderr": sys.stderr}
         enabled = not quiet and not interactive and terminal.is_terminal(sys.stderr)
@@ -87,7 +87,7 @@ class RunDisplay:
         wanted = (entry for entry in entries if self._is_wanted(entry))
         for source, group in groupby(wanted, key=lambda entry: entry.get("source")):
             stream = self._streams["stdout" if source == "stdout" else "stderr"]
-            text = "".join(text_of(entry, timestamps=self._timestamps) for entry in group)
+            text = "".join(text_of(entry, self._margin) for entry in group)
             if terminal.is_terminal(stream):
                 text = terminal.clean(text, colours=True)
             try:

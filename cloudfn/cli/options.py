@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,9 +47,27 @@ def complete_app(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_function(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of the functions of the app that is named already."""
-    functions = _apps(context).get(str(context.params.get("app") or ""), [])
-    return [name for name in functions if name.startswith(incomplete)]
+    """Return the names of the functions of the app that is named already, or of all apps."""
+    apps = _apps(context)
+    # What stands before an option without its value is not parsed while a shell completes it.
+    named = context.params.get("app")
+    functions = {f for app, known in apps.items() if named in (None, app) for f in known}
+    return sorted(name for name in functions if name.startswith(incomplete))
+
+
+def complete_function_ref(context: typer.Context, incomplete: str) -> list[str]:
+    """Return functions as APP/FUNCTION, once the app is there; before, the apps."""
+    app, slash, _ = incomplete.partition("/")
+    apps = _apps(context)
+    known = [f"{app}/{name}" for name in apps.get(app, ())] if slash else [f"{a}/" for a in apps]
+    return [name for name in known if name.startswith(incomplete)]
+
+
+def complete_container(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the ids of the containers that run."""
+    containers = _told(context, "container_list", app=None).get("containers", ())
+    ids = [container["container_id"] for container in containers]
+    return [container_id for container_id in ids if container_id.startswith(incomplete)]
 
 
 AppArgument = Annotated[
@@ -65,7 +83,12 @@ FunctionArgument = Annotated[
 
 
 FunctionRefArgument = Annotated[
-    str, typer.Argument(metavar="APP/FUNCTION", help="A function of an app, or an id, fu-….")
+    str,
+    typer.Argument(
+        metavar="APP/FUNCTION",
+        help="A function of an app, or an id, fu-….",
+        autocompletion=complete_function_ref,
+    ),
 ]
 
 
@@ -77,11 +100,16 @@ def check_strategy(strategy: str) -> str:
 
 
 def _apps(context: typer.Context) -> dict[str, list[str]]:
+    apps = _told(context, "app_list", all=False).get("apps", ())
+    return {app["name"]: list(app.get("functions", ())) for app in apps if app["name"]}
+
+
+def _told(context: typer.Context, op: str, **fields: Any) -> dict[str, Any]:
+    """Return what a running daemon answers; nothing where none runs."""
     session = context.find_object(Session) or Session(system_host(), context.params.get("env"))
     try:
-        reply = session.running_client().request("app_list", all=False)
+        return session.running_client().request(op, **fields)
     except errors.Error:
         return {}
     finally:
         session.close()
-    return {app["name"]: list(app.get("functions", ())) for app in reply["apps"] if app["name"]}

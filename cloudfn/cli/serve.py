@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cloudfn.cli import terminal
+from cloudfn.cli.logs import TimestampsOption
 from cloudfn.cli.options import AppFileArgument, EnvironmentOption, command_group
 from cloudfn.cli.run import ModuleOption, url_lines
 from cloudfn.cli.session import Session, session_of
@@ -41,6 +42,7 @@ def serve(
         str | None, typer.Option("--name", "-n", help="How the app is listed while it runs.")
     ] = None,
     module: ModuleOption = False,
+    timestamps: TimestampsOption = False,
     # What this command itself calls, in a process that has not imported the old text.
     replace: Annotated[str | None, typer.Option(hidden=True, metavar="APP_ID")] = None,
     env: EnvironmentOption = None,
@@ -61,7 +63,7 @@ def serve(
         _replace(app, replace)
         return
     sources = Sources(program)
-    display = RunDisplay(clock, started=started)
+    display = RunDisplay(clock, started=started, timestamps=timestamps)
     with (
         display,
         enable_output(sink=display.take),

@@ -129,6 +129,12 @@ class Apps:
         """
         return self._keep(self._variant(function_id, parameters, options, check))
 
+    def variants(self, function_id: str) -> list[FunctionRecord]:
+        """Return the variants of a function: those that were bound, then those only visited."""
+        function = self._directory.function(function_id)
+        known = [*self._catalog.variants(function.app_id), *self._visited.values()]
+        return [each for each in known if base_id(each.function_id) == function_id]
+
     def _variant(
         self,
         function_id: str,
@@ -371,8 +377,16 @@ class Apps:
 
     def settings(self, function_id: str) -> dict[str, Any]:
         """Return the settings in force, and who changed what when."""
-        function = self._directory.function(function_id)
-        override = self._catalog.override(function_id)
+        return self.settings_of(self._directory.function(function_id))
+
+    def settings_of(self, function: FunctionRecord) -> dict[str, Any]:
+        """Return the same for a function that is known.
+
+        Raises:
+            InvalidError: The variant does not fit the revision that serves it.
+            NotFoundError: There is no such revision.
+        """
+        override = self._catalog.override(function.function_id)
         app = self._catalog.app(function.app_id)
         assert app is not None
         settings = effective(self._directory.served(app, function), override)

@@ -135,9 +135,19 @@ def test_container_stop_and_call_cancel_name_what_they_end(cli):
     assert cli("call", "cancel", "fc-1", "--terminate").code == 0
 
     assert cli.client.asked == [
-        ("container_stop", {"container_id": "ct-1"}),
+        ("container_stop", {"container_id": "ct-1", "graceful": False}),
         ("call_cancel", {"call": "fc-1", "terminate": True}),
     ]
+
+
+def test_container_stop_takes_what_scripts_for_modal_pass(cli):
+    cli.client.answers["container_stop"] = {}
+
+    shown = cli("container", "stop", "ct-1", "--graceful", "--yes")
+
+    assert "when it has finished" in shown.err
+    wanted = {"container_id": "ct-1", "graceful": True}
+    assert cli.client.asked == [("container_stop", wanted)]
 
 
 def test_container_exec_becomes_the_program_in_the_containers_world(cli):

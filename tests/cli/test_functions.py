@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.cli.conftest import NOW
+
 SETTINGS = {
     "min_containers": 0,
     "max_containers": None,
@@ -71,9 +73,70 @@ def test_calls_of_a_function(cli):
     cli.client.answers["call_list"] = {"calls": []}
 
     assert cli("function", "calls", "primes/count", "-n", "5", "--json").document == []
-    wanted = {"limit": 5, "app": "ap-1", "function": "count"}
+    wanted = {"limit": 5, "function_id": "fu-1", "variants": False, "since": None, "until": None}
     assert cli.client.asked[-1] == ("call_list", wanted)
-    assert cli("function", "calls", "primes/count", "-n", "1001").code == 2
+    cli("function", "calls", "fu-1", "--all-variants", "--since", "2h", "--until", "1h")
+    wanted |= {"limit": 10, "variants": True, "since": NOW - 7200, "until": NOW - 3600}
+    assert cli.client.asked[-1] == ("call_list", wanted)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("-n", "1001"), ("--since", "yesterday"), ("--since", "1h", "--until", "2h")],
+    ids=" ".join,
+)
+def test_calls_of_a_range_that_makes_no_sense_are_not_asked_for(cli, words):
+    assert cli("function", "calls", "primes/count", *words).code == 2
+    assert cli.client.asked == []
+
+
+def test_logs_of_a_function_are_those_of_its_app_with_its_name(cli):
+    cli.client.answers |= {"logs": {}, "function_lookup": {**FOUND, "name": "Model.*"}}
+    entry = {"source": "stdout", "text": "one\n", "call": "fc-1", "container": "ta-1"}
+    cli.client.messages = [{"entries": [entry], "end": True}]
+
+    shown = cli(
+        "function", "logs", "primes/Model", "--call", "fc-1", "--container", "ta-1", "-n", "5",
+        "--show-function-call-id", "--show-container-id",
+    )  # fmt: skip
+
+    assert shown.out == "fc-1  ta-1  one\n"
+    op, fields = cli.client.asked[-1]
+    assert (op, {name: value for name, value in fields.items() if value}) == (
+        "logs",
+        {"app": "ap-1", "function": "Model", "call": "fc-1", "container": "ta-1", "tail": 5},
+    )
+
+
+def test_variants_have_their_settings_and_containers(cli):
+    figures = {"num_total_runners": 7, "backlog": 8, "num_running_inputs": 9, "input_headroom": 0}
+    fitting = {
+        "function_id": "fu-1+a",
+        "name": "count[timeout=9]",
+        "parameters": {},
+        "options": {"timeout": 9},
+        "settings": {**SETTINGS, "max_containers": 4},
+        "stats": figures,
+    }
+    stale = {**fitting, "function_id": "fu-1+b", "settings": None}
+    cli.client.answers["function_variants"] = {"variants": [{**fitting, "later": 1}, stale]}
+
+    assert cli("function", "variants", "primes/count", "--json").document == [fitting, stale]
+    lines = cli("function", "variants", "primes/count", "-n", "5").out.splitlines()
+
+    assert lines[1].split() == ["count[timeout=9]", "fu-1+a", "0", "4", "0", "60", "7", "8", "9"]
+    assert lines[2].split()[2:] == ["-", "-", "-", "-", "7", "8", "9"]
+    wanted = {"function_id": "fu-1", "limit": 5}
+    assert cli.client.asked[-1] == ("function_variants", wanted)
+
+
+def test_a_function_without_variants_says_so_beside_stdout(cli):
+    cli.client.answers["function_variants"] = {"variants": []}
+
+    shown = cli("function", "variants", "primes/count")
+
+    assert shown.out == ""
+    assert "primes/count has no variants" in shown.err
 
 
 def test_settings_say_what_was_changed_without_a_deploy(cli):

@@ -151,6 +151,15 @@ def test_filters_reach_the_engine(cli):
     ]
 
 
+def test_a_list_of_apps_can_be_limited_to_the_newest(cli):
+    apps = [{**APP, "app_id": f"ap-{n}"} for n in (3, 2, 1)]
+    cli.client.answers["app_list"] = {"apps": apps}
+
+    assert cli("app", "list", "--limit", "2", "--json").document == apps[:2]
+    assert len(cli("app", "list", "--limit", "1").out.splitlines()) == 2
+    assert cli("app", "list", "--limit", "0").code == 2
+
+
 def test_calls_of_a_function_need_its_app(cli):
     assert cli("call", "list", "--function", "f").code == 2
     assert cli.client.asked == []

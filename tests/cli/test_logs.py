@@ -76,6 +76,35 @@ def test_container_logs_name_the_container(logs):
     assert asked(logs) == {"container": "ct-1", "tail": 100}
 
 
+def test_all_entries_of_a_container_are_not_only_the_last(logs):
+    logs("container", "logs", "ct-1", "--all")
+
+    assert asked(logs) == {"container": "ct-1"}
+    assert logs("container", "logs", "ct-1", "--all", "--tail", "5").code == 2
+
+
+def test_ids_stand_before_every_line_where_they_are_wanted(logs):
+    listed = {"app_id": "ap-1", "name": "primes", "state": "deployed", "function_ids": ["fu-1"],
+              "functions": ["f"]}  # fmt: skip
+    logs.client.answers["app_list"] = {"apps": [listed]}
+    removed = {**entry("b\n"), "function": "g", "call": ""}
+    logs.client.messages = [{"entries": [entry("a\n"), removed], "end": True}]
+
+    def lines(*words):
+        return logs("app", "logs", "primes", *words).out.splitlines()
+
+    assert lines("--show-function-id") == ["fu-1  a", "g  b"]
+    assert lines("--show-function-call-id") == ["fc-1  a", "-  b"]
+    assert lines("--show-container-id") == ["ct-1  a", "ct-1  b"]
+    told = logs("app", "logs", "primes", "--show-function-id", "--json").document
+    assert [each["function_id"] for each in told] == ["fu-1", None]
+    every = lines("--show-container-id", "--show-function-id", "--show-function-call-id", "-t")
+    assert [line.split("  ")[1:] for line in every] == [
+        ["fu-1", "fc-1", "ct-1", "a"],
+        ["g", "-", "ct-1", "b"],
+    ]
+
+
 @pytest.mark.parametrize(
     "words",
     [

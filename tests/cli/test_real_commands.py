@@ -245,6 +245,54 @@ def test_container_stop_has_its_input_run_again_elsewhere(world: World, tmp_path
     assert "ta-nonsense" in world.cli("container", "stop", "ta-nonsense", code=1).stderr
 
 
+def test_a_graceful_stop_lets_a_container_finish_its_input(world: World, tmp_path):
+    gate = tmp_path / "gate"
+    call = handle("wait").spawn(str(gate))
+    wait_for("it to run", lambda: handle("wait").get_current_stats().num_running_inputs)
+    (container,) = [each for each in world.containers("wait") if each["state"] == "busy"]
+    world.cli("container", "stop", "--graceful", "--yes", container["container_id"])
+    left = {each["container_id"]: each["state"] for each in world.containers("wait")}
+    assert left[container["container_id"]] == "draining"
+    gate.touch()
+    assert call.get(timeout=30) == "waited"
+    wait_for("its end", lambda: container["container_id"] not in [
+        each["container_id"] for each in world.containers("wait")
+    ])  # fmt: skip
+    assert "waiting\n" in world.cli("container", "logs", "--all", container["container_id"]).stdout
+    # Once: nothing ran again elsewhere.
+    assert world.cli("app", "logs", "served", "--call", call.object_id).stdout == "waiting\n"
+
+
+def test_variants_their_calls_and_their_output_are_listed(world: World):
+    base, variant = handle("other"), handle("other").with_options(max_containers=2)
+    call = variant.spawn()
+    assert call.get() == base.spawn().get()
+
+    def calls(ref: str, *words: str) -> list[str]:
+        return [each["call"] for each in document(world, "function", "calls", ref, *words)]
+
+    (found,) = document(world, "function", "variants", "served/other")
+    assert (found["function_id"], found["name"]) == (variant.object_id, "other[max_containers=2]")
+    assert (found["options"], found["settings"]["max_containers"]) == ({"max_containers": 2}, 2)
+    assert found["stats"]["num_total_runners"] == 1
+    assert document(world, "function", "variants", "served/words") == []
+    assert call.object_id not in calls("served/other")
+    assert calls(variant.object_id) == [call.object_id]
+    # The newest first, whichever variant it is of.
+    both = calls("served/other", "--all-variants", "--since", "1h")
+    assert both[1] == call.object_id
+    assert both[0] in calls("served/other", "--since", "1h")
+    assert calls("served/other", "--all-variants", "--until", "1h") == []
+
+    def printed() -> list[str]:
+        options = ("--call", call.object_id, "--show-container-id")
+        return world.cli("function", "logs", "served/other", *options).stdout.splitlines()
+
+    (line,) = wait_for("its output", printed)
+    assert line.startswith("ta-")
+    assert line.endswith("  from the other one")
+
+
 def test_update_autoscaler_merges_and_refuses(world: World):
     """C092."""
     done = document(world, "update-autoscaler", "served", "other", "--min-containers", 1,

@@ -183,8 +183,11 @@ def test_a_signal_while_the_command_starts_up_is_no_traceback(tmp_path: Path):
 
 
 def test_completion_offers_apps_and_their_functions_of_a_running_daemon(cli, monkeypatch):
-    cli.client.answers["app_list"] = {
-        "apps": [{"name": "primes", "functions": ["count", "sum"]}, {"name": "hello"}]
+    cli.client.answers |= {
+        "app_list": {
+            "apps": [{"name": "primes", "functions": ["count", "sum"]}, {"name": "hello"}]
+        },
+        "container_list": {"containers": [{"container_id": "ta-1"}, {"container_id": "ta-2"}]},
     }
 
     def offered(line):
@@ -196,6 +199,11 @@ def test_completion_offers_apps_and_their_functions_of_a_running_daemon(cli, mon
     assert offered("cloudfn ap") == ["app"]
     assert offered("cloudfn stats pri") == ["primes"]
     assert offered("cloudfn stats primes s") == ["sum"]
+    assert offered("cloudfn app logs primes --function c") == ["count"]
+    assert offered("cloudfn function info pri") == ["primes/"]
+    assert offered("cloudfn function variants primes/s") == ["primes/sum"]
+    assert offered("cloudfn container stop ta-") == ["ta-1", "ta-2"]
+    assert offered("cloudfn app logs primes --container ta-2") == ["ta-2"]
 
 
 def test_completion_without_a_daemon_offers_nothing_and_starts_none(cli, monkeypatch):

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import signal
 import sys
 
@@ -64,6 +65,7 @@ def test_a_deploy_lets_requests_finish_or_cuts_them(world, strategy, tmp_path):
 # ------------------------------------------------------------------------------------------- serve
 
 SERVED = """
+    import sys
     import cloudfn
     import helper_of_served
 
@@ -73,6 +75,7 @@ SERVED = """
     @cloudfn.wsgi_app()
     def site():
         def application(environ, start_response):
+            print("asked", file=sys.stderr)
             start_response("200 OK", [])
             return [helper_of_served.WORD.encode()]
         return application
@@ -83,11 +86,12 @@ def test_serve_takes_up_changes_and_only_changes(world):
     """C155."""
     path = world.write(SERVED, "served.py")
     helper = world.write("WORD = 'one'", "helper_of_served.py")
-    child = world.start(sys.executable, "-u", "-m", "cloudfn", "serve", path)
+    child = world.start(sys.executable, "-u", "-m", "cloudfn", "serve", path, "--timestamps")
     said = Said(child)
     url = said.until("site → ").split("→ ")[1].strip()
     said.until("Serving")
     assert httpx.get(url, timeout=PATIENCE).text == "one"
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}", said.until("  asked"))
     helper.write_text("WORD = 'one'")
     helper.write_text("WORD = 'two'")
     said.until("Reloaded as revision v2")

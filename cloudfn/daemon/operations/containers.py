@@ -51,6 +51,10 @@ class ContainerOperations(Group):
 
     def op_container_stop(self, _session: Session, fields: Fields) -> Fields:
         container = self._find_container(fields["container_id"])
+        if fields.get("graceful"):
+            self._engine.agent.stop(container)
+            self._engine.planner.poke()
+            return {}
         why = ContainerLost("it was stopped by hand", counted=False)
         self._engine.agent.interrupt(container, why)
         return {}

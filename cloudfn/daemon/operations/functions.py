@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
+from cloudfn.agent.pool import Pool
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
-from cloudfn.errors import NotFoundError
+from cloudfn.errors import Error, NotFoundError
 from cloudfn.model.cls import cls_name
 from cloudfn.model.variant import base_id
+from cloudfn.providers.catalog import FunctionRecord
 
 
 class FunctionOperations(Group):
@@ -66,13 +70,18 @@ class FunctionOperations(Group):
 
     def op_stats(self, _session: Session, fields: Fields) -> Fields:
         function_id = self._engine.directory.function(fields["function_id"]).function_id
+        return self._stats(
+            pool
+            for pool in self._engine.agent.pools()
+            if pool.spec.function_id == function_id
+            or (fields.get("variants") and base_id(pool.spec.function_id) == function_id)
+        )
+
+    def _stats(self, pools: Iterable[Pool]) -> Fields:
         stats = dict.fromkeys(
             ("backlog", "num_total_runners", "num_running_inputs", "input_headroom"), 0
         )
-        for pool in self._engine.agent.pools():
-            of = pool.spec.function_id
-            if of != function_id and not (fields.get("variants") and base_id(of) == function_id):
-                continue
+        for pool in pools:
             counts = self._engine.ledger.counts(pool.spec.pool)
             serving = [c for c in pool.containers.values() if not c.draining]
             visits = sum(len(c.visits) for c in pool.containers.values())
@@ -82,6 +91,31 @@ class FunctionOperations(Group):
             free = (max(0, c.slots - c.taken) for c in serving if c.ready)
             stats["input_headroom"] += sum(free)
         return dict(stats)
+
+    def op_function_variants(self, _session: Session, fields: Fields) -> Fields:
+        function = self._engine.directory.function(base_id(fields["function_id"]))
+        self._engine.directory.live_app(function)
+        pools: dict[str, list[Pool]] = {}
+        for pool in self._engine.agent.pools():
+            pools.setdefault(pool.spec.function_id, []).append(pool)
+        known = self._engine.apps.variants(function.function_id)
+        latest = known[::-1][: int(fields.get("limit") or 200)]
+        return {"variants": [self._variant(each, pools) for each in latest]}
+
+    def _variant(self, record: FunctionRecord, pools: Mapping[str, list[Pool]]) -> Fields:
+        assert record.variant is not None
+        try:
+            settings = self._engine.apps.settings_of(record)["settings"]
+        except Error:  # it does not fit what is deployed now
+            settings = None
+        return {
+            "function_id": record.function_id,
+            "name": record.shown,
+            "parameters": record.variant.parameters,
+            "options": record.variant.options,
+            "settings": settings,
+            "stats": self._stats(pools.get(record.function_id, ())),
+        }
 
     def op_decisions(self, _session: Session, fields: Fields) -> Fields:
         function_id = fields["function_id"]
