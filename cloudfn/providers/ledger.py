@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -264,8 +264,22 @@ class Ledger(Protocol):
         """
         ...
 
-    def calls(self, *, limit: int, function_id: str | None = None) -> list[CallRecord]:
-        """Return the latest calls, the newest first."""
+    def calls(
+        self,
+        *,
+        limit: int,
+        functions: Collection[str] | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> list[CallRecord]:
+        """Return the latest calls, the newest first.
+
+        Args:
+            limit: How many at most.
+            functions: Ids of the functions whose calls are wanted; None: of all.
+            since: Created at this time or later, in seconds since the epoch.
+            until: Created at this time or before.
+        """
         ...
 
     def open_calls(self, function_id: str | None = None) -> list[CallRecord]:

@@ -235,7 +235,7 @@ class OfflineCalls:
 
     def end_inputs(self, function_id: str) -> None:
         """Cancel everything unfinished of a function."""
-        for record in self._ledger.calls(limit=1_000_000, function_id=function_id):
+        for record in self._ledger.calls(limit=1_000_000, functions=[function_id]):
             if record.finished < record.known or not record.sealed:
                 self.cancel(record.spec.call_id)
 

@@ -6,7 +6,7 @@ It is the oracle of the contract suite: every rule stands here once, plainly, ov
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import chain, zip_longest
 from typing import Any
@@ -487,10 +487,23 @@ class MemoryLedger:
         new.total = len(old.inputs) if old.sealed else old.total
         self._calls = {**self._calls, call.call_id: new}
 
-    def calls(self, *, limit: int, function_id: str | None = None) -> list[CallRecord]:
+    def calls(
+        self,
+        *,
+        limit: int,
+        functions: Collection[str] | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> list[CallRecord]:
         self._begin("calls")
         records = [call.record() for call in reversed(self._calls.values())]
-        return [r for r in records if function_id in (None, r.spec.function_id)][:limit]
+        return [
+            r
+            for r in records
+            if (functions is None or r.spec.function_id in functions)
+            and (since is None or r.spec.created >= since)
+            and (until is None or r.spec.created <= until)
+        ][:limit]
 
     def open_calls(self, function_id: str | None = None) -> list[CallRecord]:
         self._begin("open_calls")

@@ -233,8 +233,22 @@ class TestQuestions:
             submit(ledger, spec(name, function=function))
 
         assert [r.spec.call_id for r in ledger.calls(limit=2)] == ["fc-d", "fc-c"]
-        mine = ledger.calls(limit=9, function_id="fu-f")
+        mine = ledger.calls(limit=9, functions=["fu-f"])
         assert [r.spec.call_id for r in mine] == ["fc-d", "fc-c", "fc-a"]
+        assert len(ledger.calls(limit=9, functions=["fu-f", "fu-g", "fu-h"])) == 4
+        assert ledger.calls(limit=9, functions=[]) == []
+
+    def test_calls_of_a_range_of_time_are_listed(self, ledger):
+        for name, created in (("a", 1.0), ("b", 2.0), ("c", 3.0)):
+            submit(ledger, spec(name, function=f"fu-{name}")._replace(created=created))
+
+        def listed(**wanted):
+            return [r.spec.call_id for r in ledger.calls(limit=2, **wanted)]
+
+        assert listed(until=2.0) == ["fc-b", "fc-a"]
+        assert listed(since=2.0) == ["fc-c", "fc-b"]
+        assert listed(since=1.5, until=2.5) == ["fc-b"]
+        assert listed(since=2.0, functions=["fu-a", "fu-c"]) == ["fc-c"]
 
     def test_pools_are_those_with_unfinished_inputs(self, ledger):
         submit(ledger, spec("a"))

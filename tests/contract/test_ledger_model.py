@@ -262,7 +262,7 @@ class Twins(RuleBasedStateMachine):
     def both_say_the_same(self) -> None:
         real, fake = self._real, self._fake
         assert real.calls(limit=99) == fake.calls(limit=99)
-        assert real.calls(limit=2, function_id="fu-f") == fake.calls(limit=2, function_id="fu-f")
+        assert real.calls(limit=2, functions=["fu-f"]) == fake.calls(limit=2, functions=["fu-f"])
         assert real.children("fc-m1") == fake.children("fc-m1")
         assert sorted(real.pools()) == sorted(fake.pools())
         for pool in POOLS:

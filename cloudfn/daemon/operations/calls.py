@@ -16,8 +16,6 @@ from cloudfn.wire.messages import INLINE_LIMIT
 
 #: a call graph ends with the call that reaches so many inputs
 _GRAPH_NODES = 10_000
-#: calls that a listing of a range of time looks through
-_MOST_CALLS = 10_000
 #: dead letters that a listing looks through
 _MOST_DEAD = 10_000
 
@@ -139,31 +137,19 @@ class CallOperations(Group):
         wanted = fields.get("function_id")
         if fields.get("function"):
             wanted = self._engine.directory.lookup(fields["app"], fields["function"])["function_id"]
-        calls = [
-            self._call(record, statuses=False) for record in self._calls(wanted, limit, fields)
-        ]
+        functions = None if wanted is None else [wanted]
+        if functions and fields.get("variants"):
+            functions += [each.function_id for each in self._engine.apps.variants(functions[0])]
+        records = self._engine.ledger.calls(
+            limit=limit,
+            functions=functions,
+            since=fields.get("since"),
+            until=fields.get("until"),
+        )
+        calls = [self._call(record, statuses=False) for record in records]
         if fields.get("app") and wanted is None:
             calls = [call for call in calls if call["app_name"] == fields["app"]]
         return {"calls": calls}
-
-    def _calls(self, function_id: str | None, limit: int, fields: Fields) -> list[CallRecord]:
-        """Return the latest calls, of a function or of its variants as well, of a range of time."""
-        since, until = fields.get("since"), fields.get("until")
-        ids_wanted = [function_id]
-        if function_id is not None and fields.get("variants"):
-            ids_wanted += [each.function_id for each in self._engine.apps.variants(function_id)]
-        # A range ends anywhere among them.
-        most = limit if since is None and until is None else _MOST_CALLS
-        found = [
-            record
-            for each in ids_wanted
-            for record in self._engine.ledger.calls(limit=most, function_id=each)
-            if (since is None or record.spec.created >= since)
-            and (until is None or record.spec.created <= until)
-        ]
-        if len(ids_wanted) > 1:
-            found.sort(key=lambda record: record.spec.created, reverse=True)
-        return found[:limit]
 
     def op_input_current(self, _session: Session, fields: Fields) -> Fields:
         claim = self._engine.agent.running(int(fields["seq"]))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from json import dumps
 from pathlib import Path
 from typing import Self
 
@@ -358,12 +359,23 @@ class SqliteLedger:
         if known is not None:
             self._memory.reopen(known, call)
 
-    def calls(self, *, limit: int, function_id: str | None = None) -> list[CallRecord]:
+    def calls(
+        self,
+        *,
+        limit: int,
+        functions: Collection[str] | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> list[CallRecord]:
         self._check_owner()
-        if function_id is None:
-            return self._store.records("ORDER BY c.number DESC LIMIT ?", (limit,))
-        where = "WHERE l.function=? ORDER BY c.number DESC LIMIT ?"
-        return self._store.records(where, (function_id, limit))
+        # All ids are one value: a statement takes a limited number of them.
+        ids = None if functions is None else dumps([*functions])
+        of = "l.function IN (SELECT value FROM json_each(?))"
+        wanted = {of: ids, "c.created>=?": since, "c.created<=?": until}
+        given = {clause: value for clause, value in wanted.items() if value is not None}
+        where = f"WHERE {' AND '.join(given)} " if given else ""
+        values = (*given.values(), limit)
+        return self._store.records(f"{where}ORDER BY c.number DESC LIMIT ?", values)
 
     def open_calls(self, function_id: str | None = None) -> list[CallRecord]:
         self._check_owner()
