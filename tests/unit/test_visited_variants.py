@@ -7,6 +7,7 @@ import pytest
 from cloudfn.agent.pool import Pool
 from cloudfn.daemon.apps import Apps
 from cloudfn.daemon.directory import Directory
+from cloudfn.daemon.operations.functions import FunctionOperations
 from cloudfn.daemon.web.doors import Doors
 from cloudfn.errors import NotFoundError
 from cloudfn.model.cls import ClsSpec, ParameterSpec
@@ -70,9 +71,19 @@ class Engine:
         self.apps.drop_finished(set())
         return {pool.spec.parameters.get("size") for pool in self.agent.pools()} - {None}
 
+    def listed(self, **fields):
+        """Return the variants as clients see them."""
+        directory = Directory(self.catalog)
+        ledger = SimpleNamespace(counts=lambda _: SimpleNamespace(pending=0, delayed=0, running=0))
+        known = SimpleNamespace(
+            agent=self.agent, apps=self.apps, directory=directory, ledger=ledger
+        )
+        fields["function_id"] = self.cls.function_id
+        return FunctionOperations(known).op_function_variants(None, fields)["variants"]
 
-def revision(bundle):
-    cls = ClsSpec(parameters={"size": ParameterSpec("int", required=True)})
+
+def revision(bundle, kind="int"):
+    cls = ClsSpec(parameters={"size": ParameterSpec(kind, required=True)})
     spec = FunctionSpec(name="C.*", module="jobs", qualname="C", cls=cls)
     return RevisionSpec(bundle, "jobs", (spec,), "/usr/bin/python3")
 
@@ -137,3 +148,24 @@ def test_a_stopped_app_forgets_them(engine):
 
     with pytest.raises(NotFoundError):
         engine.apps.pool_of(asked.spec.function_id)
+
+
+def test_they_are_listed_with_those_that_are_bound_the_newest_first(engine):
+    engine.bind(1)
+    engine.bind(2)
+    engine.ask(3)
+
+    assert [each["name"] for each in engine.listed()] == ["C(size=3)", "C(size=2)", "C(size=1)"]
+    (newest,) = engine.listed(limit=1)
+    assert newest["parameters"] == {"size": 3}
+    assert newest["settings"]["max_containers"] is None
+    assert newest["stats"]["num_total_runners"] == 0
+
+
+def test_what_does_not_fit_the_live_revision_is_listed_without_settings(engine):
+    engine.bind(1)
+
+    engine.catalog.add_revision(engine.app.app_id, revision("b2", "str"), engine.clock.wall())
+    engine.apps.switch(engine.app.app_id, 2, "rolling")
+
+    assert [(each["name"], each["settings"]) for each in engine.listed()] == [("C(size=1)", None)]
