@@ -108,6 +108,16 @@ def test_every_listing_has_json_and_nothing_else_on_stdout(world: World):
     assert document(world, "call", "get", handle("other").spawn().object_id) == {"list": [1, 2]}
 
 
+def test_calls_of_an_app_are_listed_however_many_newer_ones_others_have(world: World):
+    mine = handle("other").spawn()
+    world.cli("deploy", world.write(PROGRAM.replace("served", "beside"), "beside.py"))
+    for _ in range(3):
+        cloudfn.Function.from_name("beside", "words").spawn()
+    (listed,) = document(world, "call", "list", "--app", "served", "-n", 1)
+    assert listed["call"] == mine.object_id
+    world.cli("app", "stop", "beside", "-y")
+
+
 def test_tables_of_a_pipe_have_headings_and_a_row_each(world: World):
     listings = (
         "app list", "container list", "call list", "stats served work", "app history served",

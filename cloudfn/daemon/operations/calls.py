@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import deque
+from functools import cache
+from itertools import islice
 
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
@@ -16,8 +18,8 @@ from cloudfn.wire.messages import INLINE_LIMIT
 
 #: a call graph ends with the call that reaches so many inputs
 _GRAPH_NODES = 10_000
-#: dead letters that a listing looks through
-_MOST_DEAD = 10_000
+#: calls, or dead letters, that a listing looks through
+_MOST_LISTED = 10_000
 
 
 class CallOperations(Group):
@@ -75,7 +77,7 @@ class CallOperations(Group):
 
     def op_call_dead(self, _session: Session, fields: Fields) -> Fields:
         limit = int(fields.get("limit") or 100)
-        dead = map(self._dead, self._engine.ledger.dead_letters(limit=_MOST_DEAD))
+        dead = map(self._dead, self._engine.ledger.dead_letters(limit=_MOST_LISTED))
         wanted = [
             each
             for each in dead
@@ -91,12 +93,11 @@ class CallOperations(Group):
 
     def _dead(self, letter: DeadLetter) -> Fields:
         function = self._engine.catalog.function(letter.call.function_id)
-        app = self._engine.catalog.app(function.app_id) if function else None
         return {
             "input": ids.input_id(letter.call.call_id, letter.index),
             "call": letter.call.call_id,
             "index": letter.index,
-            "app_name": app.name if app else "",
+            "app_name": self._app_name(letter.call.function_id),
             "function_name": function.name if function else "",
             "status": letter.status.name,
             "created": letter.call.created,
@@ -140,16 +141,21 @@ class CallOperations(Group):
         functions = None if wanted is None else [wanted]
         if functions and fields.get("variants"):
             functions += [each.function_id for each in self._engine.apps.variants(functions[0])]
+        app = fields.get("app") if wanted is None else None
         records = self._engine.ledger.calls(
-            limit=limit,
+            limit=limit if app is None else _MOST_LISTED,
             functions=functions,
             since=fields.get("since"),
             until=fields.get("until"),
         )
-        calls = [self._call(record, statuses=False) for record in records]
-        if fields.get("app") and wanted is None:
-            calls = [call for call in calls if call["app_name"] == fields["app"]]
-        return {"calls": calls}
+        name_of = cache(self._app_name)
+        chosen = (r for r in records if app in (None, name_of(r.spec.function_id)))
+        return {"calls": [self._call(each, statuses=False) for each in islice(chosen, limit)]}
+
+    def _app_name(self, function_id: str) -> str:
+        function = self._engine.catalog.function(function_id)
+        app = self._engine.catalog.app(function.app_id) if function else None
+        return app.name if app else ""
 
     def op_input_current(self, _session: Session, fields: Fields) -> Fields:
         claim = self._engine.agent.running(int(fields["seq"]))
@@ -170,7 +176,6 @@ class CallOperations(Group):
 
     def _call(self, record: CallRecord, *, statuses: bool) -> Fields:
         function = self._engine.catalog.function(record.spec.function_id)
-        app = self._engine.catalog.app(function.app_id) if function else None
         fields: Fields = {
             "call": record.spec.call_id,
             "known": record.known,
@@ -181,7 +186,7 @@ class CallOperations(Group):
             "kind": record.spec.kind.name.lower(),
             "function_id": record.spec.function_id,
             "function_name": function.shown if function else "",
-            "app_name": app.name if app else "",
+            "app_name": self._app_name(record.spec.function_id),
             "created": record.spec.created,
             "name": record.spec.name,
             "origin": record.spec.origin,
