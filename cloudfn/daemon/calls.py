@@ -182,6 +182,7 @@ class Calls:
         call = watch.call
         self.receipts.refuse(watch)
         if call.spec.kind not in (CallKind.MAP, CallKind.SPAWN_MAP):
+            self._discard(call.spec.call_id)
             self._drop(call)
 
     def _reject(self, session: Session, message: Submit, error: Error) -> None:
@@ -190,7 +191,13 @@ class Calls:
         session.send_json(Kind.EVENT, body)
         watch = self._by_ref.get((session, message.ref))
         if watch is not None:
+            self._discard(watch.call.spec.call_id)
             self.release(session, message.ref)
+
+    def _discard(self, call_id: str) -> None:
+        """A call that was refused as a whole leaves no payloads behind; they take room."""
+        if self._ledger.call(call_id) is None:
+            self._engine.discard_blobs_of(call_id)
 
     def resume(
         self,

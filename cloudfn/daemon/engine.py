@@ -303,6 +303,10 @@ class Engine:
         self.agent.streams.forget(call_id)
         self.journal.after_commit(lambda: self.blobs.delete_call(call_id))
 
+    def discard_blobs_of(self, call_id: str) -> None:
+        """Delete all payloads of a call that the ledger never had: at once, as there is no room."""
+        self.blobs.delete_call(call_id)
+
     def _end_inputs(self, function_id: str) -> None:
         """Cancel everything unfinished of a function whose app is stopped."""
         for record in self.ledger.open_calls(function_id):

@@ -61,3 +61,7 @@ class Engine(Protocol):
     def delete_blobs_of(self, call_id: str) -> None:
         """Delete all payloads of a call."""
         ...
+
+    def discard_blobs_of(self, call_id: str) -> None:
+        """Delete all payloads of a call that the ledger never had."""
+        ...

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from cloudfn import errors
 from cloudfn.daemon.calls import Calls
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.ports import Engine
@@ -22,6 +23,12 @@ POOL = "fu-1@1"
 
 class FakeEngine:
     """The rest of the daemon, with nothing in it."""
+
+    def __init__(self) -> None:
+        self.discarded: list[str] = []
+
+    def discard_blobs_of(self, call_id: str) -> None:
+        self.discarded.append(call_id)
 
     def pool_for(self, _function_id: str) -> str:
         return POOL
@@ -40,6 +47,9 @@ class FakeSession:
         if kind == Kind.OUTCOMES:
             self.told.append(Outcomes.decode(body))
 
+    def send_json(self, kind: Kind, value: dict[str, Any]) -> None:
+        """Take a refusal."""
+
     def flush(self) -> None:
         """Nothing is queued here."""
 
@@ -53,7 +63,8 @@ class World:
     def __post_init__(self) -> None:
         loop = cast("AbstractEventLoop", self.loop)
         self.journal = Journal(loop, self.ledger)
-        engine = cast("Engine", FakeEngine())
+        self.engine = FakeEngine()
+        engine = cast("Engine", self.engine)
         self.calls = Calls(loop, self.journal, self.ledger, engine, FakeClock())
 
     def submit(self, kind: CallKind) -> None:
@@ -143,3 +154,19 @@ def test_nothing_is_left_of_a_remote_that_was_delivered_before_the_commit(world)
 
     assert world.ledger.call("fc-1") is None
     assert world.calls.active == 0
+
+
+def test_a_call_that_is_refused_leaves_no_payloads_behind(world):
+    world.journal.trouble = errors.ResourceExhaustedError("The disk is full.")
+    world.submit(CallKind.SPAWN)
+
+    assert world.engine.discarded == ["fc-1"]
+
+
+def test_a_call_of_which_something_is_kept_keeps_its_payloads(world):
+    world.submit(CallKind.SPAWN_MAP)
+    world.loop.wait()
+    world.journal.trouble = errors.ResourceExhaustedError("The disk is full.")
+    world.submit(CallKind.SPAWN_MAP)
+
+    assert world.engine.discarded == []
