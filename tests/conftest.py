@@ -1,5 +1,7 @@
 """What every test gets: a private home, interrupts that work, and hypothesis profiles."""
 
+import importlib
+import pkgutil
 import shutil
 import signal
 import tempfile
@@ -8,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+import cloudfn.sdk
 
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("soak", settings.get_profile("default"), max_examples=5_000)
@@ -35,3 +39,14 @@ def children_can_be_interrupted() -> Iterator[None]:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imported_before_there_are_threads() -> None:
+    """Import what the SDK imports when it is first needed, before tests need it in threads.
+
+    Pytest parses the modules of its plugins, to rewrite their assertions, and CPython before 3.12
+    cannot parse in two threads at a time (https://github.com/python/cpython/issues/106905).
+    """
+    for module in pkgutil.iter_modules(cloudfn.sdk.__path__, "cloudfn.sdk."):
+        importlib.import_module(module.name)
