@@ -31,9 +31,9 @@ def learn(currency: str, rate: float) -> None:
 def main() -> None:
     # Calls of the app of this run would end with it; those of the deployed one stay.
     deployed = cloudfn.App.lookup("dead-letters")
-    deployed.registered_functions["learn"].remote("XXX", 1.0)
+    deployed.registered_functions["learn"].remote("XDR", 1.0)
     convert = deployed.registered_functions["convert"]
-    calls = [convert.spawn(20.0, "XXX"), convert.spawn(7.0, "XTS")]
+    calls = [convert.spawn(20.0, "XDR"), convert.spawn(7.0, "XTS")]
     for call in calls:
         try:
             print(call.get(), "converted")

@@ -79,10 +79,7 @@ class Visits:
         """
         pool = self._pools.get(name)
         if pool is None:
-            raise NotFoundError(
-                "The function is gone.",
-                hint="Its app was stopped, or deployed without it; see `cloudfn app list`.",
-            )
+            raise _gone()
         if len(pool.visitors) >= self._limit:
             raise ResourceExhaustedError(
                 f"{len(pool.visitors)} requests of {pool.spec.function.name} wait already.",
@@ -158,13 +155,7 @@ class Visits:
         """Have the waiting requests of a pool wait in another one."""
         new = self._pools.get(name) if name is not None else None
         if new is None:
-            self.fail(
-                old,
-                NotFoundError(
-                    "The function is gone.",
-                    hint="Its app was stopped, or deployed without it; see `cloudfn app list`.",
-                ),
-            )
+            self.fail(old, _gone())
             return
         moved = [visitor for visitor in old.visitors if not visitor.done()]
         old.visitors.clear()
@@ -203,3 +194,10 @@ def _next(pool: Pool) -> Container | None:
     free = pool.with_free_slots()
     below = (c for c in free if c.taken < pool.spec.function.target_slots)
     return next(below, free[0] if free else None)
+
+
+def _gone() -> NotFoundError:
+    return NotFoundError(
+        "The function is gone.",
+        hint="Its app was stopped, or deployed without it; see `cloudfn app list`.",
+    )
