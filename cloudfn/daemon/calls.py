@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -191,13 +192,14 @@ class Calls:
         session.send_json(Kind.EVENT, body)
         watch = self._by_ref.get((session, message.ref))
         if watch is not None:
-            self._discard(watch.call.spec.call_id)
             self.release(session, message.ref)
+            self._discard(watch.call.spec.call_id)
 
     def _discard(self, call_id: str) -> None:
         """A call that was refused as a whole leaves no payloads behind; they take room."""
-        if self._ledger.call(call_id) is None:
-            self._engine.discard_blobs_of(call_id)
+        with suppress(Error):  # a ledger that cannot be read now; they are swept later
+            if self._ledger.call(call_id) is None:
+                self._engine.discard_blobs_of(call_id)
 
     def resume(
         self,
@@ -291,17 +293,16 @@ class Calls:
     def _push_recorded(
         self, watch: Watch, wanted: Callable[[int], bool], start: int | None = None
     ) -> int:
-        count = 0
         start = watch.start if start is None else start
-        for outcome in self._ledger.outcomes(watch.call.spec.call_id, start, watch.end):
-            count += 1
-            if wanted(outcome.index):
-                if is_blob(outcome.payload):
-                    self._note_blob(watch.call, outcome.index, outcome.payload)
-                watch.add([outcome.index], [outcome.status], [outcome.payload])
+        found = self._ledger.outcomes(watch.call.spec.call_id, start, watch.end)
+        lacking = [outcome for outcome in found if wanted(outcome.index)]
+        indices = [outcome.index for outcome in lacking]
+        payloads = [outcome.payload for outcome in lacking]
+        self._note_blobs(watch.call, indices, payloads)
+        watch.add(indices, [outcome.status for outcome in lacking], payloads)
         if watch.indices:
             self._journal.after_commit(watch.flush)
-        return count
+        return len(found)
 
     def delivered(self, session: Session, message: Delivered) -> None:
         """A client has outcomes: those of a transient call go."""
@@ -423,9 +424,7 @@ class Calls:
             # Anybody may ask how a spawned input is: one that was seen finished never runs again.
             # And with the last outcome of another call there is nothing more to gather.
             self._journal.hurry()
-        for index, payload in zip(indices, payloads, strict=True):
-            if is_blob(payload):
-                self._note_blob(call, index, payload)
+        self._note_blobs(call, indices, payloads)
         for watch in call.watches:
             if not watch.add(indices, statuses, payloads):
                 continue
@@ -452,9 +451,11 @@ class Calls:
             and call.watches[0].owner
         )
 
-    def _note_blob(self, call: Call, index: int, payload: bytes) -> None:
-        call.blobs[index] = BlobRef.decode(payload)
-        call.has_blobs = True
+    def _note_blobs(self, call: Call, indices: Sequence[int], payloads: Sequence[bytes]) -> None:
+        for index, payload in zip(indices, payloads, strict=True):
+            if is_blob(payload):
+                call.blobs[index] = BlobRef.decode(payload)
+                call.has_blobs = True
 
     def _flush(self) -> None:
         self._engine.delivering()
