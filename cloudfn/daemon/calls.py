@@ -13,7 +13,7 @@ from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.named import NamedCalls, confirmed
 from cloudfn.daemon.past import PastCall, PastCalls
 from cloudfn.daemon.ports import Engine
-from cloudfn.daemon.receipts import Receipts
+from cloudfn.daemon.receipts import Receipts, acknowledged
 from cloudfn.daemon.session import Session, error_json
 from cloudfn.daemon.watches import Call, Watch
 from cloudfn.errors import ConflictError, Error, InvalidError, NotFoundError
@@ -237,14 +237,14 @@ class Calls:
         call.watches.append(watch)
         call.orphaned, call.home = None, session.container_id
         self._by_ref[session, ref] = watch
-        watch.acknowledged = confirmed(watch)
         owned = set(numbers_in(have))
         self._push_recorded(watch, lambda index: index not in owned)
         # The engine may have died before it was told what is read, or before that held.
         read = list(numbers_in(done))
         call.delivered, call.resumed = 0, True
         self.delivered(session, Delivered(ref, read))
-        return {"known": confirmed(watch), "refused": False}
+        # What else there is may not be on disk yet: the client sends it again, and is told then.
+        return {"known": acknowledged(watch), "refused": False}
 
     def attach(
         self,

@@ -79,9 +79,15 @@ class Receipts:
             for watch in call.watches:
                 if watch.owner:
                     # What is admitted by now may not be on disk: who sends it again does no harm.
-                    _tell(watch, watch.acknowledged)
+                    _tell(watch, acknowledged(watch))
+
+
+def acknowledged(watch: Watch) -> int:
+    """Return how many inputs may be told of as kept, with no look at the disk."""
+    # An earlier client of a named call may have been told of more.
+    return min(watch.call.acknowledged, confirmed(watch))
 
 
 def _tell(watch: Watch, known: int, *, refused: bool = False) -> None:
-    watch.acknowledged = known
+    watch.call.acknowledged = max(watch.call.acknowledged, known)
     watch.session.send(Kind.ACK, Ack(watch.ref, known, refused).encode())

@@ -32,8 +32,6 @@ class Watch:
     payloads: list[bytes] = field(default_factory=list)
     #: (index, bytes) of outcomes that stay in the ledger until the client has read what it was sent
     late: list[tuple[int, int]] = field(default_factory=list)
-    #: inputs that it was told are kept
-    acknowledged: int = 0
     #: items of a generator that it was sent
     items: int = 0
 
@@ -105,6 +103,8 @@ class Call:
     spec: CallSpec
     known: int = 0
     sealed: bool = False
+    #: how many inputs its client was told of here that they are kept
+    acknowledged: int = 0
     #: outcomes that came while it was under way here
     finished: int = 0
     delivered: int = 0

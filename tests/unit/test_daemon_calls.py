@@ -77,6 +77,12 @@ class World:
         self.journal.record([Entry(claim.seq, claim.fence, Status.RETURNED, b"out")])
         self.calls.recorded("fc-1", [0], [Status.RETURNED], [b"out"])
 
+    def come_back(self) -> int:
+        """Let the client connect anew; return how many of its inputs it need not send again."""
+        self.calls.closed(cast("Session", self.client))
+        told = self.calls.resume(cast("Session", FakeSession()), 8, "fc-1", [], [])
+        return int(told["known"])
+
     @property
     def was_told(self) -> bool:
         return self.client.told == [Outcomes(7, (0,), bytes([Status.RETURNED]), [b"out"])]
@@ -170,3 +176,15 @@ def test_a_call_of_which_something_is_kept_keeps_its_payloads(world):
     world.submit(CallKind.SPAWN_MAP)
 
     assert world.engine.discarded == []
+
+
+@pytest.mark.parametrize("kind", [CallKind.MAP, CallKind.SPAWN_MAP])
+def test_a_client_that_is_back_is_told_of_no_input_that_may_still_be_lost(world, kind):
+    world.submit(kind)
+    assert world.come_back() == 0
+
+
+def test_a_client_that_is_back_is_told_of_what_it_was_told_before(world):
+    world.submit(CallKind.MAP)
+    world.loop.wait()
+    assert world.come_back() == 1
