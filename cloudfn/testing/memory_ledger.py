@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, fields
 from itertools import chain, zip_longest
-from typing import Any
 
 from cloudfn.errors import ConflictError, NotFoundError
 from cloudfn.model.call import Again, ContainerLost, Counters, Status, settle
@@ -25,90 +23,9 @@ from cloudfn.providers.ledger import (
 )
 from cloudfn.providers.local.records import cancelled_payload, lost_payload
 from cloudfn.settings import Limits
+from cloudfn.testing.memory_records import Call, Input, Undo
 
 _FENCES_PER_EPOCH = 1 << 10
-
-
-@dataclass(slots=True, eq=False)
-class _Input:
-    seq: int
-    call: _Call
-    index: int
-    payload: bytes
-    status: Status = Status.PENDING
-    fence: int = 0
-    counters: Counters = field(default_factory=Counters)
-    not_before: float = 0.0
-    alone: bool = False
-    outcome: bytes | None = None
-    buried: bool = False
-
-    @property
-    def deadline(self) -> float | None:
-        terms = self.call.spec.terms
-        return terms.deadline if terms else None
-
-    def is_late(self, now: float) -> bool:
-        """Whether it must not begin any more."""
-        return self.deadline is not None and self.deadline <= now
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    spec: CallSpec
-    inputs: tuple[_Input, ...] = ()
-    sealed: bool = False
-    cancelled: bool = False
-    expired: bool = False
-    ended: float | None = None
-    digests: tuple[bytes, ...] = ()
-    #: (status, outcome) of inputs that were finished before it was reopened, by index
-    settled: dict[int, tuple[Status, bytes | None]] = field(default_factory=dict)
-    total: int | None = None
-
-    @property
-    def unfinished(self) -> list[_Input]:
-        return [each for each in self.inputs if not each.status.terminal]
-
-    @property
-    def complete(self) -> bool:
-        return (self.sealed or self.cancelled) and not self.unfinished
-
-    def record(self) -> CallRecord:
-        finished = [each for each in self.inputs if each.status.terminal]
-        failed = sum(each.status != Status.RETURNED for each in finished)
-        known = len(self.inputs)
-        return CallRecord(
-            self.spec,
-            known,
-            self.sealed,
-            len(finished),
-            self.cancelled,
-            failed,
-            self.expired,
-            known if self.sealed else self.total,
-        )
-
-
-@dataclass(slots=True)
-class _Undo:
-    """How things were at the last commit, as far as they changed."""
-
-    calls: dict[str, _Call]
-    values: dict[_Input | _Call, tuple[Any, ...]] = field(default_factory=dict)
-    #: the last fences of claims that ended
-    ended_claims: dict[_Input, int] = field(default_factory=dict)
-
-    def keep(self, thing: _Input | _Call) -> None:
-        """Remember a thing that is about to change."""
-        if thing not in self.values:
-            self.values[thing] = tuple(getattr(thing, each.name) for each in fields(thing))
-
-    def restore(self) -> None:
-        """Put everything back."""
-        for thing, values in self.values.items():
-            for each, value in zip(fields(thing), values, strict=True):
-                setattr(thing, each.name, value)
 
 
 class MemoryLedger:
@@ -120,8 +37,8 @@ class MemoryLedger:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._calls: dict[str, _Call] = {}
-        self._undo = _Undo({})
+        self._calls: dict[str, Call] = {}
+        self._undo = Undo({})
         self._now = 0.0
         self._next_seq = 1
         self._epoch = 1
@@ -145,7 +62,7 @@ class MemoryLedger:
         self._stamp(now)
         self.commit()
 
-    def _lose(self, one: _Input) -> None:
+    def _lose(self, one: Input) -> None:
         if one.call.cancelled:
             self._finish(one, Status.CANCELLED, cancelled_payload(one.call.spec.call_id))
             return
@@ -191,16 +108,16 @@ class MemoryLedger:
         target.digests += tuple(digests[len(target.digests) - first :])
         return Admission(len(target.inputs), refused)
 
-    def _add_call(self, spec: CallSpec) -> _Call:
-        call = _Call(spec)
+    def _add_call(self, spec: CallSpec) -> Call:
+        call = Call(spec)
         self._calls = {**self._calls, spec.call_id: call}
         return call
 
-    def _extend(self, call: _Call, payloads: Sequence[bytes], *, sealed: bool) -> None:
+    def _extend(self, call: Call, payloads: Sequence[bytes], *, sealed: bool) -> None:
         self._undo.keep(call)
         start = len(call.inputs)
         added = tuple(
-            _Input(
+            Input(
                 self._next_seq + offset,
                 call,
                 start + offset,
@@ -251,12 +168,12 @@ class MemoryLedger:
         self._begin("overdue", now)
         return [self._claim(one) for one in self._inputs(Status.PENDING) if one.is_late(now)]
 
-    def _choose(self, pool: str, waiting: Iterable[_Input], limit: int) -> list[_Input]:
+    def _choose(self, pool: str, waiting: Iterable[Input], limit: int) -> list[Input]:
         """Take calls in turns, and the two kinds of calls too; an `alone` input comes alone."""
         turn = self._turn[pool]
-        alone: list[_Input] = []
-        others: dict[_Call, list[_Input]] = {}
-        spawned: defaultdict[int, dict[_Call, list[_Input]]] = defaultdict(dict)
+        alone: list[Input] = []
+        others: dict[Call, list[Input]] = {}
+        spawned: defaultdict[int, dict[Call, list[Input]]] = defaultdict(dict)
         for one in waiting:
             spec = one.call.spec
             if one.alone:
@@ -287,7 +204,7 @@ class MemoryLedger:
                 levels.insert(0, levels.pop(1 + turn % (len(levels) - 1)))
         return levels
 
-    def _claim(self, one: _Input) -> Claim:
+    def _claim(self, one: Input) -> Claim:
         self._undo.keep(one)
         one.status = Status.RUNNING
         one.fence = max(one.fence + 1, self._epoch * _FENCES_PER_EPOCH)
@@ -320,7 +237,7 @@ class MemoryLedger:
             one.counters, one.not_before, one.alone = counters, not_before, alone
         return True
 
-    def _release(self, seq: int, fence: int) -> _Input | None:
+    def _release(self, seq: int, fence: int) -> Input | None:
         """RUNNING → PENDING, or CANCELLED if the call is, for a claim that is not superseded."""
         one = self._held(seq, fence)
         if one is None:
@@ -332,7 +249,7 @@ class MemoryLedger:
             self._finish(one, Status.CANCELLED, cancelled_payload(one.call.spec.call_id))
         return one
 
-    def _held(self, seq: int, fence: int) -> _Input | None:
+    def _held(self, seq: int, fence: int) -> Input | None:
         for one in self._inputs(Status.RUNNING):
             if (one.seq, one.fence) == (seq, fence):
                 return one
@@ -351,7 +268,7 @@ class MemoryLedger:
             results.append(valid)
         return results
 
-    def _finish(self, one: _Input, status: Status, payload: bytes) -> None:
+    def _finish(self, one: Input, status: Status, payload: bytes) -> None:
         self._undo.keep(one)
         one.status, one.outcome = status, payload
 
@@ -434,7 +351,7 @@ class MemoryLedger:
                 one.outcome = None
         return [call.spec.call_id for call in expired]
 
-    def _ended_by(self, moment: float, *, expired: bool) -> list[_Call]:
+    def _ended_by(self, moment: float, *, expired: bool) -> list[Call]:
         return [
             call
             for call in self._calls.values()
@@ -483,7 +400,7 @@ class MemoryLedger:
             if one.status.terminal and one.status != Status.CANCELLED
         }
         earlier = {index: end for index, end in old.settled.items() if index >= len(old.inputs)}
-        new = _Call(call, digests=old.digests, settled={**earlier, **ended})
+        new = Call(call, digests=old.digests, settled={**earlier, **ended})
         new.total = len(old.inputs) if old.sealed else old.total
         self._calls = {**self._calls, call.call_id: new}
 
@@ -552,7 +469,7 @@ class MemoryLedger:
         if self._failures["commit"]:
             self._undo_all_but_claims()
         self._begin("commit")
-        self._undo = _Undo(self._calls)
+        self._undo = Undo(self._calls)
 
     def sync(self) -> None:
         self._begin("sync")
@@ -576,14 +493,14 @@ class MemoryLedger:
                 self._undo.keep(call)
                 call.ended = now
 
-    def _inputs(self, *statuses: Status) -> list[_Input]:
+    def _inputs(self, *statuses: Status) -> list[Input]:
         every = chain.from_iterable(call.inputs for call in self._calls.values())
         return [one for one in every if one.status in statuses]
 
     def _rollback(self) -> None:
         self._undo.restore()
         self._calls = self._undo.calls
-        self._undo = _Undo(self._calls)
+        self._undo = Undo(self._calls)
 
     def _undo_all_but_claims(self) -> None:
         """As the port's adapters do: whoever holds or held a claim since, holds it."""
@@ -597,7 +514,7 @@ class MemoryLedger:
         self._stamp(self._now)
 
 
-def _in_turns(groups: Iterable[Iterable[_Input]]) -> Iterable[_Input]:
+def _in_turns(groups: Iterable[Iterable[Input]]) -> Iterable[Input]:
     """Yield the first of each group, then the second of each, and so on."""
     rounds = zip_longest(*groups)
     return (one for each in rounds for one in each if one is not None)
