@@ -354,7 +354,7 @@ class Queue:
         fence, pool, call_id = self._fence, call.lane.pool, call.spec.call_id
         durable = call.spec.durable
         page.next += count
-        if count == 1:
+        if count == 1:  # what slow inputs and `remote` take, in half the time of the rest
             claim = Claim(seq, fence, pool, call_id, index, payloads[0], UNHURT, False, durable)  # noqa: FBT003
             claims.append(claim)
             self.running[seq] = (page, fence)
