@@ -29,6 +29,8 @@ class Runtime:
 
     interpreter: str
     import_paths: tuple[str, ...]
+    #: `sha256:…` of the Docker image that its containers are made of; empty: they are processes here
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ class RevisionSpec:
     python_version: str = ""
     #: free-form facts for the history: commit, user, cloudfn version, tag
     labels: tuple[tuple[str, str], ...] = ()
+    #: what its containers are: processes on the machine, or Docker containers
+    runtime: str = "process"
 
     def function(self, name: str) -> FunctionSpec | None:
         """Return the function of that name, if it has one."""
@@ -41,6 +43,7 @@ class RevisionSpec:
             "interpreter": self.interpreter,
             "import_paths": list(self.import_paths),
             "python_version": self.python_version,
+            "runtime": self.runtime,
             "labels": dict(self.labels),
         }
 
@@ -54,6 +57,7 @@ class RevisionSpec:
             interpreter=data["interpreter"],
             import_paths=tuple(data.get("import_paths", ())),
             python_version=data.get("python_version", ""),
+            runtime=data.get("runtime", "process"),
             labels=tuple(sorted(data.get("labels", {}).items())),
         )
 

@@ -1,0 +1,61 @@
+"""The port for images: what a function asked for, made into something that containers run in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from cloudfn.model.image import ImageSpec
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """An image that is whole and ready to run containers."""
+
+    #: of the `ImageSpec` that it was made from
+    digest: str
+    #: path of its Python in the process runtime, `sha256:…` of the image in the docker runtime
+    reference: str
+    #: version of its Python, `3.11.7`
+    python: str
+    #: bytes on disk
+    size: int
+    #: seconds since the epoch
+    created: float
+
+
+class Images(Protocol):
+    """Images of one runtime, idempotent by digest. Methods block; call them in a thread.
+
+    A spec has to be resolved: its layers hold what their files said, not the files' paths.
+    """
+
+    def find(self, spec: ImageSpec) -> BuiltImage | None:
+        """Return the image of a spec if it was built and is whole."""
+        ...
+
+    def build(self, spec: ImageSpec, report: Callable[[str], None]) -> BuiltImage:
+        """Build an image unless it is there; several at once for one digest end as one build.
+
+        Args:
+            spec: What to build.
+            report: Gets each line of the build's output.
+
+        Raises:
+            InvalidError: The spec asks for what this runtime cannot give.
+            ImageBuildError: A step failed; the message ends with the tail of the output.
+        """
+        ...
+
+    def plan(self, spec: ImageSpec) -> str:
+        """Return what `build` would do, as text for people; touches nothing."""
+        ...
+
+    def list(self) -> list[BuiltImage]:
+        """Return all images that are whole, the newest first."""
+        ...
+
+    def remove(self, digest: str) -> bool:
+        """Remove an image; return whether there was one. Containers that run keep running."""
+        ...
