@@ -112,7 +112,8 @@ class Launcher:
 
     def environ(self, pool: Pool, container_id: str) -> dict[str, str]:
         """Return all variables that a container was started with."""
-        return {**self._config.environ, **self._own_environ(pool, container_id)}
+        machine = {**self._config.environ, **dict(pool.spec.program.runtime.environ)}
+        return {**machine, **self._own_environ(pool, container_id)}
 
     # What templates say (TemplateOwner)
 

@@ -28,9 +28,11 @@ class Programs:
         key = _key(spec)
         template = self._templates.get(key)
         if template is None or template.closed:
-            zygote = self._config.zygotes.get(spec.program.runtime.interpreter)
+            runtime = spec.program.runtime
+            zygote = self._config.zygotes.get(runtime)
             # What is imported may look at the variables, so they are there before.
-            environ = {**self._config.environ, **spec.function.variables}
+            machine = {**self._config.environ, **dict(runtime.environ)}
+            environ = {**machine, **spec.function.variables}
             template = Template(self._loop, spec.program, environ, self._owner)
             self._templates[key] = template
             zygote.start_template(template)

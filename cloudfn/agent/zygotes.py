@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,8 +29,10 @@ class Runtime:
 
     interpreter: str
     import_paths: tuple[str, ...]
-    #: `sha256:…` of the Docker image that its containers are made of; empty: they are processes here
+    #: `sha256:…` of the Docker image of its containers; empty: they are processes of this machine
     image: str = ""
+    #: variables that all its processes have, instead of the machine's of the same names
+    environ: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,20 +187,26 @@ class Zygote:
     def __init__(
         self,
         loop: AbstractEventLoop,
-        interpreter: str,
+        runtime: Runtime,
         environ: dict[str, str],
         descriptors: int,
         log: Path,
         on_close: Callable[[Zygote], None],
     ) -> None:
-        self.interpreter = interpreter
+        self.key = _key(runtime)
         self._templates: dict[str, Template] = {}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs, log.open("ab") as output:
                 self._process = subprocess.Popen(
-                    [interpreter, "-m", "cloudfn.worker", "--control", str(theirs.fileno())],
-                    env=environ,
+                    [
+                        runtime.interpreter,
+                        "-m",
+                        "cloudfn.worker",
+                        "--control",
+                        str(theirs.fileno()),
+                    ],
+                    env={**environ, **dict(runtime.environ)},
                     cwd="/",
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -255,7 +263,7 @@ class Zygote:
 
 
 class Zygotes:
-    """The zygotes of a machine: one for each interpreter that was asked for.
+    """The zygotes of a machine: one for each interpreter and its variables that was asked for.
 
     Args:
         loop: The event loop.
@@ -271,26 +279,26 @@ class Zygotes:
         self._environ = environ
         self._descriptors = descriptors
         self._log = log
-        self._zygotes: dict[str, Zygote] = {}
+        self._zygotes: dict[Hashable, Zygote] = {}
 
-    def get(self, interpreter: str) -> Zygote:
-        """Return the zygote of an interpreter, started if need be.
+    def get(self, runtime: Runtime) -> Zygote:
+        """Return the zygote of a runtime's interpreter, started if need be.
 
         Raises:
             OSError: The interpreter cannot be started.
         """
-        zygote = self._zygotes.get(interpreter)
+        zygote = self._zygotes.get(_key(runtime))
         if zygote is None:
             zygote = Zygote(
-                self._loop, interpreter, self._environ, self._descriptors, self._log, self._closed
+                self._loop, runtime, self._environ, self._descriptors, self._log, self._closed
             )
-            self._zygotes[interpreter] = zygote
+            self._zygotes[zygote.key] = zygote
         return zygote
 
     def prestart(self, interpreter: str) -> None:
         """Have a zygote ready for an interpreter that will be asked for soon."""
         with contextlib.suppress(OSError):  # who asks for it will be told
-            self.get(interpreter)
+            self.get(Runtime(interpreter, ()))
 
     def close(self) -> None:
         """End all zygotes, and so every process that came from them. Idempotent."""
@@ -299,8 +307,13 @@ class Zygotes:
             zygote.close(timeout=2.0)
 
     def _closed(self, zygote: Zygote) -> None:
-        if self._zygotes.get(zygote.interpreter) is zygote:
-            del self._zygotes[zygote.interpreter]
+        if self._zygotes.get(zygote.key) is zygote:
+            del self._zygotes[zygote.key]
+
+
+def _key(runtime: Runtime) -> Hashable:
+    """Return what tells zygotes apart; the paths of imports are their templates' business."""
+    return runtime.interpreter, runtime.environ
 
 
 def _limit_descriptors(pid: int, descriptors: int) -> None:
