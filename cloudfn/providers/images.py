@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from cloudfn.model.image import ImageSpec
+from cloudfn.model.secret import SecretRef
+
+#: gives the variables of a secret that a step of a build names
+BuildSecrets = Callable[[SecretRef], Mapping[str, str]]
+
+
+def no_secrets(_ref: SecretRef) -> Mapping[str, str]:
+    """Give nothing: for builds that name no secrets."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +37,44 @@ class BuiltImage:
 class Images(Protocol):
     """Images of one runtime, idempotent by digest. Methods block; call them in a thread.
 
-    A spec has to be resolved: its layers hold what their files said, not the files' paths.
+    A spec has to be resolved: its layers hold what their files said, not the files' paths. What an
+    earlier process left half built is never used, and cleared away by the next build.
     """
 
     def find(self, spec: ImageSpec) -> BuiltImage | None:
-        """Return the image of a spec if it was built and is whole."""
+        """Return the image of a spec if it was built and is whole. Quick: starts wait for it."""
         ...
 
-    def build(self, spec: ImageSpec, report: Callable[[str], None]) -> BuiltImage:
+    def build(
+        self,
+        spec: ImageSpec,
+        report: Callable[[str], None],
+        secrets: BuildSecrets = no_secrets,
+    ) -> BuiltImage:
         """Build an image unless it is there; several at once for one digest end as one build.
 
         Args:
             spec: What to build.
-            report: Gets each line of the build's output.
+            report: Gets each line of the build's output, from any thread.
+            secrets: Gives the variables of secrets; they are in no plan, record or output of ours.
 
         Raises:
             InvalidError: The spec asks for what this runtime cannot give.
-            ImageBuildError: A step failed; the message ends with the tail of the output.
+            ImageBuildError: A step failed; the message ends with the tail of the output. Or it was
+                cancelled.
         """
+        ...
+
+    def cancel(self, digest: str) -> None:
+        """End a build under way, which raises ImageBuildError. Idempotent, from any thread."""
         ...
 
     def plan(self, spec: ImageSpec) -> str:
         """Return what `build` would do, as text for people; touches nothing."""
+        ...
+
+    def unmet(self, spec: ImageSpec) -> tuple[str, ...]:
+        """Return the methods of the image that this runtime cannot do, each once."""
         ...
 
     def list(self) -> list[BuiltImage]:
