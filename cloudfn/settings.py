@@ -100,7 +100,7 @@ class Settings:
     exit_grace: float = 30.0
     #: seconds that a client waits at the end of a run for what containers print on leaving
     logs_timeout: float = 10.0
-    #: containers get one input at a time, also where inputs are tiny
+    #: containers get inputs one by one, also where they are tiny; at most one waits in a container
     one_at_a_time: bool = False
     #: show cloudfn's own frames in tracebacks
     full_traceback: bool = False

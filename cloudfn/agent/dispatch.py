@@ -11,6 +11,8 @@ from typing import NamedTuple
 #: seconds of work that one hand-over should carry
 HANDOVER_WORK = 0.002
 MAX_BATCH = 128
+#: the running input and the next one, so that a container need not wait for its next hand-over
+NEXT_ONLY = 2
 #: seconds after which whatever waits behind a running input is taken back
 PATIENCE = 0.02
 #: weight of the newest measurement
@@ -39,12 +41,12 @@ class ServiceTime(NamedTuple):
         return self._replace(slowest=max(self.slowest, seconds))
 
 
-def batch_size(service: ServiceTime, *, single: bool) -> int:
-    """Return how many inputs a container may hold, the running one included."""
-    if single or service.mean is None:
+def batch_size(service: ServiceTime, limit: int = MAX_BATCH) -> int:
+    """Return how many inputs a container may hold, the running one included; `limit` at most."""
+    if service.mean is None:
         return 1
     expected = max(service.mean, service.slowest, 1e-9)
-    return max(1, min(MAX_BATCH, int(HANDOVER_WORK / expected)))
+    return max(1, min(limit, int(HANDOVER_WORK / expected)))
 
 
 def worth_refilling(held: int, batch: int) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from cloudfn.agent import slices
 from cloudfn.agent.attempts import Attempts
 from cloudfn.agent.container import Container
-from cloudfn.agent.dispatch import batch_size, worth_refilling
+from cloudfn.agent.dispatch import MAX_BATCH, NEXT_ONLY, batch_size, worth_refilling
 from cloudfn.agent.pool import Pool
 from cloudfn.agent.ports import Claims
 from cloudfn.clock import Clock
@@ -31,7 +31,7 @@ class Handover:
         attempts: Takes back what could not be handed over.
         clock: The time.
         handed: Called when a container got something: it is to be watched.
-        one_at_a_time: Make no lots, however tiny inputs are.
+        one_at_a_time: Make no lots, however tiny inputs are: only the next one is there early.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Handover:
         self._attempts = attempts
         self._clock = clock
         self._handed = handed
-        self._one_at_a_time = one_at_a_time
+        self._largest = NEXT_ONLY if one_at_a_time else MAX_BATCH
         self._slices = slices.Slices()
         self._slices.set(0, slices.SHORT)
         #: pool → rings when its open batch has waited long enough
@@ -66,8 +66,7 @@ class Handover:
         if pool.spec.function.slots > 1:
             self._fill_slots(pool)
             return
-        single = pool.spec.function.single_use or self._one_at_a_time
-        batch = batch_size(pool.service, single=single)
+        batch = 1 if pool.spec.function.single_use else batch_size(pool.service, self._largest)
         for container in pool.serving():
             if self._may_refill(container, batch) and not self._fill(pool, container, batch):
                 return
@@ -77,7 +76,7 @@ class Handover:
         if pool.spec.function.slots > 1:
             self._fill_slots(pool)
             return
-        batch = batch_size(pool.service, single=self._one_at_a_time)
+        batch = batch_size(pool.service, self._largest)
         if self._may_refill(container, batch):
             self._fill(pool, container, batch)
 

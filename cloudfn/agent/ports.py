@@ -98,7 +98,7 @@ class AgentConfig:
     identity: Callable[[str, str], dict[str, str]]
     #: what else a container of a pool gets in its order; raises an Error when it is not there
     supplies: Callable[[PoolSpec, str], dict[str, Any]]
-    #: hand over one input at a time, also where inputs are tiny
+    #: hand inputs over one by one, also where they are tiny; at most one waits in a container
     one_at_a_time: bool = False
     #: requests of one pool that may wait for a free slot
     web_pending: int = 2_000

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cloudfn.agent.dispatch import (
     HANDOVER_WORK,
     MAX_BATCH,
+    NEXT_ONLY,
     ServiceTime,
     batch_size,
     worth_refilling,
@@ -32,17 +33,17 @@ estimates = st.builds(ServiceTime, st.none() | seconds, seconds)
     ],
 )
 def test_the_size_of_a_batch(service, batch):
-    assert batch_size(service, single=False) == batch
+    assert batch_size(service) == batch
 
 
 @given(estimates)
-def test_a_single_use_container_gets_one_input(service):
-    assert batch_size(service, single=True) == 1
+def test_without_lots_a_container_has_at_most_the_next_input_early(service):
+    assert batch_size(service, NEXT_ONLY) == min(NEXT_ONLY, batch_size(service))
 
 
 @given(estimates)
 def test_a_batch_is_never_empty_and_never_more_than_a_handover_of_work(service):
-    batch = batch_size(service, single=False)
+    batch = batch_size(service)
 
     assert 1 <= batch <= MAX_BATCH
     assert batch == 1 or batch * (service.mean or 0) <= HANDOVER_WORK * (1 + 1e-9)
@@ -52,9 +53,7 @@ def test_a_batch_is_never_empty_and_never_more_than_a_handover_of_work(service):
 def test_slower_inputs_never_go_in_larger_batches(one, other):
     quick, slow = sorted((one, other))
 
-    assert batch_size(ServiceTime(slow), single=False) <= batch_size(
-        ServiceTime(quick), single=False
-    )
+    assert batch_size(ServiceTime(slow)) <= batch_size(ServiceTime(quick))
 
 
 def test_the_first_measurement_is_the_estimate():
@@ -74,14 +73,14 @@ def test_the_estimate_follows_a_change():
     for _ in range(40):
         service = service.after(0.0001 * 10, 10)
 
-    assert batch_size(service, single=False) == 19
+    assert batch_size(service) == 19
 
 
 def test_one_slow_input_makes_batches_small_but_the_mean_no_larger():
     service = ServiceTime(0.00001).at_least(0.03)
 
     assert service.mean == 0.00001
-    assert batch_size(service, single=False) == 1
+    assert batch_size(service) == 1
 
 
 def test_a_slow_input_is_forgotten_when_enough_quick_ones_followed():
@@ -89,7 +88,7 @@ def test_a_slow_input_is_forgotten_when_enough_quick_ones_followed():
     for _ in range(30):
         service = service.after(0.00001, 1)
 
-    assert batch_size(service, single=False) == MAX_BATCH
+    assert batch_size(service) == MAX_BATCH
 
 
 def test_only_the_slowest_of_several_slow_inputs_counts():
