@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from cloudfn.model.image import ImageSpec
@@ -50,6 +51,7 @@ class Images(Protocol):
         spec: ImageSpec,
         report: Callable[[str], None],
         secrets: BuildSecrets = no_secrets,
+        environ: Mapping[str, str] = MappingProxyType({}),
     ) -> BuiltImage:
         """Build an image unless it is there; several at once for one digest end as one build.
 
@@ -57,6 +59,8 @@ class Images(Protocol):
             spec: What to build.
             report: Gets each line of the build's output, from any thread.
             secrets: Gives the variables of secrets; they are in no plan, record or output of ours.
+            environ: What the client's environment says of package indexes, proxies and
+                certificates; they are no part of the image, and kept as secret.
 
         Raises:
             InvalidError: The spec asks for what this runtime cannot give.
