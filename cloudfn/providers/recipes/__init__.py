@@ -1,0 +1,1 @@
+"""How an image is built, as data: Dockerfiles, and plans of virtual environments. Pure."""
