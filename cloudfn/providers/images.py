@@ -52,6 +52,8 @@ class Images(Protocol):
         report: Callable[[str], None],
         secrets: BuildSecrets = no_secrets,
         environ: Mapping[str, str] = MappingProxyType({}),
+        *,
+        anew: bool = False,
     ) -> BuiltImage:
         """Build an image unless it is there; several at once for one digest end as one build.
 
@@ -61,6 +63,8 @@ class Images(Protocol):
             secrets: Gives the variables of secrets; they are in no plan, record or output of ours.
             environ: What the client's environment says of package indexes, proxies and
                 certificates; they are no part of the image, and kept as secret.
+            anew: Build it although it is there, without what builds keep for each other.
+                Containers that run keep what they have.
 
         Raises:
             InvalidError: The spec asks for what this runtime cannot give.
