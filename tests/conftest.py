@@ -12,10 +12,21 @@ import pytest
 from hypothesis import settings
 
 import cloudfn.sdk
+from tests.docker.engine import docker_engine
+
+#: fixtures that any test may ask for
+__all__ = ["docker_engine"]
 
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("soak", settings.get_profile("default"), max_examples=5_000)
 settings.load_profile("default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give time to whoever needs a Docker engine: the first one may have to install it."""
+    for item in items:
+        if docker_engine.__name__ in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session", autouse=True)
