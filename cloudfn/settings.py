@@ -16,7 +16,7 @@ _OF_CONTAINERS = ("CLOUDFN_CONTAINER", "CLOUDFN_MARKER", "CLOUDFN_BLOBS")
 _PLAIN = frozenset(
     {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "TMPDIR"}
 )
-_DAEMON_ONLY = frozenset({"SHELL", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"})
+_DAEMON_ONLY = frozenset({"SHELL", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "DOCKER_HOST"})
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
@@ -67,6 +67,16 @@ class StoreLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Docker:
+    """Where the Docker engine is, and what its containers may do."""
+
+    #: `unix:///…`; empty: the usual place
+    address: str = ""
+    #: containers may ask the metadata service of the cloud that this machine is in
+    allow_metadata: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerIdentity:
     """Who we are when this process is a container."""
 
@@ -90,6 +100,7 @@ class Settings:
     limits: Limits = Limits()
     stores: StoreLimits = StoreLimits()
     web: Web = Web()
+    docker: Docker = Docker()
     #: seconds that outcomes of spawned and named calls are kept
     retention: float = 7 * 86_400.0
     #: seconds without work, deployed apps or clients after which the daemon leaves
@@ -149,6 +160,10 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
             dict_ttl=_seconds(env, "CLOUDFN_DICT_TTL", 7 * 86_400.0),
         ),
         web=_web(env),
+        docker=Docker(
+            env.get("CLOUDFN_DOCKER_HOST") or env.get("DOCKER_HOST") or "",
+            _flag(env, "CLOUDFN_DOCKER_ALLOW_METADATA"),
+        ),
         retention=_seconds(env, "CLOUDFN_RETENTION", 7 * 86_400.0),
         daemon_idle_exit=_seconds(env, "CLOUDFN_DAEMON_IDLE_EXIT", 600.0),
         client_grace=_seconds(env, "CLOUDFN_CLIENT_GRACE", 60.0),

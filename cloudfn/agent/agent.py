@@ -26,6 +26,7 @@ from cloudfn.agent.streams import Streams
 from cloudfn.agent.visits import Visits
 from cloudfn.agent.watch import Watch
 from cloudfn.clock import Clock
+from cloudfn.errors import PermissionDeniedError
 from cloudfn.model.call import ContainerLost, Crashed, Overran, TimedOut
 from cloudfn.model.function import AutoscalerSettings
 from cloudfn.providers.ledger import Claim
@@ -35,6 +36,7 @@ from cloudfn.wire.messages import ContainerItem, ContainerOutcome, LogSource
 CANCEL_GRACE = 5.0
 #: seconds between the end of a container's channel and its end, before it is helped along
 CHANNEL_GRACE = 1.0
+_NOT_ITS_OWN = PermissionDeniedError("Its container named a payload that it did not write.")
 
 
 class Agent:
@@ -180,7 +182,9 @@ class Agent:
                 continue
             micros += outcome.micros
             count += 1
-            if not (streaming and self.streams.keeps(pool, claim, outcome)):
+            if self._may_end(pool, container, claim, outcome) and not (
+                streaming and self.streams.keeps(pool, claim, outcome)
+            ):
                 ended.append((claim, outcome))
         self._attempts.conclude(pool, ended)
         held.progressed(now)
@@ -197,6 +201,18 @@ class Agent:
             return
         if self.intake:
             self._refill(pool, container)
+
+    def _may_end(
+        self, pool: Pool, container: Container, claim: Claim, outcome: ContainerOutcome
+    ) -> bool:
+        """Whether a container may end an input so; if not, it ended by an error."""
+        if container.payloads is None:
+            return True
+        container.forget(claim)
+        if not container.may_name(outcome.payload):
+            self._attempts.fail(pool, claim, _NOT_ITS_OWN)
+            return False
+        return True
 
     def _refill(self, pool: Pool, container: Container) -> None:
         self._handover.refill(pool, container)
@@ -221,6 +237,10 @@ class Agent:
         pool = self._pools.get(container.pool)
         claim = container.held.find(item.seq)
         if pool is None or claim is None or claim.fence != item.fence:
+            return
+        if not container.may_name(item.payload):
+            self._attempts.fail(pool, claim, _NOT_ITS_OWN)
+            container.kill()
             return
         if not self.streams.item(pool, container, claim, item):
             self.cancel(claim.seq, claim.fence, terminate=False)
@@ -312,6 +332,8 @@ class Agent:
             return
         pool = self._pools.get(container.pool)
         over_memory = self._memory.release(container.container_id)
+        if over_memory is None:
+            over_memory = container.template.home.over_memory()
         self._events.ended(container.container_id)
         self.departures.ended(container.container_id)
         self.give_back_unread(container)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cloudfn.agent.hands import Hands, Line, Slots
 from cloudfn.agent.zygotes import Template
-from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost, Crashed
 from cloudfn.providers.ledger import Claim
 from cloudfn.wire.messages import (
@@ -94,14 +93,18 @@ class Container:
         self,
         loop: AbstractEventLoop,
         spec: PoolSpec,
+        container_id: str,
         template: Template,
         now: float,
     ) -> None:
-        self.container_id = ids.mint("ta")
+        self.container_id = container_id
         function = spec.function
         self.spec = spec
         self.pool = spec.pool
         self.template = template
+        #: what it sees of payloads in files; None: everything
+        self.payloads = template.home.payloads
+        #: 0 until it runs; -1 where its number is not known here
         self.pid = 0
         self.started = now
         self.ready = False
@@ -173,9 +176,7 @@ class Container:
         self._owner = owner
         self._launched = True
         theirs = self._theirs()
-        self.template.start_container(
-            {"op": "container", "container": self.container_id, **message}, theirs
-        )
+        self.template.order({"op": "container", "container": self.container_id, **message}, theirs)
         self._close_theirs()
         self._loop.add_reader(self._stream, self._read_stream)
         self._loop.add_reader(self._stdout, self._read_pipe, self._stdout, LogSource.STDOUT)
@@ -201,6 +202,7 @@ class Container:
         send = self._near.send
         position = 0
         for claim in claims:
+            self._show(claim)
             try:
                 send(encode_run(claim.seq, claim.fence, claim.payload, claim.durable))
             except (BlockingIOError, BrokenPipeError, ConnectionResetError) as error:
@@ -224,6 +226,8 @@ class Container:
             [claim.durable for claim in claims],
             [len(claim.payload) for claim in claims],
         )
+        for claim in claims:
+            self._show(claim)
         payloads = os.memfd_create("batch")
         try:
             with open(payloads, "wb", closefd=False) as file:
@@ -239,6 +243,19 @@ class Container:
                 claim.payload = b""
         self.held.take(claims, now)
         return []
+
+    def _show(self, claim: Claim) -> None:
+        if self.payloads is not None and is_blob(claim.payload):
+            self.payloads.show(claim.payload)
+
+    def forget(self, claim: Claim) -> None:
+        """It does not run an input any more."""
+        if self.payloads is not None and is_blob(claim.payload):
+            self.payloads.hide(claim.payload)
+
+    def may_name(self, payload: bytes) -> bool:
+        """Whether it may say that a payload is what one of its inputs came to."""
+        return self.payloads is None or not is_blob(payload) or self.payloads.owns(payload)
 
     def tell_room(self) -> None:
         """Have the owner told when its socket, if it is full, takes packets again."""
@@ -298,17 +315,13 @@ class Container:
 
     def signal(self, number: int) -> None:
         """Send a signal to the process, if it lives."""
-        if self.pid > 0 and not self.gone:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+        if self.pid and not self.gone:
+            self.template.home.signal(self.template, self.container_id, self.pid, number)
 
     def kill(self) -> None:
         """End the process and its process group at once."""
-        if self.pid > 0 and not self.gone:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+        if self.pid and not self.gone:
+            self.template.home.kill(self.template, self.container_id, self.pid)
 
     def drain_output(self) -> None:
         """Read what the container said before it ended, as much as the kernel still holds."""

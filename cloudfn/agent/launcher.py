@@ -16,6 +16,7 @@ from cloudfn.agent.programs import Programs
 from cloudfn.agent.zygotes import Template
 from cloudfn.clock import Clock
 from cloudfn.errors import Error
+from cloudfn.model import ids
 from cloudfn.model.call import Crashed
 from cloudfn.wire.messages import LogSource
 
@@ -69,16 +70,21 @@ class Launcher:
 
     def start(self, pool: Pool, count: int) -> None:
         """Start containers for a pool."""
-        try:
-            template = self._programs.template(pool.spec)
-        except OSError as error:
-            interpreter = pool.spec.program.runtime.interpreter
-            reason = f"its interpreter {interpreter} cannot be started ({error.strerror})"
-            pool.start_failed(self._clock.monotonic())
-            self._owner.give_up(pool, reason)
-            return
         for _ in range(count):
-            container = Container(self._loop, pool.spec, template, self._clock.monotonic())
+            container_id = ids.mint("ta")
+            try:
+                template = self._programs.template(pool.spec, container_id)
+            except OSError as error:
+                interpreter = pool.spec.program.runtime.interpreter
+                reason = f"its interpreter {interpreter} cannot be started ({error.strerror})"
+                pool.start_failed(self._clock.monotonic())
+                self._owner.give_up(pool, reason)
+                return
+            except Error as error:
+                self._lacks(pool, error)
+                return
+            now = self._clock.monotonic()
+            container = Container(self._loop, pool.spec, container_id, template, now)
             pool.containers[container.container_id] = container
             self._containers[container.container_id] = container
             pool.peak = max(pool.peak, sum(not c.draining for c in pool.containers.values()))
@@ -99,11 +105,14 @@ class Launcher:
             message |= self._config.supplies(pool.spec, container.container_id)
         except Error as error:
             container.draining = True
-            if pool.start_failed(self._clock.monotonic()):
-                self._owner.give_up(pool, f"it lacks what it needs: {error}")
+            self._lacks(pool, error)
             self._owner.bury(container, None)
             return
         container.launch(self._owner, message)
+
+    def _lacks(self, pool: Pool, error: Error) -> None:
+        if pool.start_failed(self._clock.monotonic()):
+            self._owner.give_up(pool, f"it lacks what it needs: {error}")
 
     def _own_environ(self, pool: Pool, container_id: str) -> dict[str, str]:
         identity = self._config.identity(container_id, pool.spec.app_id)
@@ -125,9 +134,9 @@ class Launcher:
         elif kind == "imported":
             self._import_failed(template, event)
         elif kind == "started":
-            self._started(event)
+            self._started(template, event)
         elif kind == "exited":
-            self._exited(event)
+            self._exited(template, event)
 
     def _imported(self, template: Template, event: dict[str, Any]) -> None:
         template.ready = True
@@ -153,21 +162,26 @@ class Launcher:
             self._owner.give_up(pool, "its module cannot be imported", packed)
         template.close()
 
-    def _started(self, event: dict[str, Any]) -> None:
+    def _container(self, template: Template, event: dict[str, Any]) -> Container | None:
+        """Return the container that a template speaks of; it has a say in its own alone."""
         container = self._containers.get(event["container"])
+        return container if container is not None and container.template is template else None
+
+    def _started(self, template: Template, event: dict[str, Any]) -> None:
+        container = self._container(template, event)
         if container is None or container.gone:
             return
-        container.pid = event["pid"]
+        container.pid = template.home.pid_of(event["pid"])
         pool = self._pools.get(container.pool)
-        if pool is not None:
+        if pool is not None and not template.home.limits_memory:
             self._memory.watch(container.container_id, container.pid, pool.spec.function.resources)
         if container.doom is not None:
             container.kill()
         elif container.early:
             self._owner.on_ready(container)
 
-    def _exited(self, event: dict[str, Any]) -> None:
-        container = self._containers.get(event["container"])
+    def _exited(self, template: Template, event: dict[str, Any]) -> None:
+        container = self._container(template, event)
         if container is not None:
             container.drain_output()
             status = event.get("status")
@@ -184,7 +198,9 @@ class Launcher:
     def on_template_closed(self, template: Template) -> None:
         """A template is gone, and its containers with it."""
         self._programs.forget(template)
-        ending = explain_exit(template.status)
+        ending = template.ending or explain_exit(
+            template.status, over_memory=template.home.over_memory()
+        )
         # The import took it down: one failed start of each pool that waits.
         to_blame = not template.ready and isinstance(ending, Crashed)
         blamed: set[str] = set()
@@ -192,6 +208,7 @@ class Launcher:
             if container.pid:
                 container.drain_output()
                 container.kill()
+                container.doom = container.doom or template.ending
             elif to_blame and container.pool not in blamed:
                 blamed.add(container.pool)
                 container.doom = ending

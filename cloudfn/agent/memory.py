@@ -132,7 +132,7 @@ class CgroupGuard:
         if limit is None:
             return self._watched.release(container_id)
         group = self._base / container_id
-        killed = self._kills(group)
+        killed = counts_kills(group / self._files.events)
         with contextlib.suppress(OSError):
             group.rmdir()
         return f"{limit} MiB" if killed else None
@@ -143,13 +143,29 @@ class CgroupGuard:
         with contextlib.suppress(OSError):
             self._base.rmdir()
 
-    def _kills(self, group: Path) -> bool:
-        try:
-            lines = (group / self._files.events).read_text().split("\n")
-        except OSError:
-            return False
-        counts = dict(line.rsplit(" ", 1) for line in lines if " " in line)
-        return int(counts.get("oom_kill", "0")) > 0
+
+def events_of(pid: int) -> Path | None:
+    """Return the file that counts kills for memory in the cgroup of a process; None: unknown."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        for wanted, root, files in (("memory", _V1, _V1_FILES), ("", _V2, _V2_FILES)):
+            file = root / path.lstrip("/") / files.events
+            if wanted in controllers.split(",") and file.exists():
+                return file
+    return None
+
+
+def counts_kills(events: Path) -> bool:
+    """Whether a cgroup tells of a kill for memory; one that is gone tells nothing."""
+    try:
+        lines = events.read_text().splitlines()
+    except OSError:
+        return False
+    counts = dict(line.rsplit(" ", 1) for line in lines if " " in line)
+    return int(counts.get("oom_kill", "0")) > 0
 
 
 class ResidentGuard:

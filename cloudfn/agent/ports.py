@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cloudfn.agent.pool import PoolSpec
-from cloudfn.agent.zygotes import Zygotes
+from cloudfn.agent.zygotes import Template, TemplateOwner, Zygotes
 from cloudfn.model.call import Counters
 from cloudfn.providers.ledger import Claim, Entry, PoolCounts
 from cloudfn.wire.messages import LogSource
@@ -86,13 +86,31 @@ class AgentEvents(Protocol):
         ...
 
 
+class Cells(Protocol):
+    """Where Docker containers are started."""
+
+    def start(self, spec: PoolSpec, container_id: str, owner: TemplateOwner) -> Template:
+        """Start one with a template in it, whose end tells where it could not.
+
+        Raises:
+            Error: Something that it needs is not there.
+        """
+        ...
+
+    def close(self) -> None:
+        """End all of them. Idempotent."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
     """What an agent is told about its place."""
 
-    #: what all of its processes come from
+    #: what all processes come from
     zygotes: Zygotes
-    #: variables that every container gets
+    #: what Docker containers come from
+    cells: Cells
+    #: variables that every container gets that is a process
     environ: dict[str, str]
     #: variables that identify one container: (container id, app id) → variables
     identity: Callable[[str, str], dict[str, str]]

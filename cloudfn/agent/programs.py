@@ -1,4 +1,7 @@
-"""Templates of a machine: made when first asked for, closed when nobody needs them."""
+"""Templates of a machine: made when first asked for, closed when nobody needs them.
+
+Containers that are processes share one template per program; a Docker container has its own.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from collections.abc import Hashable
 
 from cloudfn.agent.pool import PoolSpec
 from cloudfn.agent.ports import AgentConfig
-from cloudfn.agent.zygotes import Template, TemplateOwner
+from cloudfn.agent.zygotes import Here, Template, TemplateOwner
+
+_HERE = Here()
 
 
 class Programs:
-    """Keeps one template per program and variables of pools."""
+    """Keeps one template per program and variables of pools, and starts those of Docker."""
 
     def __init__(self, loop: AbstractEventLoop, config: AgentConfig, owner: TemplateOwner) -> None:
         self._loop = loop
@@ -19,12 +24,15 @@ class Programs:
         self._owner = owner
         self._templates: dict[Hashable, Template] = {}
 
-    def template(self, spec: PoolSpec) -> Template:
-        """Return the template of a pool's program, started if need be.
+    def template(self, spec: PoolSpec, container_id: str) -> Template:
+        """Return the template that a new container of a pool comes from, started if need be.
 
         Raises:
             OSError: The program's interpreter cannot be started.
+            Error: Something that the container needs is not there.
         """
+        if spec.program.runtime.image:
+            return self._config.cells.start(spec, container_id, self._owner)
         key = _key(spec)
         template = self._templates.get(key)
         if template is None or template.closed:
@@ -33,13 +41,15 @@ class Programs:
             # What is imported may look at the variables, so they are there before.
             machine = {**self._config.environ, **dict(runtime.environ)}
             environ = {**machine, **spec.function.variables}
-            template = Template(self._loop, spec.program, environ, self._owner)
+            template = Template(self._loop, spec.program, environ, self._owner, _HERE)
             self._templates[key] = template
             zygote.start_template(template)
         return template
 
     def serves(self, template: Template, spec: PoolSpec) -> bool:
         """Whether a pool's containers come from this template."""
+        if spec.program.runtime.image:
+            return template.program is spec.program
         return self._templates.get(_key(spec)) is template
 
     def keeps(self, template: Template) -> bool:
@@ -62,6 +72,7 @@ class Programs:
         for template in self._templates.values():
             template.close()
         self._config.zygotes.close()
+        self._config.cells.close()
 
 
 def _key(spec: PoolSpec) -> Hashable:

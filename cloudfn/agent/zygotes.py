@@ -9,18 +9,17 @@ import signal
 import socket
 import subprocess
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from cloudfn.agent.control import ControlChannel
 from cloudfn.model import ids
+from cloudfn.model.call import ContainerLost, Crashed
 
 #: name of the variable by which leftovers of a dead daemon are found
 MARKER = "CLOUDFN_MARKER"
-#: seconds between the end of a template's channel and the zygote's word of how it ended
-_EXIT_GRACE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,113 @@ class Program:
     fork: bool = True
 
 
+class Payloads(Protocol):
+    """The payloads in files that a container sees, where it does not see all of them."""
+
+    def show(self, payload: bytes) -> None:
+        """Let it read a payload that lies in a blob."""
+        ...
+
+    def hide(self, payload: bytes) -> None:
+        """It needs it no more."""
+        ...
+
+    def owns(self, payload: bytes) -> bool:
+        """Whether it wrote this one itself."""
+        ...
+
+
+class Home(Protocol):
+    """Where the processes of a template live: this machine's own, or a Docker container's."""
+
+    @property
+    def payloads(self) -> Payloads | None:
+        """What its containers see of payloads in files; None: everything."""
+        ...
+
+    @property
+    def limits_memory(self) -> bool:
+        """Whether memory limits are enforced there, and need no guard here."""
+        ...
+
+    @property
+    def patience(self) -> float:
+        """Seconds between the end of a template's channel and the word of how it ended."""
+        ...
+
+    def order(self, program: Program) -> dict[str, Any]:
+        """Return where a program is to be found there."""
+        ...
+
+    def pid_of(self, told: int) -> int:
+        """Return the process id, as it is here, of what there is called so; -1: nobody knows."""
+        ...
+
+    def signal(self, template: Template, container_id: str, pid: int, number: int) -> None:
+        """Send a signal to a container's process, if it lives."""
+        ...
+
+    def kill(self, template: Template, container_id: str, pid: int) -> None:
+        """End a container's process and its process group at once."""
+        ...
+
+    def kill_template(self, pid: int) -> None:
+        """End a template at once."""
+        ...
+
+    def over_memory(self) -> str | None:
+        """Return the memory limit, as text, if something there was ended for it."""
+        ...
+
+    def close(self) -> None:
+        """The template is gone, or was told to go. Idempotent."""
+        ...
+
+
+class Here:
+    """The home of templates that are processes of this machine."""
+
+    payloads = None
+    limits_memory = False
+    patience = 1.0
+
+    def order(self, program: Program) -> dict[str, Any]:
+        """See `Home.order`."""
+        return {
+            "bundle": program.bundle,
+            "cwd": program.bundle,
+            "import_paths": list(program.runtime.import_paths),
+        }
+
+    def pid_of(self, told: int) -> int:
+        """See `Home.pid_of`."""
+        return told
+
+    def signal(self, template: Template, container_id: str, pid: int, number: int) -> None:  # noqa: ARG002
+        """See `Home.signal`."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    def kill(self, template: Template, container_id: str, pid: int) -> None:
+        """See `Home.kill`."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        self.signal(template, container_id, pid, signal.SIGKILL)
+
+    def kill_template(self, pid: int) -> None:
+        """See `Home.kill_template`."""
+        if pid > 0:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def over_memory(self) -> str | None:
+        """See `Home.over_memory`; here `memory.MemoryGuard` knows."""
+        return None
+
+    def close(self) -> None:
+        """See `Home.close`; this home is everybody's."""
+
+
 class TemplateOwner(Protocol):
     """Who is told what happens to a template."""
 
@@ -74,8 +180,10 @@ class Template:
         program: Program,
         environ: dict[str, str],
         owner: TemplateOwner,
+        home: Home,
     ) -> None:
         self._environ = environ
+        self.home = home
         self.template_id = ids.mint("te")
         self.program = program
         self.ready = False
@@ -83,6 +191,8 @@ class Template:
         self.pid = 0
         #: how it ended, as a wait status; None: it lives, or nobody saw its end
         self.status: int | None = None
+        #: what its end means where its home knows more than that
+        self.ending: Crashed | ContainerLost | None = None
         self._ended = False
         self._owner = owner
         self._loop = loop
@@ -105,13 +215,11 @@ class Template:
         message = {
             "op": "template",
             "template": self.template_id,
-            "bundle": program.bundle,
             "module": program.module,
             "functions": list(program.functions),
             "env": self._environ,
-            "cwd": program.bundle,
-            "import_paths": list(program.runtime.import_paths),
             "fork": program.fork,
+            **self.home.order(program),
         }
         return message, [self._theirs.fileno(), self._output_theirs]
 
@@ -120,8 +228,8 @@ class Template:
         self._theirs.close()
         os.close(self._output_theirs)
 
-    def start_container(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Ask the template for a container."""
+    def order(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        """Order something of the template."""
         self._control.send(message, fds)
 
     def close(self) -> None:
@@ -131,12 +239,11 @@ class Template:
         self._stop_output()
         if not self.ready:
             self.kill()
+        self.home.close()
 
     def kill(self) -> None:
         """End the process at once; in the midst of an import it hears nothing else."""
-        if self.pid > 0:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+        self.home.kill_template(self.pid)
 
     def born(self, pid: int) -> None:
         """The zygote forked it."""
@@ -168,7 +275,7 @@ class Template:
             self._output = -1
 
     def _closed(self) -> None:
-        self._loop.call_later(_EXIT_GRACE, self._end)
+        self._loop.call_later(self.home.patience, self._end)
 
     def _end(self) -> None:
         if self._ended:
@@ -179,6 +286,7 @@ class Template:
             self._read_output()
         self._stop_output()
         self._owner.on_template_closed(self)
+        self.home.close()
 
 
 class Zygote:

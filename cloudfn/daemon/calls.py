@@ -16,7 +16,13 @@ from cloudfn.daemon.ports import Engine
 from cloudfn.daemon.receipts import Receipts, acknowledged
 from cloudfn.daemon.session import Session, error_json
 from cloudfn.daemon.watches import Call, Watch
-from cloudfn.errors import ConflictError, Error, InvalidError, NotFoundError
+from cloudfn.errors import (
+    ConflictError,
+    Error,
+    InvalidError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from cloudfn.model.call import CallKind, Status
 from cloudfn.model.terms import Terms
 from cloudfn.providers.ledger import CallRecord, CallSpec, Entry, Ledger
@@ -144,6 +150,8 @@ class Calls:
         digests: Sequence[bytes] = ()
         if call.spec.name:
             digests, payloads = self.named.checked(call, message)
+        if watch.session.view is not None:
+            payloads = [self._taken_in(watch, payload) for payload in payloads]
         admission = self._journal.submit(
             call.spec,
             message.first,
@@ -171,6 +179,16 @@ class Calls:
         self._engine.inputs_arrived(call.spec.pool)
         # That nothing follows may be the last that was missing.
         self._forget_delivered(call)
+
+    def _taken_in(self, watch: Watch, payload: bytes) -> bytes:
+        """Return a payload that a Docker container sent, as it is to be kept."""
+        assert watch.session.view is not None
+        if not is_blob(payload):
+            return payload
+        if not watch.session.view.may_send(payload):
+            raise PermissionDeniedError("A container sends a payload that it did not write.")
+        spec = watch.call.spec
+        return self._engine.take_in(spec.call_id, payload, durable=spec.durable)
 
     def _confirm(self, watch: Watch, end: int) -> None:
         """The inputs of a named call are those that it was begun with, up to here: tell of them."""
@@ -318,6 +336,8 @@ class Calls:
             ref = call.blobs.pop(index, None)
             if ref is not None:
                 self._engine.delete_blob(ref)
+        if session.view is not None and call.delivered >= call.known:
+            session.view.hide_call(call.spec.call_id)
         self._forget_delivered(call)
 
     def _forget_delivered(self, call: Call) -> None:
@@ -341,6 +361,8 @@ class Calls:
             return
         self.receipts.forget(watch)
         call = watch.call
+        if session.view is not None:
+            session.view.hide_call(call.spec.call_id)
         call.watches.remove(watch)
         if watch.owner and not call.spec.durable:
             self.cancel(call.spec.call_id, terminate=False)

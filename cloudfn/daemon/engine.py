@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudfn.agent.agent import Agent
+from cloudfn.agent.docker.cells import Cells, Site
+from cloudfn.agent.docker.engine import DockerEngine
+from cloudfn.agent.docker.networks import Networks
 from cloudfn.agent.machine import Machine
 from cloudfn.agent.memory import memory_guard
 from cloudfn.agent.pool import Pool, PoolSpec
@@ -21,6 +24,7 @@ from cloudfn.control.schedules.agenda import Agenda
 from cloudfn.daemon.apps import Apps
 from cloudfn.daemon.calls import Calls
 from cloudfn.daemon.dead import DeadLetters
+from cloudfn.daemon.desk import CellDesk, worker_ids
 from cloudfn.daemon.directory import Directory
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.output import Output
@@ -35,6 +39,7 @@ from cloudfn.daemon.web.gateway import Gateway
 from cloudfn.daemon.web.requests import parameters_in
 from cloudfn.daemon.workspaces import Workspaces
 from cloudfn.errors import NotFoundError
+from cloudfn.model import ids
 from cloudfn.providers.base import Provider
 from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.settings import Settings
@@ -82,8 +87,14 @@ class Engine:
         self.journal = Journal(loop, self.ledger)
         self.app_names: dict[str, str] = {}
         self.output = Output(loop, self.logs, clock, self)
+        self.stores = SharedState(loop, provider, settings, clock, place.key)
+        folder = place.state_dir / "workspaces"
+        self.workspaces = Workspaces(loop, self.stores.volumes, folder, clock)
+        self.desk = CellDesk(loop, place.state_dir, self.blobs, self.workspaces, worker_ids())
+        self.cells = self._cells(loop)
         config = AgentConfig(
             zygotes=zygotes,
+            cells=self.cells,
             environ=place.environ,
             identity=self._identity,
             supplies=self._supplies,
@@ -100,9 +111,6 @@ class Engine:
         self.doors = Doors(self.gateway.listen)
         self.calls = Calls(loop, self.journal, self.ledger, self, clock)
         self.dead = DeadLetters(self.journal, self.ledger, self.blobs, self, clock)
-        self.stores = SharedState(loop, provider, settings, clock, place.key)
-        folder = place.state_dir / "workspaces"
-        self.workspaces = Workspaces(loop, self.stores.volumes, folder, clock)
         self.streams = Streams(loop, provider.streams, self)
         self.schedules = Scheduler(
             loop,
@@ -127,6 +135,19 @@ class Engine:
         )
         self._due: TimerHandle | None = None
 
+    def _cells(self, loop: AbstractEventLoop) -> Cells:
+        docker, place = self.settings.docker, self.place
+        engine = DockerEngine(docker.address)
+        networks = Networks(engine, place.marker, allow_metadata=docker.allow_metadata)
+        site = Site(self.settings.environment, place.marker, ids.mint("da"), place.machine)
+        return Cells(loop, engine, self.desk, site, networks, self._complain)
+
+    def _complain(self, pool: PoolSpec, reason: str) -> None:
+        """A container of Docker cannot be started now; write it into the log of its app."""
+        text = f"No container can be started now: {reason}"
+        self.output.write(pool, "docker", None, LogSource.SYSTEM, text.encode())
+        self.output.changed()
+
     def close(self) -> None:
         """Stop everything; what ran goes back to the ledger without blame."""
         self.schedules.stop()
@@ -139,6 +160,7 @@ class Engine:
         self.ledger.close()
         self.catalog.close()
         self.workspaces.close()
+        self.desk.close()
         self.stores.close()
         self.blobs.close()
 
@@ -162,6 +184,10 @@ class Engine:
     def yielded(self, claim: Claim, position: int, payload: bytes) -> int:
         """A generator yielded; return how many of its items are wanted no more."""
         return self.streams.yielded(claim, position, payload)
+
+    def take_in(self, call_id: str, payload: bytes, *, durable: bool) -> bytes:
+        """A Docker container calls something, with arguments in a blob: make it the call's."""
+        return self.blobs.adopt(BlobRef.decode(payload), call_id, durable=durable).encode()
 
     def discarded(self, payload: bytes) -> None:
         """A result came too late: its call has an outcome already, or is gone."""
@@ -190,7 +216,8 @@ class Engine:
 
     def ended(self, container_id: str) -> None:
         """A container is gone, and whatever results it had not delivered with it."""
-        self.blobs.delete_results(container_id)
+        if self.desk.view(container_id) is None:
+            self.blobs.delete_results(container_id)
         self.workspaces.ended(container_id)
 
     def changed(self) -> None:
@@ -380,20 +407,23 @@ class Engine:
         """Return what a container gets beside its orders; raises an Error without it."""
         secrets = self.stores.secrets.variables(pool.function.secrets)
         supplies: dict[str, Any] = {"secrets": secrets} if secrets else {}
-        if pool.function.volumes:
+        if pool.function.volumes and self.desk.view(container_id) is None:
             supplies["mounts"] = self.workspaces.prepare(container_id, pool.function.volumes)
         return supplies
 
     def _identity(self, container_id: str, app_id: str) -> dict[str, str]:
-        return {
-            "CLOUDFN_CONTAINER_ID": container_id,
-            "CLOUDFN_CONTAINER_KEY": container_key(self.place.key, container_id).hex(),
+        places = self.desk.places(container_id) or {
             "CLOUDFN_CONTAINER_SOCKET": self.place.socket,
-            "CLOUDFN_CONTAINER_APP": app_id,
-            "CLOUDFN_ENVIRONMENT": self.settings.environment,
             "CLOUDFN_HOME": str(self.settings.root),
             "CLOUDFN_BLOBS_FAST": str(self.blobs.fast),
             "CLOUDFN_BLOBS_DURABLE": str(self.blobs.durable),
+        }
+        return {
+            **places,
+            "CLOUDFN_CONTAINER_ID": container_id,
+            "CLOUDFN_CONTAINER_KEY": container_key(self.place.key, container_id).hex(),
+            "CLOUDFN_CONTAINER_APP": app_id,
+            "CLOUDFN_ENVIRONMENT": self.settings.environment,
             # Names that programs written for Modal look at.
             "MODAL_TASK_ID": container_id,
             "MODAL_IS_REMOTE": "1",

@@ -58,16 +58,16 @@ class Lock:
         os.close(self._fd)
 
 
-def listen(path: Path) -> socket.socket:
+def listen(path: Path, kind: int = socket.SOCK_STREAM, mode: int = 0o600) -> socket.socket:
     """Return the listening socket; a stale file of an earlier daemon is no obstacle.
 
     Call it under the lock only: whoever holds it owns the name.
     """
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Nobody may connect between bind and chmod.
-    before = os.umask(0o177)
+    server = socket.socket(socket.AF_UNIX, kind)
+    # Nobody else may connect between bind and chmod.
+    before = os.umask(0o777 & ~mode)
     try:
         with _short_name(path) as name:
             server.bind(name)

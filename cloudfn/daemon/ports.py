@@ -62,6 +62,10 @@ class Engine(Protocol):
         """Delete all payloads of a call."""
         ...
 
+    def take_in(self, call_id: str, payload: bytes, *, durable: bool) -> bytes:
+        """Arguments lie in a blob that a Docker container wrote: return the reference to keep."""
+        ...
+
     def discard_blobs_of(self, call_id: str) -> None:
         """Delete all payloads of a call that the ledger never had."""
         ...

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudfn.control.stores.later import Later
+from cloudfn.daemon.desk import DURABLE, FAST
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.housekeeping import Housekeeping
 from cloudfn.daemon.lifecycle import identity, peer_is_us
@@ -38,6 +39,8 @@ _log = logging.getLogger(__name__)
 #: seconds that running inputs have when the daemon leaves for a newer one
 DRAIN_GRACE = 5.0
 _ACCEPTS_PER_TURN = 64
+#: clients at a time that one Docker container may have here
+_MOST_IN_A_CELL = 64
 #: seconds until the next try when there are no descriptors left for clients
 _ACCEPT_PAUSE = 0.2
 
@@ -93,6 +96,9 @@ class Server:
             engine.agent.kick(pool.spec.pool)
         engine.delayed()
         engine.planner.poke()
+        engine.desk.admit = self._admit
+        if engine.desk.had_cells:
+            engine.cells.end_leftovers()
         self._listener, self._socket_path = listener, path
         self._socket_identity = identity(path)
         self._loop.add_reader(listener, self._accept)
@@ -161,6 +167,14 @@ class Server:
                 continue
             self._sessions.add(Session(self._loop, sock, self._key, self))
 
+    def _admit(self, sock: socket.socket, container_id: str) -> None:
+        """Take a client that came through the socket of one Docker container's own."""
+        if self._leaving or sum(s.home == container_id for s in self._sessions) >= _MOST_IN_A_CELL:
+            sock.close()
+            return
+        view = self._engine.desk.view(container_id)
+        self._sessions.add(Session(self._loop, sock, self._key, self, container_id, view))
+
     def _accept_again(self) -> None:
         if self._listener is not None:
             self._loop.add_reader(self._listener, self._accept)
@@ -182,10 +196,13 @@ class Server:
             session.send_json(Kind.WELCOME, {"error": error})
             return None
         engine = self._engine
+        blobs = {"fast": str(engine.blobs.fast), "durable": str(engine.blobs.durable)}
+        if session.view is not None:
+            blobs = {"fast": FAST, "durable": DURABLE, "outbox": session.view.outbox}
         return {
             "version": code_version(),
             "pid": os.getpid(),
-            "blobs": {"fast": str(engine.blobs.fast), "durable": str(engine.blobs.durable)},
+            "blobs": blobs,
             "bundles": str(engine.place.state_dir / "bundles"),
             "limits": {"map_window": engine.settings.limits.map_window},
         }

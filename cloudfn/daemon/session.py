@@ -6,11 +6,12 @@ import logging
 import os
 import socket
 from asyncio import AbstractEventLoop
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from cloudfn.errors import AuthError, DataLossError, Error
 from cloudfn.wire.frames import Decoder, Encoder, derive_key
-from cloudfn.wire.messages import PROTOCOL, Kind, decode_json, encode_json
+from cloudfn.wire.messages import PROTOCOL, Kind, decode_json, encode_json, is_blob
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,25 @@ class SessionOwner(Protocol):
         ...
 
 
+class PayloadView(Protocol):
+    """What one Docker container sees of payloads in files."""
+
+    #: folder of what it writes, as it names it
+    outbox: str
+
+    def show(self, payload: bytes) -> None:
+        """Let it read a payload that lies in a blob."""
+        ...
+
+    def hide_call(self, call_id: str) -> None:
+        """It needs nothing of a call that it made any more."""
+        ...
+
+    def may_send(self, payload: bytes) -> bool:
+        """Whether it may hand a payload over as its own."""
+        ...
+
+
 class Session:
     """One connection. Single-threaded; writes are gathered and sent once per turn of the loop."""
 
@@ -50,7 +70,13 @@ class Session:
         sock: socket.socket,
         key: bytes,
         owner: SessionOwner,
+        home: str | None = None,
+        view: PayloadView | None = None,
     ) -> None:
+        #: the one container that this client can be in; None: any, or none
+        self.home = home
+        #: what it sees of payloads in files; None: all
+        self.view = view
         self._loop = loop
         self._sock = sock
         self._key = key
@@ -82,6 +108,13 @@ class Session:
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self.flush)
+
+    def show(self, payloads: Iterable[bytes]) -> None:
+        """Let the client read what lies in blobs of payloads that it is about to get."""
+        for payload in payloads if self.view is not None else ():
+            if is_blob(payload):
+                assert self.view is not None
+                self.view.show(payload)
 
     def send_json(self, kind: Kind, value: dict[str, Any]) -> None:
         """Queue a message of plain data."""
@@ -163,6 +196,8 @@ class Session:
 
     def _greet(self, hello: dict[str, Any]) -> None:
         self.container_id = hello.get("container")
+        if self.home is not None and self.container_id != self.home:
+            raise AuthError("A client in a container says that it is somebody else.")
         self.version = str(hello.get("version"))
         try:
             self.client_pid = int(hello.get("pid") or 0)

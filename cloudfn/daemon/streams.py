@@ -112,6 +112,7 @@ class Streams:
     def _send(self, watch: Watch) -> None:
         payloads = self._store.read(watch.call.spec.call_id, watch.items)
         if payloads:
+            watch.session.show(payloads)
             watch.session.send(Kind.ITEMS, Items(watch.ref, watch.items, payloads).encode())
             watch.items += len(payloads)
 

@@ -76,6 +76,7 @@ class Watch:
         indices = [outcome.index for outcome in outcomes]
         statuses = [int(outcome.status) for outcome in outcomes]
         payloads = [b"" if self.bare else outcome.payload for outcome in outcomes]
+        self.session.show(payloads)
         body = Outcomes(self.ref, indices, statuses, payloads).encode()
         self.session.send(Kind.OUTCOMES, body)
 
@@ -93,6 +94,7 @@ class Watch:
         outcomes = Outcomes(
             self.ref, self.indices[begin:end], self.statuses[begin:end], self.payloads[begin:end]
         )
+        self.session.show(outcomes.payloads)
         self.session.send(Kind.OUTCOMES, outcomes.encode())
 
 

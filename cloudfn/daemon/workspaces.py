@@ -5,12 +5,14 @@ Files are looked at and copied in a thread of its own; everything else happens o
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ from typing import Any, NamedTuple
 from cloudfn.clock import Clock
 from cloudfn.control.stores.later import Later
 from cloudfn.control.stores.volumes import VolumeDesk
+from cloudfn.daemon.folders import by_descriptor, files_in, opened
 from cloudfn.errors import Error, InvalidError
 from cloudfn.model import ids
 from cloudfn.model.volume import VolumeMount
@@ -48,6 +51,8 @@ class Workspace:
     folder: Path
     #: by path in the folder
     base: dict[str, _Seen]
+    #: (uid, gid) of its container; None: ours
+    owner: tuple[int, int] | None = None
     #: a commit that nobody asked for is under way
     busy: bool = False
 
@@ -94,8 +99,19 @@ class Workspaces:
         self._closed = False
         shutil.rmtree(root, ignore_errors=True)
 
-    def prepare(self, container_id: str, mounts: tuple[VolumeMount, ...]) -> list[dict[str, Any]]:
-        """Return the orders for the mounts of a container that is about to start."""
+    def prepare(
+        self,
+        container_id: str,
+        mounts: tuple[VolumeMount, ...],
+        owner: tuple[int, int] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the orders for the mounts of a container that is about to start.
+
+        Args:
+            container_id: The container.
+            mounts: What it sees.
+            owner: (uid, gid) that it runs as; None: ours.
+        """
         orders = []
         for number, mount in enumerate(mounts):
             volume_id = self._desk.id_of({"volume": mount.object_id})
@@ -104,7 +120,7 @@ class Workspaces:
             files = dict(_inside(mount, self._desk.volumes.files(volume_id)))
             base = {path: _Seen(file.size, file.mtime) for path, file in files.items()}
             self._spaces.setdefault(container_id, []).append(
-                Workspace(container_id, mount, folder, base)
+                Workspace(container_id, mount, folder, base, owner)
             )
             orders.append(
                 {
@@ -291,16 +307,19 @@ def _collect(space: Workspace, stage: Path) -> _Changes:
     """Stage what differs from the last commit; links and special files are passed over."""
     changes = _Changes(stage)
     stage.mkdir(mode=0o700)
-    for path, entry in _walk(space.folder):
-        found = entry.stat(follow_symlinks=False)
+    for path, handle, found in files_in(space.folder):
         seen = _Seen(found.st_size, found.st_mtime_ns)
         if space.base.get(path) == seen:
             changes.seen[path] = seen
             continue
         target = stage / str(len(changes.puts))
         try:
-            clone(entry.path, str(target), found.st_mtime_ns, found.st_mode)
+            clone(handle, str(target), found.st_mtime_ns, found.st_mode)
         except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno != errno.ELOOP:  # a link is in the file's place by now
+                raise
             continue
         changes.puts.append(
             StagedFile(space.outside(path), target, found.st_mtime_ns, found.st_mode & 0o777)
@@ -314,31 +333,20 @@ def _collect(space: Workspace, stage: Path) -> _Changes:
     return changes
 
 
-def _walk(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        path = f"{prefix}{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path), f"{path}/")
-        elif entry.is_file(follow_symlinks=False):
-            yield path, entry
-
-
 def _renew(space: Workspace, files: dict[str, VolumeFile], sources: dict[str, Path]) -> None:
     """Bring a working copy to what is committed."""
     for path in space.base.keys() - files.keys():
-        (space.folder / path).unlink(missing_ok=True)
+        with suppress(OSError), opened(space.folder, path) as parent:
+            os.unlink(os.path.basename(path), dir_fd=parent)
     for path, file in files.items():
         if space.base.get(path) == _Seen(file.size, file.mtime):
             continue
-        target = space.folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{ids.mint('fresh')}")
-        clone(str(sources[path]), str(fresh), file.mtime, file.mode)
-        fresh.replace(target)
+        fresh, name = f".{ids.mint('fresh')}", os.path.basename(path)
+        with opened(space.folder, path, space.owner) as parent:
+            clone(str(sources[path]), by_descriptor(parent, fresh), file.mtime, file.mode)
+            if space.owner is not None:
+                os.chown(fresh, *space.owner, dir_fd=parent, follow_symlinks=False)
+            os.replace(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
     space.base = {path: _Seen(file.size, file.mtime) for path, file in files.items()}
 
 

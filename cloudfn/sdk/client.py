@@ -29,6 +29,8 @@ class Welcome(NamedTuple):
     #: directory of source bundles
     bundles: str
     map_window: int
+    #: in a Docker container: the one folder of theirs that it may write to; empty: any
+    outbox: str = ""
 
 
 class Mailbox:

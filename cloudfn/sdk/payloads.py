@@ -31,7 +31,8 @@ class Packer:
     Args:
         context: How objects of the user's own file travel.
         welcome: Where blobs live.
-        call_id: The call; its blobs lie in a directory of that name.
+        call_id: The call; its blobs lie in a directory of that name, unless this is a container
+            that may not write there: then the engine brings them there.
         durable: The payloads have to survive a power cut.
         method: Of a class, the method that is called.
     """
@@ -47,7 +48,7 @@ class Packer:
     ) -> None:
         self._context = context
         self._welcome = welcome
-        self._call_id = call_id
+        self._folder = welcome.outbox or call_id
         self._durable = durable
         self._method = method
         self._made: set[str] = set()
@@ -138,11 +139,11 @@ class Packer:
             raise self._full() from error
 
     def _blob_in(self, top: str, write: Callable[[FileIO], int], *, durable: bool) -> bytes:
-        folder = os.path.join(top, self._call_id)
+        folder = os.path.join(top, self._folder)
         if folder not in self._made:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             self._made.add(folder)
-        name = f"{self._call_id}/{os.urandom(12).hex()}"
+        name = f"{self._folder}/{os.urandom(12).hex()}"
         path = os.path.join(top, name)
         try:
             with FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

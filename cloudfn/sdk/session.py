@@ -109,6 +109,7 @@ class Session:
             durable=blobs.get("durable", ""),
             bundles=answer.get("bundles", ""),
             map_window=answer.get("limits", {}).get("map_window", 1000),
+            outbox=blobs.get("outbox", ""),
         )
 
     def send(self, messages: Sequence[tuple[int, bytes]]) -> memoryview | None:

@@ -1,4 +1,7 @@
-"""`python -m cloudfn.worker --control FD`: starts a zygote; its forks go on from here as others."""
+"""`python -m cloudfn.worker --control FD`: starts a zygote; its forks go on from here as others.
+
+With `--connect PATH`, in a Docker container, the zygote's control socket is the one at a path.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ import sys
 
 def main(arguments: list[str]) -> None:
     """Be a zygote, or what a worker process handed over to this fresh interpreter."""
-    role, descriptor = _parsed(arguments)
+    role, where = _parsed(arguments)
     from cloudfn.clock import SystemClock
     from cloudfn.worker import launching, template, zygote
     from cloudfn.worker.capture import Standard
     from cloudfn.worker.control import Control
     from cloudfn.worker.process import MARKER
 
+    descriptor = zygote.connected(where) if role == "--connect" else int(where)
     clock, standard = SystemClock(), Standard()
     if role == "--container":
         standard.install()
@@ -34,12 +38,14 @@ def main(arguments: list[str]) -> None:
     launching.run(launch, standard, clock)
 
 
-def _parsed(arguments: list[str]) -> tuple[str, int]:
+def _parsed(arguments: list[str]) -> tuple[str, str]:
     match arguments:
         case [("--control" | "--template" | "--container") as role, number] if number.isdigit():
-            return role, int(number)
+            return role, number
+        case ["--connect" as role, path]:
+            return role, path
         case _:
-            sys.exit("usage: python -m cloudfn.worker --control FD")
+            sys.exit("usage: python -m cloudfn.worker --control FD | --connect PATH")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -61,25 +62,33 @@ def mount_all(orders: Iterable[MountOrder]) -> None:
         return
     private = _enter_namespace()
     for order in orders:
-        os.makedirs(order.folder, mode=0o700, exist_ok=True)
-        for path, source, mtime, mode in order.files:
-            target = os.path.join(order.folder, path)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            if private and order.read_only:
-                os.link(source, target)
-            else:
-                clone(source, target, mtime, mode)
+        populate(order, linked=private and order.read_only)
         if private:
             _bind(order)
         else:
             _link(order)
-        os.close(os.open(f"{order.folder}.ready", os.O_WRONLY | os.O_CREAT, 0o600))
+
+
+def populate(order: MountOrder, *, linked: bool) -> None:
+    """Make a working copy; `linked` where nobody will write to its files."""
+    os.makedirs(order.folder, mode=0o700, exist_ok=True)
+    for path, source, mtime, mode in order.files:
+        target = os.path.join(order.folder, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if linked:
+            os.link(source, target)
+        else:
+            clone(source, target, mtime, mode)
+    os.close(os.open(f"{order.folder}.ready", os.O_WRONLY | os.O_CREAT, 0o600))
 
 
 def clone(source: str, target: str, mtime: int, mode: int) -> None:
     """Make an independent copy of a file, sharing its blocks where the file system can."""
-    reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    # A container may put anything in a file's place: a link elsewhere, a pipe that never ends.
+    reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        if not stat.S_ISREG(os.fstat(reading).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "no file", source)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         writing = os.open(target, flags, 0o600)
         try:

@@ -63,7 +63,8 @@ class TemplateOrder:
         bundle: The folder with the program's code; comes first on `sys.path`.
         module: The program's one module name; empty for programs without a file.
         functions: The program's functions by name.
-        env: The whole environment; nothing else is inherited.
+        env: The whole environment; nothing else is inherited, unless the message says `inherit`:
+            then it is on top of the zygote's, which is that of a Docker image.
         cwd: The working directory.
         fork: Whether containers may be forked after the import.
         import_paths: Folders that come on `sys.path` right after the bundle.

@@ -146,6 +146,8 @@ class Template:
         )
 
     def _obey(self, order: Order) -> Launch | None:
+        if order.fields.get("op") == "signal":
+            self._signal(str(order.fields.get("container")), int(order.fields.get("signal") or 0))
         if order.fields.get("op") != "container" or len(order.descriptors) != _DESCRIPTORS:
             order.close()
             return None
@@ -169,6 +171,15 @@ class Template:
         self._containers[pid] = _Container(container.container, pid)
         self._control.tell({"event": "started", "container": container.container, "pid": pid})
         return None
+
+    def _signal(self, name: str, number: int) -> None:
+        """Send a container a signal, for an agent that does not see its process."""
+        for pid, container in self._containers.items():
+            if container.container == name:
+                if number == signal.SIGKILL:
+                    kill_group(pid)
+                with suppress(OSError):
+                    os.kill(pid, number)
 
     def _be_container(self, order: Order, container: ContainerOrder, template: int) -> Launch:
         os.setpgid(0, 0)
@@ -254,6 +265,10 @@ def born(birth: Birth, clock: Clock, standard: Standard) -> Template:
     # Containers inherit it until they listen: by default this signal would kill them.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _use_output(birth.output)
+    if birth.program.get("inherit"):
+        birth.program["env"] = {**os.environ, **birth.program["env"]}
+        if os.getcwd() != "/":  # the image says where it wants to be
+            birth.program["cwd"] = os.getcwd()
     order = TemplateOrder.from_json(birth.program)
     env = _environ(order.env)
     os.environ.clear()

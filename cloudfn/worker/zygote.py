@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 from cloudfn.clock import Clock
 from cloudfn.worker.control import Control, Gone, Order
+from cloudfn.worker.loader import OUR_ROOT
 from cloudfn.worker.process import (
     MARKER,
     adopt_orphans,
@@ -132,6 +134,18 @@ class Zygote:
         kill_children(clock=self._clock)
         if self._marker:
             kill_marked(MARKER, self._marker, clock=self._clock, spare={os.getpid()})
+
+
+def connected(path: str) -> int:
+    """Return a descriptor of the control socket that an agent listens for at a path.
+
+    What this process has in its environment is its image's: what user code starts finds us too.
+    """
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    control.connect(path)
+    paths = [OUR_ROOT, os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return control.detach()
 
 
 def _warm_up() -> None:

@@ -1,6 +1,7 @@
 """When outcomes are told: a `remote` may be its own receipt, everything else waits for the disk."""
 
 from asyncio import AbstractEventLoop
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -40,8 +41,12 @@ class FakeEngine:
 @dataclass(eq=False)
 class FakeSession:
     container_id: str | None = None
+    view: None = None
     congested: bool = False
     told: list[Outcomes] = field(default_factory=list)
+
+    def show(self, payloads: Sequence[bytes]) -> None:
+        """It sees all of them."""
 
     def send(self, kind: Kind, body: bytes) -> None:
         if kind == Kind.OUTCOMES:

@@ -17,6 +17,9 @@ class Reader:
     congested: bool = False
     sent: list[Outcomes] = field(default_factory=list)
 
+    def show(self, _payloads: Any) -> None:
+        """It sees all of them."""
+
     def send(self, _kind: Any, body: bytes) -> None:
         self.sent.append(Outcomes.decode(body))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cloudfn.control.stores.later import Later
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import PermissionDeniedError
+from cloudfn.wire.texts import from_texts
 
 
 class ObjectOperations(Group):
@@ -138,17 +141,20 @@ class DictOperations(Group):
         self._dicts = engine.stores.dicts
         self._clock = engine.clock
 
-    def op_dict_get(self, _session: Session, fields: Fields) -> Fields:
-        return self._dicts.get(fields, self._clock.wall())
+    def op_dict_get(self, session: Session, fields: Fields) -> Fields:
+        told = self._dicts.get(fields, self._clock.wall())
+        return _shown(session, told, told["values"])
 
     def op_dict_put(self, _session: Session, fields: Fields) -> Fields:
         return self._dicts.put(fields, self._clock.wall())
 
-    def op_dict_pop(self, _session: Session, fields: Fields) -> Fields:
-        return self._dicts.pop(fields, self._clock.wall())
+    def op_dict_pop(self, session: Session, fields: Fields) -> Fields:
+        told = self._dicts.pop(fields, self._clock.wall())
+        return _shown(session, told, told["values"])
 
-    def op_dict_scan(self, _session: Session, fields: Fields) -> Fields:
-        return self._dicts.scan(fields, self._clock.wall())
+    def op_dict_scan(self, session: Session, fields: Fields) -> Fields:
+        told = self._dicts.scan(fields, self._clock.wall())
+        return _shown(session, told, [text for entry in told["entries"] for text in entry[1:]])
 
     def op_dict_count(self, _session: Session, fields: Fields) -> Fields:
         return self._dicts.count(fields, self._clock.wall())
@@ -188,6 +194,13 @@ class QueueOperations(Group):
         if not later.given:
             self._stores.arm()
         return later
+
+
+def _shown(session: Session, told: Fields, texts: Iterable[str | None]) -> Fields:
+    """Return an answer, once the client can read the payloads in it."""
+    if session.view is not None:
+        session.show(from_texts(text for text in texts if text is not None))
+    return told
 
 
 def _check_secrets_from(session: Session, *, is_secret: bool) -> None:

@@ -26,6 +26,8 @@ from cloudfn.wire.messages import BlobRef
 
 #: directories that containers write their results to start so; the container's id follows
 RESULTS = "results-"
+#: directories of what a Docker container may read start so; see `views`
+INPUTS = "inputs-"
 #: bytes that a memory file system must have free to be chosen
 ENOUGH = 256 << 20
 
@@ -118,6 +120,10 @@ class LocalBlobs:
             _move(source, target, sync=durable)
         except OSError as error:
             raise _explain(ref, error) from error
+        # A container may have put something else there since we looked; now it cannot any more.
+        if not _is_whole(target, ref.size):
+            _remove(target)
+            raise _missing(ref)
         return adopted
 
     def copy(self, ref: BlobRef, call_id: str) -> BlobRef:
@@ -166,7 +172,8 @@ class LocalBlobs:
         deleted = 0
         for root in (self.fast, self.durable):
             for path in _entries(root):
-                if known(path.name.removeprefix(RESULTS)) or _written(path) > now - older_than:
+                name = path.name.removeprefix(RESULTS).removeprefix(INPUTS)
+                if known(name) or _written(path) > now - older_than:
                     continue
                 _remove(path)
                 deleted += 1

@@ -1,0 +1,1 @@
+"""Containers of Docker: how they are confined, started, watched and removed."""

@@ -1,0 +1,401 @@
+"""Starts Docker containers, one for each of ours, and removes them. Single-threaded, but for jobs.
+
+In a Docker container there is a cell: zygote, template and container, which talk to the agent as
+processes of this machine do, over a socket that the zygote connects to once. The engine itself is
+asked in threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from struct import Struct
+from typing import Any, Protocol
+
+from cloudfn.agent.control import ControlChannel
+from cloudfn.agent.docker.engine import Engine, Refused, State, Unreachable, quietly
+from cloudfn.agent.docker.networks import Networks
+from cloudfn.agent.docker.order import SOURCE, Bind, DockerOrder
+from cloudfn.agent.machine import Machine
+from cloudfn.agent.memory import counts_kills, events_of
+from cloudfn.agent.pool import PoolSpec
+from cloudfn.agent.zygotes import Payloads, Program, Template, TemplateOwner
+from cloudfn.errors import Error
+from cloudfn.model.call import ContainerLost, Crashed
+
+_log = logging.getLogger(__name__)
+
+_STARTERS, _ENDERS = 4, 4
+#: seconds between looks at a container that has not connected
+_PAUSE = 0.25
+#: seconds that a template has to end its container, before Docker does
+_KILL_GRACE = 2.0
+#: looks, with pauses, until the engine knows of an end
+_END_LOOKS = 12
+#: struct ucred
+_CREDENTIALS = Struct("=iII")
+
+
+@dataclass(frozen=True, slots=True)
+class Furnishing:
+    """What one container gets of this machine."""
+
+    #: a listening socket for packets, where the zygote connects, and its name in our eyes
+    listener: socket.socket
+    path: Path
+    #: uid:gid that it runs as
+    user: str
+    payloads: Payloads
+    #: makes ready what it sees of this machine, in a thread; raises Error or OSError
+    prepare: Callable[[], tuple[Bind, ...]]
+
+
+class Desk(Protocol):
+    """Who furnishes cells."""
+
+    def furnish(self, spec: PoolSpec, container_id: str) -> Furnishing:
+        """Return what a container gets; raises an Error where something is not there."""
+        ...
+
+    def clear(self, container_id: str) -> None:
+        """A container is removed: nothing of it is needed any more. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where this agent is."""
+
+    environment: str
+    #: tells this environment's containers from those of others
+    marker: str
+    #: tells them from those of earlier daemons
+    instance: str
+    machine: Machine
+
+
+class Cells:
+    """All cells of a machine. Nothing asks Docker before the first one.
+
+    Args:
+        loop: The agent's loop.
+        engine: Docker.
+        desk: Furnishes.
+        site: Where this is.
+        networks: The networks that containers are in.
+        complain: Told once, for people, of a pool whose containers cannot be started now.
+    """
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        engine: Engine,
+        desk: Desk,
+        site: Site,
+        networks: Networks,
+        complain: Callable[[PoolSpec, str], None],
+    ) -> None:
+        self.loop = loop
+        self.engine = engine
+        self.desk = desk
+        self.site = site
+        self.networks = networks
+        self._complain = complain
+        self._complained: set[str] = set()
+        self._cells: set[Cell] = set()
+        self._starters = ThreadPoolExecutor(_STARTERS, thread_name_prefix="docker")
+        self._enders = ThreadPoolExecutor(_ENDERS, thread_name_prefix="docker-end")
+        self._used = False
+        self._closed = False
+
+    def start(self, spec: PoolSpec, container_id: str, owner: TemplateOwner) -> Template:
+        """See `agent.ports.Cells`."""
+        self._used = True
+        cell = Cell(self, spec, container_id, self.desk.furnish(spec, container_id))
+        self._cells.add(cell)
+        environ = {**dict(spec.program.runtime.environ), **spec.function.variables}
+        cell.template = Template(self.loop, spec.program, environ, owner, cell)
+        self.later(self._starters, cell.bring_up, cell.brought_up)
+        return cell.template
+
+    def docker_id(self, container_id: str) -> str | None:
+        """Return what Docker calls a container; None: it has none, or not yet."""
+        found = (cell for cell in self._cells if cell.container_id == container_id)
+        return next((cell.docker_id or None for cell in found), None)
+
+    def end_leftovers(self) -> None:
+        """Remove, in the background, what an earlier daemon left."""
+        self._used = True
+        work = partial(quietly, partial(self._remove_all, of_others=True))
+        self.later(self._enders, work, lambda _: None)
+
+    def trouble(self, spec: PoolSpec, reason: str) -> None:
+        """A container could not be started for a reason that may pass."""
+        if spec.pool not in self._complained:
+            self._complained.add(spec.pool)
+            self._complain(spec, reason)
+
+    def works(self, spec: PoolSpec) -> None:
+        """A container was started."""
+        self._complained.discard(spec.pool)
+
+    def ending(self, work: Callable[[], Any], done: Callable[[Future[Any]], None]) -> None:
+        """Do something about a container's end in a thread, and go on here."""
+        self.later(self._enders, work, done)
+
+    def later(
+        self,
+        threads: ThreadPoolExecutor,
+        work: Callable[[], Any],
+        done: Callable[[Future[Any]], None],
+    ) -> None:
+        """Do work in a thread, and go on here with what came of it."""
+        if self._closed:
+            return
+        future = threads.submit(work)
+        future.add_done_callback(lambda f: self.loop.call_soon_threadsafe(self._back, f, done))
+
+    def _back(self, future: Future[Any], done: Callable[[Future[Any]], None]) -> None:
+        if not self._closed:
+            done(future)
+
+    def removed(self, cell: Cell) -> None:
+        """A cell is no more."""
+        self._cells.discard(cell)
+        self.desk.clear(cell.container_id)
+
+    def close(self) -> None:
+        """End everything, and wait for it; what Docker does not do now, the next daemon does."""
+        if self._closed:
+            return
+        for cell in list(self._cells):
+            cell.close()
+        self._closed = True
+        for threads in (self._starters, self._enders):
+            threads.shutdown(cancel_futures=True)
+        if self._used:
+            quietly(self._remove_all)
+            quietly(self.networks.remove)
+
+    def _remove_all(self, *, of_others: bool = False) -> None:
+        for docker_id, instance in self.engine.containers(self.site.marker):
+            if not (of_others and instance == self.site.instance):
+                quietly(partial(self.engine.remove, docker_id))
+
+
+class Cell:
+    """One Docker container, and the home of the one template in it."""
+
+    limits_memory = True
+    #: seconds; the engine is asked how it ended
+    patience = 6.0
+    template: Template
+
+    def __init__(
+        self, cells: Cells, spec: PoolSpec, container_id: str, furnishing: Furnishing
+    ) -> None:
+        self.container_id = container_id
+        self.payloads: Payloads = furnishing.payloads
+        #: what Docker calls it; empty: it is not created
+        self.docker_id = ""
+        self._cells = cells
+        self._spec = spec
+        self._furnishing = furnishing
+        self._connected = threading.Event()
+        self._control: ControlChannel | None = None
+        self._zygote_pid = 0
+        self._memory: Path | None = None
+        self._timer: TimerHandle | None = None
+        #: its start is still under way in a thread
+        self._rising = True
+        self._closed = False
+        cells.loop.add_reader(furnishing.listener, self._accept)
+
+    # Starting
+
+    def bring_up(self) -> None:
+        """Create and start it, and wait for its zygote; in a thread."""
+        engine, order = self._cells.engine, self._order(self._furnishing.prepare())
+        self._cells.networks.ensure(order.network, order.image)
+        self.docker_id = engine.create(order)
+        if self._closed:
+            return
+        engine.start(self.docker_id)
+        while not self._connected.wait(_PAUSE) and not self._closed:
+            state = engine.state(self.docker_id)
+            if not state.running and not self._connected.is_set():
+                raise Refused(_first_end(state, engine.output(self.docker_id)))
+
+    def _order(self, binds: tuple[Bind, ...] = ()) -> DockerOrder:
+        spec, site = self._spec, self._cells.site
+        return DockerOrder(
+            image=spec.program.runtime.image,
+            interpreter=spec.program.runtime.interpreter,
+            container_id=self.container_id,
+            name=spec.shown,
+            environment=site.environment,
+            marker=site.marker,
+            instance=site.instance,
+            user=self._furnishing.user,
+            resources=spec.function.resources,
+            cores=site.machine.cores,
+            memory=site.machine.memory,
+            binds=binds,
+            network=self._cells.networks.name,
+        )
+
+    def brought_up(self, future: Future[None]) -> None:
+        """Its start is over, one way or the other."""
+        self._rising = False
+        if self._closed:
+            self._remove()
+            return
+        error = future.exception()
+        if error is None:
+            self._cells.works(self._spec)
+            return
+        if isinstance(error, Unreachable):
+            self._cells.trouble(self._spec, str(error))
+            ending: Crashed | ContainerLost = ContainerLost(str(error))
+        elif isinstance(error, Refused | Error | OSError):
+            ending = Crashed(f"its Docker container cannot be started: {error}")
+        else:
+            _log.error("starting %s failed", self.container_id, exc_info=error)
+            ending = Crashed(f"its Docker container cannot be started: {error!r}")
+        self._end(ending)
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._furnishing.listener.accept()
+        except OSError:
+            return
+        # Nobody else is let in: what runs in the container later finds no such socket.
+        self._stop_listening()
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        self._zygote_pid = _CREDENTIALS.unpack(credentials)[0]
+        self._memory = events_of(self._zygote_pid) if self._zygote_pid > 0 else None
+        self._control = ControlChannel(self._cells.loop, sock, self._on_event, self._gone)
+        self._connected.set()
+        message, fds = self.template.request()
+        self._control.send(message, fds)
+        self.template.handed_over()
+
+    def _stop_listening(self) -> None:
+        listener = self._furnishing.listener
+        if listener.fileno() >= 0:
+            self._cells.loop.remove_reader(listener)
+            listener.close()
+            self._furnishing.path.unlink(missing_ok=True)
+
+    def _on_event(self, event: dict[str, Any]) -> None:
+        if event.get("event") == "template":
+            self.template.born(int(event["pid"]))
+        elif event.get("event") == "exited":
+            status = int(event["status"])
+            self.template.exited(status if status >= 0 else None)
+
+    # Home
+
+    def order(self, program: Program) -> dict[str, Any]:  # noqa: ARG002
+        """See `Home.order`."""
+        return {"bundle": SOURCE, "cwd": SOURCE, "import_paths": [], "inherit": True}
+
+    def pid_of(self, told: int) -> int:  # noqa: ARG002
+        """See `Home.pid_of`: that of its zygote, with which all of it ends."""
+        return self._zygote_pid or -1
+
+    def signal(self, template: Template, container_id: str, pid: int, number: int) -> None:  # noqa: ARG002
+        """See `Home.signal`."""
+        template.order({"op": "signal", "container": container_id, "signal": number})
+
+    def kill(self, template: Template, container_id: str, pid: int) -> None:
+        """See `Home.kill`: user code may have stopped the template, but not Docker."""
+        self.signal(template, container_id, pid, signal.SIGKILL)
+        if self._timer is None and not self._closed:
+            self._timer = self._cells.loop.call_later(_KILL_GRACE, self.kill_template, 0)
+
+    def kill_template(self, pid: int) -> None:  # noqa: ARG002
+        """See `Home.kill_template`; what follows is as if somebody else had done it."""
+        if self.docker_id and not self._closed:
+            work = partial(quietly, partial(self._cells.engine.remove, self.docker_id))
+            self._cells.ending(work, lambda _: None)
+
+    def over_memory(self) -> str | None:
+        """See `Home.over_memory`."""
+        if self._memory is None or not counts_kills(self._memory):
+            return None
+        return f"{self._order().memory_limit} MiB"
+
+    def close(self) -> None:
+        """See `Home.close`: with its control socket, its zygote and so the container ends."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop_listening()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._control is not None:
+            self._control.close()
+        else:
+            self.template.handed_over()
+        self._connected.set()
+        if not self._rising:
+            self._remove()
+
+    # Ending
+
+    def _gone(self) -> None:
+        """Its zygote can say nothing any more: ask Docker what happened."""
+        self._cells.ending(self._look_back, self._looked_back)
+
+    def _look_back(self) -> State:
+        state = self._cells.engine.state(self.docker_id)
+        for _ in range(_END_LOOKS):
+            if not state.running:
+                break
+            threading.Event().wait(_PAUSE)
+            state = self._cells.engine.state(self.docker_id)
+        return state
+
+    def _looked_back(self, future: Future[State]) -> None:
+        error = future.exception()
+        if isinstance(error, Unreachable):
+            self._end(ContainerLost("its Docker container ended, and Docker does not answer"))
+        elif error is not None:
+            self._end(ContainerLost("its Docker container was removed from outside"))
+        elif future.result().over_memory:
+            limit = self._order().memory_limit
+            self._end(Crashed(f"it exceeded its memory limit of {limit} MiB"))
+        else:
+            self._end(ContainerLost("its Docker container was ended from outside"))
+
+    def _end(self, ending: Crashed | ContainerLost) -> None:
+        self.template.ending = ending
+        self.template.exited(None)
+        self.close()
+
+    def _remove(self) -> None:
+        def work() -> None:
+            if self.docker_id:
+                quietly(partial(self._cells.engine.remove, self.docker_id))
+
+        self._cells.ending(work, lambda _: self._cells.removed(self))
+
+
+def _first_end(state: State, output: str) -> str:
+    """Return why a container ended before it said anything."""
+    if state.error:
+        return state.error
+    last = output.splitlines()[-1] if output else "it printed nothing"
+    return (
+        f"its first process ended with code {state.exit_code} ({last}); "
+        "it needs Python 3.11 or newer"
+    )
