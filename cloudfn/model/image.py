@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from cloudfn.errors import InvalidError
 from cloudfn.model.secret import SecretRef, secret_ref
 
 _DIGEST_LENGTH = 22
@@ -26,11 +27,33 @@ BASES = frozenset(
 #: what says how containers start and installs nothing
 _SETTINGS = frozenset({"env", "workdir", "cmd", "entrypoint", "shell"})
 #: arguments that say how to build and not what comes of it
-_UNHASHED = frozenset({"force_build", "program", "timeout", "gpu"})
+_UNHASHED = frozenset({"force_build", "program", "call", "timeout", "gpu"})
+#: arguments that are digests of bundles
+_CONTEXTS = ("context", "files", "program", "call")
 #: layers that mean something to a container that runs under the deploying interpreter
 _OBEYED = frozenset({"add_local_python_source", "env"})
 #: bases that ask for nothing unless they name a version of Python
 _PLAIN_BASES = frozenset({"debian_slim", "micromamba"})
+#: places where containers and their Python live, which local files cannot stand for
+_TAKEN = frozenset(
+    {"/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr"}
+)
+
+
+def check_remote_path(path: str, method: str) -> str:
+    """Return an absolute path in containers without what means nothing.
+
+    Raises:
+        InvalidError: It leads upward, or is a place that containers need themselves.
+    """
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    plain = "/" + "/".join(parts)
+    if ".." in parts or "\0" in path or plain in _TAKEN:
+        raise InvalidError(
+            f"`Image.{method}` cannot put local files at {path!r}.",
+            hint="Use a place of their own, such as /root/data.",
+        )
+    return plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +83,8 @@ class Layer:
     @property
     def contexts(self) -> tuple[str, ...]:
         """Digests of the folders that it needs, each `bundles/<digest>`; known once resolved."""
-        found = (self.arguments.get(name) for name in ("context", "program"))
+        found = [self.arguments.get(name) for name in _CONTEXTS]
+        found += [each["context"] for each in self.arguments.get("projects") or ()]
         return tuple(digest for digest in found if digest)
 
     @property
@@ -193,16 +217,6 @@ class ImageSpec:
             if layer.method in ("add_local_file", "add_local_dir") and (layer.attaches or copied):
                 given = layer.arguments
                 yield Attachment(given["context"], given.get("name", ""), given["remote_path"])
-
-    @property
-    def python_sources(self) -> tuple[str, ...]:
-        """Names of the local modules that travel with the program."""
-        return tuple(
-            name
-            for layer in self.layers
-            if layer.method == "add_local_python_source" and layer.attaches
-            for name in layer.arguments["modules"]
-        )
 
     @property
     def attaches(self) -> bool:

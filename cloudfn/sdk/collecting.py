@@ -19,7 +19,9 @@ from cloudfn.sdk.imports import local_imports, words_of_imports
 from cloudfn.sdk.program import is_installed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from cloudfn.sdk.patterns import Ignore
 
 MAX_BYTES = 100 * 1024 * 1024
 MAX_FILES = 20_000
@@ -32,7 +34,9 @@ _SUFFIXES = (*EXTENSION_SUFFIXES, ".py")
 _TOO_MUCH = "Keep data out of packages, or bring it with the image or a volume."
 
 
-def collect(module_name: str, root: Path, entry: Path, modules: Iterable[str] = ()) -> Bundle:
+def collect(
+    module_name: str, root: Path, entry: Path, modules: Mapping[str, Ignore | None] | None = None
+) -> Bundle:
     """Collect the program `entry`, importable as `module_name`, and its local imports.
 
     Local is what Python would import from `root` or from another folder of `sys.path` outside of
@@ -46,7 +50,8 @@ def collect(module_name: str, root: Path, entry: Path, modules: Iterable[str] = 
         module_name: The name under which containers import `entry`; it decides its place.
         root: The folder from which the program's local imports start.
         entry: The program's source file.
-        modules: Names of further modules, which are local or installed.
+        modules: Names of further modules, which are local or installed, and what of each to leave
+            out.
 
     Raises:
         InvalidError: A file is unreadable, there is no module of a name, or all files are more than
@@ -54,9 +59,27 @@ def collect(module_name: str, root: Path, entry: Path, modules: Iterable[str] = 
     """
     collection = _Collection(root)
     collection.add_entry(module_name, entry)
-    for name in modules:
-        collection.add_module(name)
+    for name, ignore in (modules or {}).items():
+        collection.add_module(name, ignore)
+        collection.follow()
     collection.add_loaded()
+    return collection.bundle()
+
+
+def collect_modules(names: Iterable[str], root: Path | None, ignore: Ignore | None) -> Bundle:
+    """Collect local modules alone, without what they import.
+
+    Args:
+        names: Their names.
+        root: The folder of the program, which is searched first; None for the working directory.
+        ignore: What to leave out, by its path in the bundle.
+
+    Raises:
+        InvalidError: As of `collect`, or a module is installed and no local one.
+    """
+    collection = _Collection(root or Path.cwd())
+    for name in names:
+        collection.add_module(name, ignore)
     return collection.bundle()
 
 
@@ -76,6 +99,7 @@ class _Collection:
         self._local: dict[bytes, str] | None = None
         self._entry = ""
         self._unread: list[tuple[str, bytes]] = []
+        self._ignore: Ignore | None = None
 
     def add_entry(self, module_name: str, entry: Path) -> None:
         self._entry = str(entry)
@@ -85,10 +109,11 @@ class _Collection:
         if "." in module_name or is_package:
             self._find(self._root, module_name.split("."))
         self._asked.add(module_name)
-        self._follow()
+        self.follow()
 
-    def add_module(self, name: str) -> None:
-        """Add a module that the user named."""
+    def add_module(self, name: str, ignore: Ignore | None = None) -> None:
+        """Add a module that the user named, without what `ignore` says of paths in the bundle."""
+        self._ignore = ignore
         parts = name.split(".")
         found = any(self._find(folder, parts) for folder in self._search)
         if not found and find_spec(parts[0]) is None:
@@ -98,7 +123,7 @@ class _Collection:
                 "program's folder or sys.path.",
             )
         self._asked.add(name)
-        self._follow()
+        self._ignore = None
 
     def add_loaded(self) -> None:
         """Add what this process has imported from under the root by whatever means."""
@@ -115,7 +140,7 @@ class _Collection:
             if not os.path.isfile(file) or _is_ours(name):
                 continue
             self._add_loaded_module(name, file)
-        self._follow()
+        self.follow()
 
     def bundle(self) -> Bundle:
         paths = sorted(self._files)
@@ -132,7 +157,8 @@ class _Collection:
         ending = "/__init__.py" if is_package else file[file.index(".", file.rindex(os.sep)) :]
         self._add(place + ending, file)
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
+        """Add what the sources found so far import."""
         while self._unread:
             path, source = self._unread.pop()
             package = path.rpartition("/")[0].replace("/", ".")
@@ -197,7 +223,7 @@ class _Collection:
             self._add(f"{path}/{relative}", file)
 
     def _add(self, path: str, file: str) -> None:
-        if path in self._files:
+        if path in self._files or (self._ignore is not None and self._ignore(Path(path))):
             return
         size, digest, executable, source = _read(file, MAX_BYTES - self._size)
         self._size += size

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudfn import errors
 from cloudfn.sdk import interpreter
+from cloudfn.sdk.images.recording import objects_of
 from cloudfn.sdk.web import check_installed
 
 if TYPE_CHECKING:
     from cloudfn.model.function import FunctionSpec
+    from cloudfn.model.image import ImageSpec
     from cloudfn.sdk.function import Function
+    from cloudfn.sdk.patterns import Ignore
     from cloudfn.sdk.program import Program
 
 _LARGE_CLOSURE = 256 << 10
@@ -46,11 +49,13 @@ def revision_of(
         SerializationError: A function that goes by value cannot be pickled.
     """
     program = _program(module)
+    root = program.root if program else None
     specs = [_final_spec(function, program) for function in functions]
     check_installed(specs)
-    root = program.root if program else None
+    sources = _python_sources(specs)
+    specs = _with_images(specs, bundles, root, durable=durable)
     return {
-        "bundle": _stored(program, _python_sources(specs), bundles, durable=durable),
+        "bundle": _stored(program, sources, bundles, durable=durable),
         "module": program.module_name if program else "",
         "functions": [spec.to_json() for spec in specs],
         "interpreter": sys.executable,
@@ -70,13 +75,37 @@ def _program(module: str) -> Program | None:
     return imported_program(module)
 
 
-def _python_sources(specs: Iterable[FunctionSpec]) -> list[str]:
-    images = [spec.image for spec in specs if spec.image is not None]
-    return sorted({name for image in images for name in image.python_sources})
+def _python_sources(specs: Iterable[FunctionSpec]) -> dict[str, Ignore | None]:
+    """Return the modules that travel with the program, and what of each to leave out."""
+    found: dict[str, Ignore | None] = {}
+    for spec in specs:
+        for layer in spec.image.layers if spec.image is not None else ():
+            if layer.method == "add_local_python_source" and layer.attaches:
+                ignore = objects_of(layer).get("ignore")
+                found.update(dict.fromkeys(layer.arguments["modules"], ignore))
+    return dict(sorted(found.items()))
+
+
+def _with_images(
+    specs: Iterable[FunctionSpec], bundles: Path, root: Path | None, *, durable: bool
+) -> list[FunctionSpec]:
+    """Resolve images, each once."""
+    from cloudfn.sdk.imaging import resolve
+
+    known: dict[int, ImageSpec] = {}
+    resolved = []
+    for spec in specs:
+        if spec.image is not None:
+            image = known.get(id(spec.image))
+            if image is None:
+                image = known[id(spec.image)] = resolve(spec.image, bundles, root, durable=durable)
+            spec = replace(spec, image=image)  # noqa: PLW2901
+        resolved.append(spec)
+    return resolved
 
 
 def _stored(
-    program: Program | None, modules: Iterable[str], bundles: Path, *, durable: bool
+    program: Program | None, modules: Mapping[str, Ignore | None], bundles: Path, *, durable: bool
 ) -> str:
     from cloudfn.sdk.bundle import empty, store
     from cloudfn.sdk.collecting import collect

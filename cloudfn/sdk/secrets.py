@@ -175,6 +175,13 @@ class Secret(SharedObject):
             return SecretRef(name=self._name, required_keys=self._required)
         return SecretRef(object_id=self.object_id)
 
+    @property
+    def build_ref(self) -> dict[str, Any] | None:
+        """How a step of a build names it, as plain data; None for one without a name."""
+        if self._values is not None or not self._name:
+            return None
+        return {"name": self._name, "required_keys": list(self._required)}
+
     def __repr__(self) -> str:
         if self._values is None:
             return super().__repr__()

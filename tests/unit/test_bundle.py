@@ -19,8 +19,9 @@ from cloudfn import errors
 from cloudfn.sdk import bundle as bundles
 from cloudfn.sdk import collecting
 from cloudfn.sdk.bundle import Bundle, store
-from cloudfn.sdk.collecting import collect
+from cloudfn.sdk.collecting import collect, collect_modules
 from cloudfn.sdk.imports import local_imports
+from cloudfn.sdk.patterns import FilePatternMatcher
 from cloudfn.sdk.program import is_installed
 
 CLOUDFN = Path(bundles.__file__).parents[1]
@@ -68,11 +69,28 @@ def test_modules_that_are_named_come_along_and_must_exist(tmp_path):
     entry = tmp_path / "main.py"
 
     assert paths(collect("main", tmp_path, entry)) == ["main.py"]
-    named = collect("main", tmp_path, entry, ["plugins", "lone", "json", "pytest"])
+    named = collect("main", tmp_path, entry, dict.fromkeys(("plugins", "lone", "json", "pytest")))
 
     assert paths(named) == sorted(files)
     with pytest.raises(errors.InvalidError, match="There is no module 'nowhere'"):
-        collect("main", tmp_path, entry, ["nowhere"])
+        collect("main", tmp_path, entry, {"nowhere": None})
+
+
+def test_what_is_to_be_left_out_of_a_named_module_stays_here(tmp_path):
+    write(tmp_path, dict.fromkeys(("main.py", "plugins/__init__.py", "plugins/data.csv"), ""))
+    ignore = FilePatternMatcher("**/*.csv")
+
+    bundle = collect("main", tmp_path, tmp_path / "main.py", {"plugins": ignore})
+
+    assert paths(bundle) == ["main.py", "plugins/__init__.py"]
+
+
+def test_modules_alone_come_without_what_they_import(tmp_path):
+    write(tmp_path, {"main.py": "import other", "other.py": "", "plugins/__init__.py": ""})
+
+    bundle = collect_modules(["main", "plugins"], tmp_path, None)
+
+    assert paths(bundle) == ["main.py", "plugins/__init__.py"]
 
 
 def test_a_program_brings_the_modules_it_imports_and_no_others(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Images: what each builder method records, what may follow what, and that the record is plain."""
+"""The Image builder: what each method records and refuses, and that the record is plain."""
 
 import inspect
 import json
@@ -11,8 +11,10 @@ import cloudfn
 from cloudfn.errors import InvalidError, UnimplementedError
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.image import ImageSpec, Layer
+from cloudfn.model.secret import SecretRef
 
 SLIM = cloudfn.Image.debian_slim()
+TOKEN = cloudfn.Secret.from_name("token")
 
 #: method → arguments for which it is called, one for each that records a layer
 CALLS = {
@@ -23,10 +25,11 @@ CALLS = {
     "from_aws_ecr": {"tag": "repository:1"},
     "from_gcp_artifact_registry": {"tag": "repository:1"},
     "from_scratch": {},
+    "from_local_env": {"force_build": True},
     "uv_sync": {"uv_project_dir": "./", "groups": ["dev"]},
     "pip_install_from_requirements": {"requirements_txt": "requirements.txt"},
     "pip_install_from_pyproject": {"pyproject_toml": "pyproject.toml"},
-    "pip_install_private_repos": {"git_user": "builder"},
+    "pip_install_private_repos": {"git_user": "builder", "secrets": [TOKEN]},
     "poetry_install_from_file": {"poetry_pyproject_toml": "pyproject.toml", "only": ["main"]},
     "micromamba_install": {"channels": ["conda-forge"]},
     "pip_install": {"pre": True, "index_url": "https://example.org/simple"},
@@ -80,7 +83,7 @@ def test_layers_are_kept_in_order_with_positional_arguments_by_name():
         (
             Layer("debian_slim"),
             Layer("apt_install", {"packages": ["git", "curl"]}),
-            Layer("pip_install", {"packages": [["numpy"], "scipy"]}),
+            Layer("pip_install", {"packages": ["numpy", "scipy"]}),
             Layer("env", {"vars": {"A": "1"}}),
         )
     )
@@ -118,31 +121,109 @@ def test_what_is_attached_comes_last():
     assert SLIM.add_local_dir("data", "/data", copy=True).pip_install("numpy").spec.layers
 
 
-def test_what_is_in_a_secret_is_not_recorded():
-    class Secret:
-        name = "token"
-        value = "hunter2"
+def test_a_secret_is_recorded_by_its_name():
+    image = SLIM.run_commands("make", secrets=[TOKEN], gpu="A100")
 
-    image = SLIM.run_commands("make", secrets=[Secret()], gpu="A100")
+    assert image.spec.secrets == (SecretRef("token"),)
 
-    assert image.spec.layers[-1].arguments["secrets"] == ["Secret token"]
-    assert "hunter2" not in json.dumps(asdict(image.spec))
+
+def test_a_secret_without_a_name_is_not_recorded():
+    with pytest.raises(InvalidError, match="with a name") as caught:
+        SLIM.run_commands("make", secrets=[cloudfn.Secret.from_dict({"KEY": "hunter2"})])
+    assert "hunter2" not in str(caught.value)
+
+
+#: what a method is asked for → a part of what it says
+WRONG = {
+    "a number as a variable": (lambda: SLIM.env({"A": 1}), "'A' to 1"),
+    "a variable with a space": (lambda: SLIM.env({"A B": "1"}), "'A B'"),
+    "no variables at all": (lambda: SLIM.env("A=1"), "`Image.env`"),
+    "a number for one step": (lambda: SLIM.pip_install("a", env={"A": 1}), "`Image.pip_install`"),
+    "an old Python": (lambda: cloudfn.Image.debian_slim("3.9"), "3.11 or newer"),
+    "a Python as a number": (lambda: cloudfn.Image.debian_slim(3.12), "3.12"),
+    "a Python by name": (lambda: cloudfn.Image.micromamba("pypy"), "pypy"),
+    "an old Python to add": (lambda: cloudfn.Image.from_registry("a", add_python="2.7"), "2.7"),
+    "no image": (lambda: cloudfn.Image.from_registry(""), "from_registry"),
+    "lines as text": (
+        lambda: cloudfn.Image.from_registry("a", setup_dockerfile_commands="RUN a"),
+        "`setup_dockerfile_commands`",
+    ),
+    "a package that is none": (lambda: SLIM.apt_install(1), "`Image.apt_install`"),
+    "an empty package": (lambda: SLIM.pip_install("numpy", ""), "`Image.pip_install`"),
+    "an option as a package": (lambda: SLIM.pip_install("-r requirements.txt"), "option"),
+    "an option as a Debian package": (lambda: SLIM.apt_install("--no-check"), "option"),
+    "no text as options": (lambda: SLIM.pip_install("a", extra_options=["--x"]), "extra_options"),
+    "one file as a list": (
+        lambda: SLIM.uv_pip_install(requirements="requirements.txt"),
+        "`requirements`",
+    ),
+    "a number as a file": (lambda: SLIM.pip_install_from_requirements(3), "`requirements_txt`"),
+    "private without a token": (
+        lambda: SLIM.pip_install_private_repos("github.com/a/b", git_user="me"),
+        "`secrets`",
+    ),
+    "one secret as a list": (lambda: SLIM.run_commands("make", secrets=TOKEN), "`secrets`"),
+    "text as a secret": (lambda: SLIM.run_commands("make", secrets=["token"]), "str"),
+    "a gpu": (lambda: SLIM.run_commands("make", gpu="A100:x"), "A100:x"),
+    "no commands": (lambda: SLIM.run_commands([None]), "`Image.run_commands`"),
+    "words as text": (lambda: SLIM.cmd("sleep 1"), "`cmd`"),
+    "no shell": (lambda: SLIM.shell([]), "shell"),
+    "an empty directory": (lambda: SLIM.workdir(""), "`path`"),
+    "no function": (lambda: SLIM.run_function("f"), "plain function"),
+    "no time": (lambda: SLIM.run_function(print, timeout=0), "`timeout`"),
+    "half a flag": (lambda: SLIM.pip_install("a", pre="yes"), "`pre`"),
+    "a path as a module": (lambda: SLIM.add_local_python_source("./module.py"), "module.py"),
+    "a function as a module": (lambda: SLIM.add_local_python_source(print), "print"),
+    "no local path": (lambda: SLIM.add_local_file("", "/a"), "`local_path`"),
+    "no remote path": (lambda: SLIM.add_local_file("a", 1), "`remote_path`"),
+    "a relative remote path": (lambda: SLIM.add_local_dir("a", "b"), "`workdir`"),
+    "a remote path upward": (lambda: SLIM.add_local_dir("a", "/b/../../etc"), "/b/../../etc"),
+    "a place that is taken": (lambda: SLIM.add_local_dir("a", "/usr/"), "/usr/"),
+    "a pattern that leads out": (lambda: SLIM.add_local_dir("a", "/b", ignore=["../c"]), "../c"),
+    "one pattern as a list": (lambda: SLIM.add_local_dir("a", "/b", ignore="*.log"), "*.log"),
+    "text for an app": (lambda: cloudfn.App("app", image="debian"), "str"),
+    "text for a function": (lambda: cloudfn.App("app").function(image="debian"), "str"),
+}
+
+
+@pytest.mark.parametrize("what", sorted(WRONG))
+def test_what_makes_no_sense_is_refused_at_the_call(what):
+    wrong, said = WRONG[what]
+
+    with pytest.raises(InvalidError) as caught:
+        wrong()
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "impossible",
     [
-        pytest.param(lambda: SLIM.env({"A": 1}), id="numbers"),
-        pytest.param(lambda: SLIM.add_local_python_source("./module.py"), id="a path"),
-        pytest.param(lambda: SLIM.add_local_python_source(print), id="a function"),
-        pytest.param(lambda: SLIM.run_commands("make", gpu="A100:x"), id="a gpu"),
-        pytest.param(lambda: cloudfn.App("app", image="debian"), id="text for an app"),
-        pytest.param(lambda: cloudfn.App("app").function(image="debian"), id="text for a function"),
+        pytest.param(lambda: SLIM.run_commands("make", volumes={"/a": 1}), id="volumes"),
+        pytest.param(lambda: SLIM.run_function(print, volumes={"/a": 1}), id="of a function"),
+        pytest.param(lambda: SLIM.run_function(print, network_file_systems={"/a": 1}), id="nfs"),
     ],
 )
-def test_what_makes_no_sense_is_refused(wrong):
-    with pytest.raises(InvalidError):
-        wrong()
+def test_builds_see_no_volumes(impossible):
+    with pytest.raises(UnimplementedError, match="no volumes"):
+        impossible()
+
+
+def test_a_function_of_an_app_cannot_run_in_a_build():
+    app = cloudfn.App("app")
+
+    @app.function(serialized=True)
+    def f():
+        """Do nothing."""
+
+    with pytest.raises(InvalidError, match="plain function"):
+        SLIM.run_function(f)
+
+
+def test_remote_paths_are_within_the_working_directory():
+    image = SLIM.workdir("/work").workdir("deep").add_local_file("a.txt", "there/")
+
+    assert image.spec.workdir == "/work/deep"
+    assert image.spec.layers[-1].arguments["remote_path"] == "/work/deep/there/a.txt"
 
 
 @pytest.mark.parametrize(
@@ -155,18 +236,10 @@ def test_what_makes_no_sense_is_refused(wrong):
         pytest.param(lambda: SLIM.logs, id="logs"),
     ],
 )
-def test_nothing_is_built_or_published(impossible):
+def test_what_is_not_here_says_what_to_do(impossible):
     with pytest.raises(UnimplementedError) as caught:
         impossible()
     assert caught.value.hint
-
-
-def test_only_what_has_no_effect_is_unmet():
-    assert SLIM.env({"A": "1"}).add_local_python_source("module").spec.unmet == ()
-    assert cloudfn.Image.debian_slim("3.12").pip_install("a").pip_install("b").spec.unmet == (
-        "debian_slim",
-        "pip_install",
-    )
 
 
 def test_later_variables_win_and_those_of_the_function_over_them():
@@ -184,8 +257,6 @@ def test_a_spec_with_an_image_is_the_same_after_json():
     again = FunctionSpec.from_json(json.loads(json.dumps(spec.to_json())))
 
     assert again == spec
-    assert again.image is not None
-    assert again.image.python_sources == ("module",)
 
 
 def test_an_app_hands_its_image_to_functions_that_have_none():

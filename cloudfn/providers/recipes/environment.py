@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cloudfn.model.image import BASES, ImageSpec, Layer
@@ -11,10 +12,16 @@ from cloudfn.model.secret import SecretRef
 from cloudfn.providers.recipes.packages import (
     INSTALLERS,
     Install,
+    export_options,
     git_settings,
     install_of,
+    poetry_packages,
+    pretended_version,
+    sync_options,
 )
 
+#: options of every pip
+_QUIET = ("--no-input", "--disable-pip-version-check")
 #: bases that a virtual environment can stand for
 _BASES = frozenset({"debian_slim", "micromamba", "from_local_env"})
 
@@ -165,7 +172,7 @@ class _Planner:
 
     def _unmet(self) -> Iterator[Unmet]:
         wanted = self._spec.python
-        if wanted and wanted != self._places.version:
+        if wanted and ".".join(wanted.split(".")[:2]) != self._places.version:
             yield Unmet(self._spec.layers[0].method, f"Python {wanted} is not on this machine")
         for layer in self._spec.build_layers:
             if layer.method in BASES - _BASES:
@@ -176,26 +183,89 @@ class _Planner:
     def _steps(self, layer: Layer, scratch: str) -> Iterator[Step]:
         if layer.method in INSTALLERS:
             yield from self._install(layer, scratch)
+        elif layer.method in _MAKERS:
+            yield from _MAKERS[layer.method](self, layer, scratch)
 
     def _install(self, layer: Layer, scratch: str) -> Iterator[Step]:
         install = install_of(layer)
+        by_uv = self._by_uv(layer, install)
         if not install.is_empty:
-            by_uv = self._by_uv(layer, install)
             options = install.uv_options if by_uv else install.options
-            files: tuple[tuple[str, str], ...] = ()
-            if install.requirements:
-                files = ((f"{scratch}-requirements.txt", install.requirements),)
-                options += ("-r", files[0][0])
+            files = [(option, f"{scratch}-{name}", text) for option, name, text in install.files]
+            options += tuple(word for option, path, _ in files for word in (option, path))
             argv = (*self._command(by_uv=by_uv), *options, *install.packages)
             if layer.method == "pip_install_private_repos":
-                argv = ("/bin/sh", "-c", f"{git_settings(layer)} && exec {shlex.join(argv)}")
-            yield Step(layer.method, argv, layer.env, layer.secrets, files)
+                argv = _by_shell(f"{git_settings(layer)} && exec {shlex.join(argv)}")
+            written = tuple((path, text) for _, path, text in files)
+            yield Step(layer.method, argv, layer.env, layer.secrets, written)
+        for number, project in enumerate(layer.arguments.get("projects") or ()):
+            copy = f"{scratch}-project-{number}"
+            place = posixpath.join(copy, project["file"])
+            yield self._writable_copy(layer, project["context"], copy)
+            argv = (*self._command(by_uv=by_uv), "--no-deps", place)
+            yield Step(layer.method, argv, pretended_version(project["version"]))
+
+    def uv_sync(self, layer: Layer, scratch: str) -> Iterator[Step]:
+        uv = self._places.uv
+        if not uv:
+            version = layer.arguments.get("uv_version")
+            wanted = f"uv=={version}" if version else "uv"
+            tool = f"{scratch}-uv"
+            yield Step(layer.method, (*self._command(by_uv=False), "--target", tool, wanted))
+            uv = f"{tool}/bin/uv"
+        copy = f"{scratch}-project"
+        yield self._writable_copy(layer, layer.arguments["context"], copy)
+        argv = (uv, "sync", "--project", copy, *sync_options(layer))
+        env = {**layer.env, "UV_PROJECT_ENVIRONMENT": self._places.folder}
+        yield Step(layer.method, argv, env, layer.secrets)
+
+    def poetry(self, layer: Layer, scratch: str) -> Iterator[Step]:
+        tool, copy = f"{scratch}-poetry", f"{scratch}-project"
+        requirements = f"{scratch}-requirements.txt"
+        yield Step(layer.method, (self._places.python, "-m", "venv", tool))
+        install = (f"{tool}/bin/python", "-m", "pip", "install", *_QUIET)
+        yield Step(layer.method, (*install, *poetry_packages(layer)))
+        yield self._writable_copy(layer, layer.arguments["context"], copy)
+        export = shlex.join([f"{tool}/bin/poetry", *export_options(layer, requirements)])
+        argv = _by_shell(f"cd {shlex.quote(copy)} && exec {export}")
+        yield Step(layer.method, argv, layer.env, layer.secrets)
+        argv = (*self._command(by_uv=bool(self._places.uv)), "--no-deps", "-r", requirements)
+        yield Step(layer.method, argv, layer.env, layer.secrets)
+
+    def python_source(self, layer: Layer, _scratch: str) -> Iterator[Step]:
+        source = f"{self._places.bundles}/{layer.arguments['context']}/."
+        yield Step(layer.method, ("cp", "-R", source, self._places.packages))
+
+    def run_function(self, layer: Layer, _scratch: str) -> Iterator[Step]:
+        given, places = layer.arguments, self._places
+        folders = (f"{places.bundles}/{given[name]}" for name in ("program", "call"))
+        argv = (places.own_python, "-P", "-m", "cloudfn.worker.building", *folders)
+        env = {**layer.env, "PYTHONPATH": places.runtime}
+        yield Step(layer.method, argv, env, layer.secrets, timeout=given["timeout"])
+
+    def _writable_copy(self, layer: Layer, context: str, copy: str) -> Step:
+        """Copy a context, as builds of packages write beside their sources."""
+        source, target = shlex.quote(f"{self._places.bundles}/{context}"), shlex.quote(copy)
+        return Step(layer.method, _by_shell(f"cp -R {source} {target} && chmod -R u+w {target}"))
 
     def _command(self, *, by_uv: bool) -> tuple[str, ...]:
         python = self._places.own_python
         if by_uv:
             return (self._places.uv, "pip", "install", "--python", python)
-        return (python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check")
+        return (python, "-m", "pip", "install", *_QUIET)
+
+
+def _by_shell(command: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", command)
+
+
+#: method of an Image → what makes its steps; those of `INSTALLERS` have one in common
+_MAKERS: dict[str, Callable[[_Planner, Layer, str], Iterator[Step]]] = {
+    "uv_sync": _Planner.uv_sync,
+    "poetry_install_from_file": _Planner.poetry,
+    "add_local_python_source": _Planner.python_source,
+    "run_function": _Planner.run_function,
+}
 
 
 #: layers that a virtual environment has no place for, and why

@@ -22,6 +22,8 @@ INSTALLERS = frozenset(
 )
 #: host of private repositories → variable with the token that opens it
 _TOKENS = {"github.com": "GITHUB_TOKEN", "gitlab.com": "GITLAB_TOKEN"}
+#: names of the files that are arguments, by their option
+_FILES = {"-r": "requirements.txt", "-c": "constraints.txt"}
 _REPOSITORY = re.compile(r"(?:https://)?([\w.-]+)/([\w./-]+?)(?:\.git)?(@[\w./-]+)?")
 
 
@@ -31,14 +33,14 @@ class Install:
 
     Attributes:
         packages: Requirements, each as one argument.
-        requirements: Text of a requirements file; empty for none.
+        files: (option, name, content) of files that are arguments: `-r`, `-c`.
         options: What else is asked for, as arguments of pip.
         uv_options: The same as arguments of `uv pip`.
         plain: Nothing was said that pip and uv read differently, so that either may do it.
     """
 
     packages: tuple[str, ...]
-    requirements: str
+    files: tuple[tuple[str, str, str], ...]
     options: tuple[str, ...]
     uv_options: tuple[str, ...]
     plain: bool
@@ -46,7 +48,7 @@ class Install:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to install."""
-        return not self.packages and not self.requirements
+        return not self.packages and all(option != "-r" for option, _, _ in self.files)
 
 
 def install_of(layer: Layer) -> Install:
@@ -56,19 +58,56 @@ def install_of(layer: Layer) -> Install:
         InvalidError: `extra_options` cannot be split into words.
     """
     given = layer.arguments
+    packages = tuple(given.get("packages") or ()) + _private(layer)
+    files = {"-r": given.get("requirements"), "-c": given.get("constraints")}
     common: list[str] = []
+    if layer.method == "from_local_env":
+        # All of them are named, and one could be in no index. Too many for a command, too.
+        common.append("--no-deps")
+        files["-r"], packages = "".join(f"{each}\n" for each in packages), ()
     for name in ("find_links", "index_url", "extra_index_url"):
         if given.get(name):
             common += [f"--{name.replace('_', '-')}", str(given[name])]
-    extra = _words(layer)
+    extra = words_of(layer)
     pre = bool(given.get("pre"))
     return Install(
-        packages=tuple(given.get("packages") or ()) + _private(layer),
-        requirements=str(given.get("requirements") or ""),
+        packages=packages,
+        files=tuple((option, _FILES[option], text) for option, text in files.items() if text),
         options=(*common, *(["--pre"] if pre else []), *extra),
         uv_options=(*common, *(["--prerelease", "allow"] if pre else []), *extra),
         plain=not extra,
     )
+
+
+def sync_options(layer: Layer) -> list[str]:
+    """Return what `uv sync` is told for a layer: packages of the project's lock, not itself."""
+    given = layer.arguments
+    found = ["--inexact", "--no-install-workspace"]
+    if given.get("locked") and given.get("frozen", True):
+        found.append("--frozen")
+    for name, option in (("groups", "--group"), ("extras", "--extra")):
+        found += [word for each in given.get(name) or () for word in (option, each)]
+    return found + words_of(layer)
+
+
+def poetry_packages(layer: Layer) -> list[str]:
+    """Return what has to be installed for poetry to say what a project's lock names."""
+    version = layer.arguments.get("poetry_version") or "latest"
+    return ["poetry" if version == "latest" else f"poetry=={version}", "poetry-plugin-export"]
+
+
+def export_options(layer: Layer, output: str) -> list[str]:
+    """Return what poetry is told to write the project's lock as requirements."""
+    found = ["export", "--format", "requirements.txt", "--output", output]
+    for name, option in (("with_", "--with"), ("without", "--without"), ("only", "--only")):
+        if groups := layer.arguments.get(name):
+            found += [option, ",".join(groups)]
+    return found
+
+
+def pretended_version(version: str) -> dict[str, str]:
+    """Return variables that spare a project the look into its history, which stays behind."""
+    return {"SETUPTOOLS_SCM_PRETEND_VERSION": version, "PBR_VERSION": version}
 
 
 def token_variables(layer: Layer) -> dict[str, str]:
@@ -116,7 +155,8 @@ def _parts(repository: str) -> tuple[str, str, str]:
     return found[1], found[2], found[3] or ""
 
 
-def _words(layer: Layer) -> list[str]:
+def words_of(layer: Layer) -> list[str]:
+    """Return the words of `extra_options`; raises InvalidError where they cannot be told."""
     text = str(layer.arguments.get("extra_options") or "")
     try:
         return shlex.split(text)

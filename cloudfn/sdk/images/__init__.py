@@ -1,0 +1,1 @@
+"""The parts of the Image builder, and what becomes of its layers on the client."""
