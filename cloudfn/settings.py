@@ -16,6 +16,21 @@ _OF_CONTAINERS = ("CLOUDFN_CONTAINER", "CLOUDFN_MARKER", "CLOUDFN_BLOBS")
 _PLAIN = frozenset(
     {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "TMPDIR"}
 )
+#: what tells pip and uv where packages are, and how the network is reached
+_OF_INSTALLERS = ("PIP_", "UV_")
+_OF_NETWORKS = frozenset(
+    {
+        "all_proxy",
+        "curl_ca_bundle",
+        "http_proxy",
+        "https_proxy",
+        "netrc",
+        "no_proxy",
+        "requests_ca_bundle",
+        "ssl_cert_dir",
+        "ssl_cert_file",
+    }
+)
 _DAEMON_ONLY = frozenset({"SHELL", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "DOCKER_HOST"})
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
@@ -113,6 +128,10 @@ class Settings:
     logs_timeout: float = 10.0
     #: containers get inputs one by one, also where they are tiny; at most one waits in a container
     one_at_a_time: bool = False
+    #: what containers are when nobody says: processes of this machine, or containers of Docker
+    runtime: str = "process"
+    #: images may lack what the runtime cannot give them, with a warning
+    allow_unmet: bool = False
     #: show cloudfn's own frames in tracebacks
     full_traceback: bool = False
     #: set inside a container only
@@ -172,6 +191,8 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
             env, "CLOUDFN_LOGS_TIMEOUT", _seconds(env, "MODAL_LOGS_TIMEOUT", 10.0)
         ),
         one_at_a_time=_flag(env, "CLOUDFN_ONE_AT_A_TIME"),
+        runtime=_choice(env, "CLOUDFN_RUNTIME", ("process", "docker")),
+        allow_unmet=_choice(env, "CLOUDFN_IMAGE_UNMET", ("refuse", "warn")) == "warn",
         full_traceback=_flag(env, "CLOUDFN_TRACEBACK"),
         container=_container(env),
         worker=bool(env.get("CLOUDFN_MARKER")),
@@ -223,6 +244,16 @@ def container_environ(environ: Mapping[str, str] | None = None) -> dict[str, str
     return allowed | {"PYTHONPATH": env.get("PYTHONPATH", ""), "PYTHONSAFEPATH": "1"}
 
 
+def build_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what this process's environment says of package indexes, proxies, certificates."""
+    env = os.environ if environ is None else environ
+    return {
+        name: value
+        for name, value in env.items()
+        if name.startswith(_OF_INSTALLERS) or name.lower() in _OF_NETWORKS
+    }
+
+
 def _root(env: Mapping[str, str]) -> Path:
     if home := env.get("CLOUDFN_HOME"):
         return Path(home).absolute()
@@ -267,6 +298,17 @@ def _check_name(name: str) -> None:
 
 def _flag(env: Mapping[str, str], name: str) -> bool:
     return env.get(name, "") not in ("", "0")
+
+
+def _choice(env: Mapping[str, str], name: str, values: tuple[str, ...]) -> str:
+    """Return one of some values, the first when nothing is said."""
+    text = env.get(name) or values[0]
+    if text not in values:
+        raise InvalidError(
+            f"{name}={text!r} is none of {', '.join(values)}.",
+            hint=f"Unset it for the default, {values[0]}.",
+        )
+    return text
 
 
 def _whole(env: Mapping[str, str], name: str, default: int) -> int:

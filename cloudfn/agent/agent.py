@@ -115,6 +115,12 @@ class Agent:
         pool.live = live
         return pool
 
+    def renew(self, pool: Pool, spec: PoolSpec) -> None:
+        """Start new containers of a pool as another spec says; those that there are stay."""
+        old, pool.spec = pool.spec, spec
+        pool.failed_starts, pool.blocked_until = 0, 0.0
+        self._launcher.release(old)
+
     def drop_pool(self, name: str) -> None:
         """Forget a pool, interrupting its containers; its inputs must have been dealt with."""
         pool = self._pools.pop(name, None)
@@ -126,7 +132,7 @@ class Agent:
             if container.busy or (has_hooks and container.ready):
                 self.departures.add(container.container_id, pool.spec.app_id)
             self.interrupt(container, ContainerLost("its app was stopped", counted=False))
-        self._launcher.release(pool)
+        self._launcher.release(pool.spec)
 
     # Dispatch
 

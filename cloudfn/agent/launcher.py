@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from cloudfn.agent.container import Container, ContainerOwner
 from cloudfn.agent.exits import explain_exit
 from cloudfn.agent.memory import MemoryGuard
-from cloudfn.agent.pool import Pool
+from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.ports import AgentConfig, AgentEvents
 from cloudfn.agent.programs import Programs
 from cloudfn.agent.zygotes import Template
@@ -75,8 +75,12 @@ class Launcher:
             try:
                 template = self._programs.template(pool.spec, container_id)
             except OSError as error:
-                interpreter = pool.spec.program.runtime.interpreter
-                reason = f"its interpreter {interpreter} cannot be started ({error.strerror})"
+                runtime = pool.spec.program.runtime
+                reason = (
+                    f"its interpreter {runtime.interpreter} cannot be started ({error.strerror})"
+                )
+                if runtime.environ:
+                    reason += "; deploy the app again to have its image built anew"
                 pool.start_failed(self._clock.monotonic())
                 self._owner.give_up(pool, reason)
                 return
@@ -216,9 +220,9 @@ class Launcher:
 
     # Templates that nobody needs
 
-    def release(self, pool: Pool) -> None:
-        """A pool is gone: let its template go unless others need it."""
-        template = self._programs.release(pool.spec, [other.spec for other in self._pools.values()])
+    def release(self, spec: PoolSpec) -> None:
+        """No pool has this spec any more: let its template go unless others need it."""
+        template = self._programs.release(spec, [other.spec for other in self._pools.values()])
         if template is not None:
             self.close_unused(template)
 

@@ -302,6 +302,8 @@ class Zygote:
         on_close: Callable[[Zygote], None],
     ) -> None:
         self.key = _key(runtime)
+        #: it is of no use to other programs: an image has few
+        self._of_image = bool(runtime.environ)
         self._templates: dict[str, Template] = {}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -359,6 +361,10 @@ class Zygote:
         elif event.get("event") == "exited":
             del self._templates[template.template_id]
             template.exited(event["status"] if event["status"] >= 0 else None)
+            if self._of_image and not self._templates:
+                # Not by closing the channel: that would end what others started, too.
+                self._on_close(self)
+                self._process.kill()
 
     def _closed(self) -> None:
         self._process.send_signal(signal.SIGKILL)

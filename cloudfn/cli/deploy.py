@@ -9,9 +9,11 @@ import typer
 from cloudfn import errors
 from cloudfn.cli import logs, moments, terminal
 from cloudfn.cli.options import (
+    AllowUnmetOption,
     AppFileArgument,
     EnvironmentOption,
     JsonOption,
+    RuntimeOption,
     StrategyOption,
     check_strategy,
     command_group,
@@ -43,12 +45,16 @@ def deploy(
         bool, typer.Option("--stream-logs", help="Then show what it prints, until Ctrl-C.")
     ] = False,
     timestamps: logs.TimestampsOption = False,
+    runtime: RuntimeOption = None,
+    allow_unmet: AllowUnmetOption = False,
     as_json: JsonOption = False,
     env: EnvironmentOption = None,
 ) -> None:
     """Deploy the app of a file: it can be called by name from any process, until it is stopped."""
+    from cloudfn.cli.display import RunDisplay
     from cloudfn.cli.loading import ABORTING, open_program
     from cloudfn.cli.runnables import find_app
+    from cloudfn.sdk.context import enable_output
 
     check_strategy(strategy)
     if as_json and stream_logs:
@@ -58,10 +64,18 @@ def deploy(
     started = clock.monotonic()
     program, client = open_program(session, file, module=module)
     app = find_app(program.module, program.name)
+    display = RunDisplay(clock, started=started, quiet=as_json, only_builds=True)
     try:
-        app.deploy(
-            name=name, tag=tag, client=client, strategy=strategy, keep_overrides=keep_overrides
-        )
+        with display, enable_output(sink=display.take):
+            app.deploy(
+                name=name,
+                tag=tag,
+                client=client,
+                strategy=strategy,
+                keep_overrides=keep_overrides,
+                runtime=runtime,
+                allow_unmet=allow_unmet or None,
+            )
     except KeyboardInterrupt:
         terminal.say(ABORTING)
         raise

@@ -9,6 +9,7 @@ from itertools import count, groupby
 from typing import IO, Any, Self
 
 from cloudfn.cli import progress, terminal
+from cloudfn.cli.builds import Builds
 from cloudfn.cli.logs import Margin, text_of
 from cloudfn.cli.progress import Figures
 from cloudfn.cli.status_line import StatusLine, attached
@@ -25,6 +26,7 @@ class RunDisplay:
     With `quiet` only the program's own output is shown. Without a terminal on stderr there is no
     progress line, nor with `interactive`, and nothing but text is written. `timestamps` puts the
     time before each line. `started` is when the command began, by `clock.monotonic`.
+    With `only_builds` the line shows builds of images alone.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class RunDisplay:
         quiet: bool = False,
         interactive: bool = False,
         timestamps: bool = False,
+        only_builds: bool = False,
     ) -> None:
         self._clock = clock
         self._quiet = quiet
@@ -43,6 +46,8 @@ class RunDisplay:
         self._streams: dict[str, IO[str]] = {"stdout": sys.stdout, "stderr": sys.stderr}
         enabled = not quiet and not interactive and terminal.is_terminal(sys.stderr)
         self._line = StatusLine(sys.stderr, enabled=enabled)
+        self._builds = Builds(live=enabled)
+        self._only_builds = only_builds
         self._attached = attached(self._line)
         self._figures = Figures()
         self._over = threading.Event()
@@ -70,6 +75,8 @@ class RunDisplay:
         entries = message.get("entries")
         if entries:
             self._print(entries)
+        for text in self._builds.take(message):
+            self.say(text)
         if message.get("event") == "containers" or "containers_peak" in message:
             self._figures = self._figures.joined(Figures.of(message))
 
@@ -106,7 +113,13 @@ class RunDisplay:
     def _tick(self) -> None:
         for tick in self._ticks():
             elapsed = self._clock.monotonic() - self._started
-            self._line.show(progress.line(self._figures, elapsed, tick))
+            build = self._builds.line()
+            if build is not None:
+                self._line.show(progress.building(build, elapsed, tick))
+            elif self._only_builds:
+                self._line.show("")
+            else:
+                self._line.show(progress.line(self._figures, elapsed, tick))
 
     def _ticks(self) -> Iterator[int]:
         pause = _QUIET_START

@@ -31,6 +31,24 @@ StrategyOption = Annotated[
 ]
 
 
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        metavar="process|docker",
+        help="What containers are, instead of $CLOUDFN_RUNTIME or process.",
+        show_default=False,
+    ),
+]
+AllowUnmetOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unmet",
+        help="Warn where the runtime cannot give an image all that it asks for, and go on.",
+    ),
+]
+
+
 def command_group(help: str | None = None) -> typer.Typer:
     """Return an empty group; without `help` it is for one command, which stands for itself."""
     return typer.Typer(
@@ -68,6 +86,12 @@ def complete_container(context: typer.Context, incomplete: str) -> list[str]:
     containers = _told(context, "container_list", app=None).get("containers", ())
     ids = [container["container_id"] for container in containers]
     return [container_id for container_id in ids if container_id.startswith(incomplete)]
+
+
+def complete_image(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the ids of the images that are built."""
+    ids = [image["image_id"] for image in _told(context, "image_list").get("images", ())]
+    return [image_id for image_id in ids if image_id.startswith(incomplete)]
 
 
 AppArgument = Annotated[

@@ -51,9 +51,7 @@ class Figures:
 
 def line(figures: Figures, elapsed: float, tick: int) -> str:
     """Return the text of the progress line after `elapsed` seconds."""
-    spinner = _SPINNER[tick % len(_SPINNER)]
-    # Always with one digit, so that the line does not jump.
-    time = f"{elapsed:.1f} s" if elapsed < 60 else moments.span(elapsed)
+    spinner, time = _SPINNER[tick % len(_SPINNER)], _time(elapsed)
     if not figures.total and not figures.containers:
         return f"{spinner} {time}"
     parts = [f"{figures.done:,}/{figures.total:,} inputs"]
@@ -65,6 +63,11 @@ def line(figures: Figures, elapsed: float, tick: int) -> str:
     return f"{spinner} {' · '.join(parts)}"
 
 
+def building(text: str, elapsed: float, tick: int) -> str:
+    """Return the line while images are built; `text` says which and how far."""
+    return f"{_SPINNER[tick % len(_SPINNER)]} {_time(elapsed)} · {text}"
+
+
 def summary(figures: Figures, elapsed: float, *, succeeded: bool) -> str:
     """Return the line that ends a run: inputs, failures, containers at the peak, wall time."""
     parts = (
@@ -74,6 +77,11 @@ def summary(figures: Figures, elapsed: float, *, succeeded: bool) -> str:
         moments.span(elapsed),
     )
     return f"{'✓' if succeeded else '✗'} {' · '.join(parts)}"
+
+
+def _time(elapsed: float) -> str:
+    # Always with one digit, so that the line does not jump.
+    return f"{elapsed:.1f} s" if elapsed < 60 else moments.span(elapsed)
 
 
 def _counted(number: int, noun: str) -> str:

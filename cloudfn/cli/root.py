@@ -30,6 +30,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "update-autoscaler": ("cloudfn.cli.autoscaler", "Change how a deployed function scales, now."),
     "schedule": ("cloudfn.cli.schedule", "List, pause, run and foresee what runs by itself."),
     "stats": ("cloudfn.cli.stats", "Show a function's backlog and containers."),
+    "image": ("cloudfn.cli.image", "Build images, list and remove them."),
     "secret": ("cloudfn.cli.secrets", "Keep secrets for the functions that name them."),
     "volume": ("cloudfn.cli.volumes", "Move files in and out of volumes."),
     "dict": ("cloudfn.cli.dicts", "Look into dicts, and look after them."),

@@ -12,7 +12,12 @@ import typer
 
 from cloudfn import errors
 from cloudfn.cli import terminal
-from cloudfn.cli.options import EnvironmentOption, command_group
+from cloudfn.cli.options import (
+    AllowUnmetOption,
+    EnvironmentOption,
+    RuntimeOption,
+    command_group,
+)
 from cloudfn.cli.session import Session, session_of
 
 if TYPE_CHECKING:
@@ -28,7 +33,7 @@ _DISCONNECTING = "Disconnecting. This ends the app in a few seconds."
 _DETACHING = "Shutting down the client."
 _OWN_OPTIONS = {
     "--detach", "-d", "--quiet", "-q", "--write-result", "-w", "-m", "--env", "-e", "--interactive",
-    "-i", "--timestamps",
+    "-i", "--timestamps", "--runtime", "--allow-unmet",
 }  # fmt: skip
 
 
@@ -71,6 +76,8 @@ def run(
     name: Annotated[
         str | None, typer.Option("--name", "-n", help="How the app is listed while it runs.")
     ] = None,
+    runtime: RuntimeOption = None,
+    allow_unmet: AllowUnmetOption = False,
     env: EnvironmentOption = None,
 ) -> None:
     """Run a function or local entry point of a file; its functions run in containers."""
@@ -98,7 +105,7 @@ def run(
         interactive=interactive,
         timestamps=timestamps,
     )
-    how = _How(detach=detach, interactive=interactive, name=name)
+    how = _How(detach, interactive, name, runtime, allow_unmet or None)
     _Run(session, client, work, display, how).carry_out(write_result)
 
 
@@ -138,6 +145,8 @@ class _How:
     interactive: bool
     #: how it is listed
     name: str | None
+    runtime: str | None
+    allow_unmet: bool | None
 
 
 class _Run:
@@ -217,7 +226,12 @@ class _Run:
     def _running(self) -> Any:
         how = self._how
         return self._app.run(
-            name=how.name, client=self._client, detach=how.detach, interactive=how.interactive
+            name=how.name,
+            client=self._client,
+            detach=how.detach,
+            interactive=how.interactive,
+            runtime=how.runtime,
+            allow_unmet=how.allow_unmet,
         )
 
     def _interruptible(self) -> Any:

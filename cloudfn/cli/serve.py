@@ -10,7 +10,13 @@ import typer
 
 from cloudfn.cli import terminal
 from cloudfn.cli.logs import TimestampsOption
-from cloudfn.cli.options import AppFileArgument, EnvironmentOption, command_group
+from cloudfn.cli.options import (
+    AllowUnmetOption,
+    AppFileArgument,
+    EnvironmentOption,
+    RuntimeOption,
+    command_group,
+)
 from cloudfn.cli.run import ModuleOption, url_lines
 from cloudfn.cli.session import Session, session_of
 
@@ -43,6 +49,8 @@ def serve(
     ] = None,
     module: ModuleOption = False,
     timestamps: TimestampsOption = False,
+    runtime: RuntimeOption = None,
+    allow_unmet: AllowUnmetOption = False,
     # What this command itself calls, in a process that has not imported the old text.
     replace: Annotated[str | None, typer.Option(hidden=True, metavar="APP_ID")] = None,
     env: EnvironmentOption = None,
@@ -60,19 +68,24 @@ def serve(
     program, client = open_program(session, file, module=module)
     app = find_app(program.module, program.name)
     if replace is not None:
-        _replace(app, replace)
+        # The line that changes belongs to the process that started this one.
+        display = RunDisplay(clock, started=started, interactive=True)
+        with display, enable_output(sink=display.take):
+            _replace(app, replace, runtime, allow_unmet=allow_unmet)
         return
     sources = Sources(program)
     display = RunDisplay(clock, started=started, timestamps=timestamps)
     with (
         display,
         enable_output(sink=display.take),
-        app.run(name=name, client=client),
+        app.run(name=name, client=client, runtime=runtime, allow_unmet=allow_unmet or None),
     ):
         for line in url_lines(app.urls) or ["  The app has no web functions."]:
             terminal.say(line)
         terminal.say("Serving. Ctrl-C ends it.")
         words = [file, *(["-m"] if module else []), "--env", session.settings.environment]
+        words += ["--runtime", runtime] if runtime else []
+        words += ["--allow-unmet"] if allow_unmet else []
         try:
             _watch(session, client, sources, app, words, timeout)
         except KeyboardInterrupt:
@@ -115,9 +128,9 @@ def _watch(
             terminal.say("The new text cannot be served; the old one goes on.")
 
 
-def _replace(app: App, app_id: str) -> None:
+def _replace(app: App, app_id: str, runtime: str | None, *, allow_unmet: bool) -> None:
     """Put the text that this process has imported in the place of the one that runs."""
-    told = app.replace(app_id)
+    told = app.replace(app_id, runtime=runtime, allow_unmet=allow_unmet or None)
     if told["changed"]:
         terminal.say(f"✓ Reloaded as revision v{told['revision']}.")
         for line in url_lines(told["urls"]):

@@ -32,11 +32,11 @@ class StatusLine:
         return self._enabled
 
     def show(self, text: str) -> None:
-        """Put `text` in place of what is shown."""
+        """Put `text` in place of what is shown; nothing when it is empty."""
         if not self._enabled:
             return
         with self._lock:
-            self._text = _rendered(text, self._stream)
+            self._text = _rendered(text, self._stream) if text else ""
             self._draw()
 
     def write(self, target: IO[str], text: str) -> int:
@@ -61,7 +61,10 @@ class StatusLine:
             self._enabled = False
 
     def _draw(self) -> None:
-        if not self._text or self._open_line:
+        if self._open_line:
+            return
+        if not self._text:
+            self._erase()
             return
         self._stream.write(f"\r\x1b[2K{self._text}")
         self._stream.flush()

@@ -15,6 +15,7 @@ from cloudfn.cli import moments, objects, terminal
 from cloudfn.cli.objects import NameArgument
 from cloudfn.cli.options import EnvironmentOption, JsonOption
 from cloudfn.cli.session import Session, session_of
+from cloudfn.cli.sizes import size
 
 if TYPE_CHECKING:
     from cloudfn.sdk.upload import Progress
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 #: seconds that an upload takes before its progress is shown
 _PATIENCE = 1.0
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 PathArgument = Annotated[str, typer.Argument(metavar="[PATH]", help="Path in the volume.")]
 RecursiveOption = Annotated[bool, typer.Option("--recursive", "-r", help="Directories too.")]
@@ -61,7 +61,7 @@ def list_volumes(
                 each["name"],
                 each["object_id"],
                 each["files"],
-                _size(each["bytes"]),
+                size(each["bytes"]),
                 moments.ago(each["created"], now),
             )
             for each in found
@@ -95,7 +95,7 @@ def list_files(
     terminal.print_table(
         ("PATH", "TYPE", "SIZE", "MODIFIED"),
         [
-            (e.path, kinds[e.type.name], _size(e.size), moments.ago(float(e.mtime), now))
+            (e.path, kinds[e.type.name], size(e.size), moments.ago(float(e.mtime), now))
             for e in found
         ],
         empty="There is nothing.",
@@ -253,11 +253,3 @@ def _progress(session: Session) -> Iterator[Progress | None]:
         yield show
     finally:
         bar.stop()
-
-
-def _size(count: float) -> str:
-    for unit in _UNITS[:-1]:
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} {_UNITS[-1]}"

@@ -76,6 +76,7 @@ async def _serve(settings: Settings, marker: str, zygotes: Zygotes, clock: Clock
     from cloudfn.agent.machine import this_machine
     from cloudfn.daemon.engine import Engine, Place
     from cloudfn.daemon.lifecycle import listen
+    from cloudfn.daemon.runtime_folder import RuntimeFolder
     from cloudfn.daemon.server import Server
     from cloudfn.providers.local import open_provider
 
@@ -83,8 +84,18 @@ async def _serve(settings: Settings, marker: str, zygotes: Zygotes, clock: Clock
     state_dir = settings.state_dir
     path = state_dir / "daemon.sock"
     key = environment_key(state_dir)
-    place = Place(state_dir, str(path), key, marker, container_environ(), this_machine())
-    provider = open_provider(state_dir, key, settings.limits, settings.stores, clock.wall())
+    environ = container_environ()
+    folder = RuntimeFolder(state_dir / "runtime")
+    place = Place(state_dir, str(path), key, marker, environ, this_machine(), folder.path)
+    provider = open_provider(
+        state_dir,
+        key,
+        settings.limits,
+        settings.stores,
+        clock.wall(),
+        {**environ, MARKER: marker},
+        folder.path,
+    )
     engine = Engine(loop, settings, place, provider, zygotes, clock)
     server = Server(loop, engine, key)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -8,13 +8,14 @@ from typing import Any
 
 from cloudfn.agent.agent import Agent
 from cloudfn.agent.pool import Pool, PoolSpec
-from cloudfn.agent.zygotes import Program, Runtime
+from cloudfn.agent.zygotes import Program
 from cloudfn.clock import Clock
 from cloudfn.control.deploy.apply import DeployResult, apply, close, observe, observe_app
 from cloudfn.control.deploy.overrides import update_override
 from cloudfn.control.deploy.plan import DeployedApp, DeployRequest, Request, RolloverRequest, plan
 from cloudfn.control.schedules.plan import Live, check_schedules
 from cloudfn.daemon.directory import Directory, version_of
+from cloudfn.daemon.runtimes import Runtimes
 from cloudfn.daemon.schedules import Scheduler
 from cloudfn.daemon.web.doors import Doors
 from cloudfn.errors import InvalidError, NotFoundError
@@ -43,6 +44,7 @@ class Apps:
         self,
         catalog: Catalog,
         directory: Directory,
+        runtimes: Runtimes,
         agent: Agent,
         clock: Clock,
         bundles: str,
@@ -54,6 +56,7 @@ class Apps:
     ) -> None:
         self._catalog = catalog
         self._directory = directory
+        self._runtimes = runtimes
         self._agent = agent
         self._clock = clock
         self._bundles = bundles
@@ -267,7 +270,7 @@ class Apps:
             raise NotFoundError(f"Version {revision.number} has no function {function.name}.")
         source = revision.spec
         program = Program(
-            Runtime(source.interpreter, source.import_paths),
+            self._runtimes.of(source, function.name),
             f"{self._bundles}/{source.bundle}",
             source.module,
             tuple(each.to_json() for each in source.functions),
@@ -285,6 +288,19 @@ class Apps:
             self._names.get(function.app_id, ""),
             pinned=function.variant is not None and function.variant.version is not None,
         )
+
+    def renew_runtimes(self) -> None:
+        """Have new containers made of the images as they are now: some were built anew."""
+        for pool in self._agent.pools():
+            old = pool.spec
+            revision = self._catalog.revision(old.app_id, old.revision)
+            if revision is None:
+                continue
+            runtime = self._runtimes.of(revision.spec, old.function.name)
+            if runtime != old.program.runtime:
+                program = replace(old.program, runtime=runtime)
+                self._agent.renew(pool, replace(old, program=program))
+        self._poke()
 
     def _retire(self, spec: PoolSpec, strategy: str) -> None:
         pool = self._agent.pool(spec.pool)

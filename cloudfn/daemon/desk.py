@@ -6,13 +6,12 @@ A container sees nothing else of this machine: no state directory, no key, no ot
 from __future__ import annotations
 
 import os
-import posixpath
 import shutil
 import socket
 import stat
 import threading
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from pathlib import Path
 from cloudfn.agent.docker.cells import Furnishing
 from cloudfn.agent.docker.order import AGENT_SOCKET, INSIDE, LIBRARY, SCRATCH, SOURCE, Bind
 from cloudfn.agent.pool import PoolSpec
-from cloudfn.daemon import runtime_folder
 from cloudfn.daemon.lifecycle import listen
 from cloudfn.daemon.workspaces import Workspaces
 from cloudfn.providers.blobs import Blobs
@@ -52,6 +50,7 @@ class CellDesk:
     Args:
         loop: The daemon's loop.
         state_dir: The environment's private directory.
+        library: Gives the runtime folder.
         blobs: All payloads in files.
         workspaces: Working copies of volumes.
         owner: (uid, gid) of containers.
@@ -61,13 +60,14 @@ class CellDesk:
         self,
         loop: AbstractEventLoop,
         state_dir: Path,
+        library: Callable[[], Path],
         blobs: Blobs,
         workspaces: Workspaces,
         owner: tuple[int, int],
     ) -> None:
         self._loop = loop
         self._root = state_dir / "cells"
-        self._runtimes = state_dir / "runtime"
+        self._library = library
         self._blobs = LocalBlobs(blobs.fast, blobs.durable)
         self._workspaces = workspaces
         self._owner = owner
@@ -105,9 +105,8 @@ class CellDesk:
                 furnish_copy(MountOrder.from_json(order), self._owner)
             return (
                 Bind(str(folder), CELL),
-                Bind(self._library(), LIBRARY),
+                Bind(str(self._library()), LIBRARY),
                 Bind(self._readable(spec.program.bundle), SOURCE),
-                *self._attached(spec),
                 *(Bind(*each) for each in view.folders(FAST, durable=False)),
                 *(Bind(*each) for each in view.folders(DURABLE, durable=True)),
                 *(Bind(each["folder"], each["path"], each["read_only"]) for each in orders),
@@ -115,17 +114,6 @@ class CellDesk:
 
         uid, gid = self._owner
         return Furnishing(agent, folder / AGENT_SOCKET, f"{uid}:{gid}", view, prepare)
-
-    def _attached(self, spec: PoolSpec) -> Iterator[Bind]:
-        """Yield the local files that the function's image attaches at start."""
-        image, bundles = spec.function.image, Path(spec.program.bundle).parent
-        for each in image.attachments() if image is not None else ():
-            folder = self._readable(str(bundles / each.context))
-            yield Bind(str(Path(folder, each.path)), posixpath.normpath(each.remote_path))
-
-    def _library(self) -> str:
-        with self._lock:
-            return str(runtime_folder.make(self._runtimes))
 
     def _readable(self, bundle: str) -> str:
         """Return a bundle's folder, when containers can read it; above it, only we can."""

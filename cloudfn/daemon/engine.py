@@ -26,8 +26,10 @@ from cloudfn.daemon.calls import Calls
 from cloudfn.daemon.dead import DeadLetters
 from cloudfn.daemon.desk import CellDesk, worker_ids
 from cloudfn.daemon.directory import Directory
+from cloudfn.daemon.images import ImageDesk
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.output import Output
+from cloudfn.daemon.runtimes import Runtimes
 from cloudfn.daemon.scaling import Scaling
 from cloudfn.daemon.schedules import Scheduler
 from cloudfn.daemon.session import Session, container_key
@@ -61,6 +63,8 @@ class Place:
     #: variables that containers get from this machine
     environ: dict[str, str]
     machine: Machine
+    #: gives the runtime folder
+    runtime_folder: Callable[[], Path]
 
 
 class Engine:
@@ -90,7 +94,14 @@ class Engine:
         self.stores = SharedState(loop, provider, settings, clock, place.key)
         folder = place.state_dir / "workspaces"
         self.workspaces = Workspaces(loop, self.stores.volumes, folder, clock)
-        self.desk = CellDesk(loop, place.state_dir, self.blobs, self.workspaces, worker_ids())
+        self.desk = CellDesk(
+            loop,
+            place.state_dir,
+            place.runtime_folder,
+            self.blobs,
+            self.workspaces,
+            worker_ids(),
+        )
         self.cells = self._cells(loop)
         config = AgentConfig(
             zygotes=zygotes,
@@ -121,9 +132,14 @@ class Engine:
             self.calls,
             clock,
         )
+        self.images = ImageDesk(
+            loop, provider.images, self.stores.secrets.variables, self._image_built
+        )
+        self.runtimes = Runtimes(self.images, place.runtime_folder, place.environ)
         self.apps = Apps(
             self.catalog,
             self.directory,
+            self.runtimes,
             self.agent,
             clock,
             bundles,
@@ -153,6 +169,7 @@ class Engine:
         self.schedules.stop()
         self.planner.stop()
         self.gateway.close()
+        self.images.close()
         self.agent.hand_back()
         self.journal.close()
         self.agent.close()
@@ -308,11 +325,6 @@ class Engine:
         claim = self.agent.running(seq)
         return None if claim is None else (claim.call_id, claim.index)
 
-    def holds(self, container_id: str | None, seq: int) -> bool:
-        """Whether a container is the one that holds an input."""
-        container = self.agent.container(container_id or "")
-        return container is not None and container.held.find(seq) is not None
-
     def stop_input(self, seq: int, fence: int, *, terminate: bool) -> None:
         """Stop an input that runs and whose outcome is recorded."""
         self.agent.cancel(seq, fence, terminate=terminate)
@@ -344,6 +356,10 @@ class Engine:
         for record in self.ledger.open_calls(function_id):
             if record.finished < record.known or not record.sealed:
                 self.calls.cancel(record.spec.call_id, terminate=False)
+
+    def _image_built(self) -> None:
+        """Pools whose image was gone have one again, or a newer one."""
+        self.apps.renew_runtimes()
 
     # Web functions
 

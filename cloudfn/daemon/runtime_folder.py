@@ -10,6 +10,7 @@ import contextlib
 import os
 import py_compile
 import shutil
+import threading
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,6 +67,30 @@ def make(runtimes: Path) -> Path:
         if other != target:
             shutil.rmtree(other, ignore_errors=True)
     return target
+
+
+class RuntimeFolder:
+    """The runtime folder of one daemon, made when it is first asked for; any thread may ask.
+
+    Args:
+        runtimes: The folder that holds it, `runtime/` in the state directory.
+    """
+
+    def __init__(self, runtimes: Path) -> None:
+        self._runtimes = runtimes
+        self._lock = threading.Lock()
+        self._made: Path | None = None
+
+    def path(self) -> Path:
+        """Return the folder.
+
+        Raises:
+            NotFoundError: cloudfn or cloudpickle are not installed as folders of sources.
+        """
+        with self._lock:
+            if self._made is None:
+                self._made = make(self._runtimes)
+            return self._made
 
 
 def _home(package: str) -> Path:

@@ -19,6 +19,7 @@ from cloudfn.daemon.operations.calls import CallOperations
 from cloudfn.daemon.operations.containers import ContainerOperations
 from cloudfn.daemon.operations.daemon import DaemonOperations
 from cloudfn.daemon.operations.functions import FunctionOperations
+from cloudfn.daemon.operations.images import ImageOperations
 from cloudfn.daemon.operations.output import OutputOperations
 from cloudfn.daemon.operations.schedules import ScheduleOperations
 from cloudfn.daemon.operations.stores import (
@@ -71,6 +72,7 @@ class Server:
                 SecretOperations(engine),
                 VolumeOperations(engine),
                 ScheduleOperations(engine),
+                ImageOperations(engine),
                 DaemonOperations(engine, self._facts, self.shut_down),
             ]
         )
@@ -268,6 +270,7 @@ class Server:
         """A client is gone."""
         self._sessions.discard(session)
         self._engine.output.unsubscribe(session)
+        self._engine.images.closed(session)
         self._engine.calls.closed(session)
         self._engine.stores.closed(session)
         for app_id, owner in list(self._apps.owners.items()):

@@ -30,10 +30,6 @@ _SETTINGS = frozenset({"env", "workdir", "cmd", "entrypoint", "shell"})
 _UNHASHED = frozenset({"force_build", "program", "call", "timeout", "gpu"})
 #: arguments that are digests of bundles
 _CONTEXTS = ("context", "files", "program", "call")
-#: layers that mean something to a container that runs under the deploying interpreter
-_OBEYED = frozenset({"add_local_python_source", "env"})
-#: bases that ask for nothing unless they name a version of Python
-_PLAIN_BASES = frozenset({"debian_slim", "micromamba"})
 #: places where containers and their Python live, which local files cannot stand for
 _TAKEN = frozenset(
     {"/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr"}
@@ -86,13 +82,6 @@ class Layer:
         found = [self.arguments.get(name) for name in _CONTEXTS]
         found += [each["context"] for each in self.arguments.get("projects") or ()]
         return tuple(digest for digest in found if digest)
-
-    @property
-    def obeyed(self) -> bool:
-        """Whether a container without an image of its own is as the layer asks."""
-        if self.method in _PLAIN_BASES:
-            return not self.arguments.get("python_version")
-        return self.method in _OBEYED
 
     @property
     def hashed(self) -> dict[str, Any]:
@@ -222,8 +211,3 @@ class ImageSpec:
     def attaches(self) -> bool:
         """Whether local files are attached already, so that nothing can be built on top."""
         return any(layer.attaches for layer in self.layers)
-
-    @property
-    def unmet(self) -> tuple[str, ...]:
-        """Methods whose layers are recorded without effect, each once."""
-        return tuple(dict.fromkeys(each.method for each in self.layers if not each.obeyed))

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from cloudfn.model.cls import shown_name
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec
+from cloudfn.model.image import ImageSpec
+from cloudfn.model.runtime import environment_of
 from cloudfn.model.variant import Variant
 
 
@@ -33,6 +35,13 @@ class RevisionSpec:
     def function(self, name: str) -> FunctionSpec | None:
         """Return the function of that name, if it has one."""
         return next((each for each in self.functions if each.name == name), None)
+
+    def environment(self, name: str) -> ImageSpec | None:
+        """Return the image that the containers of a function are made of; None for none."""
+        spec = self.function(name)
+        if spec is None:
+            return None
+        return environment_of(spec.image, self.runtime, self.python_version)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `from_json`."""

@@ -39,7 +39,7 @@ class Images(Protocol):
     """Images of one runtime, idempotent by digest. Methods block; call them in a thread.
 
     A spec has to be resolved: its layers hold what their files said, not the files' paths. What an
-    earlier process left half built is never used, and cleared away by the next build.
+    earlier process left half built is never used, and cleared away by the next one.
     """
 
     def find(self, spec: ImageSpec) -> BuiltImage | None:
@@ -82,7 +82,7 @@ class Images(Protocol):
         ...
 
     def unmet(self, spec: ImageSpec) -> tuple[str, ...]:
-        """Return the methods of the image that this runtime cannot do, each once."""
+        """Return what of the image this runtime cannot do, each as `method: why`, each once."""
         ...
 
     def list(self) -> list[BuiltImage]:

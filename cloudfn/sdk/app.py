@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudfn import errors
-from cloudfn.model.cls import shown_name
 from cloudfn.model.names import check_characters, check_name
 from cloudfn.sdk.app_declaration import AppDeclaration
 from cloudfn.sdk.app_facts import AppFacts, check_tags
+from cloudfn.sdk.app_opening import Opening, open_app
 from cloudfn.sdk.app_run import AppRun, refuse_in_container
 from cloudfn.sdk.client import Client, default_client
 from cloudfn.sdk.function import Function
-from cloudfn.sdk.twins import Blocking, Steps, iterating, static_twin, twin
+from cloudfn.sdk.twins import Steps, iterating, static_twin, twin
 
 if TYPE_CHECKING:
     from cloudfn.sdk.image import Image
@@ -120,6 +120,8 @@ class App(AppDeclaration, AppFacts):
         detach: bool = False,
         interactive: bool = False,
         environment_name: str | None = None,
+        runtime: str | None = None,
+        allow_unmet: bool | None = None,
     ) -> AppRun:
         """Run the App while the `with` block is open: its functions can be called inside.
 
@@ -129,8 +131,12 @@ class App(AppDeclaration, AppFacts):
             detach: Calls that are under way at the end of the block go on.
             interactive: `cloudfn.interact()` in containers reads from this terminal.
             environment_name: Another environment than the one that is set.
+            runtime: "process" or "docker": what containers are; `CLOUDFN_RUNTIME` when omitted.
+            allow_unmet: Go on without what the runtime cannot give an image; `CLOUDFN_IMAGE_UNMET`
+                when omitted.
         """
-        return AppRun(self, name, client, environment_name, detach=detach, interactive=interactive)
+        how = Opening("detached" if detach else "ephemeral", runtime, allow_unmet)
+        return AppRun(self, name, client, environment_name, how, interactive=interactive)
 
     @twin
     def deploy(
@@ -142,6 +148,8 @@ class App(AppDeclaration, AppFacts):
         client: Client | None = None,
         strategy: str = "rolling",
         keep_overrides: bool = False,
+        runtime: str | None = None,
+        allow_unmet: bool | None = None,
     ) -> Steps[App]:
         """Keep the App running until it is stopped, and replace an earlier one of the name.
 
@@ -153,6 +161,9 @@ class App(AppDeclaration, AppFacts):
             strategy: "rolling": old containers finish what they run. "recreate": they end at once,
                 and what they ran is run again.
             keep_overrides: Settings made with `update_autoscaler` stay.
+            runtime: "process" or "docker": what containers are; `CLOUDFN_RUNTIME` when omitted.
+            allow_unmet: Go on without what the runtime cannot give an image; `CLOUDFN_IMAGE_UNMET`
+                when omitted.
 
         Raises:
             InvalidError: It has no name, or one that is not allowed.
@@ -177,19 +188,31 @@ class App(AppDeclaration, AppFacts):
         refuse_in_container("deploy")
         engine = client or default_client(environment_name)
         told = yield from self.open(
-            engine, wanted, "deployed", tag=tag, strategy=strategy, keep_overrides=keep_overrides
+            engine,
+            wanted,
+            Opening("deployed", runtime, allow_unmet, tag, strategy, keep_overrides),
         )
         self.deployment = Deployment(told["app_id"], told["revision"], told["changed"])
         self.bind(told, client, environment_name)
         return self
 
     @twin
-    def replace(self, app_id: str, *, client: Client | None = None) -> Steps[dict[str, Any]]:
+    def replace(
+        self,
+        app_id: str,
+        *,
+        client: Client | None = None,
+        runtime: str | None = None,
+        allow_unmet: bool | None = None,
+    ) -> Steps[dict[str, Any]]:
         """Put this text of the App in the place of the one that runs; `cloudfn serve` does it.
 
         Args:
             app_id: The App that runs, without being deployed.
             client: The engine; this environment's when omitted.
+            runtime: "process" or "docker"; `CLOUDFN_RUNTIME` when omitted.
+            allow_unmet: Go on without what the runtime cannot give an image; `CLOUDFN_IMAGE_UNMET`
+                when omitted.
 
         Returns:
             `revision`, and whether anything `changed`.
@@ -198,9 +221,8 @@ class App(AppDeclaration, AppFacts):
             NotFoundError: It does not run any more.
         """
         engine = client or default_client()
-        told = yield from self.open(
-            engine, self.description, "ephemeral", strategy="recreate", app_id=app_id
-        )
+        how = Opening("ephemeral", runtime, allow_unmet, strategy="recreate", app_id=app_id)
+        told = yield from self.open(engine, self.description, how)
         return told
 
     @static_twin
@@ -251,66 +273,9 @@ class App(AppDeclaration, AppFacts):
 
     # --------------------------------------------------------------------------- with the engine
 
-    def open(
-        self,
-        engine: Client,
-        name: str,
-        state: str,
-        *,
-        tag: str = "",
-        strategy: str = "rolling",
-        keep_overrides: bool = False,
-        terminal: str | None = None,
-        app_id: str | None = None,
-    ) -> Steps[dict[str, Any]]:
+    def open(self, engine: Client, name: str, how: Opening) -> Steps[dict[str, Any]]:
         """Register the App as it stands with the engine; for `run`, `deploy` and `replace`."""
-        from pathlib import Path
-
-        from cloudfn.sdk.revision import revision_of
-
-        for function in self._functions.values():
-            check_characters("Function", shown_name(function.name))
-            if function.spec is not None:
-                function.spec = yield from function.supplies.named(function.spec, engine)
-        welcome = yield from engine.ready()
-        deployed = state == "deployed"
-        # Classes of the user's program that live here must be the ones that containers import.
-        revision = yield Blocking(
-            lambda: revision_of(
-                list(self._functions.values()),
-                self._module,
-                Path(welcome.bundles),
-                durable=deployed,
-                labels=deployed,
-                tag=tag,
-            )
-        )
-        self._warn_of_images()
-        told = yield from engine.ask(
-            "app_open",
-            name=name,
-            state=state,
-            revision=revision,
-            strategy=strategy,
-            keep_overrides=keep_overrides,
-            terminal=terminal,
-            tags=self._tags,
-            app_id=app_id,
-        )
-        for text in told.get("warnings", ()):
-            _warn(text, errors.ServerWarning)
-        return {**told, "module": revision["module"]}
-
-    def _warn_of_images(self) -> None:
-        specs = [each.spec for each in self._functions.values() if each.spec is not None]
-        unmet = [method for spec in specs if spec.image for method in spec.image.unmet]
-        if unmet:
-            _warn(
-                "This version installs nothing that images ask for "
-                f"({', '.join(dict.fromkeys(unmet))}): containers run under {sys.executable} and "
-                "have its packages.",
-                errors.UserWarning,
-            )
+        return open_app(engine, name, how, self._module, self._functions, self._tags)
 
     def bind(self, told: dict[str, Any], client: Client | None, environment: str | None) -> None:
         """The engine knows the App and its functions from here on."""
@@ -327,12 +292,6 @@ class App(AppDeclaration, AppFacts):
         self._app_id = None
         for function in self._functions.values():
             function.unbind()
-
-
-def _warn(text: str, kind: type[Warning]) -> None:
-    import warnings
-
-    warnings.warn(text, kind, stacklevel=2)
 
 
 def _restored(

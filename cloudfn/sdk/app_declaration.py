@@ -58,6 +58,11 @@ class AppDeclaration:
         return {name: each for name, each in self._functions.items() if each.cls_spec is None}
 
     @property
+    def declared_functions(self) -> dict[str, Function]:
+        """Its functions and the one function that each of its classes is, by their full names."""
+        return dict(self._functions)
+
+    @property
     def registered_entrypoints(self) -> dict[str, LocalEntrypoint]:
         """Its local entry points, by name."""
         return dict(self._entrypoints)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudfn import errors
@@ -12,6 +13,7 @@ from cloudfn.sdk.twins import Steps
 
 if TYPE_CHECKING:
     from cloudfn.sdk.app import App
+    from cloudfn.sdk.app_opening import Opening
 
 
 class AppRun(Block["App"]):
@@ -23,15 +25,16 @@ class AppRun(Block["App"]):
         name: str | None,
         client: Client | None,
         environment: str | None,
+        how: Opening,
         *,
-        detach: bool,
         interactive: bool,
     ) -> None:
         self._app = app
         self._name = name
         self._client = client
         self._environment = environment
-        self._detach = detach
+        self._how = how
+        self._detach = how.state == "detached"
         self._interactive = interactive
         self._listening: int | None = None
 
@@ -52,10 +55,8 @@ class AppRun(Block["App"]):
         engine = self._engine()
         app.is_running = True
         try:
-            state = "detached" if self._detach else "ephemeral"
-            told = yield from app.open(
-                engine, self._name or app.description, state, terminal=terminal
-            )
+            how = replace(self._how, terminal=terminal)
+            told = yield from app.open(engine, self._name or app.description, how)
             app.bind(told, self._client, self._environment)
             if not self._detach:
                 engine.keep(told["app_id"])

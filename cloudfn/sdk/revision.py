@@ -30,6 +30,7 @@ def revision_of(
     module: str,
     bundles: Path,
     *,
+    runtime: str,
     durable: bool,
     labels: bool,
     tag: str,
@@ -40,6 +41,7 @@ def revision_of(
         functions: The App's functions.
         module: The module that defines the App.
         bundles: Where the engine keeps source bundles.
+        runtime: What containers are, "process" or "docker".
         durable: The bundle has to survive a power cut.
         labels: Collect the facts for the history.
         tag: The user's own mark for the history.
@@ -61,6 +63,7 @@ def revision_of(
         "interpreter": sys.executable,
         "import_paths": interpreter.import_paths(root),
         "python_version": interpreter.python_version(),
+        "runtime": runtime,
         "labels": interpreter.labels(root, tag) if labels else {},
     }
 

@@ -11,9 +11,11 @@ from cloudfn import errors
 from cloudfn.control.stores.later import Later
 from cloudfn.model import ids
 from cloudfn.model.call import Status
+from cloudfn.model.image import ImageSpec
 from cloudfn.providers.catalog import RevisionSpec
 from cloudfn.providers.ledger import CallRecord
 from cloudfn.sdk.client import FAILED, RESUMED, Mailbox, Stream, Welcome
+from cloudfn.sdk.interpreter import python_version
 from cloudfn.sdk.twins import Steps
 from cloudfn.testing.clock import FakeClock
 from cloudfn.testing.engine import CONTAINER, OfflineEngine, Went
@@ -22,6 +24,7 @@ from cloudfn.testing.stores import OfflineStores
 from cloudfn.wire.messages import Submit
 from cloudfn.wire.version import VERSION
 
+_BUILT = {"image": {"python": python_version(), "size": 0}}
 #: seconds of real time between looks at what another thread does
 _LOOK = 1.0
 
@@ -243,6 +246,14 @@ class OfflineClient:
 
     def _op_settings_update(self, fields: dict[str, Any]) -> dict[str, Any]:
         return self._pools.update_settings(fields["function_id"], fields["changes"])
+
+    def _op_image_find(self, fields: dict[str, Any]) -> dict[str, Any]:
+        # Functions run under this interpreter, whatever their images say.
+        digests = [ImageSpec(tuple(each["layers"])).digest for each in fields["specs"]]
+        return {"images": [{"digest": each, "unmet": [], **_BUILT} for each in digests]}
+
+    def _op_image_build(self, _fields: dict[str, Any]) -> dict[str, Any]:
+        return _BUILT
 
     def _op_web_url(self, _fields: dict[str, Any]) -> dict[str, Any]:
         return {"url": None}  # nothing listens

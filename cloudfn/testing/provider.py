@@ -28,6 +28,7 @@ from cloudfn.providers.volumes import Volumes
 from cloudfn.settings import Limits, StoreLimits
 from cloudfn.testing.memory_catalog import MemoryCatalog
 from cloudfn.testing.memory_dicts import MemoryDicts
+from cloudfn.testing.memory_images import MemoryImages
 from cloudfn.testing.memory_ledger import MemoryLedger
 from cloudfn.testing.memory_objects import MemoryObjects
 from cloudfn.testing.memory_queues import MemoryQueues
@@ -148,6 +149,7 @@ class MemoryProvider(Provider):
                 "Queues", _Fallible(MemoryQueues(stores.queue_items, stores.queue_partitions))
             ),
             streams=cast("Streams", _Fallible(MemoryStreams())),
+            images={"process": MemoryImages()},
             folder=blobs.folder,
         )
 

@@ -23,9 +23,8 @@ from tests.integration.conformance_world import World, world
 __all__ = ["world"]
 pytestmark = pytest.mark.integration
 
-app = cloudfn.App(
-    "surface", image=cloudfn.Image.debian_slim().env({"FROM_IMAGE": "1", "BOTH": "1"})
-)
+# Without a base, so that containers have the packages of this interpreter.
+app = cloudfn.App("surface", image=cloudfn.Image().env({"FROM_IMAGE": "1", "BOTH": "1"}))
 
 
 @app.function(env={"BOTH": "2"})
@@ -171,18 +170,29 @@ def test_a_module_that_the_image_names_is_in_the_container(world: World):
     assert done.stdout == "42\n"
 
 
-def test_what_an_image_asks_for_in_vain_is_said_once():
-    image = cloudfn.Image.debian_slim().pip_install("numpy").apt_install("git")
-    with_image = cloudfn.App("with-image", image=image)
-    first = with_image.function()(square.get_raw_f())
-    with_image.function()(say.get_raw_f())
+def test_what_an_image_asks_for_in_vain_is_refused_or_said_once_where_that_is_allowed(world: World):
+    program = world.write("""
+    import cloudfn
+    image = cloudfn.Image.debian_slim().apt_install("git").apt_install("curl")
+    app = cloudfn.App("in-vain", image=image)
 
-    with (
-        pytest.warns(cloudfn.exception.UserWarning, match="pip_install, apt_install") as caught,
-        with_image.run(),
-    ):
-        assert first.remote(3) == 9
-    assert len(caught) == 1
+    @app.function()
+    def first():
+        return 9
+
+    @app.function()
+    def second():
+        pass
+    """)
+
+    refused = world.cli("run", f"{program}::first", code=1)
+    assert "The image of first, second cannot have all that it asks for" in refused.stderr
+    assert "`apt_install`" in refused.stderr
+    assert "--runtime docker" in refused.stderr
+
+    allowed = world.cli("run", "--allow-unmet", f"{program}::first")
+    assert allowed.stdout == "9\n"
+    assert allowed.stderr.count("goes without what this runtime cannot give it") == 1
 
 
 @pytest.mark.skipif(machine_gpus() > 0, reason="this machine has a GPU")

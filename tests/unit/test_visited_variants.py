@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from cloudfn.agent.pool import Pool
+from cloudfn.agent.zygotes import Runtime
 from cloudfn.daemon.apps import Apps
 from cloudfn.daemon.directory import Directory
 from cloudfn.daemon.operations.functions import FunctionOperations
@@ -42,6 +43,9 @@ class Agent:
         old.visitors.clear()
 
 
+RUNTIMES = SimpleNamespace(of=lambda spec, _: Runtime(spec.interpreter, spec.import_paths))
+
+
 class Engine:
     """A deployed class `C` with a parameter, and what a daemon knows of it."""
 
@@ -50,7 +54,7 @@ class Engine:
         self.app = self.catalog.create_app("app", "deployed", revision("b1"), self.clock.wall())
         (self.cls,) = self.catalog.functions(self.app.app_id)
         self.apps = Apps(
-            self.catalog, Directory(self.catalog), self.agent, self.clock, "bundles", {},
+            self.catalog, Directory(self.catalog), RUNTIMES, self.agent, self.clock, "bundles", {},
             poke=lambda: None, end_inputs=lambda _: None,
             schedules=SimpleNamespace(revise=lambda _: None, drop=lambda _: None),
             doors=Doors(lambda: None),

@@ -121,8 +121,8 @@ class Cells:
         self._used = True
         cell = Cell(self, spec, container_id, self.desk.furnish(spec, container_id))
         self._cells.add(cell)
-        # Variables of its runtime speak of this machine; those of its image are there already.
-        cell.template = Template(self.loop, spec.program, spec.function.variables, owner, cell)
+        environ = {**dict(spec.program.runtime.environ), **spec.function.variables}
+        cell.template = Template(self.loop, spec.program, environ, owner, cell)
         self.later(self._starters, cell.bring_up, cell.brought_up)
         return cell.template
 
@@ -179,8 +179,8 @@ class Cells:
         for cell in list(self._cells):
             cell.close()
         self._closed = True
-        self._starters.shutdown(cancel_futures=True)
-        self._enders.shutdown()
+        for threads in (self._starters, self._enders):
+            threads.shutdown(cancel_futures=True)
         if self._used:
             quietly(self._remove_all)
             quietly(self.networks.remove)

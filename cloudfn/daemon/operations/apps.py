@@ -20,7 +20,6 @@ class AppOperations(Group):
     """Operations on apps."""
 
     for_containers = frozenset({"app_list", "app_terminal"})
-    for_processes = frozenset({"app_terminal"})
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -34,6 +33,7 @@ class AppOperations(Group):
         self._engine.stores.secrets.check(request.spec.functions)
         self._engine.stores.volumes.check(request.spec.functions)
         self._engine.place.machine.check_gpus(request.spec.functions)
+        self._engine.runtimes.check(request.spec)
         self._make_way(request)
         result = self._engine.apps.carry_out(request)
         app = result.app

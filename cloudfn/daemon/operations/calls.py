@@ -123,6 +123,7 @@ class CallOperations(Group):
     def op_call_release(self, session: Session, fields: Fields) -> Fields:
         self._engine.calls.release(session, fields["ref"])
         self._engine.output.unsubscribe(session, fields["ref"])
+        self._engine.images.unwatch(session, fields["ref"])
         return {}
 
     def op_call_cancel(self, _session: Session, fields: Fields) -> Fields:
@@ -157,10 +158,9 @@ class CallOperations(Group):
         app = self._engine.catalog.app(function.app_id) if function else None
         return app.name if app else ""
 
-    def op_input_current(self, session: Session, fields: Fields) -> Fields:
-        seq = int(fields["seq"])
-        claim = self._engine.agent.running(seq)
-        if claim is None or not self._engine.holds(session.container_id, seq):
+    def op_input_current(self, _session: Session, fields: Fields) -> Fields:
+        claim = self._engine.agent.running(int(fields["seq"]))
+        if claim is None:
             raise NotFoundError("No container holds that input any more.")
         return {
             "call": claim.call_id,

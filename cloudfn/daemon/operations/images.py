@@ -1,0 +1,174 @@
+"""Operations on images: find, build, watch, list, show, remove, prune, plan."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from cloudfn.control.stores.later import Later
+from cloudfn.daemon.engine import Engine
+from cloudfn.daemon.images import find_image, image_json
+from cloudfn.daemon.operations.table import Fields, Group
+from cloudfn.daemon.runtimes import environments
+from cloudfn.daemon.session import Session
+from cloudfn.errors import ConflictError
+from cloudfn.model.image import ImageSpec
+from cloudfn.providers.images import BuiltImage
+
+#: (runtime, digest)
+Key = tuple[str, str]
+
+
+class ImageOperations(Group):
+    """Operations on images."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._images = engine.images
+
+    def op_image_find(self, _session: Session, fields: Fields) -> Later:
+        specs = [_spec(each) for each in fields["specs"]]
+        return self._images.find(fields["runtime"], specs)
+
+    def op_image_build(self, session: Session, fields: Fields) -> Later:
+        return self._images.build(
+            session,
+            fields["runtime"],
+            _spec(fields["spec"]),
+            dict(fields.get("environ") or {}),
+            anew=bool(fields.get("anew")),
+        )
+
+    def op_image_watch(self, session: Session, fields: Fields) -> Fields:
+        self._images.watch(session, fields["ref"], fields["runtime"], fields["digest"])
+        return {}
+
+    def op_image_leave(self, session: Session, fields: Fields) -> Fields:
+        self._images.leave(session, (fields["runtime"], fields["digest"]))
+        return {}
+
+    def op_image_plan(self, _session: Session, fields: Fields) -> Later:
+        images, spec = self._images.of(fields["runtime"]), _spec(fields["spec"])
+        return self._images.ask(
+            lambda: {"plan": images.plan(spec), "unmet": list(images.unmet(spec))}
+        )
+
+    def op_image_list(self, _session: Session, _fields: Fields) -> Later:
+        users = self._users()
+
+        def look() -> Fields:
+            found = [
+                image_json(image, runtime, users[runtime, image.digest])
+                for runtime, image in self._all()
+            ]
+            return {"images": sorted(found, key=lambda each: -each["created"])}
+
+        return self._images.ask(look)
+
+    def op_image_show(self, _session: Session, fields: Fields) -> Later:
+        users = self._users()
+
+        def look() -> Fields:
+            runtime, image = self._named(fields["image"])
+            return image_json(image, runtime, users[runtime, image.digest])
+
+        return self._images.ask(look)
+
+    def op_image_remove(self, _session: Session, fields: Fields) -> Later:
+        users, busy = self._users(), self._busy()
+
+        def remove() -> Fields:
+            runtime, image = self._named(fields["image"])
+            key = runtime, image.digest
+            if not fields.get("force"):
+                _refuse(image, sorted(users[key]), busy=key in busy)
+            self._images.of(runtime).remove(image.digest)
+            return {"image_id": f"im-{image.digest}", "runtime": runtime, "size": image.size}
+
+        return self._forgetting(self._images.ask(remove))
+
+    def op_image_prune(self, _session: Session, fields: Fields) -> Later:
+        kept = self._busy() | self._images.building()
+        if not fields.get("all"):
+            kept |= set(self._users())
+
+        def remove() -> Fields:
+            removed = []
+            for runtime, image in self._all():
+                key = runtime, image.digest
+                if key not in kept and self._images.of(runtime).remove(image.digest):
+                    removed.append(
+                        {
+                            "image_id": f"im-{image.digest}",
+                            "runtime": runtime,
+                            "size": image.size,
+                        }
+                    )
+            return {"removed": removed, "freed": sum(each["size"] for each in removed)}
+
+        return self._forgetting(self._images.ask(remove))
+
+    def _forgetting(self, later: Later) -> Later:
+        """Have pools no more made of images that were removed."""
+
+        def forget(told: Mapping[str, Any]) -> None:
+            for each in told.get("removed", [told]):
+                if "image_id" in each:
+                    self._images.forget(each["runtime"], each["image_id"].removeprefix("im-"))
+
+        later.then(forget)
+        return later
+
+    def _all(self) -> list[tuple[str, BuiltImage]]:
+        return [
+            (runtime, image)
+            for runtime in self._images.runtimes()
+            for image in self._images.of(runtime).list()
+        ]
+
+    def _named(self, name: str) -> tuple[str, BuiltImage]:
+        everything = self._all()
+        image = find_image([each for _, each in everything], name)
+        return next(each for each in everything if each[1] is image)
+
+    def _users(self) -> defaultdict[Key, set[str]]:
+        """Return the names of the apps whose live revision has an image."""
+        users: defaultdict[Key, set[str]] = defaultdict(set)
+        catalog = self._engine.catalog
+        for app in catalog.apps():
+            revision = catalog.revision(app.app_id, app.revision)
+            if revision is not None:
+                for _, spec in environments(revision.spec):
+                    users[revision.spec.runtime, spec.digest].add(app.name or app.app_id)
+        return users
+
+    def _busy(self) -> set[Key]:
+        """Return the images that containers run on."""
+        busy = set()
+        for pool in self._engine.agent.pools():
+            spec = pool.spec
+            revision = self._engine.catalog.revision(spec.app_id, spec.revision)
+            if pool.containers and revision is not None:
+                image = revision.spec.environment(spec.function.name)
+                if image is not None:
+                    busy.add((revision.spec.runtime, image.digest))
+        return busy
+
+
+def _spec(fields: Mapping[str, Any]) -> ImageSpec:
+    return ImageSpec(tuple(fields["layers"]))
+
+
+def _refuse(image: BuiltImage, apps: list[str], *, busy: bool) -> None:
+    """Raise ConflictError where an image is in use."""
+    if apps:
+        raise ConflictError(
+            f"The image im-{image.digest} is in use by {', '.join(apps)}.",
+            hint="Stop the app first, or use --force: its next deploy builds the image again.",
+        )
+    if busy:
+        raise ConflictError(
+            f"Containers run on the image im-{image.digest}.",
+            hint="Wait until they have ended, or use --force.",
+        )

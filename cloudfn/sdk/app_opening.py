@@ -1,0 +1,128 @@
+"""How an App is opened at the engine: with what settings, and what has to be there before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudfn import errors
+from cloudfn.model.cls import shown_name
+from cloudfn.model.names import check_characters
+from cloudfn.model.runtime import check_runtime
+from cloudfn.sdk.client import Client, current_settings
+from cloudfn.sdk.twins import Blocking, Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cloudfn.sdk.function import Function
+    from cloudfn.sdk.image_build import Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How an App is to be opened; what is None follows the settings."""
+
+    #: ephemeral | detached | deployed
+    state: str
+    runtime: str | None = None
+    allow_unmet: bool | None = None
+    tag: str = ""
+    strategy: str = "rolling"
+    keep_overrides: bool = False
+    #: path of the terminal that its containers read from
+    terminal: str | None = None
+    #: the App that runs and gets a new revision
+    app_id: str | None = None
+
+    @property
+    def decided_runtime(self) -> str:
+        """The runtime; raises InvalidError if there is none of that name."""
+        return check_runtime(self.runtime or current_settings().runtime, "`runtime`")
+
+    @property
+    def allows_unmet(self) -> bool:
+        """Whether images may lack what the runtime cannot give them."""
+        return current_settings().allow_unmet if self.allow_unmet is None else self.allow_unmet
+
+
+def open_app(
+    engine: Client,
+    name: str,
+    how: Opening,
+    module: str,
+    functions: Mapping[str, Function],
+    tags: Mapping[str, str],
+) -> Steps[dict[str, Any]]:
+    """Store an App's sources, have its images built, and register it with the engine."""
+    from cloudfn.sdk.context import wanted_sink
+    from cloudfn.sdk.image_build import have_built, images_of
+
+    revision = yield from _declared(engine, how, module, functions)
+    yield from have_built(
+        engine,
+        images_of(revision),
+        revision["runtime"],
+        revision["python_version"],
+        allow_unmet=how.allows_unmet,
+        sink=wanted_sink(),
+    )
+    told = yield from engine.ask(
+        "app_open",
+        name=name,
+        state=how.state,
+        revision=revision,
+        strategy=how.strategy,
+        keep_overrides=how.keep_overrides,
+        terminal=how.terminal,
+        tags=dict(tags),
+        app_id=how.app_id,
+    )
+    for text in told.get("warnings", ()):
+        _warn(text)
+    return {**told, "module": revision["module"]}
+
+
+def declared_images(
+    engine: Client, how: Opening, module: str, functions: Mapping[str, Function]
+) -> Steps[tuple[str, str, dict[str, Wanted]]]:
+    """Return the runtime, the version of this Python, and the images that functions need."""
+    from cloudfn.sdk.image_build import images_of
+
+    revision = yield from _declared(engine, how, module, functions)
+    return revision["runtime"], revision["python_version"], images_of(revision)
+
+
+def _declared(
+    engine: Client, how: Opening, module: str, functions: Mapping[str, Function]
+) -> Steps[dict[str, Any]]:
+    """Store the sources of functions, and return the revision that they make up."""
+    from cloudfn.sdk.revision import revision_of
+
+    runtime = how.decided_runtime
+    for function in functions.values():
+        check_characters("Function", shown_name(function.name))
+        if function.spec is not None:
+            function.spec = yield from function.supplies.named(function.spec, engine)
+    welcome = yield from engine.ready()
+    deployed = how.state == "deployed"
+    # Classes of the user's program that live here must be the ones that containers import.
+    revision: dict[str, Any] = yield Blocking(
+        lambda: revision_of(
+            list(functions.values()),
+            module,
+            Path(welcome.bundles),
+            runtime=runtime,
+            durable=deployed,
+            labels=deployed,
+            tag=how.tag,
+        )
+    )
+    return revision
+
+
+def _warn(text: str) -> None:
+    import warnings
+
+    warnings.warn(text, errors.ServerWarning, stacklevel=2)
