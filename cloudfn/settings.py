@@ -92,6 +92,16 @@ class Docker:
 
 
 @dataclass(frozen=True, slots=True)
+class Gpus:
+    """Which GPUs containers may have, where somebody says so."""
+
+    #: those of the machine's with these numbers or UUIDs; None: all
+    chosen: tuple[str, ...] | None = None
+    #: (name, MiB, UUID) of each, in place of what the machine says; None: ask it
+    declared: tuple[tuple[str, int, str], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerIdentity:
     """Who we are when this process is a container."""
 
@@ -116,6 +126,7 @@ class Settings:
     stores: StoreLimits = StoreLimits()
     web: Web = Web()
     docker: Docker = Docker()
+    gpus: Gpus = Gpus()
     #: seconds that outcomes of spawned and named calls are kept
     retention: float = 7 * 86_400.0
     #: seconds without work, deployed apps or clients after which the daemon leaves
@@ -183,6 +194,7 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
             env.get("CLOUDFN_DOCKER_HOST") or env.get("DOCKER_HOST") or "",
             _flag(env, "CLOUDFN_DOCKER_ALLOW_METADATA"),
         ),
+        gpus=_gpus(env),
         retention=_seconds(env, "CLOUDFN_RETENTION", 7 * 86_400.0),
         daemon_idle_exit=_seconds(env, "CLOUDFN_DAEMON_IDLE_EXIT", 600.0),
         client_grace=_seconds(env, "CLOUDFN_CLIENT_GRACE", 60.0),
@@ -284,6 +296,32 @@ def _web(env: Mapping[str, str]) -> Web:
         port=port,
         body_limit=_whole(env, "CLOUDFN_LIMIT_WEB_BODY", 4 << 30),
     )
+
+
+def _gpus(env: Mapping[str, str]) -> Gpus:
+    text = env.get("CLOUDFN_GPUS", "").strip()
+    if not text:
+        return Gpus()
+    if text.startswith("["):
+        return Gpus(declared=_declared_gpus(text))
+    if text == "none":
+        return Gpus(chosen=())
+    return Gpus(chosen=tuple(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _declared_gpus(text: str) -> tuple[tuple[str, int, str], ...]:
+    import json
+
+    try:
+        return tuple(
+            (str(each["type"]), int(each.get("memory", 0)), str(each.get("uuid", "")))
+            for each in json.loads(text)
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InvalidError(
+            f"CLOUDFN_GPUS={text!r} declares no GPUs.",
+            hint='Write [{"type": "A10G", "memory": 24576}], numbers as in "0,1", or "none".',
+        ) from None
 
 
 def _check_name(name: str) -> None:

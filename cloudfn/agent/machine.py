@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from cloudfn.agent.gpus import machine_gpus
 from cloudfn.errors import InvalidError
 from cloudfn.model.function import FunctionSpec
+from cloudfn.model.gpu import Gpu, GpuWish, lack_of, wish_for
+from cloudfn.settings import Gpus
 
 _MIB = 1 << 20
 
@@ -20,16 +22,22 @@ class Machine:
     cores: float
     #: MiB
     memory: int
-    gpus: int
+    gpus: tuple[Gpu, ...] = ()
+
+    def gpu_wish(self, function: FunctionSpec) -> GpuWish | None:
+        """Return which of the GPUs the containers of a function get; None: none."""
+        return wish_for(function.gpu, function.gpu_memory, self.gpus)
 
     def check_gpus(self, functions: Iterable[FunctionSpec]) -> None:
-        """Raise InvalidError where a function asks for a GPU and this machine has none."""
+        """Raise InvalidError where a function asks for GPUs that this machine does not have."""
         for each in functions:
-            if each.gpu and not self.gpus:
+            if each.gpu and self.gpu_wish(each) is None:
+                asks = f"a GPU ({' or '.join(each.gpu)})"
+                if each.gpu_memory is not None:
+                    asks = f"{each.gpu_memory} MiB of {asks}"
+                lack, hint = lack_of(each.gpu, each.gpu_memory, self.gpus)
                 raise InvalidError(
-                    f"The function {each.name!r} asks for a GPU ({' or '.join(each.gpu)}), and "
-                    "this machine has none.",
-                    hint="Leave `gpu` away to run it here, or deploy on a machine with a GPU.",
+                    f"The function {each.name!r} asks for {asks}, and {lack}.", hint=hint
                 )
 
     def clipped(self, functions: Iterable[FunctionSpec]) -> list[str]:
@@ -43,7 +51,11 @@ class Machine:
         ]
 
 
-def this_machine() -> Machine:
-    """Return what the machine has on which this runs, as far as this process may use it."""
+def this_machine(gpus: Gpus) -> Machine:
+    """Return what the machine has on which this runs, as far as this process may use it.
+
+    Args:
+        gpus: What the settings say of its GPUs.
+    """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
-    return Machine(float(len(os.sched_getaffinity(0))), memory, machine_gpus())
+    return Machine(float(len(os.sched_getaffinity(0))), memory, machine_gpus(gpus))

@@ -86,7 +86,8 @@ async def _serve(settings: Settings, marker: str, zygotes: Zygotes, clock: Clock
     key = environment_key(state_dir)
     environ = container_environ()
     folder = RuntimeFolder(state_dir / "runtime")
-    place = Place(state_dir, str(path), key, marker, environ, this_machine(), folder.path)
+    machine = this_machine(settings.gpus)
+    place = Place(state_dir, str(path), key, marker, environ, machine, folder.path)
     provider = open_provider(
         state_dir,
         key,

@@ -8,6 +8,7 @@ from typing import Any
 from cloudfn.errors import InvalidError
 from cloudfn.model.cls import ClsSpec
 from cloudfn.model.concurrency import Batching, Concurrency
+from cloudfn.model.gpu import check_gpu_memory
 from cloudfn.model.image import ImageSpec
 from cloudfn.model.retry import Retries
 from cloudfn.model.schedule import Cron, Period, ScaleAt, rule_from_json
@@ -176,6 +177,8 @@ class FunctionSpec:
     scaling: tuple[ScaleAt, ...] = ()
     #: GPUs that a container asks for, `TYPE[:COUNT]`, the preferred one first; none for none
     gpu: tuple[str, ...] = ()
+    #: MiB of one GPU that a container asks for, and others may have the rest; None: whole ones
+    gpu_memory: int | None = None
     image: ImageSpec | None = None
     #: later ones override earlier ones; `env` overrides them all
     secrets: tuple[SecretRef, ...] = ()
@@ -212,6 +215,7 @@ class FunctionSpec:
                 "have `scaling`.",
                 hint="Scale one instance from a scheduled function, with `update_autoscaler`.",
             )
+        check_gpu_memory(self.gpu, self.gpu_memory)
         for change in self.scaling:
             self.autoscaler.merged(change.changes)
 

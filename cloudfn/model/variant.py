@@ -30,12 +30,15 @@ _PARTS: dict[str, type[Any]] = {
     "concurrency": Concurrency,
     "retries": Retries,
 }
+#: options that a FunctionSpec has as they are given
+_AS_GIVEN = ("env", "gpu_memory", "timeout")
 #: what of a function a variant may have otherwise
 OPTIONS = frozenset(
     {
         "cpu",
         "memory",
         "gpu",
+        "gpu_memory",
         "env",
         "max_containers",
         "buffer_containers",
@@ -157,7 +160,7 @@ def served(spec: FunctionSpec, variant: Variant | None = None) -> FunctionSpec:
         name: given.get(name, getattr(declared, name))
         for name in ("max_containers", "buffer_containers", "scaledown_window")
     }
-    changes: dict[str, Any] = {name: given[name] for name in ("env", "timeout") if name in given}
+    changes: dict[str, Any] = {name: given[name] for name in _AS_GIVEN if name in given}
     if "secrets" in given:
         changes["secrets"] = tuple(map(secret_ref, given["secrets"]))
     if "volumes" in given:

@@ -88,6 +88,7 @@ class AppDeclaration:
         secrets: Collection[Secret] | None = None,
         volumes: Mapping[str, Volume] | None = None,
         gpu: str | list[str] | None = None,
+        gpu_memory: int | None = None,
         serialized: bool = False,
         cpu: float | tuple[float, float] | None = None,
         memory: int | tuple[int, int] | None = None,
@@ -117,6 +118,8 @@ class AppDeclaration:
                 of the App; `env` overrides them all.
             volumes: Shared files, by the path at which its code sees them.
             gpu: `TYPE[:COUNT]`, or several in order of preference.
+            gpu_memory: MiB of one GPU that a container asks for; other containers may have the
+                rest of it. 0 and None mean GPUs of its own.
             serialized: Send the function by value; for functions that cannot be imported.
             cpu: Cores that a container asks for, or (request, limit).
             memory: MiB that a container asks for, or (request, limit).
@@ -186,6 +189,7 @@ class AppDeclaration:
                 schedule=schedule,
                 scaling=scaling,
                 gpu=gpu,
+                gpu_memory=gpu_memory,
                 image=layers,
             )
             spec = with_web(spec, webs_of(body.raw))

@@ -9,7 +9,7 @@ from cloudfn.errors import DeprecationError, InvalidError, UnimplementedError
 from cloudfn.model.cls import ClsSpec
 from cloudfn.model.concurrency import Batching, Concurrency
 from cloudfn.model.function import FunctionSpec, declared_autoscaler, declared_resources
-from cloudfn.model.gpu import parse_gpus
+from cloudfn.model.gpu import parse_gpu_memory, parse_gpus
 from cloudfn.model.image import ImageSpec
 from cloudfn.model.retry import parse_retries
 from cloudfn.sdk.absent import INSTEAD
@@ -175,6 +175,7 @@ def declare(  # noqa: PLR0913 - one for each option
     schedule: Any = None,
     scaling: Any = (),
     gpu: Any,
+    gpu_memory: int | None,
     image: ImageSpec | None,
 ) -> FunctionSpec:
     """Return the spec of a Function; see `App.function` for the arguments.
@@ -216,6 +217,7 @@ def declare(  # noqa: PLR0913 - one for each option
         schedule=schedule,
         scaling=declared_scaling(scaling),
         gpu=parse_gpus(gpu),
+        gpu_memory=parse_gpu_memory(gpu_memory),
         image=image,
     )
 

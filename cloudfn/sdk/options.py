@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudfn.model.concurrency import Batching, Concurrency
 from cloudfn.model.function import FunctionSpec, declared_resources
-from cloudfn.model.gpu import parse_gpu
+from cloudfn.model.gpu import parse_gpu, parse_gpu_memory
 from cloudfn.model.retry import parse_retries
 from cloudfn.model.variant import Variant, served
 from cloudfn.sdk.declaration import check_unavailable, variables
@@ -23,6 +23,7 @@ def declared_options(  # noqa: PLR0913 - one for each option
     cpu: float | tuple[float, float] | None = None,
     memory: int | tuple[int, int] | None = None,
     gpu: str | None = None,
+    gpu_memory: int | None = None,
     env: Mapping[str, str | None] | None = None,
     secrets: Sequence[Any] | None = None,
     volumes: Mapping[Any, Any] | None = None,
@@ -54,6 +55,8 @@ def declared_options(  # noqa: PLR0913 - one for each option
         options["memory"] = [resources.memory, resources.memory_limit]
     if gpu is not None:
         options["gpu"] = list(parse_gpu(gpu))
+    if gpu_memory is not None:
+        options["gpu_memory"] = parse_gpu_memory(gpu_memory)
     if env is not None:
         options["env"] = variables(env)
     policy = parse_retries(retries)
@@ -66,7 +69,8 @@ def declared_options(  # noqa: PLR0913 - one for each option
         "timeout": timeout,
     }
     options |= {name: value for name, value in plain.items() if value is not None}
-    served(FunctionSpec("any", "", ""), Variant(options=options))
+    # Whether a part of a GPU makes sense depends on what it is a variant of.
+    served(FunctionSpec("any", "", "", gpu=("ANY",)), Variant(options=options))
     if secrets is not None:
         options["secrets"] = supplies_of(secrets, None, "with_options()")
     if volumes is not None:

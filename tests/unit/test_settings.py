@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cloudfn.errors import InvalidError
-from cloudfn.settings import Limits, container_environ, daemon_environ, load
+from cloudfn.settings import Gpus, Limits, container_environ, daemon_environ, load
 
 HOME = {"HOME": "/home/ann"}
 
@@ -189,3 +189,26 @@ def test_containers_get_nothing_that_could_be_a_secret():
 
 def test_containers_get_no_path_of_ours_when_there_is_none():
     assert container_environ({})["PYTHONPATH"] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "gpus"),
+    [
+        pytest.param("", Gpus(), id="nothing is said"),
+        pytest.param("none", Gpus(chosen=()), id="no device"),
+        pytest.param("0, GPU-8f1c", Gpus(chosen=("0", "GPU-8f1c")), id="numbers and UUIDs"),
+        pytest.param(
+            '[{"type": "A10G", "memory": 24576}, {"type": "T4", "uuid": "GPU-x"}]',
+            Gpus(declared=(("A10G", 24_576, ""), ("T4", 0, "GPU-x"))),
+            id="a declaration",
+        ),
+    ],
+)
+def test_gpus_can_be_chosen_and_declared(text, gpus):
+    assert load({**HOME, "CLOUDFN_GPUS": text}).gpus == gpus
+
+
+@pytest.mark.parametrize("text", ["[", '["A10G"]', "[{}]", '[{"type": "T4", "memory": "much"}]'])
+def test_a_declaration_of_gpus_that_makes_no_sense_is_refused_by_name(text):
+    with pytest.raises(InvalidError, match=r"CLOUDFN_GPUS=.*declares no GPUs"):
+        load({**HOME, "CLOUDFN_GPUS": text})
