@@ -289,14 +289,20 @@ class Agent:
 
     # Starting and stopping
 
-    def start(self, name: str, count: int) -> None:
-        """Start containers for a pool."""
-        self._launcher.start(self._pools[name], count)
+    def start(self, name: str, count: int, gpus: Sequence[tuple[str, ...]] = ()) -> None:
+        """Start containers for a pool.
+
+        Args:
+            name: The pool's.
+            count: How many.
+            gpus: Ids of the devices of each, where the pool needs some.
+        """
+        self._launcher.start(self._pools[name], count, gpus)
         self._watch.arm()
 
-    def container_environ(self, pool: Pool, container_id: str) -> dict[str, str]:
+    def container_environ(self, pool: Pool, container: Container) -> dict[str, str]:
         """Return all variables that a container was started with."""
-        return self._launcher.environ(pool, container_id)
+        return self._launcher.environ(pool, container)
 
     def stop(self, container: Container, why: ContainerLost | None = None) -> None:
         """Let a container go: after its input, or at once with the reason `why`."""
@@ -350,6 +356,8 @@ class Agent:
             self._launcher.close_unused(container.template)
             return
         pool.containers.pop(container.container_id, None)
+        if not pool.containers:
+            pool.turned = self._clock.monotonic()
         ending = container.doom or explain_exit(status, over_memory=over_memory)
         if over_memory is not None and isinstance(container.doom, Crashed | None):
             ending = explain_exit(status, over_memory=over_memory)

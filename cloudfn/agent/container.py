@@ -96,8 +96,11 @@ class Container:
         container_id: str,
         template: Template,
         now: float,
+        gpus: tuple[str, ...] = (),
     ) -> None:
         self.container_id = container_id
+        #: ids of the devices that it has, or has a part of, until it is gone
+        self.gpus = gpus
         function = spec.function
         self.spec = spec
         self.pool = spec.pool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cloudfn.agent.container import Container, ContainerOwner
@@ -18,6 +18,7 @@ from cloudfn.clock import Clock
 from cloudfn.errors import Error
 from cloudfn.model import ids
 from cloudfn.model.call import Crashed
+from cloudfn.model.gpu import lack_of
 from cloudfn.wire.messages import LogSource
 
 
@@ -68,12 +69,24 @@ class Launcher:
         self._owner = owner
         self._programs = Programs(loop, config, self)
 
-    def start(self, pool: Pool, count: int) -> None:
-        """Start containers for a pool."""
-        for _ in range(count):
+    def start(self, pool: Pool, count: int, gpus: Sequence[tuple[str, ...]] = ()) -> None:
+        """Start containers for a pool.
+
+        Args:
+            pool: The pool.
+            count: How many.
+            gpus: Ids of the devices of each, where the pool needs some.
+        """
+        function = pool.spec.function
+        if function.gpu and not gpus:
+            lack, _ = lack_of(function.gpu, function.gpu_memory, self._config.gpus)
+            pool.start_failed(self._clock.monotonic())
+            self._owner.give_up(pool, f"it asks for {' or '.join(function.gpu)}, and {lack}")
+            return
+        for devices in gpus or ((),) * count:
             container_id = ids.mint("ta")
             try:
-                template = self._programs.template(pool.spec, container_id)
+                template = self._programs.template(pool.spec, container_id, devices)
             except OSError as error:
                 runtime = pool.spec.program.runtime
                 reason = (
@@ -88,7 +101,9 @@ class Launcher:
                 self._lacks(pool, error)
                 return
             now = self._clock.monotonic()
-            container = Container(self._loop, pool.spec, container_id, template, now)
+            container = Container(self._loop, pool.spec, container_id, template, now, devices)
+            if not pool.containers:
+                pool.turned = now
             pool.containers[container.container_id] = container
             self._containers[container.container_id] = container
             pool.peak = max(pool.peak, sum(not c.draining for c in pool.containers.values()))
@@ -97,7 +112,7 @@ class Launcher:
 
     def _launch(self, pool: Pool, container: Container) -> None:
         function = pool.spec.function
-        env = self._own_environ(pool, container.container_id)
+        env = self._own_environ(pool, container)
         message: dict[str, Any] = {"function": function.name, "env": env, "nice": 0}
         if pool.spec.parameters:
             message["parameters"] = pool.spec.parameters
@@ -118,15 +133,15 @@ class Launcher:
         if pool.start_failed(self._clock.monotonic()):
             self._owner.give_up(pool, f"it lacks what it needs: {error}")
 
-    def _own_environ(self, pool: Pool, container_id: str) -> dict[str, str]:
-        identity = self._config.identity(container_id, pool.spec.app_id)
-        own = {"CLOUDFN_CONTAINER_FUNCTION": pool.spec.function_id}
-        return {**pool.spec.function.variables, **identity, **own}
+    def _own_environ(self, pool: Pool, container: Container) -> dict[str, str]:
+        declared = self._programs.variables(pool.spec, container.gpus)
+        identity = self._config.identity(container.container_id, pool.spec.app_id)
+        return {**declared, **identity, "CLOUDFN_CONTAINER_FUNCTION": pool.spec.function_id}
 
-    def environ(self, pool: Pool, container_id: str) -> dict[str, str]:
+    def environ(self, pool: Pool, container: Container) -> dict[str, str]:
         """Return all variables that a container was started with."""
         machine = {**self._config.environ, **dict(pool.spec.program.runtime.environ)}
-        return {**machine, **self._own_environ(pool, container_id)}
+        return {**machine, **self._own_environ(pool, container)}
 
     # What templates say (TemplateOwner)
 

@@ -54,6 +54,8 @@ class Pool:
     start_time: float = 0.05
     last_active: float = 0.0
     last_lowered: float = 0.0
+    #: when it last came to have containers, or to have none
+    turned: float = 0.0
     failed_starts: int = 0
     blocked_until: float = 0.0
     #: when the batch that waits is handed over, however small; on the loop's clock

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from cloudfn.agent.pool import PoolSpec
 from cloudfn.agent.zygotes import Template, TemplateOwner, Zygotes
 from cloudfn.model.call import Counters
+from cloudfn.model.gpu import Gpu
 from cloudfn.providers.ledger import Claim, Entry, PoolCounts
 from cloudfn.wire.messages import LogSource
 
@@ -89,8 +90,16 @@ class AgentEvents(Protocol):
 class Cells(Protocol):
     """Where Docker containers are started."""
 
-    def start(self, spec: PoolSpec, container_id: str, owner: TemplateOwner) -> Template:
+    def start(
+        self, spec: PoolSpec, container_id: str, gpus: tuple[str, ...], owner: TemplateOwner
+    ) -> Template:
         """Start one with a template in it, whose end tells where it could not.
+
+        Args:
+            spec: The pool.
+            container_id: What we call it.
+            gpus: Ids of the devices that it has.
+            owner: Is told what happens to the template.
 
         Raises:
             Error: Something that it needs is not there.
@@ -116,6 +125,8 @@ class AgentConfig:
     identity: Callable[[str, str], dict[str, str]]
     #: what else a container of a pool gets in its order; raises an Error when it is not there
     supplies: Callable[[PoolSpec, str], dict[str, Any]]
+    #: the GPUs of this machine; containers see those that they were given
+    gpus: tuple[Gpu, ...] = ()
     #: hand inputs over one by one, also where they are tiny; at most one waits in a container
     one_at_a_time: bool = False
     #: requests of one pool that may wait for a free slot

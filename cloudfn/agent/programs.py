@@ -11,6 +11,7 @@ from collections.abc import Hashable
 from cloudfn.agent.pool import PoolSpec
 from cloudfn.agent.ports import AgentConfig
 from cloudfn.agent.zygotes import Here, Template, TemplateOwner
+from cloudfn.model.gpu import visible, wish_for
 
 _HERE = Here()
 
@@ -24,33 +25,48 @@ class Programs:
         self._owner = owner
         self._templates: dict[Hashable, Template] = {}
 
-    def template(self, spec: PoolSpec, container_id: str) -> Template:
+    def template(self, spec: PoolSpec, container_id: str, gpus: tuple[str, ...] = ()) -> Template:
         """Return the template that a new container of a pool comes from, started if need be.
+
+        Args:
+            spec: The pool.
+            container_id: The container's.
+            gpus: Ids of its devices. An import sees those of the container that it is made for.
 
         Raises:
             OSError: The program's interpreter cannot be started.
             Error: Something that the container needs is not there.
         """
         if spec.program.runtime.image:
-            return self._config.cells.start(spec, container_id, self._owner)
-        key = _key(spec)
+            return self._config.cells.start(spec, container_id, gpus, self._owner)
+        key = self._key(spec)
         template = self._templates.get(key)
         if template is None or template.closed:
             runtime = spec.program.runtime
             zygote = self._config.zygotes.get(runtime)
             # What is imported may look at the variables, so they are there before.
             machine = {**self._config.environ, **dict(runtime.environ)}
-            environ = {**machine, **spec.function.variables}
+            environ = {**machine, **self.variables(spec, gpus)}
             template = Template(self._loop, spec.program, environ, self._owner, _HERE)
             self._templates[key] = template
             zygote.start_template(template)
         return template
 
+    def variables(self, spec: PoolSpec, gpus: tuple[str, ...]) -> dict[str, str]:
+        """Return what a function declares, with what makes CUDA see these devices and no others.
+
+        A Docker container has no others.
+        """
+        declared = spec.function.variables
+        if not self._config.gpus or spec.program.runtime.image:
+            return declared
+        return {**declared, **visible(gpus)} if gpus else {**visible(()), **declared}
+
     def serves(self, template: Template, spec: PoolSpec) -> bool:
         """Whether a pool's containers come from this template."""
         if spec.program.runtime.image:
             return template.program is spec.program
-        return self._templates.get(_key(spec)) is template
+        return self._templates.get(self._key(spec)) is template
 
     def keeps(self, template: Template) -> bool:
         """Whether new containers may come from this template."""
@@ -62,10 +78,18 @@ class Programs:
 
     def release(self, spec: PoolSpec, others: list[PoolSpec]) -> Template | None:
         """Forget the template of a pool that is gone unless `others` need it; return it."""
-        key = _key(spec)
-        if any(_key(other) == key for other in others):
+        key = self._key(spec)
+        if any(self._key(other) == key for other in others):
             return None
         return self._templates.pop(key, None)
+
+    def _key(self, spec: PoolSpec) -> Hashable:
+        program, function = spec.program, spec.function
+        variables = tuple(sorted(function.variables.items()))
+        # Modules that look at GPUs while they are imported shall see as many as their functions.
+        wish = wish_for(function.gpu, function.gpu_memory, self._config.gpus)
+        place = program.bundle, program.runtime, program.fork, spec.revision, spec.app_id
+        return *place, variables, wish and wish.count
 
     def close(self) -> None:
         """End every process that was started here."""
@@ -73,9 +97,3 @@ class Programs:
             template.close()
         self._config.zygotes.close()
         self._config.cells.close()
-
-
-def _key(spec: PoolSpec) -> Hashable:
-    program = spec.program
-    variables = tuple(sorted(spec.function.variables.items()))
-    return program.bundle, program.runtime, program.fork, spec.revision, spec.app_id, variables

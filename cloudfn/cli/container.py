@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +29,8 @@ _KEYS = (
     "started",
     "inputs_done",
     "idle_since",
+    "gpus",
+    "gpu_memory",
 )
 
 ContainerArgument = Annotated[
@@ -64,7 +67,18 @@ def list_containers(
     now = session.host.clock.wall()
     terminal.print_listing(
         containers,
-        ("ID", "APP", "FUNCTION", "REVISION", "PID", "STATE", "STARTED", "INPUTS", "IDLE SINCE"),
+        (
+            "ID",
+            "APP",
+            "FUNCTION",
+            "REVISION",
+            "PID",
+            "STATE",
+            "STARTED",
+            "INPUTS",
+            "IDLE SINCE",
+            "GPUS",
+        ),
         lambda each: (
             each["container_id"],
             each["app_name"] or each["app_id"],
@@ -75,10 +89,18 @@ def list_containers(
             moments.ago(each["started"], now),
             each["inputs_done"],
             moments.ago(each["idle_since"], now),
+            _devices(each),
         ),
         as_json=as_json,
         empty="No container runs.",
     )
+
+
+def _devices(container: Mapping[str, Any]) -> str | None:
+    """Return the numbers of a container's GPUs, with its part of one."""
+    numbers = ", ".join(map(str, container["gpus"] or ()))
+    part = container["gpu_memory"]
+    return f"{numbers} ({part} MiB)" if numbers and part else numbers or None
 
 
 def show_logs(

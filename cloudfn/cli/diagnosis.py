@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from cloudfn.model.gpu import Gpu
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -137,6 +139,32 @@ def check_processes(*, fork: bool, pidfd: bool, proc: bool) -> Finding:
         return Finding("processes", "warn", text, "Use Linux 5.3 or newer.")
     hint = "Mount /proc without hidepid." if not proc else "Containers start slower here."
     return Finding("processes", "fail" if not proc else "warn", text, hint)
+
+
+def check_gpus(gpus: Sequence[Mapping[str, Any]], used: Mapping[str, int]) -> Iterator[Finding]:
+    """Judge the GPUs of this machine.
+
+    Args:
+        gpus: The fields of each, and `containers`: ids of those that have it, or a part of it.
+        used: MiB in use of each, by its id, where somebody knows.
+    """
+    if not gpus:
+        yield Finding("gpus", "ok", "none")
+    for each in gpus:
+        gpu = Gpu(each["index"], each["uuid"], each["name"], each["memory"])
+        facts = [gpu.shown]
+        if gpu.memory and gpu.device_id in used:
+            facts.append(f"{used[gpu.device_id]:,} of {gpu.memory:,} MiB in use")
+        elif gpu.memory:
+            facts.append(f"{gpu.memory:,} MiB")
+        if each["containers"]:
+            facts.append(f"given to {', '.join(each['containers'])}")
+        text, check = "; ".join(facts), f"gpu {gpu.index}"
+        if gpu.name and gpu.memory:
+            yield Finding(check, "ok", text)
+        else:
+            hint = "`pip install cloudfn[gpu]` to have the driver asked for type and memory."
+            yield Finding(check, "warn", text, hint)
 
 
 def check_daemon(status: Mapping[str, Any] | None, code: str) -> Iterator[Finding]:

@@ -64,17 +64,21 @@ def _machine(settings: Settings) -> Iterator[Finding]:
 
 
 def _engine(session: Session) -> Iterator[Finding]:
+    from cloudfn.agent.gpus import machine_gpus, memory_in_use
     from cloudfn.wire.version import code_version
 
     status: dict[str, Any] | None = None
+    gpus = [{**asdict(gpu), "containers": ()} for gpu in machine_gpus(session.settings.gpus)]
     try:
         status = session.running_client().request("status")
+        gpus = status.get("gpus", gpus)
     except errors.ConnectionError:
         pass
     except errors.Error as error:
         yield Finding("daemon", "fail", error.message, error.hint or "See `cloudfn daemon logs`.")
         return
     yield from diagnosis.check_daemon(status, code_version())
+    yield from diagnosis.check_gpus(gpus, memory_in_use())
 
 
 def _space(what: str, path: Path) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from cloudfn.cli.options import (
 )
 from cloudfn.cli.session import Session, session_of
 
-_KEYS = ("backlog", "num_running_inputs", "num_total_runners", "input_headroom")
+_KEYS = ("backlog", "num_running_inputs", "num_total_runners", "input_headroom", "num_gpus")
 
 
 def build() -> typer.Typer:
@@ -63,7 +63,7 @@ def show(session: Session, function_ids: Sequence[str], *, as_json: bool) -> Non
     terminal.print_table(_HEADINGS, [[figures[key] for key in _KEYS]], empty="")
 
 
-_HEADINGS = ("WAITING", "RUNNING", "CONTAINERS", "FREE SLOTS")
+_HEADINGS = ("WAITING", "RUNNING", "CONTAINERS", "FREE SLOTS", "GPUS")
 
 
 def _figures(session: Session, function_id: str) -> dict[str, int]:

@@ -109,6 +109,7 @@ class Engine:
             environ=place.environ,
             identity=self._identity,
             supplies=self._supplies,
+            gpus=place.machine.gpus,
             one_at_a_time=settings.one_at_a_time,
             web_pending=settings.limits.web_pending,
             exit_grace=settings.exit_grace,

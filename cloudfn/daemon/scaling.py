@@ -29,7 +29,8 @@ class Scaling:
         """Return what there is now."""
         now = self._clock.monotonic()
         pools = tuple(self._observe(pool, now) for pool in self._agent.pools())
-        return Snapshot(now, pools, self._machine.cores, self._machine.memory)
+        machine = self._machine
+        return Snapshot(now, pools, machine.cores, machine.memory, machine.gpus)
 
     def _observe(self, pool: Pool, now: float) -> PoolSnapshot:
         behind = 0
@@ -46,6 +47,7 @@ class Scaling:
                     draining=container.draining,
                     running=_running(container, now),
                     slots=container.slots,
+                    gpus=container.gpus,
                 )
             )
         resources = pool.spec.function.resources
@@ -65,6 +67,8 @@ class Scaling:
             alone=pool.alone_waits,
             blocked_until=pool.blocked_until,
             last_lowered=pool.last_lowered,
+            gpu=self._machine.gpu_wish(pool.spec.function),
+            turned=pool.turned,
         )
 
     def act(self, decision: PoolDecision) -> None:
@@ -73,7 +77,7 @@ class Scaling:
         if pool is None:
             return
         if decision.start:
-            self._agent.start(decision.pool, decision.start)
+            self._agent.start(decision.pool, decision.start, decision.gpus)
         for container_id in decision.stop:
             container = pool.containers.get(container_id)
             if container is not None:

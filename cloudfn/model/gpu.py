@@ -174,6 +174,14 @@ def lack_of(gpu: Sequence[str], memory: int | None, devices: Sequence[Gpu]) -> t
     return has, 'Ask for one of those, or for "any"; a list names several in order of preference.'
 
 
+def visible(devices: Sequence[str]) -> dict[str, str]:
+    """Return the variables that make CUDA see these devices and no others."""
+    if not devices:
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    # Numbers count by the bus, not by speed as CUDA's own do.
+    return {"CUDA_VISIBLE_DEVICES": ",".join(devices), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
 def described(devices: Sequence[Gpu]) -> str:
     """Return what a machine has, for people: `2 × NVIDIA A10G`."""
     counts = Counter(each.shown for each in devices)

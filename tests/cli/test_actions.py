@@ -99,17 +99,24 @@ def test_update_autoscaler_refuses_what_makes_no_sense(cli, words):
     assert cli.client.asked == []
 
 
-def test_stats_show_the_four_figures(cli):
+def test_stats_show_the_figures(cli):
     figures = {
         "backlog": 1200,
         "num_running_inputs": 8,
         "num_total_runners": 8,
         "input_headroom": 0,
+        "num_gpus": 4,
     }
     cli.client.answers |= {"function_lookup": {"function_id": "fu-1"}, "stats": figures}
 
     assert cli("stats", "primes", "count", "--json").document == figures
-    assert cli("stats", "primes", "count").out.split("\n")[1].split() == ["1200", "8", "8", "0"]
+    assert cli("stats", "primes", "count").out.split("\n")[1].split() == [
+        "1200",
+        "8",
+        "8",
+        "0",
+        "4",
+    ]
 
 
 def test_stats_watch_asks_again_until_ctrl_c(cli):

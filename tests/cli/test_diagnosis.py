@@ -127,3 +127,40 @@ def test_doctor_shows_a_daemon_that_answers_with_an_error(cli):
     assert shown.code == 1
     assert "✗ daemon: The key does not fit." in shown.out
     assert "    hint: Ask the owner." in shown.out
+
+
+def gpu(index: int, **facts: object) -> dict[str, object]:
+    return {"index": index, "uuid": "", "name": "", "memory": 0, "containers": [], **facts}
+
+
+def test_gpus_are_shown_with_what_is_in_use_and_who_has_them():
+    a10g = gpu(0, uuid="GPU-a", name="NVIDIA A10G", memory=23_028, containers=["ta-1", "ta-2"])
+    findings = list(diagnosis.check_gpus([a10g, gpu(1)], {"GPU-a": 1_024}))
+
+    assert [(each.check, each.level, each.text) for each in findings] == [
+        ("gpu 0", "ok", "NVIDIA A10G; 1,024 of 23,028 MiB in use; given to ta-1, ta-2"),
+        ("gpu 1", "warn", "a GPU of unknown type"),
+    ]
+    assert "cloudfn[gpu]" in findings[1].hint
+
+
+def test_what_nobody_knows_of_a_gpu_in_use_is_left_out():
+    (finding,) = diagnosis.check_gpus([gpu(0, name="Tesla T4", memory=15_360)], {})
+
+    assert (finding.level, finding.text) == ("ok", "Tesla T4; 15,360 MiB")
+
+
+def test_a_machine_without_gpus_is_fit():
+    assert [(each.level, each.text) for each in diagnosis.check_gpus([], {})] == [("ok", "none")]
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["from the daemon", "without one"])
+def test_doctor_shows_the_gpus_that_are_declared(cli, runs):
+    cli.environ["CLOUDFN_GPUS"] = '[{"type": "A10G", "memory": 24576}]'
+    cli.daemon_runs = runs
+    cli.client.answers["status"] = {"gpus": [gpu(0, name="A10G", containers=["ta-7"])]}
+
+    shown = cli("doctor").out
+
+    assert ("given to ta-7" in shown) is runs
+    assert "gpu 0: A10G" in shown

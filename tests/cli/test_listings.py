@@ -27,6 +27,8 @@ CONTAINER = {
     "started": NOW - 90,
     "inputs_done": 12,
     "idle_since": NOW - 5,
+    "gpus": [],
+    "gpu_memory": None,
 }
 CALL = {
     "call": "fc-1",
@@ -163,3 +165,18 @@ def test_a_list_of_apps_can_be_limited_to_the_newest(cli):
 def test_calls_of_a_function_need_its_app(cli):
     assert cli("call", "list", "--function", "f").code == 2
     assert cli.client.asked == []
+
+
+@pytest.mark.parametrize(
+    ("gpus", "memory", "shown"),
+    [([], None, "5 s ago"), ([0, 2], None, "0, 2"), ([1], 4096, "1 (4096 MiB)")],
+    ids=["none", "two", "a part of one"],
+)
+def test_the_gpus_of_containers_are_listed_by_number(cli, gpus, memory, shown):
+    container = {**CONTAINER, "gpus": gpus, "gpu_memory": memory}
+    cli.client.answers["container_list"] = {"containers": [container]}
+
+    table = cli("container", "list").out
+
+    assert (shown or "5s ago") in table.splitlines()[1]
+    assert cli("container", "list", "--json").document[0]["gpus"] == gpus

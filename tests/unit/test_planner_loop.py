@@ -13,6 +13,7 @@ from cloudfn.control.planner.decide import decide
 from cloudfn.control.planner.loop import PlannerLoop
 from cloudfn.control.planner.snapshot import ContainerView, PoolDecision, PoolSnapshot, Snapshot
 from cloudfn.model.function import AutoscalerSettings
+from cloudfn.model.gpu import Gpu, GpuWish
 
 
 class Timer:
@@ -79,7 +80,7 @@ class Machine:
         if "observe" in self.trouble:
             raise self.trouble["observe"]
         pools = tuple(a_pool(f"fu-{i}@1", **pool) for i, pool in enumerate(self.pools))
-        return Snapshot(self.loop.now, pools, cores=2, memory=8_192)
+        return Snapshot(self.loop.now, pools, cores=2, memory=8_192, gpus=(Gpu(0),))
 
     def act(self, decision: PoolDecision) -> None:
         if decision.pool in self.trouble:
@@ -287,6 +288,26 @@ def test_the_story_has_no_chapter_where_nothing_changed(loop):
     loop.pass_by(30)
 
     assert list(planner.story) == []
+
+
+def test_a_pool_that_lacks_a_gpu_is_told_of_once_until_it_has_had_one(loop):
+    machine = Machine(loop, {"waiting": 1, "gpu": GpuWish(("0",), 2)})
+    planner = planner_of(loop, machine)
+    planner.poke()
+    loop.pass_by(5)
+
+    assert [chapter.did.reason for chapter in planner.story] == [
+        "1 waiting and 0 busy need 1, no GPU is free"
+    ]
+    assert len(machine.looks) < 10  # a GPU becomes free by an event, which pokes
+
+    machine.pools[0]["waiting"] = 0
+    loop.pass_by(1)
+    machine.pools[0]["waiting"] = 2
+    planner.poke()
+    loop.pass_by(1)
+
+    assert len(planner.story) == 2
 
 
 def test_every_chapter_can_be_replayed_from_what_is_stored_of_it(loop):

@@ -116,10 +116,12 @@ class Cells:
         self._used = False
         self._closed = False
 
-    def start(self, spec: PoolSpec, container_id: str, owner: TemplateOwner) -> Template:
+    def start(
+        self, spec: PoolSpec, container_id: str, gpus: tuple[str, ...], owner: TemplateOwner
+    ) -> Template:
         """See `agent.ports.Cells`."""
         self._used = True
-        cell = Cell(self, spec, container_id, self.desk.furnish(spec, container_id))
+        cell = Cell(self, spec, container_id, gpus, self.desk.furnish(spec, container_id))
         self._cells.add(cell)
         environ = {**dict(spec.program.runtime.environ), **spec.function.variables}
         cell.template = Template(self.loop, spec.program, environ, owner, cell)
@@ -200,7 +202,12 @@ class Cell:
     template: Template
 
     def __init__(
-        self, cells: Cells, spec: PoolSpec, container_id: str, furnishing: Furnishing
+        self,
+        cells: Cells,
+        spec: PoolSpec,
+        container_id: str,
+        gpus: tuple[str, ...],
+        furnishing: Furnishing,
     ) -> None:
         self.container_id = container_id
         self.payloads: Payloads = furnishing.payloads
@@ -208,6 +215,7 @@ class Cell:
         self.docker_id = ""
         self._cells = cells
         self._spec = spec
+        self._gpus = gpus
         self._furnishing = furnishing
         self._connected = threading.Event()
         self._control: ControlChannel | None = None
@@ -250,6 +258,7 @@ class Cell:
             memory=site.machine.memory,
             binds=binds,
             network=self._cells.networks.name,
+            gpus=self._gpus,
         )
 
     def brought_up(self, future: Future[None]) -> None:

@@ -112,7 +112,11 @@ class DockerOrder:
         return f"cloudfn-{readable}-{self.container_id}"
 
     def _environ(self) -> dict[str, str]:
-        return {"HOME": SCRATCH, "TMPDIR": SCRATCH, "CLOUDFN_MARKER": self.marker, **self.environ}
+        own = {"HOME": SCRATCH, "TMPDIR": SCRATCH, "CLOUDFN_MARKER": self.marker}
+        if not self.gpus:
+            # Images of CUDA ask for all of them, and NVIDIA's runtime may be the default.
+            own["NVIDIA_VISIBLE_DEVICES"] = "void"
+        return {**own, **self.environ}
 
     def _host_config(self) -> dict[str, Any]:
         limit = self.memory_limit * _MIB

@@ -56,14 +56,15 @@ def decide(snapshot: Snapshot) -> tuple[PoolDecision, ...]:
     now = snapshot.now
     wishes = [_wish(pool, snapshot.cores, now) for pool in snapshot.pools]
     asks = [wish.ask for wish in wishes]
-    goals = targets(snapshot, asks)
+    goals, places = targets(snapshot, asks)
     releases = [_release(pool, goal, now) for pool, goal in zip(snapshot.pools, goals, strict=True)]
     stops: Stops = [release.stop for release in releases]
-    further = make_room(snapshot, goals, stops)
-    counts = starts(snapshot, asks, goals)
+    further = make_room(snapshot, goals, stops, places)
+    counts, devices = starts(snapshot, asks, goals, places)
+    columns = (snapshot.pools, wishes, goals, releases, further, counts, devices)
     return tuple(
-        _decision(*each)
-        for each in zip(snapshot.pools, wishes, goals, releases, further, counts, strict=True)
+        _decision(*each, refused=number in places.refused)
+        for number, each in enumerate(zip(*columns, strict=True))
     )
 
 
@@ -173,11 +174,17 @@ def _decision(
     release: _Release,
     further: tuple[str, ...],
     start: int,
+    devices: tuple[tuple[str, ...], ...],
+    *,
+    refused: bool,
 ) -> PoolDecision:
     have, stop = current(pool), (*release.stop, *further)
     desired = max(goal, len(serving(pool)) - len(stop))
     limiting, reason = wish.limiting, wish.reason
-    if wish.ask.desired > goal:
+    if wish.ask.desired > goal and refused:
+        limiting, reason = "gpu", f"{reason}, no GPU is free"
+        reason += f" for more than {goal}" if goal else ""
+    elif wish.ask.desired > goal:
         limiting, reason = "machine", f"{reason}, the machine has room for {goal}"
     elif further:
         limiting, reason = "machine", f"{len(further)} idle make room for others, {reason}"
@@ -187,6 +194,9 @@ def _decision(
     elif desired > goal:
         limiting = "window"
         reason = f"{reason}, idle ones stay for {pool.settings.scaledown_window}s"
-    if later := max(0, goal - have) - start:
+    later = max(0, goal - have) - start
+    if later and pool.gpu is not None and len(devices) == start:
+        limiting, reason = "gpu", f"{reason}, no GPU is free yet for {later} of them"
+    elif later:
         reason = f"{reason}, {later} of them when there is room"
-    return PoolDecision(pool.pool, have, desired, start, stop, limiting, reason)
+    return PoolDecision(pool.pool, have, desired, start, stop, limiting, reason, devices[:start])

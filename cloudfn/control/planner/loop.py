@@ -26,7 +26,7 @@ _PAUSE = 1.0
 _SHORTEST_PAUSE = 0.005
 _STORY = 500
 #: more waiting does not help: an event ends these, and an event pokes
-_WALLS = ("machine", "max")
+_WALLS = ("machine", "gpu", "max")
 
 
 class Hands(Protocol):
@@ -43,7 +43,7 @@ class Hands(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """One change that the planner made: when, what it saw, what it did and why.
+    """One change that the planner made, or could not make: when, what it saw and did, and why.
 
     `decide(saw)` makes the same decision again.
     """
@@ -65,6 +65,8 @@ class PlannerLoop:
         self._due = float("inf")
         self._last = float("-inf")
         self._stopped = False
+        #: pools that lack a GPU, and of which that was told
+        self._lacking: frozenset[str] = frozenset()
         self.story: deque[Chapter] = deque(maxlen=_STORY)
 
     def poke(self) -> None:
@@ -100,7 +102,9 @@ class PlannerLoop:
         """Decide for all pools and act; return the seconds until the next time, if it needs one."""
         snapshot = self._hands.observe()
         decisions = decide(snapshot)
-        changes = [decision for decision in decisions if decision.start or decision.stop]
+        lacking = frozenset(each.pool for each in decisions if each.limiting == "gpu")
+        news, self._lacking = lacking - self._lacking, lacking
+        changes = [each for each in decisions if each.start or each.stop or each.pool in news]
         failed = [decision for decision in changes if not self._carry_out(snapshot, decision)]
         return _PAUSE if failed else _pause(snapshot.pools, decisions)
 

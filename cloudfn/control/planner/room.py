@@ -3,7 +3,8 @@
 Everybody gets one container that can work, then come the `min_containers`, the need and the
 buffers of all pools, each by max-min fair shares. A container whose input waits for a nested call
 takes no CPU. An idle container that is only kept for its window takes none either; it holds its
-memory until somebody needs it.
+memory and its GPUs until somebody needs them. Which GPUs, and who gets one where there are fewer
+than pools, is the business of `places.py`.
 """
 
 from __future__ import annotations
@@ -13,19 +14,23 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import ceil
 
+from cloudfn.control.planner.places import Places, in_the_way, placeable, share_of_gpus, turns
 from cloudfn.control.planner.snapshot import ContainerView, PoolSnapshot, Snapshot
 
 _ROUNDING = 1e-9
 
 #: ids of the containers to let go, for each pool
 Stops = list[tuple[str, ...]]
+#: ids of the GPUs of each container that can start, for each pool
+Devices = list[tuple[tuple[str, ...], ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
     """What one pool asks for, in containers; each number is a total, and `desired` the largest."""
 
-    #: the one that can work, beside those that wait for nested calls: granted whatever the room
+    #: the one that can work, beside those that wait for nested calls: granted whatever the room,
+    #: where there is a GPU for it
     first: int
     minimum: int
     needed: int
@@ -48,10 +53,13 @@ def least_useful(containers: Sequence[ContainerView], count: int) -> tuple[str, 
     return tuple(c.container_id for c in ranked[: max(0, count)])
 
 
-def targets(snapshot: Snapshot, asks: Sequence[Ask]) -> list[int]:
-    """Return how many containers each pool may have."""
-    pools = snapshot.pools
-    granted = [ask.first for ask in asks]
+def targets(snapshot: Snapshot, asks: Sequence[Ask]) -> tuple[list[int], Places]:
+    """Return how many containers each pool may have, and which GPUs."""
+    pools, places = snapshot.pools, Places(snapshot, [ask.desired for ask in asks])
+    granted = [0 if pool.gpu else ask.first for pool, ask in zip(pools, asks, strict=True)]
+    for number in turns(snapshot):
+        while granted[number] < asks[number].first and places.grant(number):
+            granted[number] += 1
     free = snapshot.cores + sum(pool.cpu * _held_up(pool) for pool in pools)
     free -= sum(pool.cpu * count for pool, count in zip(pools, granted, strict=True))
     memory = snapshot.memory
@@ -67,39 +75,52 @@ def targets(snapshot: Snapshot, asks: Sequence[Ask]) -> list[int]:
         while hungry:
             _, poorest = heappop(hungry)
             pool = pools[poorest]
-            if pool.cpu > free + _ROUNDING or pool.memory > memory:
+            if pool.cpu > free + _ROUNDING or pool.memory > memory or not places.grant(poorest):
                 continue
             granted[poorest] += 1
             free -= pool.cpu
             memory -= pool.memory
             if granted[poorest] < goals[poorest]:
                 heappush(hungry, (_share(snapshot, pool, granted[poorest]), poorest))
-    return granted
+    return granted, places
 
 
-def starts(snapshot: Snapshot, asks: Sequence[Ask], goals: Sequence[int]) -> list[int]:
-    """Return how many containers each pool starts now: what max and the free memory allow.
+def starts(
+    snapshot: Snapshot, asks: Sequence[Ask], goals: Sequence[int], places: Places
+) -> tuple[list[int], Devices]:
+    """Return how many containers each pool starts now, and the free GPUs for them and others.
 
-    CPU is no obstacle: what still runs beyond its share leaves soon, and time is shared until then.
+    What max, the free memory and the free GPUs allow. CPU is no obstacle: what still runs beyond
+    its share leaves soon, and time is shared until then.
     """
     free = _free_memory(snapshot)
+    devices = placeable(snapshot, places, _wanted(snapshot, goals))
     counts = []
-    for pool, ask, goal in zip(snapshot.pools, asks, goals, strict=True):
+    for i, (pool, ask, goal) in enumerate(zip(snapshot.pools, asks, goals, strict=True)):
         have = current(pool)
-        count = min(goal - have, max(free // pool.memory, ask.first - have))
-        if pool.settings.max_containers is not None:
-            count = min(count, pool.settings.max_containers - len(pool.containers))
+        count = min(_missing(pool, goal), max(free // pool.memory, ask.first - have))
+        if pool.gpu is not None:
+            count = min(count, len(devices[i]))
         counts.append(max(0, count))
         free -= counts[-1] * pool.memory
-    return counts
+    return counts, [tuple(devices.get(i, ())) for i in range(len(counts))]
 
 
-def make_room(snapshot: Snapshot, goals: Sequence[int], stops: Stops) -> Stops:
+def make_room(snapshot: Snapshot, goals: Sequence[int], stops: Stops, places: Places) -> Stops:
     """Return further containers to let go, because other pools have not got their share yet.
 
-    Idle ones first, the longest idle of all pools; then pools that are over their share give it up.
+    Those whose GPUs others are to have first. Then idle ones, the longest idle of all pools; then
+    pools that are over their share give it up.
     Nobody stops anything when nobody lacks anything: to be over one's share is no harm by itself.
     """
+    wanted = _wanted(snapshot, goals)
+    blocking = in_the_way(snapshot, places, wanted, [each for stop in stops for each in stop])
+    stops = [(*stop, *more) for stop, more in zip(stops, blocking, strict=True)]
+    further = _make_room(snapshot, goals, stops)
+    return [(*first, *then) for first, then in zip(blocking, further, strict=True)]
+
+
+def _make_room(snapshot: Snapshot, goals: Sequence[int], stops: Stops) -> Stops:
     cpu, memory = _lack(snapshot, goals, stops)
     evicted: list[list[str]] = [[] for _ in snapshot.pools]
     for i, container_id in _idle_surplus(snapshot, goals, stops):
@@ -158,7 +179,23 @@ def _held_up(pool: PoolSnapshot) -> int:
 def _share(snapshot: Snapshot, pool: PoolSnapshot, count: int) -> float:
     """Return which part of the machine `count` containers take, by what they take most of."""
     computing = pool.cpu * (count - _held_up(pool)) / snapshot.cores
-    return max(computing, pool.memory * count / snapshot.memory)
+    return max(
+        computing, pool.memory * count / snapshot.memory, share_of_gpus(snapshot, pool) * count
+    )
+
+
+def _wanted(snapshot: Snapshot, goals: Sequence[int]) -> dict[int, int]:
+    """Return how many containers each pool that needs GPUs is to start, by its number."""
+    numbered = enumerate(zip(snapshot.pools, goals, strict=True))
+    return {i: max(0, _missing(pool, goal)) for i, (pool, goal) in numbered if pool.gpu}
+
+
+def _missing(pool: PoolSnapshot, goal: int) -> int:
+    """Return how many containers a pool lacks, as far as its max lets it start more."""
+    missing = goal - current(pool)
+    if pool.settings.max_containers is None:
+        return missing
+    return min(missing, pool.settings.max_containers - len(pool.containers))
 
 
 def _free_memory(snapshot: Snapshot) -> int:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from cloudfn.model.function import AutoscalerSettings
+from cloudfn.model.gpu import Gpu, GpuWish
 
 _NEVER = float("-inf")
 
@@ -33,6 +34,8 @@ class ContainerView:
     running: float = 0.0
     #: the most inputs that it takes at once
     slots: int = 1
+    #: ids of the GPUs that it has, or has a part of
+    gpus: tuple[str, ...] = ()
 
     @property
     def busy(self) -> bool:
@@ -71,6 +74,10 @@ class PoolSnapshot:
     blocked_until: float = 0.0
     #: when the number of containers was last lowered
     last_lowered: float = 0.0
+    #: the GPUs that each container needs; None: none
+    gpu: GpuWish | None = None
+    #: when it last came to have containers, or to have none
+    turned: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `from_json`."""
@@ -86,8 +93,10 @@ class PoolSnapshot:
         values = _known(cls, data)
         values["settings"] = AutoscalerSettings(**_known(AutoscalerSettings, data["settings"]))
         values["last_active"] = _NEVER if data["last_active"] is None else data["last_active"]
-        views = (ContainerView(**_known(ContainerView, view)) for view in data["containers"])
-        values["containers"] = tuple(views)
+        values["containers"] = tuple(map(_view, data["containers"]))
+        if data.get("gpu") is not None:
+            wish = _known(GpuWish, data["gpu"])
+            values["gpu"] = GpuWish(**{**wish, "devices": tuple(wish["devices"])})
         return cls(**values)
 
 
@@ -101,6 +110,7 @@ class Snapshot:
     #: cores and MiB of the machine
     cores: float
     memory: int
+    gpus: tuple[Gpu, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `from_json`."""
@@ -109,13 +119,15 @@ class Snapshot:
             "pools": [pool.to_json() for pool in self.pools],
             "cores": self.cores,
             "memory": self.memory,
+            "gpus": [asdict(gpu) for gpu in self.gpus],
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Snapshot:
         """Return the snapshot that `to_json` wrote."""
         pools = tuple(PoolSnapshot.from_json(pool) for pool in data["pools"])
-        return cls(data["now"], pools, data["cores"], data["memory"])
+        gpus = tuple(Gpu(**_known(Gpu, gpu)) for gpu in data.get("gpus", ()))
+        return cls(data["now"], pools, data["cores"], data["memory"], gpus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +142,16 @@ class PoolDecision:
     start: int
     #: which to let go, after what they are doing
     stop: tuple[str, ...]
-    #: what set the number: need, buffer, min, max, machine, backoff, window, early, retired
+    #: what set the number: need, buffer, min, max, machine, gpu, backoff, window, early, retired
     limiting: str
     reason: str
+    #: of a pool that needs GPUs: the ids of those of each container to start
+    gpus: tuple[tuple[str, ...], ...] = ()
+
+
+def _view(data: dict[str, Any]) -> ContainerView:
+    values = _known(ContainerView, data)
+    return ContainerView(**{**values, "gpus": tuple(values.get("gpus", ()))})
 
 
 def _known(kind: type[Any], data: dict[str, Any]) -> dict[str, Any]:

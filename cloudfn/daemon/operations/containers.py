@@ -36,6 +36,7 @@ class ContainerOperations(Group):
         elif container.ready:
             state = "busy" if container.busy else "idle"
         idle = state == "idle"
+        gpus = self._engine.place.machine.gpus
         return {
             "container_id": container.container_id,
             "app_id": pool.spec.app_id if pool else "",
@@ -47,6 +48,8 @@ class ContainerOperations(Group):
             "started": now_wall - (now - container.started),
             "inputs_done": container.inputs_done,
             "idle_since": now_wall - (now - container.last_used) if idle else None,
+            "gpus": [gpu.index for gpu in gpus if gpu.device_id in container.gpus],
+            "gpu_memory": container.spec.function.gpu_memory,
         }
 
     def op_container_stop(self, _session: Session, fields: Fields) -> Fields:
@@ -68,7 +71,7 @@ class ContainerOperations(Group):
                 hint="Try again when `cloudfn container list` shows its pid.",
             )
         return {
-            "environ": self._engine.agent.container_environ(pool, container.container_id),
+            "environ": self._engine.agent.container_environ(pool, container),
             "cwd": pool.spec.program.bundle,
         }
 

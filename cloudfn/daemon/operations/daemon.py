@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import InvalidError
 from cloudfn.model.call import Status
+from cloudfn.model.gpu import Gpu
 
 
 class DaemonOperations(Group):
@@ -33,9 +35,14 @@ class DaemonOperations(Group):
             "calls": self._engine.calls.active,
             "socket": self._engine.place.socket,
             "state_dir": str(self._engine.place.state_dir),
+            "gpus": [self._gpu(gpu) for gpu in self._engine.place.machine.gpus],
             "trouble": str(self._engine.journal.trouble or ""),
             "statuses": [status.name for status in Status],
         }
+
+    def _gpu(self, gpu: Gpu) -> Fields:
+        holders = (c for c in self._engine.agent.containers() if gpu.device_id in c.gpus)
+        return {**asdict(gpu), "containers": [container.container_id for container in holders]}
 
     def op_shutdown(self, _session: Session, fields: Fields) -> Fields:
         mode = fields.get("mode") or "drain"

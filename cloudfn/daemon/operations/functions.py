@@ -81,6 +81,7 @@ class FunctionOperations(Group):
         stats = dict.fromkeys(
             ("backlog", "num_total_runners", "num_running_inputs", "input_headroom"), 0
         )
+        gpus: set[str] = set()
         for pool in pools:
             counts = self._engine.ledger.counts(pool.spec.pool)
             serving = [c for c in pool.containers.values() if not c.draining]
@@ -90,7 +91,8 @@ class FunctionOperations(Group):
             stats["num_running_inputs"] += counts.running + visits
             free = (max(0, c.slots - c.taken) for c in serving if c.ready)
             stats["input_headroom"] += sum(free)
-        return dict(stats)
+            gpus.update(device for c in pool.containers.values() for device in c.gpus)
+        return {**stats, "num_gpus": len(gpus)}
 
     def op_function_variants(self, _session: Session, fields: Fields) -> Fields:
         function = self._engine.directory.function(base_id(fields["function_id"]))
