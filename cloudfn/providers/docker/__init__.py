@@ -1,0 +1,1 @@
+"""Docker: which engine answers, images that it builds, and registries that they come from."""

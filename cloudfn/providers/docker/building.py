@@ -1,0 +1,151 @@
+"""Builds one image with the docker command, in a folder that is gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloudfn.errors import ImageBuildError
+from cloudfn.model.image import ImageSpec
+from cloudfn.model.secret import SecretRef
+from cloudfn.providers.builds import Build
+from cloudfn.providers.docker import credentials
+from cloudfn.providers.docker.context import lay_out, write_private
+from cloudfn.providers.docker.endpoint import config_folder
+from cloudfn.providers.docker.output import BuildOutput
+from cloudfn.providers.images import BuildSecrets
+from cloudfn.providers.recipes.dockerfile import FORCE, Dockerfile
+from cloudfn.providers.recipes.lines import secret_file
+
+#: begins the names of the folders of builds
+SCRATCH = ".build-"
+#: what Docker's builder hands to steps without a trace in the image
+_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"})
+#: has buildx use the engine itself, and store one image and no more about it
+_BUILDX = {"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to build, and how.
+
+    Attributes:
+        spec: The image.
+        recipe: Its Dockerfile.
+        bundles: path in the context → folder with what it holds.
+        labels: Of the image.
+        platform: What it is for, `linux/arm64`; empty for what the engine is.
+        secrets: The variables of each secret.
+        environ: What the client's environment says of indexes and proxies.
+        anew: Without what earlier builds left.
+    """
+
+    spec: ImageSpec
+    recipe: Dockerfile
+    bundles: Mapping[str, Path]
+    labels: Mapping[str, str]
+    platform: str
+    secrets: BuildSecrets
+    environ: Mapping[str, str]
+    anew: bool
+
+    @property
+    def proxies(self) -> dict[str, str]:
+        """What of the client's environment says how to reach the network."""
+        return {k: v for k, v in self.environ.items() if k.upper() in _PROXIES}
+
+
+def carry_out(
+    order: Order,
+    command: str,
+    environ: Mapping[str, str],
+    root: Path,
+    build: Build,
+    report: Callable[[str], None],
+) -> str:
+    """Build an image; return its id, `sha256:…`.
+
+    Args:
+        order: What to build.
+        command: A docker command with BuildKit.
+        environ: Its variables.
+        root: Where the folder of this build may be.
+        build: Runs the command.
+        report: Gets what people shall see of its output.
+
+    Raises:
+        ImageBuildError: A step failed, or the build was cancelled.
+        InvalidError: The secret of the base does not open a registry.
+    """
+    variables = {ref: order.secrets(ref) for ref in order.spec.secrets}
+    hidden = [value for each in variables.values() for value in each.values()]
+    output = BuildOutput([*hidden, *order.environ.values()])
+
+    def line(raw: str) -> None:
+        shown = output.line(raw)
+        if shown is not None:
+            report(shown)
+
+    with _scratch(root) as scratch:
+        arguments = _arguments(order, scratch, variables)
+        lay_out(scratch / "context", order.bundles, _files(order.recipe))
+        environ = {**environ, **order.proxies, **_BUILDX, "DOCKER_BUILDKIT": "1"}
+        if (ref := order.recipe.credentials) is not None:
+            environ["DOCKER_CONFIG"] = str(_login(order, variables[ref], environ, scratch))
+        code = build.run([command, *arguments], environ, scratch, line)
+        if code:
+            raise ImageBuildError(
+                f"The image im-{order.spec.digest} could not be built.\n{output.failure()}",
+                hint="`cloudfn image build FILE --dry-run` shows the Dockerfile.",
+            )
+        return (scratch / "id").read_text().strip()
+
+
+def _files(recipe: Dockerfile) -> dict[str, str]:
+    return {f"files/{name}": content for name, content in recipe.files.items()}
+
+
+def _arguments(
+    order: Order, scratch: Path, variables: Mapping[SecretRef, Mapping[str, str]]
+) -> list[str]:
+    recipe = order.recipe
+    (scratch / "Dockerfile").write_text(recipe.text, encoding="utf-8")
+    given = ["build", "--progress=plain", "--file", "Dockerfile", "--iidfile", "id"]
+    given += [f"--label={name}={value}" for name, value in order.labels.items()]
+    # A name alone: the value is in the command's environment, where other users cannot see it.
+    given += [f"--build-arg={name}" for name in order.proxies]
+    given += [f"--build-arg={name}={value}" for name, value in recipe.build_args.items()]
+    if recipe.force:
+        given.append(f"--build-arg={FORCE}={os.urandom(8).hex()}")
+    if order.platform:
+        given.append(f"--platform={order.platform}")
+    if order.anew:
+        given.append("--no-cache")
+    for number, (name, ref) in enumerate(recipe.secrets.items()):
+        path = scratch / f"secret-{number}"
+        write_private(path, secret_file(variables[ref]))
+        given.append(f"--secret=id={name},src={path.name}")
+    return [*given, "context"]
+
+
+def _login(
+    order: Order, variables: Mapping[str, str], environ: Mapping[str, str], scratch: Path
+) -> Path:
+    base = order.spec.layers[0]
+    who = credentials.of_secret(variables, f"Image.{base.method}")
+    registry = credentials.registry_of(str(base.arguments.get("tag", "")))
+    folder = scratch / "docker"
+    credentials.write_config(folder, config_folder(environ), registry, who)
+    return folder
+
+
+@contextmanager
+def _scratch(root: Path) -> Iterator[Path]:
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Nobody else may look into it: there are secrets.
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=root) as folder:
+        yield Path(folder)

@@ -1,0 +1,213 @@
+"""Images of the docker runtime: built by the docker command with BuildKit, kept by the engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+
+from cloudfn.clock import Clock, SystemClock
+from cloudfn.errors import ConflictError, Error, NotFoundError
+from cloudfn.model.image import ImageSpec
+from cloudfn.providers.builds import Builds
+from cloudfn.providers.docker.building import SCRATCH, Order, carry_out
+from cloudfn.providers.docker.command import find_builder
+from cloudfn.providers.docker.engine import DockerEngine
+from cloudfn.providers.docker.python import python_of
+from cloudfn.providers.images import BuildSecrets, BuiltImage, no_secrets
+from cloudfn.providers.recipes.dockerfile import Dockerfile, dockerfile
+
+DIGEST_LABEL, ENVIRONMENT_LABEL = "cloudfn.digest", "cloudfn.environment"
+_RECORD = ".json"
+#: what Docker takes for a part of an image's name
+_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where images of an environment come from and go.
+
+    Attributes:
+        environment: Its name.
+        root: The folder of records.
+        bundles: The folder of source bundles, where contexts are.
+        runtime: Gives the folder with cloudfn and cloudpickle.
+        base_image: Name of images with a Python, with `{version}` in it.
+        environ: Variables of the docker command: PATH, HOME and DOCKER_*.
+        platform: What to build for, `linux/arm64`; empty for what the engine is.
+    """
+
+    environment: str
+    root: Path
+    bundles: Path
+    runtime: Callable[[], Path]
+    base_image: str
+    environ: Mapping[str, str]
+    platform: str = ""
+
+    @property
+    def repository(self) -> str:
+        """The name of the environment's images; their tags are digests."""
+        name = self.environment
+        if _NAME.fullmatch(name) is None:
+            name = f"env-{sha256(name.encode()).hexdigest()[:12]}"
+        return f"cloudfn/{name}"
+
+
+class DockerImages:
+    """The `Images` port as images of a Docker engine, for the one process that owns the records.
+
+    A record is written once an image is whole, and says what is in it. The engine is asked whether
+    it still has the image.
+    """
+
+    def __init__(self, site: Site, engine: DockerEngine, clock: Clock | None = None) -> None:
+        self._site = site
+        self._engine = engine
+        self._clock = clock or SystemClock()
+        self._builds = Builds()
+        for folder in site.root.glob(f"{SCRATCH}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    # The port
+
+    def find(self, spec: ImageSpec) -> BuiltImage | None:
+        image = self._read(self._record(spec.digest))
+        if image is None:
+            return None
+        try:
+            with self._engine.asked() as api:
+                api.inspect_image(image.reference)
+        except NotFoundError:
+            return None
+        except Error:
+            # An engine that is away may be back when a container is to start; its images will be.
+            return image
+        return image
+
+    def build(
+        self,
+        spec: ImageSpec,
+        report: Callable[[str], None],
+        secrets: BuildSecrets = no_secrets,
+        environ: Mapping[str, str] = MappingProxyType({}),
+        *,
+        anew: bool = False,
+    ) -> BuiltImage:
+        site = self._site
+        with self._builds.turn(spec.digest) as build:
+            found = self.find(spec)
+            # Who waited for the build of another has it as new as can be.
+            if found is not None and not (anew and build.users == 1):
+                return found
+            with self._engine.asked() as api:
+                api.ping()
+            recipe = dockerfile(spec, site.base_image)
+            order = Order(
+                spec,
+                recipe,
+                self._bundles(recipe),
+                {DIGEST_LABEL: spec.digest, ENVIRONMENT_LABEL: site.environment},
+                site.platform,
+                secrets,
+                environ,
+                anew,
+            )
+            command = find_builder(site.environ)
+            reference = carry_out(order, command, site.environ, site.root, build, report)
+            build.check()
+            image = self.keep(spec.digest, reference)
+            if found is not None and found.reference != reference:
+                # Containers that run keep it, and whoever made them removes it with them.
+                with suppress(Error), self._engine.asked() as api:
+                    api.remove_image(found.reference)
+            return image
+
+    def cancel(self, digest: str) -> None:
+        self._builds.cancel(digest)
+
+    def plan(self, spec: ImageSpec) -> str:
+        return str(dockerfile(spec, self._site.base_image))
+
+    def unmet(self, spec: ImageSpec) -> tuple[str, ...]:
+        return ()
+
+    def list(self) -> list[BuiltImage]:
+        recorded = [self._read(path) for path in self._site.root.glob(f"*{_RECORD}")]
+        if not recorded:
+            return []
+        with self._engine.asked() as api:
+            there = {each["Id"] for each in api.images(name=self._site.repository)}
+        images = [each for each in recorded if each is not None and each.reference in there]
+        return sorted(images, key=lambda image: image.created, reverse=True)
+
+    def remove(self, digest: str) -> bool:
+        record = self._record(digest)
+        existed = record.exists()
+        try:
+            with self._engine.asked() as api:
+                api.remove_image(self.tag(digest))
+        except NotFoundError:
+            existed = False
+        except ConflictError as error:
+            raise ConflictError(
+                f"The image im-{digest} is in use: {error.message}",
+                hint="Stop the apps whose containers it is in, then remove it.",
+            ) from None
+        record.unlink(missing_ok=True)
+        return existed
+
+    # For registries
+
+    def tag(self, digest: str) -> str:
+        """Return the name that the engine has for an image."""
+        return f"{self._site.repository}:{digest}"
+
+    def keep(self, digest: str, reference: str) -> BuiltImage:
+        """Take an image of the engine for that of a digest; return it.
+
+        Raises:
+            InvalidError: It has no Python that containers could use; it is removed.
+        """
+        try:
+            python = python_of(self._engine, reference)
+        except Error:
+            with suppress(Error), self._engine.asked() as api:
+                api.remove_image(reference)
+            raise
+        with self._engine.asked() as api:
+            api.tag(reference, self._site.repository, digest)
+            size = int(api.inspect_image(reference)["Size"])
+        image = BuiltImage(digest, reference, python, size, self._clock.wall())
+        self._write(image)
+        return image
+
+    # Records
+
+    def _record(self, digest: str) -> Path:
+        return self._site.root / f"{digest}{_RECORD}"
+
+    def _read(self, record: Path) -> BuiltImage | None:
+        try:
+            return BuiltImage(**json.loads(record.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _write(self, image: BuiltImage) -> None:
+        record = self._record(image.digest)
+        aside = record.with_suffix(".new")
+        record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        aside.write_text(json.dumps(asdict(image)))
+        aside.rename(record)
+
+    def _bundles(self, recipe: Dockerfile) -> dict[str, Path]:
+        found = {f"context/{each}": self._site.bundles / each for each in recipe.contexts}
+        if recipe.runtime:
+            found["runtime"] = self._site.runtime()
+        return found

@@ -1,0 +1,349 @@
+"""Images of a real engine: what is built, what is found again, and what is said when it fails."""
+
+from __future__ import annotations
+
+import os
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudfn.errors import (
+    ConflictError,
+    ConnectionError,  # noqa: A004 - ours
+    ImageBuildError,
+    InvalidError,
+    PermissionDeniedError,
+)
+from cloudfn.model.image import ImageSpec, Layer
+from cloudfn.model.secret import SecretRef
+from cloudfn.providers.docker.engine import DockerEngine
+from cloudfn.providers.docker.images import DockerImages, Site
+from tests.docker.engine import Engine
+
+pytestmark = pytest.mark.integration
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def site(docker_engine: Engine, tmp_path: Path) -> Site:
+    """An environment of this test, with nothing in it."""
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    environ = {
+        "PATH": ":".join(os.get_exec_path()),
+        "HOME": str(tmp_path),
+        "DOCKER_HOST": docker_engine.host,
+    }
+    return Site(
+        environment=f"T-{tmp_path.name}",
+        root=tmp_path / "images",
+        bundles=tmp_path / "bundles",
+        runtime=lambda: runtime,
+        base_image=docker_engine.base.replace(docker_engine.base_python, "{version}"),
+        environ=environ,
+    )
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[Site], DockerImages]]:
+    """Open the images of an environment, and hang up in the end."""
+    with ExitStack() as stack:
+
+        def opened(site: Site) -> DockerImages:
+            engine = DockerEngine(site.environ)
+            stack.callback(engine.close)
+            return DockerImages(site, engine)
+
+        yield opened
+
+
+@pytest.fixture
+def images(site: Site, opened: Callable[[Site], DockerImages]) -> DockerImages:
+    return opened(site)
+
+
+def _spec(*layers: tuple[str, dict[str, Any]]) -> ImageSpec:
+    base = Layer("debian_slim", {"python_version": "3.11"})
+    return ImageSpec((base, *(Layer(method, given) for method, given in layers)))
+
+
+def _commands(*commands: str, **given: Any) -> tuple[str, dict[str, Any]]:
+    return "run_commands", {"commands": list(commands), **given}
+
+
+def _nothing(_line: str) -> None: ...
+
+
+def _bundle(site: Site, digest: str, files: dict[str, str]) -> str:
+    for name, content in files.items():
+        path = site.bundles / digest / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return digest
+
+
+def _wheel(folder: Path) -> str:
+    """Write a wheel of a module that knows how to greet; return the name of its file."""
+    name = "greeter-1.0-py3-none-any.whl"
+    info = "greeter-1.0.dist-info"
+    with zipfile.ZipFile(folder / name, "w") as wheel:
+        wheel.writestr("greeter.py", "greeting = 'hello'\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: greeter\nVersion: 1.0\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(
+            f"{info}/RECORD", f"greeter.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
+        )
+    return name
+
+
+def test_an_image_holds_what_its_layers_say(docker_engine, images, site, tmp_path):
+    wheels = site.bundles / "wheels"
+    wheels.mkdir(parents=True)
+    wheel = _wheel(wheels)
+    context = _bundle(site, "code", {"data/table.csv": "1,2\n", "note.txt": "kept"})
+    spec = _spec(
+        ("add_local_dir", {"context": "wheels", "remote_path": "/wheels", "copy": True}),
+        ("pip_install", {"packages": [f"/wheels/{wheel}"]}),
+        ("env", {"vars": {"WHO": "a 'b' \"$c\""}}),
+        ("add_local_dir", {"context": context, "remote_path": "/srv/code", "copy": True}),
+        ("workdir", {"path": "/srv/code"}),
+        _commands("echo built > made.txt", "test -e data/table.csv"),
+    )
+    program = (
+        "import greeter, os, pathlib; "
+        "print(greeter.greeting, os.environ['WHO'], os.getcwd(), "
+        "pathlib.Path('made.txt').read_text().strip(), pathlib.Path('note.txt').read_text())"
+    )
+
+    image = images.build(spec, _nothing)
+
+    out = docker_engine.docker(
+        "run", "--rm", "--network=none", image.reference, "python3", "-c", program
+    )
+    assert out == "hello a 'b' \"$c\" /srv/code built kept"
+    assert image.python.startswith("3.11.")
+    assert image.digest == spec.digest
+    assert image.size > 10_000_000
+
+
+def test_an_image_that_is_there_is_not_built_again(images):
+    spec = _spec(_commands("date +%N > /when"))
+    first = images.build(spec, _nothing)
+    lines: list[str] = []
+
+    assert images.build(spec, lines.append) == first
+    assert lines == []
+    assert images.find(spec) == first
+
+
+def test_a_process_that_comes_later_finds_it(images, site, opened):
+    spec = _spec(_commands("true"))
+
+    assert opened(site).find(spec) is None
+    assert images.build(spec, _nothing) == opened(site).find(spec)
+
+
+def test_an_image_that_the_engine_lost_is_built_again(docker_engine, images):
+    spec = _spec(_commands("date +%N > /when"))
+    image = images.build(spec, _nothing)
+    docker_engine.docker("image", "rm", "--force", image.reference)
+
+    assert images.find(spec) is None
+    assert images.list() == []
+    again = images.build(spec, _nothing)
+    assert images.find(spec) == again
+
+
+def test_what_is_asked_for_anew_is_built_anew(docker_engine, images):
+    spec = _spec(_commands("date +%s%N > /when"))
+    first = images.build(spec, _nothing)
+
+    second = images.build(spec, _nothing, anew=True)
+
+    assert second.reference != first.reference
+    assert images.find(spec) == second
+    assert first.reference not in docker_engine.docker("images", "--no-trunc", "--quiet")
+
+
+def test_several_builds_of_one_image_end_as_one(images):
+    spec = _spec(_commands("date +%N > /when; sleep 0.5"))
+    built: list[str] = []
+    lines: list[str] = []
+
+    def build() -> None:
+        built.append(images.build(spec, lines.append).reference)
+
+    threads = [threading.Thread(target=build) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+
+    assert len(built) == 3
+    assert len(set(built)) == 1
+    assert len([line for line in lines if "RUN date" in line]) == 1
+
+
+def test_images_are_listed_the_newest_first_and_those_of_others_are_not(images, site, opened):
+    older, newer = (_spec(_commands(f"echo {number}")) for number in (1, 2))
+    images.build(older, _nothing)
+    images.build(newer, _nothing)
+    other = opened(replace(site, environment="other", root=site.root.with_name("other")))
+    other.build(older, _nothing)
+
+    assert [each.digest for each in images.list()] == [newer.digest, older.digest]
+    assert [each.digest for each in other.list()] == [older.digest]
+
+
+def test_a_failed_step_is_named_with_its_output(images):
+    spec = _spec(_commands("echo fine"), _commands("echo about to fail; exit 3"))
+    lines: list[str] = []
+
+    with pytest.raises(ImageBuildError) as caught:
+        images.build(spec, lines.append)
+
+    message = caught.value.message
+    assert "RUN echo about to fail; exit 3" in message
+    assert "exit code: 3" in message
+    assert message.endswith("  about to fail")
+    assert "  about to fail" in lines
+    assert images.find(spec) is None
+    assert images.list() == []
+
+
+def test_a_base_that_does_not_exist_is_named(images):
+    spec = ImageSpec((Layer("from_registry", {"tag": "127.0.0.1:9/no/such:1"}),))
+
+    with pytest.raises(ImageBuildError, match=r"127\.0\.0\.1:9/no/such"):
+        images.build(spec, _nothing)
+
+
+@pytest.mark.parametrize(
+    ("python", "told"),
+    [
+        ("echo 3.9.2", r"Python 3\.9\.2, which is too old"),
+        ("exit 7", "no working `python3`"),
+        (None, "no working `python3`: there is no such command"),
+    ],
+)
+def test_an_image_whose_python_is_of_no_use_is_refused(docker_engine, images, python, told):
+    remove = "rm /usr/bin/python3 /usr/local/bin/python"
+    fake = f"printf '#!/bin/sh\\n{python}\\n' > /usr/bin/python3; chmod +x /usr/bin/python3"
+    spec = _spec(_commands(remove, *([fake] if python else [])))
+
+    with pytest.raises(InvalidError, match=told) as caught:
+        images.build(spec, _nothing)
+
+    assert "3.11 or newer" in str(caught.value.hint)
+    assert images.find(spec) is None
+    mine = f"label=cloudfn.digest={spec.digest}"
+    assert docker_engine.docker("images", "--quiet", "--filter", mine) == ""
+    assert docker_engine.docker("ps", "--all", "--quiet") == ""
+
+
+def test_secrets_are_seen_by_the_step_that_names_them_and_stay_nowhere(docker_engine, images, site):
+    value = "s3cret-of-this-test"
+    secret = {"name": "token", "object_id": "", "required_keys": []}
+    spec = _spec(
+        _commands('echo "length ${#TOKEN}, $TOKEN"', secrets=[secret]),
+        _commands('test -z "$TOKEN"'),
+    )
+    asked: list[SecretRef] = []
+    lines: list[str] = []
+
+    def secrets(ref: SecretRef) -> dict[str, str]:
+        asked.append(ref)
+        return {"TOKEN": value}
+
+    image = images.build(spec, lines.append, secrets)
+
+    assert [ref.name for ref in asked] == ["token"]
+    assert f"  length {len(value)}, ***" in lines
+    history = docker_engine.docker("history", "--no-trunc", image.reference)
+    inspected = docker_engine.docker("inspect", image.reference)
+    assert value not in history + inspected + images.plan(spec) + "".join(lines)
+    assert [path.name for path in site.root.iterdir()] == [f"{spec.digest}.json"]
+    assert value not in (site.root / f"{spec.digest}.json").read_text()
+
+
+def test_a_cancelled_build_ends_and_leaves_nothing(images, site):
+    spec = _spec(_commands("echo begun; sleep 1000"))
+    begun = threading.Event()
+    errors: list[BaseException] = []
+
+    def build() -> None:
+        try:
+            images.build(spec, lambda line: begun.set() if line == "  begun" else None)
+        except ImageBuildError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    assert begun.wait(PATIENCE)
+    images.cancel(spec.digest)
+    thread.join(PATIENCE)
+
+    assert "cancelled" in str(errors[0])
+    assert images.find(spec) is None
+    assert list(site.root.iterdir()) == []
+
+
+def test_an_image_in_use_is_not_removed_and_then_it_is(docker_engine, images):
+    spec = _spec(_commands("echo used"))
+    image = images.build(spec, _nothing)
+    container = docker_engine.docker(
+        "run", "--detach", "--init", "--network=none", image.reference, "sleep", "1000"
+    )
+
+    with pytest.raises(ConflictError, match="is in use"):
+        images.remove(spec.digest)
+    assert images.find(spec) == image
+    docker_engine.docker("rm", "--force", container)
+
+    assert images.remove(spec.digest)
+    assert images.find(spec) is None
+    assert not images.remove(spec.digest)
+
+
+def test_what_a_killed_build_left_is_cleared_away(site, opened):
+    left = site.root / ".build-x1"
+    left.mkdir(parents=True)
+    (left / "secret-0").write_text("export TOKEN=1")
+
+    opened(site)
+
+    assert not left.exists()
+
+
+def test_an_engine_that_is_away_still_has_its_images(images, site, opened):
+    spec = _spec(_commands("true"))
+    image = images.build(spec, _nothing)
+    away = opened(replace(site, environ={**site.environ, "DOCKER_HOST": "unix:///no/engine.sock"}))
+
+    assert away.find(spec) == image
+    with pytest.raises(ConnectionError, match=r"No Docker engine answers at unix:///no/engine"):
+        away.build(_spec(_commands("echo other")), _nothing)
+
+
+@pytest.mark.slow
+def test_packages_of_the_system_are_installed(docker_engine, images):
+    image = images.build(_spec(("apt_install", {"packages": ["netcat-openbsd"]})), _nothing)
+
+    assert docker_engine.docker("run", "--rm", "--network=none", image.reference, "which", "nc")
+
+
+def test_who_may_not_ask_the_engine_is_told_what_to_do(site):
+    engine = DockerEngine(site.environ)
+
+    with closing(engine), pytest.raises(PermissionDeniedError) as caught, engine.asked():
+        raise PermissionError(13, "Permission denied")
+
+    assert "group `docker`" in str(caught.value.hint)
