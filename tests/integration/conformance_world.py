@@ -53,6 +53,7 @@ class World:
         self.folder.mkdir()
         self.variables = {
             "CLOUDFN_HOME": str(home / "state"),
+            "CLOUDFN_GPUS": "none",
             "CLOUDFN_DAEMON_IDLE_EXIT": "120",
             # seconds after which a client that vanished is taken for gone
             "CLOUDFN_CLIENT_GRACE": "3",

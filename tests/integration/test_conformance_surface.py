@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import cloudfn
-from cloudfn.agent.gpus import machine_gpus
 from cloudfn.exception import (
     ExecutionError,
     InvalidError,
@@ -195,7 +194,6 @@ def test_what_an_image_asks_for_in_vain_is_refused_or_said_once_where_that_is_al
     assert allowed.stderr.count("goes without what this runtime cannot give it") == 1
 
 
-@pytest.mark.skipif(machine_gpus() > 0, reason="this machine has a GPU")
 def test_a_gpu_that_the_machine_does_not_have_is_an_error_that_says_so():
     """C158."""
     greedy = cloudfn.App("greedy-for-gpus")
