@@ -38,6 +38,8 @@ _SLOTS = Struct("<I")
 _OUTCOME = int(ContainerKind.OUTCOME)
 #: bytes read at a time; larger buffers come from the kernel page by page, for each read anew
 _READ_SIZE = 64 << 10
+#: nothing that a container says is longer; what user code may have put there is not kept
+_LARGEST_FRAME = 64 << 20
 #: a packet of the largest inline payload and its header
 _PACKET_SIZE = 80 << 10
 
@@ -363,7 +365,7 @@ class Container:
             return False
         except OSError:
             data = b""
-        if not data:
+        if not data or len(self._cut_off) > _LARGEST_FRAME:
             self._end_stream(owner)
             return False
         if self._cut_off:

@@ -16,6 +16,8 @@ from cloudfn.model.variant import Variant
 #: failed starts in a row after which the waiting inputs are failed
 START_TRIES = 3
 _BACKOFF = (0.2, 1.0, 5.0, 10.0, 30.0, 60.0)
+#: steps of it that count where the outside is to blame, which may be well again at any time
+_LOST_STEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Pool:
     #: when it last came to have containers, or to have none
     turned: float = 0.0
     failed_starts: int = 0
+    #: starting containers that were taken away in a row
+    lost_starts: int = 0
     blocked_until: float = 0.0
     #: when the batch that waits is handed over, however small; on the loop's clock
     batch_due: float | None = None
@@ -75,7 +79,7 @@ class Pool:
 
     def started(self, seconds: float) -> None:
         """A container became ready `seconds` after it was asked for."""
-        self.failed_starts = 0
+        self.failed_starts = self.lost_starts = 0
         self.blocked_until = 0.0
         self.start_time += 0.3 * (seconds - self.start_time)
 
@@ -87,7 +91,9 @@ class Pool:
 
     def start_lost(self, now: float) -> None:
         """A starting container was taken away from outside: try again, but not in a tight loop."""
-        self.blocked_until = max(self.blocked_until, now + _BACKOFF[0])
+        self.lost_starts += 1
+        backoff = _BACKOFF[min(self.lost_starts, _LOST_STEPS) - 1]
+        self.blocked_until = max(self.blocked_until, now + backoff)
 
     def serving(self) -> list[Container]:
         """The containers that take inputs, the most recently busy one first."""

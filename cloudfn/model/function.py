@@ -165,6 +165,8 @@ class FunctionSpec:
     single_use: bool = False
     #: containers may be forked from a warm template
     fork: bool = True
+    #: containers have no network, for which they have to be Docker's
+    block_network: bool = False
     #: variables set in its containers, on top of the image's
     env: dict[str, str] = field(default_factory=dict)
     #: None: a container runs one input at a time

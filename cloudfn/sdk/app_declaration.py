@@ -104,6 +104,7 @@ class AppDeclaration:
         single_use_containers: bool = False,
         max_inputs: int | None = None,
         fork: bool = True,
+        block_network: bool = False,
         schedule: Cron | Period | None = None,
         scaling: Sequence[ScaleAt] = (),
         include_source: bool | None = None,
@@ -135,6 +136,8 @@ class AppDeclaration:
             single_use_containers: A container runs one input and ends.
             max_inputs: Modal's old name of that: 1.
             fork: Containers may be forked from a warm template that imported the program.
+            block_network: Containers have no network; they can still call functions. In the docker
+                runtime only.
             schedule: When the function runs by itself, without arguments, while the App lives.
             scaling: When its autoscaler settings change by themselves while the App lives.
             include_source: Bring the program's sources to the containers.
@@ -183,6 +186,7 @@ class AppDeclaration:
                 timeout=timeout,
                 startup_timeout=startup_timeout,
                 single_use=single_use_containers or max_inputs == 1,
+                block_network=bool(block_network),
                 fork=fork,
                 concurrency=concurrency_of(body.raw),
                 batching=body.batching or batching_of(body.raw),

@@ -26,7 +26,6 @@ _INSTEAD = {
     "i6pn": "Containers share this machine's network and can reach one another.",
     "enable_memory_snapshot": "Leave it away: containers are forked from a process that has "
     "imported the program already.",
-    "block_network": "Containers are processes of yours on this machine: block it from outside.",
     "restrict_modal_access": "Containers may look up and call any function of their environment.",
     "_experimental_restrict_output": "Leave it away.",
 }
@@ -169,6 +168,7 @@ def declare(  # noqa: PLR0913 - one for each option
     timeout: Any,
     startup_timeout: int | None,
     single_use: bool,
+    block_network: bool,
     fork: bool,
     concurrency: Concurrency | None = None,
     batching: Batching | None = None,
@@ -210,6 +210,7 @@ def declare(  # noqa: PLR0913 - one for each option
         timeout=timeout,
         startup_timeout=timeout if startup_timeout is None else startup_timeout,
         single_use=single_use,
+        block_network=block_network,
         fork=fork,
         env=variables(env),
         concurrency=concurrency,

@@ -127,6 +127,7 @@ def test_values_that_make_no_sense_are_refused(app, options, words):
         {"image": None, "secrets": [], "volumes": {}, "gpu": None, "network_file_systems": {}},
         {"region": ["eu", "us"], "cloud": "aws", "routing_region": "eu", "ephemeral_disk": 1024},
         {"gpu": "a100:2", "block_network": False, "i6pn": None, "proxy": None},
+        {"block_network": True},
         {"nonpreemptible": True, "single_use_containers": True, "max_inputs": 1},
         {"cpu": (1, 2), "memory": 256, "env": {"A": "1", "B": None}},
     ],
@@ -138,7 +139,6 @@ def test_values_that_make_sense_are_accepted(app, options):
 @pytest.mark.parametrize(
     "options",
     [
-        {"block_network": True},
         {"enable_memory_snapshot": True},
         {"i6pn": True},
         {"network_file_systems": {"/mnt": object()}},

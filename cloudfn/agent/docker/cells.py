@@ -257,7 +257,7 @@ class Cell:
             cores=site.machine.cores,
             memory=site.machine.memory,
             binds=binds,
-            network=self._cells.networks.name,
+            network="none" if spec.function.block_network else self._cells.networks.name,
             gpus=self._gpus,
         )
 

@@ -183,7 +183,8 @@ class DockerEngine:
         except errors.APIError as error:
             raise Refused(str(error.explanation or error)) from None
         except (errors.DockerException, RequestException, OSError) as error:
-            raise Unreachable(f"Docker does not answer: {error}") from None
+            where = self._address or "its usual address"
+            raise Unreachable(f"Docker does not answer at {where}") from error
 
     @contextmanager
     def _unless_missing(self) -> Iterator[Any]:

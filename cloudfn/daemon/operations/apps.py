@@ -11,9 +11,21 @@ from cloudfn.daemon.apps import parse_request
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
-from cloudfn.errors import NotFoundError
+from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.cls import shown_name
 from cloudfn.model.function import FunctionSpec
+from cloudfn.providers.catalog import RevisionSpec
+
+
+def check_networks(spec: RevisionSpec) -> None:
+    """Raise InvalidError where a function is to have no network, and would have one."""
+    for function in spec.functions:
+        if function.block_network and spec.runtime == "process":
+            raise InvalidError(
+                f"The function {function.name!r} asks for containers without a network, and "
+                "processes of this machine have its network.",
+                hint="Run it with `--runtime docker`, or leave `block_network` away.",
+            )
 
 
 class AppOperations(Group):
@@ -33,6 +45,7 @@ class AppOperations(Group):
         self._engine.stores.secrets.check(request.spec.functions)
         self._engine.stores.volumes.check(request.spec.functions)
         self._engine.place.machine.check_gpus(request.spec.functions)
+        check_networks(request.spec)
         self._engine.runtimes.check(request.spec)
         self._make_way(request)
         result = self._engine.apps.carry_out(request)
