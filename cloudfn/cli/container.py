@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -140,10 +141,16 @@ def execute(
     command: Annotated[list[str], typer.Argument(metavar="CMD...", help="Program and arguments.")],
     env: EnvironmentOption = None,
 ) -> None:
-    """Run a program on this machine, with a container's environment and working directory."""
+    """Run a program as if in a container: with its environment and working directory, as its user.
+
+    In the docker runtime it runs in the container itself.
+    """
     session = session_of(context, env)
     place = session.request("container_exec", container_id=container)
     session.close()
+    if "docker" in place:
+        terminal_too = ["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
+        command = [*place["docker"], *terminal_too, place["container"], *command]
     try:
         session.host.execute(command, place["environ"], place["cwd"])
     except OSError as error:

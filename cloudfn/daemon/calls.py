@@ -36,6 +36,9 @@ from cloudfn.wire.messages import (
 )
 from cloudfn.wire.ranges import numbers_in
 
+#: seconds that a Docker container has to read results of a call that it wants nothing more of
+_READ_GRACE = 60.0
+
 
 class Calls:
     """All calls under way of one environment."""
@@ -101,6 +104,8 @@ class Calls:
         if header is None:
             raise InvalidError(f"Inputs for a call that was not opened (ref {message.ref}).")
         call_id = str(header["call"])
+        if header.get("parent") and not self._engine.holds(session.container_id, header["parent"]):
+            header = {**header, "parent": None}  # it is over, or another one's
         end = None
         if "name" in header:
             call, end = self.named.open(call_id, header), 0
@@ -362,7 +367,9 @@ class Calls:
         self.receipts.forget(watch)
         call = watch.call
         if session.view is not None:
-            session.view.hide_call(call.spec.call_id)
+            # It may not have read yet what it was sent last.
+            call_id, shown = call.spec.call_id, session.view.shown(call.spec.call_id)
+            self._loop.call_later(_READ_GRACE, session.view.hide_call, call_id, shown)
         call.watches.remove(watch)
         if watch.owner and not call.spec.durable:
             self.cancel(call.spec.call_id, terminate=False)

@@ -6,12 +6,13 @@ A container sees nothing else of this machine: no state directory, no key, no ot
 from __future__ import annotations
 
 import os
+import posixpath
 import shutil
 import socket
 import stat
 import threading
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,7 @@ class CellDesk:
                 Bind(str(folder), CELL),
                 Bind(str(self._library()), LIBRARY),
                 Bind(self._readable(spec.program.bundle), SOURCE),
+                *self._attached(spec),
                 *(Bind(*each) for each in view.folders(FAST, durable=False)),
                 *(Bind(*each) for each in view.folders(DURABLE, durable=True)),
                 *(Bind(each["folder"], each["path"], each["read_only"]) for each in orders),
@@ -114,6 +116,13 @@ class CellDesk:
 
         uid, gid = self._owner
         return Furnishing(agent, folder / AGENT_SOCKET, f"{uid}:{gid}", view, prepare)
+
+    def _attached(self, spec: PoolSpec) -> Iterator[Bind]:
+        """Yield the local files that the function's image attaches at start."""
+        image, bundles = spec.function.image, Path(spec.program.bundle).parent
+        for each in image.attachments() if image is not None else ():
+            folder = self._readable(str(bundles / each.context))
+            yield Bind(str(Path(folder, each.path)), posixpath.normpath(each.remote_path))
 
     def _readable(self, bundle: str) -> str:
         """Return a bundle's folder, when containers can read it; above it, only we can."""

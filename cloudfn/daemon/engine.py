@@ -326,6 +326,11 @@ class Engine:
         claim = self.agent.running(seq)
         return None if claim is None else (claim.call_id, claim.index)
 
+    def holds(self, container_id: str | None, seq: int) -> bool:
+        """Whether a container is the one that holds an input."""
+        container = self.agent.container(container_id or "")
+        return container is not None and container.held.find(seq) is not None
+
     def stop_input(self, seq: int, fence: int, *, terminate: bool) -> None:
         """Stop an input that runs and whose outcome is recorded."""
         self.agent.cancel(seq, fence, terminate=terminate)

@@ -42,6 +42,10 @@ class Engine(Protocol):
         """Return (call id, index) of an input that a container holds."""
         ...
 
+    def holds(self, container_id: str | None, seq: int) -> bool:
+        """Whether a container is the one that holds an input."""
+        ...
+
     def stop_input(self, seq: int, fence: int, *, terminate: bool) -> None:
         """Stop an input that runs and whose outcome is recorded."""
         ...

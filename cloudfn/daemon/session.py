@@ -52,8 +52,12 @@ class PayloadView(Protocol):
         """Let it read a payload that lies in a blob."""
         ...
 
-    def hide_call(self, call_id: str) -> None:
-        """It needs nothing of a call that it made any more."""
+    def shown(self, call_id: str) -> int:
+        """Return how often something of a call was shown."""
+        ...
+
+    def hide_call(self, call_id: str, shown: int | None = None) -> None:
+        """It needs nothing of a call any more, unless more than `shown` was shown meanwhile."""
         ...
 
     def may_send(self, payload: bytes) -> bool:

@@ -123,8 +123,8 @@ class Cells:
         self._used = True
         cell = Cell(self, spec, container_id, gpus, self.desk.furnish(spec, container_id))
         self._cells.add(cell)
-        environ = {**dict(spec.program.runtime.environ), **spec.function.variables}
-        cell.template = Template(self.loop, spec.program, environ, owner, cell)
+        # Variables of its runtime speak of this machine; those of its image are there already.
+        cell.template = Template(self.loop, spec.program, spec.function.variables, owner, cell)
         self.later(self._starters, cell.bring_up, cell.brought_up)
         return cell.template
 
@@ -181,8 +181,8 @@ class Cells:
         for cell in list(self._cells):
             cell.close()
         self._closed = True
-        for threads in (self._starters, self._enders):
-            threads.shutdown(cancel_futures=True)
+        self._starters.shutdown(cancel_futures=True)
+        self._enders.shutdown()
         if self._used:
             quietly(self._remove_all)
             quietly(self.networks.remove)

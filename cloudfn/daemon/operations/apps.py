@@ -32,6 +32,7 @@ class AppOperations(Group):
     """Operations on apps."""
 
     for_containers = frozenset({"app_list", "app_terminal"})
+    for_processes = frozenset({"app_terminal"})
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

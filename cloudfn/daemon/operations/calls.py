@@ -158,9 +158,10 @@ class CallOperations(Group):
         app = self._engine.catalog.app(function.app_id) if function else None
         return app.name if app else ""
 
-    def op_input_current(self, _session: Session, fields: Fields) -> Fields:
-        claim = self._engine.agent.running(int(fields["seq"]))
-        if claim is None:
+    def op_input_current(self, session: Session, fields: Fields) -> Fields:
+        seq = int(fields["seq"])
+        claim = self._engine.agent.running(seq)
+        if claim is None or not self._engine.holds(session.container_id, seq):
             raise NotFoundError("No container holds that input any more.")
         return {
             "call": claim.call_id,

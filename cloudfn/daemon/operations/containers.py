@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cloudfn.agent.docker.order import SOURCE
+from cloudfn.daemon.desk import worker_ids
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
@@ -70,9 +72,26 @@ class ContainerOperations(Group):
                 f"Container {container.container_id} is not running yet.",
                 hint="Try again when `cloudfn container list` shows its pid.",
             )
+        if pool.spec.program.runtime.image:
+            return self._in_docker(container)
         return {
             "environ": self._engine.agent.container_environ(pool, container),
             "cwd": pool.spec.program.bundle,
+        }
+
+    def _in_docker(self, container: Any) -> Fields:
+        """Return the begin of a `docker exec`; no key and no secret, which others would see."""
+        uid, gid = worker_ids()
+        address = self._engine.settings.docker.address
+        return {
+            "docker": [
+                "docker",
+                *(["--host", address] if address else []),
+                *("exec", "--interactive", "--user", f"{uid}:{gid}", "--workdir", SOURCE),
+            ],
+            "container": self._engine.cells.docker_id(container.container_id),
+            "environ": self._engine.place.environ,
+            "cwd": "/",
         }
 
     def _find_container(self, container_id: str) -> Any:

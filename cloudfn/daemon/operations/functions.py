@@ -8,8 +8,9 @@ from cloudfn.agent.pool import Pool
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
-from cloudfn.errors import Error, NotFoundError
+from cloudfn.errors import Error, NotFoundError, PermissionDeniedError
 from cloudfn.model.cls import cls_name
+from cloudfn.model.secret import secret_ref
 from cloudfn.model.variant import base_id
 from cloudfn.providers.catalog import FunctionRecord
 
@@ -51,7 +52,9 @@ class FunctionOperations(Group):
         urls = {door.web.of: self._engine.gateway.url(door) for door in doors}
         return {"url": urls.get(fields.get("method") or "")}
 
-    def op_function_bind(self, _session: Session, fields: Fields) -> Fields:
+    def op_function_bind(self, session: Session, fields: Fields) -> Fields:
+        if session.container_id is not None:
+            self._check_secrets(session.container_id, fields["options"].get("secrets") or ())
         bound = self._engine.apps.bind(
             fields["function_id"],
             dict(fields["parameters"]),
@@ -59,6 +62,19 @@ class FunctionOperations(Group):
             self._engine.place.machine.check_gpus,
         )
         return {"function_id": bound.function_id}
+
+    def _check_secrets(self, container_id: str, refs: Iterable[Mapping[str, object]]) -> None:
+        """User code may give others no secrets that it does not have: it would read them there."""
+        container = self._engine.agent.container(container_id)
+        own = container.spec.function.secrets if container is not None else ()
+        known = {(ref.name, ref.object_id) for ref in own}
+        for ref in map(secret_ref, map(dict, refs)):
+            if (ref.name, ref.object_id) not in known:
+                raise PermissionDeniedError(
+                    f"User code in a container may not hand on the secret {ref}, which its own "
+                    "function does not name.",
+                    hint="Name it in `@app.function(secrets=[…])`.",
+                )
 
     def op_settings_get(self, _session: Session, fields: Fields) -> Fields:
         return self._engine.apps.settings(fields["function_id"])

@@ -95,6 +95,8 @@ class VolumeOperations(Group):
         }
     )
 
+    for_processes = frozenset({"volume_locate", "volume_put", "volume_stage"})
+
     def __init__(self, engine: Engine) -> None:
         self._volumes = engine.stores.volumes
         self._workspaces = engine.workspaces
@@ -176,10 +178,10 @@ class QueueOperations(Group):
         return self._armed(self._queues.put(session, fields, self._clock.wall()))
 
     def op_queue_take(self, session: Session, fields: Fields) -> Later:
-        return self._armed(self._queues.take(session, fields, self._clock.wall()))
+        return self._armed(self._queues.take(session, fields, self._clock.wall()), session)
 
     def op_queue_peek(self, session: Session, fields: Fields) -> Later:
-        return self._armed(self._queues.peek(session, fields, self._clock.wall()))
+        return self._armed(self._queues.peek(session, fields, self._clock.wall()), session)
 
     def op_queue_settle(self, _session: Session, fields: Fields) -> Fields:
         return self._queues.settle(fields, self._clock.wall())
@@ -190,10 +192,18 @@ class QueueOperations(Group):
     def op_queue_clear(self, _session: Session, fields: Fields) -> Fields:
         return self._queues.clear(fields, self._clock.wall())
 
-    def _armed(self, later: Later) -> Later:
+    def _armed(self, later: Later, session: Session | None = None) -> Later:
+        if session is not None and session.view is not None:
+            later.then(lambda told: _show_items(session, told))
         if not later.given:
             self._stores.arm()
         return later
+
+
+def _show_items(session: Session, told: Fields) -> None:
+    """Let a client read elements that are about to come: texts, or texts with their positions."""
+    items = told.get("items") or ()
+    _shown(session, told, [each if isinstance(each, str) else each[-1] for each in items])
 
 
 def _shown(session: Session, told: Fields, texts: Iterable[str | None]) -> Fields:

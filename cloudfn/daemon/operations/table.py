@@ -21,6 +21,8 @@ class Group:
 
     #: those that user code in containers may ask for
     for_containers: ClassVar[frozenset[str]] = frozenset()
+    #: those of them that name files of this machine, which Docker containers do not see
+    for_processes: ClassVar[frozenset[str]] = frozenset()
 
     def operations(self) -> dict[str, Operation]:
         """Return the operations by name."""
@@ -34,9 +36,11 @@ class Operations:
     def __init__(self, groups: Iterable[Group]) -> None:
         self._table: dict[str, Operation] = {}
         self._for_containers: set[str] = set()
+        self._for_processes: set[str] = set()
         for group in groups:
             self._table |= group.operations()
             self._for_containers |= group.for_containers
+            self._for_processes |= group.for_processes
 
     def answer(self, session: Session, fields: Fields) -> Fields | Later:
         """Carry out one request; raises an Error where it cannot be."""
@@ -51,6 +55,11 @@ class Operations:
             raise PermissionDeniedError(
                 f"User code in a container may not ask for {name}.",
                 hint="Do it from outside: with the command line or a script of your own.",
+            )
+        if session.view is not None and name in self._for_processes:
+            raise PermissionDeniedError(
+                f"A Docker container may not ask for {name}: it does not see this machine's files.",
+                hint="Mount what it needs: `@app.function(volumes={path: volume})`.",
             )
         try:
             return operation(session, fields)

@@ -35,6 +35,8 @@ class View:
         #: directory of what it writes, as it names it
         self.outbox = f"{RESULTS}{container_id}"
         self._inbox = f"{INPUTS}{container_id}"
+        #: how often something was shown, by call
+        self._shown: dict[str, int] = {}
         #: the container runs as our own user
         self.is_ours = owner[0] == os.getuid()
         for root in (blobs.fast, blobs.durable):
@@ -64,6 +66,7 @@ class View:
                 source.chmod(source.stat().st_mode | _READABLE)
             target = self._target(ref)
             target.parent.mkdir(mode=0o755, exist_ok=True)
+            self._shown[target.parent.name] = self.shown(target.parent.name) + 1
             os.link(source, target, follow_symlinks=False)
 
     def hide(self, payload: bytes) -> None:
@@ -73,8 +76,21 @@ class View:
             target.unlink()
             target.parent.rmdir()
 
-    def hide_call(self, call_id: str) -> None:
-        """The container needs no blobs of a call that it made any more."""
+    def shown(self, call_id: str) -> int:
+        """Return how often something of a call was shown."""
+        return self._shown.get(call_id, 0)
+
+    def hide_call(self, call_id: str, shown: int | None = None) -> None:
+        """The container needs no blobs of a call that it made any more.
+
+        Args:
+            call_id: The call.
+            shown: Do nothing where something was shown since `shown` said this.
+        """
+        if shown is not None and shown != self.shown(call_id):
+            return
+        if self._shown.pop(call_id, None) is None:
+            return
         for root in (self._blobs.fast, self._blobs.durable):
             shutil.rmtree(root / self._inbox / call_id, ignore_errors=True)
 
