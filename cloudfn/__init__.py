@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cloudfn.sdk.joblib_backend import joblib_backend
     from cloudfn.sdk.lifecycle import enter, exit, method, parameter
     from cloudfn.sdk.logs import LogEntry
+    from cloudfn.sdk.patterns import FilePatternMatcher
     from cloudfn.sdk.queues import Queue
     from cloudfn.sdk.records import (
         AppInfo,
@@ -56,6 +57,7 @@ __all__ = [  # noqa: RUF022 - grouped by what they are for
     "Cron",
     "Period",
     "Image",
+    "FilePatternMatcher",
     "Retries",
     "ScaleAt",
     "batched",
@@ -111,6 +113,7 @@ _PLACES = {
     "Environment": "cloudfn.sdk.environment",
     "Error": "cloudfn.errors",
     "Executor": "cloudfn.sdk.executor",
+    "FilePatternMatcher": "cloudfn.sdk.patterns",
     "Function": "cloudfn.sdk.function",
     "FunctionAutoscalerSettings": "cloudfn.sdk.records",
     "FunctionCall": "cloudfn.sdk.function_call",

@@ -112,10 +112,10 @@ class Contexts:
 def walk(folder: Path, what: str, ignore: Ignore, *, pass_over_links: bool) -> Iterator[str]:
     """Yield the relative paths of a folder's files; raises as `Contexts.folder` does."""
     top = os.path.realpath(folder)
-    pending, seen = [""], {top}
+    pending = [("", frozenset({top}))]
     skips_folders = isinstance(ignore, FilePatternMatcher) and ignore.may_skip_folders
     while pending:
-        above = pending.pop()
+        above, real_above = pending.pop()
         try:
             entries = sorted(os.scandir(folder / above), key=lambda entry: entry.name)
         except OSError as error:
@@ -135,9 +135,9 @@ def walk(folder: Path, what: str, ignore: Ignore, *, pass_over_links: bool) -> I
                 )
             if entry.is_file():
                 yield name
-            elif entry.is_dir() and (real := os.path.realpath(entry.path)) not in seen:
-                seen.add(real)
-                pending.append(f"{name}/")
+            elif entry.is_dir() and (real := os.path.realpath(entry.path)) not in real_above:
+                # A link to a folder above would never end; any other is a copy.
+                pending.append((f"{name}/", real_above | {real}))
 
 
 def existing(local_path: str, what: str) -> Path:
@@ -180,4 +180,4 @@ def unreadable(what: str, path: Path, error: OSError) -> InvalidError:
 
 def _leads_inside(path: str, top: str) -> bool:
     real = os.path.realpath(path)
-    return real.startswith(top + os.sep) and os.path.exists(real)
+    return f"{real}/".startswith(f"{top}/") and os.path.exists(real)

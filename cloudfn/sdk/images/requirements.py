@@ -90,7 +90,7 @@ class _Reading:
 
 
 def _lines(text: str) -> list[str]:
-    joined = re.sub(r"\\\r?\n", " ", text)
+    joined = re.sub(r"\s*\\\r?\n\s*", " ", text)
     stripped = (_COMMENT.sub("", line).strip() for line in joined.splitlines())
     return [line for line in stripped if line]
 
