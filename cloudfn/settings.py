@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloudfn.errors import InvalidError
@@ -31,7 +31,10 @@ _OF_NETWORKS = frozenset(
         "ssl_cert_file",
     }
 )
-_DAEMON_ONLY = frozenset({"SHELL", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "DOCKER_HOST"})
+_DAEMON_ONLY = frozenset({"SHELL", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"})
+#: what tells the docker command where its engine and its settings are
+_OF_DOCKER = "DOCKER_"
+_BASE_IMAGE = "python:{version}-slim"
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
@@ -85,8 +88,10 @@ class StoreLimits:
 class Docker:
     """Where the Docker engine is, and what its containers may do."""
 
-    #: `unix:///…`; empty: the usual place
-    address: str = ""
+    #: variables of the docker command, which say where the engine is: PATH, HOME, DOCKER_*
+    environ: Mapping[str, str] = field(default_factory=dict, hash=False)
+    #: name of the images with a Python that others are built on, with `{version}` in it
+    base_image: str = _BASE_IMAGE
     #: containers may ask the metadata service of the cloud that this machine is in
     allow_metadata: bool = False
 
@@ -190,10 +195,7 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
             dict_ttl=_seconds(env, "CLOUDFN_DICT_TTL", 7 * 86_400.0),
         ),
         web=_web(env),
-        docker=Docker(
-            env.get("CLOUDFN_DOCKER_HOST") or env.get("DOCKER_HOST") or "",
-            _flag(env, "CLOUDFN_DOCKER_ALLOW_METADATA"),
-        ),
+        docker=_docker(env),
         gpus=_gpus(env),
         retention=_seconds(env, "CLOUDFN_RETENTION", 7 * 86_400.0),
         daemon_idle_exit=_seconds(env, "CLOUDFN_DAEMON_IDLE_EXIT", 600.0),
@@ -241,6 +243,7 @@ def daemon_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
         for name, value in env.items()
         if name in _PLAIN
         or name in _DAEMON_ONLY
+        or name.startswith(_OF_DOCKER)
         or (name.startswith("CLOUDFN_") and not name.startswith(_OF_CONTAINERS))
     }
 
@@ -322,6 +325,22 @@ def _declared_gpus(text: str) -> tuple[tuple[str, int, str], ...]:
             f"CLOUDFN_GPUS={text!r} declares no GPUs.",
             hint='Write [{"type": "A10G", "memory": 24576}], numbers as in "0,1", or "none".',
         ) from None
+
+
+def _docker(env: Mapping[str, str]) -> Docker:
+    environ = {k: v for k, v in env.items() if k in _PLAIN or k.startswith(_OF_DOCKER)}
+    if host := env.get("CLOUDFN_DOCKER_HOST"):
+        environ.pop("DOCKER_CONTEXT", None)
+        environ["DOCKER_HOST"] = host
+    base_image = env.get("CLOUDFN_BASE_IMAGE") or _BASE_IMAGE
+    try:
+        base_image.format(version="3.11")
+    except (LookupError, ValueError):
+        raise InvalidError(
+            f"CLOUDFN_BASE_IMAGE={base_image!r} is no name of images.",
+            hint=f"Write {{version}} where the version of Python stands, as in {_BASE_IMAGE}.",
+        ) from None
+    return Docker(environ, base_image, _flag(env, "CLOUDFN_DOCKER_ALLOW_METADATA"))
 
 
 def _check_name(name: str) -> None:

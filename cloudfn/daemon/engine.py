@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudfn.agent.agent import Agent
 from cloudfn.agent.docker.cells import Cells, Site
-from cloudfn.agent.docker.engine import DockerEngine
+from cloudfn.agent.docker.engine import DockerContainers
 from cloudfn.agent.docker.networks import Networks
 from cloudfn.agent.machine import Machine
 from cloudfn.agent.memory import memory_guard
@@ -43,6 +43,7 @@ from cloudfn.daemon.workspaces import Workspaces
 from cloudfn.errors import NotFoundError
 from cloudfn.model import ids
 from cloudfn.providers.base import Provider
+from cloudfn.providers.docker.engine import DockerEngine
 from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.settings import Settings
 from cloudfn.wire.messages import BlobRef, LogSource, is_blob
@@ -154,7 +155,7 @@ class Engine:
 
     def _cells(self, loop: AbstractEventLoop) -> Cells:
         docker, place = self.settings.docker, self.place
-        engine = DockerEngine(docker.address)
+        engine = DockerContainers(DockerEngine(docker.environ))
         networks = Networks(engine, place.marker, allow_metadata=docker.allow_metadata)
         site = Site(self.settings.environment, place.marker, ids.mint("da"), place.machine)
         return Cells(loop, engine, self.desk, site, networks, self._complain)

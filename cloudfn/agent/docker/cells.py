@@ -21,14 +21,18 @@ from struct import Struct
 from typing import Any, Protocol
 
 from cloudfn.agent.control import ControlChannel
-from cloudfn.agent.docker.engine import Engine, Refused, State, Unreachable, quietly
+from cloudfn.agent.docker.engine import Engine, State, quietly
 from cloudfn.agent.docker.networks import Networks
 from cloudfn.agent.docker.order import SOURCE, Bind, DockerOrder
 from cloudfn.agent.machine import Machine
 from cloudfn.agent.memory import counts_kills, events_of
 from cloudfn.agent.pool import PoolSpec
 from cloudfn.agent.zygotes import Payloads, Program, Template, TemplateOwner
-from cloudfn.errors import Error
+from cloudfn.errors import (
+    ConnectionError,  # noqa: A004 - ours
+    Error,
+    ExecutionError,
+)
 from cloudfn.model.call import ContainerLost, Crashed
 
 _log = logging.getLogger(__name__)
@@ -240,7 +244,7 @@ class Cell:
         while not self._connected.wait(_PAUSE) and not self._closed:
             state = engine.state(self.docker_id)
             if not state.running and not self._connected.is_set():
-                raise Refused(_first_end(state, engine.output(self.docker_id)))
+                raise ExecutionError(_first_end(state, engine.output(self.docker_id)))
 
     def _order(self, binds: tuple[Bind, ...] = ()) -> DockerOrder:
         spec, site = self._spec, self._cells.site
@@ -271,15 +275,13 @@ class Cell:
         if error is None:
             self._cells.works(self._spec)
             return
-        if isinstance(error, Unreachable):
-            self._cells.trouble(self._spec, str(error))
-            ending: Crashed | ContainerLost = ContainerLost(str(error))
-        elif isinstance(error, Refused | Error | OSError):
-            ending = Crashed(f"its Docker container cannot be started: {error}")
-        else:
+        if isinstance(error, ConnectionError):
+            self._cells.trouble(self._spec, f"{error.message} {error.hint or ''}")
+            self._end(ContainerLost(error.message))
+            return
+        if not isinstance(error, Error | OSError):
             _log.error("starting %s failed", self.container_id, exc_info=error)
-            ending = Crashed(f"its Docker container cannot be started: {error!r}")
-        self._end(ending)
+        self._end(Crashed(f"its Docker container cannot be started: {error}"))
 
     def _accept(self) -> None:
         try:
@@ -376,7 +378,7 @@ class Cell:
 
     def _looked_back(self, future: Future[State]) -> None:
         error = future.exception()
-        if isinstance(error, Unreachable):
+        if isinstance(error, ConnectionError):
             self._end(ContainerLost("its Docker container ended, and Docker does not answer"))
         elif error is not None:
             self._end(ContainerLost("its Docker container was removed from outside"))

@@ -8,7 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from cloudfn.agent.docker import metadata
-from cloudfn.agent.docker.engine import Engine, Refused
+from cloudfn.agent.docker.engine import Engine
+from cloudfn.errors import (
+    ConnectionError,  # noqa: A004 - ours
+    Error,
+    PermissionDeniedError,
+)
 
 #: the name of an interface has at most 15 characters
 _BRIDGE_DIGITS = 11
@@ -40,8 +45,8 @@ class Networks:
             image: One that is here and has Python, for a helper that sets the rule.
 
         Raises:
-            Refused: It cannot be made, or metadata services cannot be kept away from it.
-            Unreachable: Docker does not answer.
+            ConnectionError: No engine answers.
+            Error: It cannot be made, or metadata services cannot be kept away from it.
         """
         if name != self.name:
             return
@@ -69,8 +74,11 @@ class Networks:
             script = Path(metadata.__file__).read_text()
             command = ["python3", "-I", "-S", "-c", script, "refuse", self._bridge]
             self._engine.run_helper(image, command)
-        except (OSError, Refused) as error:
-            raise Refused(
-                "the metadata service of this machine's cloud cannot be kept from its containers "
-                f"({error}); set CLOUDFN_DOCKER_ALLOW_METADATA=1 where that does not matter"
+        except ConnectionError:
+            raise
+        except (OSError, Error) as error:
+            raise PermissionDeniedError(
+                f"The metadata service of a cloud cannot be kept from containers: {error}",
+                hint="Set CLOUDFN_DOCKER_ALLOW_METADATA=1 where it does not matter, and restart "
+                "the daemon.",
             ) from None

@@ -82,15 +82,13 @@ class ContainerOperations(Group):
     def _in_docker(self, container: Any) -> Fields:
         """Return the begin of a `docker exec`; no key and no secret, which others would see."""
         uid, gid = worker_ids()
-        address = self._engine.settings.docker.address
         return {
             "docker": [
                 "docker",
-                *(["--host", address] if address else []),
                 *("exec", "--interactive", "--user", f"{uid}:{gid}", "--workdir", SOURCE),
             ],
             "container": self._engine.cells.docker_id(container.container_id),
-            "environ": self._engine.place.environ,
+            "environ": dict(self._engine.settings.docker.environ),
             "cwd": "/",
         }
 
