@@ -17,7 +17,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(RUN_READY) ## Map over every Python file of the standard library, on this machine
@@ -47,6 +47,10 @@ format: $(DEV_READY) ## Let ruff format and fix what it can
 .PHONY: soak
 soak: $(DEV_READY) ## Run the long kill and chaos campaigns (not part of make test)
 	@$(BIN)/python -m pytest -m soak -o "python_files=test_*.py soak_*.py" --timeout=0 $(ARGS)
+
+.PHONY: gpu-check
+gpu-check: $(DEV_READY) ## Run kernels in containers, on this machine's NVIDIA GPUs
+	@$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
 
 .PHONY: bench
 bench: $(RUN_READY) ## Measure cloudfn beside its peers (they get an environment of their own)
