@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from cloudfn.errors import (
-    ConflictError,
     ConnectionError,  # noqa: A004 - ours
     ImageBuildError,
     InvalidError,
@@ -47,6 +46,7 @@ def site(docker_engine: Engine, tmp_path: Path) -> Site:
         runtime=lambda: runtime,
         base_image=docker_engine.base.replace(docker_engine.base_python, "{version}"),
         environ=environ,
+        owner=tmp_path.name.rjust(8, "0"),
     )
 
 
@@ -251,9 +251,10 @@ def test_an_image_whose_python_is_of_no_use_is_refused(docker_engine, images, py
 
 def test_secrets_are_seen_by_the_step_that_names_them_and_stay_nowhere(docker_engine, images, site):
     value = "s3cret-of-this-test"
-    secret = {"name": "token", "object_id": "", "required_keys": []}
+    named = {"name": "token", "object_id": "", "required_keys": []}
+    nameless = {"name": "", "object_id": "st-1", "required_keys": []}
     spec = _spec(
-        _commands('echo "length ${#TOKEN}, $TOKEN"', secrets=[secret]),
+        _commands('echo "length ${#TOKEN}, $TOKEN"', secrets=[named, nameless]),
         _commands('test -z "$TOKEN"'),
     )
     asked: list[SecretRef] = []
@@ -261,11 +262,11 @@ def test_secrets_are_seen_by_the_step_that_names_them_and_stay_nowhere(docker_en
 
     def secrets(ref: SecretRef) -> dict[str, str]:
         asked.append(ref)
-        return {"TOKEN": value}
+        return {"TOKEN": value} if ref.name else {"OTHER": "o"}
 
     image = images.build(spec, lines.append, secrets)
 
-    assert [ref.name for ref in asked] == ["token"]
+    assert [str(ref) for ref in asked] == ["'token'", "st-1"]
     assert f"  length {len(value)}, ***" in lines
     history = docker_engine.docker("history", "--no-trunc", image.reference)
     inspected = docker_engine.docker("inspect", image.reference)
@@ -296,21 +297,19 @@ def test_a_cancelled_build_ends_and_leaves_nothing(images, site):
     assert list(site.root.iterdir()) == []
 
 
-def test_an_image_in_use_is_not_removed_and_then_it_is(docker_engine, images):
+def test_containers_go_on_when_their_image_is_removed(docker_engine, images):
     spec = _spec(_commands("echo used"))
     image = images.build(spec, _nothing)
     container = docker_engine.docker(
         "run", "--detach", "--init", "--network=none", image.reference, "sleep", "1000"
     )
 
-    with pytest.raises(ConflictError, match="is in use"):
-        images.remove(spec.digest)
-    assert images.find(spec) == image
-    docker_engine.docker("rm", "--force", container)
-
     assert images.remove(spec.digest)
+
     assert images.find(spec) is None
     assert not images.remove(spec.digest)
+    assert docker_engine.docker("exec", container, "echo", "here") == "here"
+    docker_engine.docker("rm", "--force", container)
 
 
 def test_what_a_killed_build_left_is_cleared_away(site, opened):
@@ -347,3 +346,33 @@ def test_who_may_not_ask_the_engine_is_told_what_to_do(site):
         raise PermissionError(13, "Permission denied")
 
     assert "group `docker`" in str(caught.value.hint)
+
+
+def test_where_packages_are_is_known_to_their_steps_and_stays_nowhere(docker_engine, images, site):
+    wheels = site.bundles / "wheels"
+    wheels.mkdir(parents=True)
+    _wheel(wheels)
+    given = {"context": "wheels", "remote_path": "/wheels", "copy": True}
+    spec = _spec(("add_local_dir", given), ("pip_install", {"packages": ["greeter==1.0"]}))
+    environ = {
+        "PIP_NO_INDEX": "1",
+        "PIP_EXTRA_INDEX_URL": "https://ada:s3cret@index.invalid/simple",
+        "PIP_FIND_LINKS": "/only/here",
+    }
+    lines: list[str] = []
+
+    with pytest.raises(ImageBuildError, match="No matching distribution"):
+        images.build(spec, lines.append, environ=environ)
+    image = images.build(
+        _spec(
+            ("add_local_dir", given),
+            ("pip_install", {"packages": ["greeter==1.0"], "find_links": "/wheels"}),
+        ),
+        lines.append,
+        environ=environ,
+    )
+
+    told = docker_engine.docker("history", "--no-trunc", image.reference)
+    told += docker_engine.docker("inspect", image.reference)
+    assert "s3cret" not in told + "".join(lines)
+    assert "index.invalid" not in told

@@ -212,3 +212,36 @@ def test_gpus_can_be_chosen_and_declared(text, gpus):
 def test_a_declaration_of_gpus_that_makes_no_sense_is_refused_by_name(text):
     with pytest.raises(InvalidError, match=r"CLOUDFN_GPUS=.*declares no GPUs"):
         load({**HOME, "CLOUDFN_GPUS": text})
+
+
+def test_docker_is_where_the_docker_command_finds_it():
+    environ = {**HOME, "PATH": "/bin", "DOCKER_CONTEXT": "far", "DOCKER_HOST": "tcp://a", "X": "1"}
+
+    assert load(environ).docker.environ == {k: v for k, v in environ.items() if k != "X"}
+    assert daemon_environ(environ)["DOCKER_CONTEXT"] == "far"
+    assert "DOCKER_HOST" not in container_environ(environ)
+
+
+def test_docker_may_be_elsewhere_for_cloudfn_alone():
+    docker = load(
+        {
+            **HOME,
+            "DOCKER_CONTEXT": "far",
+            "DOCKER_HOST": "tcp://a",
+            "CLOUDFN_DOCKER_HOST": "tcp://b",
+        }
+    ).docker
+
+    assert docker.environ == {**HOME, "DOCKER_HOST": "tcp://b"}
+
+
+def test_images_are_built_on_python_slim_unless_somebody_says_on_what():
+    assert load(HOME).docker.base_image == "python:{version}-slim"
+    own = "registry.example/python:{version}"
+    assert load({**HOME, "CLOUDFN_BASE_IMAGE": own}).docker.base_image == own
+
+
+@pytest.mark.parametrize("name", ["python:{wersion}", "python:{", "python:{}"])
+def test_a_base_image_has_no_other_blanks(name):
+    with pytest.raises(InvalidError, match="CLOUDFN_BASE_IMAGE"):
+        load({**HOME, "CLOUDFN_BASE_IMAGE": name})

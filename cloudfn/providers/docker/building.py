@@ -17,14 +17,13 @@ from cloudfn.providers.docker import credentials
 from cloudfn.providers.docker.context import lay_out, write_private
 from cloudfn.providers.docker.endpoint import config_folder
 from cloudfn.providers.docker.output import BuildOutput
+from cloudfn.providers.docker.reach import Reach
 from cloudfn.providers.images import BuildSecrets
 from cloudfn.providers.recipes.dockerfile import FORCE, Dockerfile
-from cloudfn.providers.recipes.lines import secret_file
+from cloudfn.providers.recipes.lines import CERTIFICATES, REACH, secret_file
 
 #: begins the names of the folders of builds
 SCRATCH = ".build-"
-#: what Docker's builder hands to steps without a trace in the image
-_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"})
 #: has buildx use the engine itself, and store one image and no more about it
 _BUILDX = {"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
@@ -40,7 +39,7 @@ class Order:
         labels: Of the image.
         platform: What it is for, `linux/arm64`; empty for what the engine is.
         secrets: The variables of each secret.
-        environ: What the client's environment says of indexes and proxies.
+        reach: How its steps reach packages.
         anew: Without what earlier builds left.
     """
 
@@ -50,13 +49,8 @@ class Order:
     labels: Mapping[str, str]
     platform: str
     secrets: BuildSecrets
-    environ: Mapping[str, str]
+    reach: Reach
     anew: bool
-
-    @property
-    def proxies(self) -> dict[str, str]:
-        """What of the client's environment says how to reach the network."""
-        return {k: v for k, v in self.environ.items() if k.upper() in _PROXIES}
 
 
 def carry_out(
@@ -82,8 +76,9 @@ def carry_out(
         InvalidError: The secret of the base does not open a registry.
     """
     variables = {ref: order.secrets(ref) for ref in order.spec.secrets}
+    reach = order.reach
     hidden = [value for each in variables.values() for value in each.values()]
-    output = BuildOutput([*hidden, *order.environ.values()])
+    output = BuildOutput([*hidden, *reach.hidden])
 
     def line(raw: str) -> None:
         shown = output.line(raw)
@@ -93,7 +88,7 @@ def carry_out(
     with _scratch(root) as scratch:
         arguments = _arguments(order, scratch, variables)
         lay_out(scratch / "context", order.bundles, _files(order.recipe))
-        environ = {**environ, **order.proxies, **_BUILDX, "DOCKER_BUILDKIT": "1"}
+        environ = {**environ, **reach.proxies, **_BUILDX, "DOCKER_BUILDKIT": "1"}
         if (ref := order.recipe.credentials) is not None:
             environ["DOCKER_CONFIG"] = str(_login(order, variables[ref], environ, scratch))
         code = build.run([command, *arguments], environ, scratch, line)
@@ -117,7 +112,7 @@ def _arguments(
     given = ["build", "--progress=plain", "--file", "Dockerfile", "--iidfile", "id"]
     given += [f"--label={name}={value}" for name, value in order.labels.items()]
     # A name alone: the value is in the command's environment, where other users cannot see it.
-    given += [f"--build-arg={name}" for name in order.proxies]
+    given += [f"--build-arg={name}" for name in order.reach.proxies]
     given += [f"--build-arg={name}={value}" for name, value in recipe.build_args.items()]
     if recipe.force:
         given.append(f"--build-arg={FORCE}={os.urandom(8).hex()}")
@@ -125,10 +120,15 @@ def _arguments(
         given.append(f"--platform={order.platform}")
     if order.anew:
         given.append("--no-cache")
-    for number, (name, ref) in enumerate(recipe.secrets.items()):
+    secrets = {name: variables[ref] for name, ref in recipe.secrets.items()}
+    if order.reach:
+        secrets[REACH] = order.reach.variables
+    for number, (name, told) in enumerate(secrets.items()):
         path = scratch / f"secret-{number}"
-        write_private(path, secret_file(variables[ref]))
+        write_private(path, secret_file(told))
         given.append(f"--secret=id={name},src={path.name}")
+    if order.reach.certificates is not None:
+        given.append(f"--secret=id={CERTIFICATES},src={order.reach.certificates}")
     return [*given, "context"]
 
 

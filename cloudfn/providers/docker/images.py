@@ -13,18 +13,21 @@ from pathlib import Path
 from types import MappingProxyType
 
 from cloudfn.clock import Clock, SystemClock
-from cloudfn.errors import ConflictError, Error, NotFoundError
+from cloudfn.errors import Error, NotFoundError
 from cloudfn.model.image import ImageSpec
 from cloudfn.providers.builds import Builds
 from cloudfn.providers.docker.building import SCRATCH, Order, carry_out
 from cloudfn.providers.docker.command import find_builder
 from cloudfn.providers.docker.engine import DockerEngine
 from cloudfn.providers.docker.python import python_of
+from cloudfn.providers.docker.reach import reach
 from cloudfn.providers.images import BuildSecrets, BuiltImage, no_secrets
 from cloudfn.providers.recipes.dockerfile import Dockerfile, dockerfile
 
 DIGEST_LABEL, ENVIRONMENT_LABEL = "cloudfn.digest", "cloudfn.environment"
 _RECORD = ".json"
+#: characters of the owner that its images' tags end with
+_OWNER = 8
 #: what Docker takes for a part of an image's name
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 
@@ -40,6 +43,7 @@ class Site:
         runtime: Gives the folder with cloudfn and cloudpickle.
         base_image: Name of images with a Python, with `{version}` in it.
         environ: Variables of the docker command: PATH, HOME and DOCKER_*.
+        owner: Tells this environment from others of the same name that share the engine.
         platform: What to build for, `linux/arm64`; empty for what the engine is.
     """
 
@@ -49,11 +53,12 @@ class Site:
     runtime: Callable[[], Path]
     base_image: str
     environ: Mapping[str, str]
+    owner: str
     platform: str = ""
 
     @property
     def repository(self) -> str:
-        """The name of the environment's images; their tags are digests."""
+        """The name of the environment's images; their tags begin with digests."""
         name = self.environment
         if _NAME.fullmatch(name) is None:
             name = f"env-{sha256(name.encode()).hexdigest()[:12]}"
@@ -87,7 +92,7 @@ class DockerImages:
         except NotFoundError:
             return None
         except Error:
-            # An engine that is away may be back when a container is to start; its images will be.
+            # Who is away may be back when a container is to start, with its images.
             return image
         return image
 
@@ -108,7 +113,8 @@ class DockerImages:
                 return found
             with self._engine.asked() as api:
                 api.ping()
-            recipe = dockerfile(spec, site.base_image)
+            known = reach(environ)
+            recipe = dockerfile(spec, site.base_image, reach=bool(known))
             order = Order(
                 spec,
                 recipe,
@@ -116,7 +122,7 @@ class DockerImages:
                 {DIGEST_LABEL: spec.digest, ENVIRONMENT_LABEL: site.environment},
                 site.platform,
                 secrets,
-                environ,
+                known,
                 anew,
             )
             command = find_builder(site.environ)
@@ -140,34 +146,26 @@ class DockerImages:
 
     def list(self) -> list[BuiltImage]:
         recorded = [self._read(path) for path in self._site.root.glob(f"*{_RECORD}")]
-        if not recorded:
-            return []
-        with self._engine.asked() as api:
-            there = {each["Id"] for each in api.images(name=self._site.repository)}
-        images = [each for each in recorded if each is not None and each.reference in there]
+        images = [each for each in recorded if each is not None]
+        if images:
+            with suppress(Error), self._engine.asked() as api:
+                there = {each["Id"] for each in api.images(name=self._site.repository)}
+                images = [each for each in images if each.reference in there]
         return sorted(images, key=lambda image: image.created, reverse=True)
 
     def remove(self, digest: str) -> bool:
         record = self._record(digest)
         existed = record.exists()
         try:
+            # What containers run on loses its name, and Docker keeps the rest for them.
             with self._engine.asked() as api:
-                api.remove_image(self.tag(digest))
+                api.remove_image(self._tag(digest), force=True)
         except NotFoundError:
             existed = False
-        except ConflictError as error:
-            raise ConflictError(
-                f"The image im-{digest} is in use: {error.message}",
-                hint="Stop the apps whose containers it is in, then remove it.",
-            ) from None
         record.unlink(missing_ok=True)
         return existed
 
     # For registries
-
-    def tag(self, digest: str) -> str:
-        """Return the name that the engine has for an image."""
-        return f"{self._site.repository}:{digest}"
 
     def keep(self, digest: str, reference: str) -> BuiltImage:
         """Take an image of the engine for that of a digest; return it.
@@ -182,11 +180,15 @@ class DockerImages:
                 api.remove_image(reference)
             raise
         with self._engine.asked() as api:
-            api.tag(reference, self._site.repository, digest)
+            api.tag(reference, *self._tag(digest).rsplit(":", 1))
             size = int(api.inspect_image(reference)["Size"])
         image = BuiltImage(digest, reference, python, size, self._clock.wall())
         self._write(image)
         return image
+
+    def _tag(self, digest: str) -> str:
+        """Return the name that an image has in the engine."""
+        return f"{self._site.repository}:{digest}-{self._site.owner[:_OWNER]}"
 
     # Records
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from cloudfn.providers.base import Provider
+from cloudfn.providers.images import Images
 from cloudfn.providers.local.blobs import LocalBlobs
 from cloudfn.providers.local.catalog import SqliteCatalog
 from cloudfn.providers.local.dicts import SqliteDicts
-from cloudfn.providers.local.environments import VenvImages
 from cloudfn.providers.local.ledger import SqliteLedger
 from cloudfn.providers.local.logs import LocalLogs
 from cloudfn.providers.local.objects import SqliteObjects
@@ -27,8 +27,7 @@ def open_provider(
     limits: Limits,
     stores: StoreLimits,
     now: float,
-    environ: Mapping[str, str],
-    runtime: Callable[[], Path],
+    images: Mapping[str, Images],
 ) -> Provider:
     """Open the stores of one environment, for the one process that owns them.
 
@@ -38,8 +37,7 @@ def open_provider(
         limits: How many inputs a function may have.
         stores: How much dicts and queues may hold.
         now: Seconds since the epoch.
-        environ: Variables of commands that build images.
-        runtime: Gives the runtime folder, which images are built and run with.
+        images: By the name of the runtime whose containers are made of them.
 
     Raises:
         VersionError: A newer cloudfn wrote them.
@@ -47,7 +45,6 @@ def open_provider(
         ExecutionError: Another process has one.
     """
     catalog = SqliteCatalog(state_dir / "catalog.db")
-    bundles = state_dir / "bundles"
     return Provider(
         name="local",
         ledger=SqliteLedger.open(state_dir / "ledger.db", limits, now=now),
@@ -61,5 +58,5 @@ def open_provider(
         streams=LocalStreams(),
         secrets=LocalSecrets(state_dir / "secrets.db", key),
         volumes=LocalVolumes(state_dir / "volumes"),
-        images={"process": VenvImages(state_dir / "images" / "process", bundles, environ, runtime)},
+        images=images,
     )

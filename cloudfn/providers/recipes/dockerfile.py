@@ -71,22 +71,24 @@ class Dockerfile:
         return self.text
 
 
-def dockerfile(spec: ImageSpec, base_image: str) -> Dockerfile:
+def dockerfile(spec: ImageSpec, base_image: str, *, reach: bool = False) -> Dockerfile:
     """Return the Dockerfile of a resolved spec.
 
     Args:
         spec: What to build.
         base_image: Name of images with a Python, with `{version}` in it.
+        reach: The builder has the secrets `lines.REACH` and `lines.CERTIFICATES`.
 
     Raises:
         InvalidError: An argument of a layer makes no sense.
     """
-    return _Writer(spec, base_image).write()
+    return _Writer(spec, base_image, reach=reach).write()
 
 
 class _Writer:
-    def __init__(self, spec: ImageSpec, base_image: str) -> None:
+    def __init__(self, spec: ImageSpec, base_image: str, *, reach: bool) -> None:
         self._spec = spec
+        self._reach = reach
         self._base_image = base_image
         self._files: dict[str, str] = {}
         self._secrets: dict[str, SecretRef] = {}
@@ -185,7 +187,7 @@ class _Writer:
         yield f"FROM {self._python_image(version)} AS {_PYTHON_STAGE}"
         yield from _QUIET
         yield self._uv_line("")
-        yield lines.pip_line(
+        yield self._pip_line(
             f"{_uv('')} python install --install-dir /opt/python {version}"
             f" && mkdir -p {_PYTHON_HOME}"
             f" && cp -a /opt/python/cpython-{minor}.*/. {_PYTHON_HOME}/"
@@ -212,10 +214,10 @@ class _Writer:
             command = f"{command} {shlex.join(words)}"
             if layer.method == "pip_install_private_repos":
                 command = f"{git_settings(layer)} && {command}"
-            yield lines.pip_line(" ".join([*mounts, command]), **step)
+            yield self._pip_line(" ".join([*mounts, command]), **step)
         for project in layer.arguments.get("projects") or ():
             place = posixpath.join(_PROJECT, project["file"])
-            yield lines.pip_line(
+            yield self._pip_line(
                 f"{_bound(project['context'], _PROJECT, writable=True)} "
                 f"python3 -m pip install --no-deps {shlex.quote(place)}",
                 env=pretended_version(project["version"]),
@@ -226,7 +228,7 @@ class _Writer:
         yield from self._tool(self._uv_line(version))
         words = shlex.join(sync_options(layer))
         prefix = "$(python3 -c 'import sys; print(sys.prefix)')"
-        yield lines.pip_line(
+        yield self._pip_line(
             f"{_bound(layer.arguments['context'], _PROJECT, writable=True)} "
             f'export UV_PROJECT_ENVIRONMENT="{prefix}"'
             f" && {_uv(version)} sync --project {_PROJECT} {words}",
@@ -236,14 +238,14 @@ class _Writer:
     def poetry(self, layer: Layer, _number: str) -> Iterator[str]:
         tool = "/opt/cloudfn/poetry"
         yield from self._tool(
-            lines.pip_line(
+            self._pip_line(
                 f"python3 -m venv {tool} && {tool}/bin/python -m pip install "
                 + shlex.join(poetry_packages(layer))
             )
         )
         requirements = "/tmp/cloudfn-requirements.txt"  # noqa: S108 - in the image
         words = shlex.join(export_options(layer, requirements))
-        yield lines.pip_line(
+        yield self._pip_line(
             f"{_bound(layer.arguments['context'], _PROJECT, writable=True)} "
             f"cd {_PROJECT} && {tool}/bin/poetry {words}"
             f" && python3 -m pip install --no-deps -r {requirements} && rm {requirements}",
@@ -321,11 +323,9 @@ class _Writer:
 
     def _step(self, layer: Layer) -> dict[str, Any]:
         """Return what the options of a step add to its RUN line."""
-        ids = []
-        for ref in layer.secrets:
-            self._secrets[ref.name] = ref
-            ids.append(ref.name)
-        return {"env": layer.env, "secrets": ids, "shell": self._shell}
+        secrets = {ref.name or ref.object_id: ref for ref in layer.secrets}
+        self._secrets |= secrets
+        return {"env": layer.env, "secrets": tuple(secrets), "shell": self._shell}
 
     def _fitted(self, layer: Layer, found: Iterator[str]) -> Iterator[str]:
         given = layer.arguments
@@ -349,9 +349,12 @@ class _Writer:
             self._tools.add(line)
             yield line
 
+    def _pip_line(self, command: str, **step: Any) -> str:
+        return lines.pip_line(command, reach=self._reach, **step)
+
     def _uv_line(self, version: str) -> str:
         wanted = f"uv=={version}" if version else "uv"
-        return lines.pip_line(f"python3 -m pip install --target {_uv_home(version)} {wanted}")
+        return self._pip_line(f"python3 -m pip install --target {_uv_home(version)} {wanted}")
 
 
 def _uv_home(version: str) -> str:

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 
 #: where a step finds the secret of an id, as lines of `export NAME='value'`
 SECRETS = "/run/secrets"
+#: ids of what steps that install packages may need: variables that say where packages are, as in
+#: the file of a secret, and the certificates of those places
+REACH, CERTIFICATES = "cloudfn-reach", "cloudfn-certificates"
 _PIP_CACHE = "--mount=type=cache,target=/root/.cache"
 _APT_CACHES = (
     "--mount=type=cache,target=/var/cache/apt,sharing=locked "
@@ -59,9 +62,22 @@ def run_line(
     return " ".join(["RUN", *flags, _shell_form(whole, shell)])
 
 
-def pip_line(command: str, **options: object) -> str:
-    """Return the RUN line of a command that downloads packages, with their cache."""
-    return run_line(command, mounts=_PIP_CACHE, **options)  # type: ignore[arg-type]
+def pip_line(
+    command: str, *, reach: bool = False, secrets: Sequence[str] = (), **options: object
+) -> str:
+    """Return the RUN line of a command that downloads packages, with their cache.
+
+    Args:
+        command: The command.
+        reach: It sees the secrets `REACH` and `CERTIFICATES`.
+        secrets: Ids of further secrets.
+        options: See `run_line`.
+    """
+    mounts = _PIP_CACHE
+    if reach:
+        mounts += f" --mount=type=secret,id={CERTIFICATES}"
+        secrets = (REACH, *secrets)
+    return run_line(command, mounts=mounts, secrets=secrets, **options)  # type: ignore[arg-type]
 
 
 def apt_line(packages: Sequence[str], **options: object) -> str:
