@@ -179,7 +179,11 @@ def rollback(
     session = session_of(context, env)
     number = None if revision is None else _revision_number(revision)
     reply = session.request(
-        "app_rollback", name=app, number=number, strategy=check_strategy(strategy)
+        "app_rollback",
+        name=app,
+        number=number,
+        strategy=check_strategy(strategy),
+        environ=session.host.build_environ(),
     )
     back_to = f"to {revision}" if revision else "to the one before"
     terminal.say(f"✓ App {app} rolled back {back_to}; it is revision v{reply['revision']} now.")
@@ -193,7 +197,12 @@ def rollover(
 ) -> None:
     """Make the live revision a new one without changes: its containers are replaced."""
     session = session_of(context, env)
-    reply = session.request("app_rollover", name=app, strategy=check_strategy(strategy))
+    reply = session.request(
+        "app_rollover",
+        name=app,
+        strategy=check_strategy(strategy),
+        environ=session.host.build_environ(),
+    )
     terminal.say(f"✓ App {app} rolled over; it is revision v{reply['revision']} now.")
 
 

@@ -178,7 +178,10 @@ def list_images(
 ) -> None:
     """List the images that are built, the newest first."""
     session = session_of(context, env)
-    images = terminal.choose_keys(session.request("image_list")["images"], _KEYS)
+    told = session.request("image_list")
+    for runtime, why in told.get("trouble", {}).items():
+        terminal.say(f"Images of {runtime} cannot be listed: {why}")
+    images = terminal.choose_keys(told["images"], _KEYS)
     now = session.host.clock.wall()
     terminal.print_listing(
         images,

@@ -56,6 +56,7 @@ class Host:
         get_result: Waits for the result of a call's input (call id, index, seconds or None);
             raises what the function raised, or the builtin TimeoutError.
         load_settings: Reads the settings for an environment's name, or for the one that is set.
+        build_environ: Says what the environment knows of package indexes, for builds of images.
         home: Where the user's configuration lives.
     """
 
@@ -66,6 +67,7 @@ class Host:
     get_result: Callable[[Client, str, int, float | None], Any]
     load_settings: Callable[[str | None], Settings]
     clock: Clock = field(default_factory=SystemClock)
+    build_environ: Callable[[], dict[str, str]] = settings_module.build_environ
     home: Path = field(default_factory=Path.home)
 
     def shows_tracebacks(self) -> bool:

@@ -9,15 +9,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from pathlib import Path
 
 from cloudfn.agent.zygotes import MARKER, Zygotes
 from cloudfn.clock import Clock, SystemClock
 from cloudfn.daemon.lifecycle import Lock, end_leftovers, raise_descriptor_limit
 from cloudfn.errors import AlreadyExistsError, Error
-from cloudfn.providers.images import Images
 from cloudfn.sdk.starter import environment_key, prepare_state_dir
 from cloudfn.settings import Settings, container_environ, load
 
@@ -82,6 +79,7 @@ async def _serve(settings: Settings, marker: str, zygotes: Zygotes, clock: Clock
     from cloudfn.daemon.runtime_folder import RuntimeFolder
     from cloudfn.daemon.server import Server
     from cloudfn.providers.local import open_provider
+    from cloudfn.providers.local.images import LocalImages
 
     loop = asyncio.get_running_loop()
     state_dir = settings.state_dir
@@ -91,8 +89,8 @@ async def _serve(settings: Settings, marker: str, zygotes: Zygotes, clock: Clock
     folder = RuntimeFolder(state_dir / "runtime")
     machine = this_machine(settings.gpus)
     place = Place(state_dir, str(path), key, marker, environ, machine, folder.path)
-    images = _images(settings, {**environ, MARKER: marker}, folder.path)
-    provider = open_provider(state_dir, key, settings.limits, settings.stores, clock.wall(), images)
+    images = LocalImages(settings, {**environ, MARKER: marker}, folder.path, marker)
+    provider = open_provider(settings, key, clock.wall(), images)
     engine = Engine(loop, settings, place, provider, zygotes, clock)
     server = Server(loop, engine, key)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -103,37 +101,6 @@ async def _serve(settings: Settings, marker: str, zygotes: Zygotes, clock: Clock
     gc.collect()
     gc.freeze()
     await server.done
-
-
-def _images(
-    settings: Settings, environ: Mapping[str, str], runtime: Callable[[], Path]
-) -> dict[str, Images]:
-    """Open the images of all runtimes.
-
-    Args:
-        settings: Which environment it is, and where Docker is.
-        environ: Variables of commands that build, with the marker of this environment's processes.
-        runtime: Gives the runtime folder, which images are built and run with.
-    """
-    from cloudfn.providers.docker.engine import DockerEngine
-    from cloudfn.providers.docker.images import DockerImages, Site
-    from cloudfn.providers.local.environments import VenvImages
-
-    folder, bundles = settings.state_dir / "images", settings.state_dir / "bundles"
-    marker, docker = environ[MARKER], settings.docker
-    site = Site(
-        environment=settings.environment,
-        root=folder / "docker",
-        bundles=bundles,
-        runtime=runtime,
-        base_image=docker.base_image,
-        environ={**docker.environ, MARKER: marker},
-        owner=marker,
-    )
-    return {
-        "process": VenvImages(folder / "process", bundles, environ, runtime),
-        "docker": DockerImages(site, DockerEngine(site.environ)),
-    }
 
 
 if __name__ == "__main__":

@@ -173,6 +173,10 @@ class Apps:
             self._schedules.drop_dynamic(current.app.app_id)
         return apply(todo, self._catalog, self, now)
 
+    def foreseen(self, request: Request) -> RevisionSpec | None:
+        """Return the revision that a request would make live; None where it adds none."""
+        return plan(request, self._current_app(request)).revision
+
     def _current_app(self, request: Request) -> DeployedApp | None:
         if not isinstance(request, DeployRequest) or request.state == "deployed":
             return observe(self._catalog, request.name)

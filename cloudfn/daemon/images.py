@@ -7,6 +7,7 @@ from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from cloudfn.control.stores.later import Fields, Later
@@ -85,6 +86,10 @@ class ImageDesk:
         """Return the names of the runtimes that there are, in order."""
         return list(self._images)
 
+    def clear_up(self) -> None:
+        """Have what an earlier daemon left half built removed: opening the images does that."""
+        self.ask(lambda: {name: str(images) for name, images in self._images.items()})
+
     # For pools
 
     def known(self, runtime: str, spec: ImageSpec) -> BuiltImage | None:
@@ -161,6 +166,45 @@ class ImageDesk:
             self._conclude(key, building, {"image": told})
 
         self._in_thread(work, tell, lambda told: self._conclude(key, building, told))
+        return later
+
+    def ensure(
+        self,
+        session: Session | None,
+        runtime: str,
+        specs: list[ImageSpec],
+        environ: Mapping[str, str],
+    ) -> Later:
+        """Have those images built that are not there; return nothing, or the first error.
+
+        Raises:
+            InvalidError: There is no such runtime.
+        """
+        later = Later()
+
+        def build_missing(told: Fields) -> None:
+            if "error" in told:
+                later.give(told)
+                return
+            found = zip(specs, told["images"], strict=True)
+            missing = {spec.digest: spec for spec, each in found if each["image"] is None}
+
+            def built(digest: str, told: Fields) -> None:
+                missing.pop(digest)
+                if "error" in told or not missing:
+                    later.give({key: told[key] for key in ("error",) if key in told})
+
+            if not missing:
+                later.give({})
+            for digest, spec in list(missing.items()):
+                try:
+                    building = self.build(session, runtime, spec, environ, anew=False)
+                except Error as error:  # a secret is gone
+                    later.give({"error": error_json(error)})
+                    return
+                building.then(partial(built, digest))
+
+        self.find(runtime, specs).then(build_missing)
         return later
 
     def watch(self, session: Session, ref: int, runtime: str, digest: str) -> None:

@@ -91,6 +91,8 @@ class Server:
         )
         for app in engine.apps.restore(engine.ledger.pools()):
             self._house.orphaned(app.app_id)
+        if (engine.place.state_dir / "images").exists():
+            engine.images.clear_up()
         engine.calls.adopt_orphans()
         engine.stores.recover()
         engine.schedules.start(app.app_id for app in engine.catalog.apps())

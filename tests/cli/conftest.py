@@ -58,6 +58,7 @@ class FakeEngine:
             "app_close": {"containers_peak": 3, "done": 12, "failed": 1},
         }
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.clock = FixedClock()
         self.sink: Callable[[dict[str, Any]], None] = lambda _message: None
         self._welcome = Welcome("test", str(folder), str(folder), str(folder / "bundles"), 1000)
 
@@ -143,6 +144,7 @@ class CommandLine:
                 {"CLOUDFN_HOME": str(self.home / "state"), **self.environ}, environment=name
             ),
             clock=self.clock,
+            build_environ=lambda: {"PIP_INDEX_URL": "https://packages"},
             home=self.home,
         )
 

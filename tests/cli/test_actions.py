@@ -32,9 +32,10 @@ def test_rollback_goes_to_the_revision_before_unless_one_is_named(cli):
     shown = cli("app", "rollback", "primes", "v2", "--strategy", "recreate")
 
     assert "v4" in shown.err
+    index = {"environ": {"PIP_INDEX_URL": "https://packages"}}  # its image may have to be built
     assert cli.client.asked == [
-        ("app_rollback", {"name": "primes", "number": None, "strategy": "rolling"}),
-        ("app_rollback", {"name": "primes", "number": 2, "strategy": "recreate"}),
+        ("app_rollback", {"name": "primes", "number": None, "strategy": "rolling", **index}),
+        ("app_rollback", {"name": "primes", "number": 2, "strategy": "recreate", **index}),
     ]
 
 

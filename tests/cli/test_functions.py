@@ -176,7 +176,8 @@ def test_rollover_says_which_revision_it_is_now(cli):
     shown = cli("app", "rollover", "primes", "--strategy", "recreate")
 
     assert "v4" in shown.err
-    assert cli.client.asked == [("app_rollover", {"name": "primes", "strategy": "recreate"})]
+    ((op, asked),) = cli.client.asked
+    assert (op, asked["name"], asked["strategy"]) == ("app_rollover", "primes", "recreate")
     assert cli("app", "rollover", "primes", "--strategy", "slow").code == 2
 
 

@@ -32,11 +32,22 @@ def test_an_environment_is_made_first_by_uv_where_there_is_one():
     spec = ImageSpec((BASE,))
 
     assert plan(spec, PIP_ONLY).steps == (
-        Step("debian_slim", ("/usr/bin/python3.12", "-m", "venv", "/env")),
+        Step("debian_slim", ("/usr/bin/python3.12", "-m", "venv", "--without-pip", "/env")),
     )
     assert plan(spec, WITH_UV).steps == (
         Step("debian_slim", ("/bin/uv", "venv", "--python", "/usr/bin/python3.12", "/env")),
     )
+
+
+def test_an_environment_has_a_pip_of_its_own_where_no_other_can_install_into_it():
+    spec = ImageSpec((BASE, Layer("pip_install", {"packages": ["a"]})))
+
+    own, install = plan(spec, PIP_ONLY).steps
+    assert own.argv == ("/usr/bin/python3.12", "-m", "venv", "/env")
+    assert install.argv == (*PIP, "a")
+    bare, install = plan(spec, replace(PIP_ONLY, pip="/usr/bin/python3.11")).steps
+    assert bare.argv == ("/usr/bin/python3.12", "-m", "venv", "--without-pip", "/env")
+    assert install.argv[:5] == ("/usr/bin/python3.11", "-m", "pip", "--python", "/env/bin/python")
 
 
 def test_packages_are_installed_by_either():

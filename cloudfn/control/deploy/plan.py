@@ -210,6 +210,12 @@ class Plan:
         """Whether anything will be done."""
         return not all(isinstance(step, Nothing) for step in self.steps)
 
+    @property
+    def revision(self) -> RevisionSpec | None:
+        """The revision that it makes live; None where it adds none."""
+        added = (step.spec for step in self.steps if isinstance(step, CreateApp | AddRevision))
+        return next(added, None)
+
 
 Request = DeployRequest | RollbackRequest | RolloverRequest | StopRequest
 

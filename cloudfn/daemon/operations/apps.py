@@ -10,8 +10,9 @@ from cloudfn.control.stores.later import Later
 from cloudfn.daemon.apps import parse_request
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
-from cloudfn.daemon.session import Session
-from cloudfn.errors import InvalidError, NotFoundError
+from cloudfn.daemon.runtimes import environments
+from cloudfn.daemon.session import Session, error_json
+from cloudfn.errors import Error, InvalidError, NotFoundError
 from cloudfn.model.cls import shown_name
 from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.catalog import RevisionSpec
@@ -168,14 +169,39 @@ class AppOperations(Group):
             ]
         }
 
-    def op_app_rollback(self, _session: Session, fields: Fields) -> Fields:
-        request = RollbackRequest(
-            fields["name"], fields.get("number"), fields.get("strategy") or "rolling"
+    def op_app_rollback(self, session: Session, fields: Fields) -> Later:
+        return self._revive(
+            session,
+            RollbackRequest(
+                fields["name"], fields.get("number"), fields.get("strategy") or "rolling"
+            ),
+            fields,
         )
-        result = self._engine.apps.carry_out(request)
-        return {"revision": result.app.revision}
 
-    def op_app_rollover(self, _session: Session, fields: Fields) -> Fields:
+    def op_app_rollover(self, session: Session, fields: Fields) -> Later:
         request = RolloverRequest(fields["name"], fields.get("strategy") or "rolling")
-        result = self._engine.apps.carry_out(request)
-        return {"revision": result.app.revision}
+        return self._revive(session, request, fields)
+
+    def _revive(
+        self, session: Session, request: RollbackRequest | RolloverRequest, fields: Fields
+    ) -> Later:
+        """Make a known revision live again; images of it that were removed are built before."""
+        revision = self._engine.apps.foreseen(request)
+        wanted = [] if revision is None else [spec for _, spec in environments(revision)]
+        answer, ready = Later(), Later()
+        if revision is None or not wanted:
+            ready.give({})
+        else:
+            environ = dict(fields.get("environ") or {})
+            ready = self._engine.images.ensure(session, revision.runtime, wanted, environ)
+
+        def carry_out(told: Fields) -> None:
+            if "error" not in told:
+                try:
+                    told = {"revision": self._engine.apps.carry_out(request).app.revision}
+                except Error as error:
+                    told = {"error": error_json(error)}
+            answer.give(told)
+
+        ready.then(carry_out)
+        return answer

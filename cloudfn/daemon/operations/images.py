@@ -12,7 +12,7 @@ from cloudfn.daemon.images import find_image, image_json
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.runtimes import environments
 from cloudfn.daemon.session import Session
-from cloudfn.errors import ConflictError
+from cloudfn.errors import ConflictError, Error
 from cloudfn.model.image import ImageSpec
 from cloudfn.providers.images import BuiltImage
 
@@ -58,11 +58,15 @@ class ImageOperations(Group):
         users = self._users()
 
         def look() -> Fields:
+            images, trouble = self._all()
             found = [
                 image_json(image, runtime, users[runtime, image.digest])
-                for runtime, image in self._all()
+                for runtime, image in images
             ]
-            return {"images": sorted(found, key=lambda each: -each["created"])}
+            return {
+                "images": sorted(found, key=lambda each: -each["created"]),
+                "trouble": trouble,
+            }
 
         return self._images.ask(look)
 
@@ -95,7 +99,7 @@ class ImageOperations(Group):
 
         def remove() -> Fields:
             removed = []
-            for runtime, image in self._all():
+            for runtime, image in self._all()[0]:
                 key = runtime, image.digest
                 if key not in kept and self._images.of(runtime).remove(image.digest):
                     removed.append(
@@ -120,15 +124,18 @@ class ImageOperations(Group):
         later.then(forget)
         return later
 
-    def _all(self) -> list[tuple[str, BuiltImage]]:
-        return [
-            (runtime, image)
-            for runtime in self._images.runtimes()
-            for image in self._images.of(runtime).list()
-        ]
+    def _all(self) -> tuple[list[tuple[str, BuiltImage]], dict[str, str]]:
+        """Return all images with their runtime, and why those of a runtime cannot be listed."""
+        found, trouble = [], {}
+        for runtime in self._images.runtimes():
+            try:
+                found += [(runtime, image) for image in self._images.of(runtime).list()]
+            except Error as error:
+                trouble[runtime] = error.message
+        return found, trouble
 
     def _named(self, name: str) -> tuple[str, BuiltImage]:
-        everything = self._all()
+        everything, _ = self._all()
         image = find_image([each for _, each in everything], name)
         return next(each for each in everything if each[1] is image)
 

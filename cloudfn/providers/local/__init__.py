@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from cloudfn.providers.base import Provider
 from cloudfn.providers.images import Images
@@ -18,24 +17,20 @@ from cloudfn.providers.local.schedules import SqliteSchedules
 from cloudfn.providers.local.secrets import LocalSecrets
 from cloudfn.providers.local.streams import LocalStreams
 from cloudfn.providers.local.volumes import LocalVolumes
-from cloudfn.settings import Limits, StoreLimits
+from cloudfn.settings import Settings
 
 
 def open_provider(
-    state_dir: Path,
+    settings: Settings,
     key: bytes,
-    limits: Limits,
-    stores: StoreLimits,
     now: float,
     images: Mapping[str, Images],
 ) -> Provider:
     """Open the stores of one environment, for the one process that owns them.
 
     Args:
-        state_dir: The environment's private directory.
+        settings: The environment, and what its stores may hold.
         key: The environment's key.
-        limits: How many inputs a function may have.
-        stores: How much dicts and queues may hold.
         now: Seconds since the epoch.
         images: By the name of the runtime whose containers are made of them.
 
@@ -44,10 +39,11 @@ def open_provider(
         DataLossError: One is damaged; it was moved aside.
         ExecutionError: Another process has one.
     """
+    state_dir, stores = settings.state_dir, settings.stores
     catalog = SqliteCatalog(state_dir / "catalog.db")
     return Provider(
         name="local",
-        ledger=SqliteLedger.open(state_dir / "ledger.db", limits, now=now),
+        ledger=SqliteLedger.open(state_dir / "ledger.db", settings.limits, now=now),
         catalog=catalog,
         blobs=LocalBlobs.open(state_dir),
         logs=LocalLogs(state_dir / "logs"),

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -25,28 +24,17 @@ from types import MappingProxyType
 from cloudfn.clock import Clock, SystemClock
 from cloudfn.errors import ImageBuildError
 from cloudfn.model.image import ImageSpec
+from cloudfn.providers.builds import Build, Builds
 from cloudfn.providers.images import BuildSecrets, BuiltImage, no_secrets
 from cloudfn.providers.recipes.environment import EnvironmentPlan, Places, Step, plan
 
 _RECORD = ".json"
+#: the first pip with the option `--python`
+_OLDEST_PIP = (22, 3)
 #: lines of a failed step's output that its error repeats
 _TAIL = 20
-#: seconds that a cancelled build has to leave before it is killed
-_GRACE = 2.0
 _ASK_VERSION = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
 _ASK_WHOLE_VERSION = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
-
-
-@dataclass(slots=True)
-class _Build:
-    """A build that is under way, or wanted by several."""
-
-    #: one builds, the others wait for it
-    turn: threading.Lock
-    #: how many build it or wait
-    users: int = 0
-    cancelled: bool = False
-    process: subprocess.Popen[str] | None = None
 
 
 class VenvImages:
@@ -76,9 +64,9 @@ class VenvImages:
         self._environ = dict(environ)
         self._runtime = runtime
         self._uv = _find_uv(self._environ) if uv is None else uv
+        self._pip = sys.executable if _has_pip() else ""
         self._clock = clock or SystemClock()
-        self._lock = threading.Lock()
-        self._builds: dict[str, _Build] = {}
+        self._builds = Builds()
         #: X.Y → path of an interpreter, empty where there is none
         self._pythons: dict[str, str] = {}
         self._clear()
@@ -97,7 +85,7 @@ class VenvImages:
         *,
         anew: bool = False,
     ) -> BuiltImage:
-        with self._building(spec.digest) as build:
+        with self._builds.turn(spec.digest) as build:
             found = self.find(spec)
             # Who waited for the build of another has it as new as can be.
             if found is not None and not (anew and build.users == 1):
@@ -105,13 +93,7 @@ class VenvImages:
             return self._make(spec, build, report, secrets, environ)
 
     def cancel(self, digest: str) -> None:
-        with self._lock:
-            build = self._builds.get(digest)
-            if build is not None:
-                build.cancelled = True
-                if build.process is not None:
-                    _signal_group(build.process, signal.SIGTERM)
-                    _later(_GRACE, build.process)
+        self._builds.cancel(digest)
 
     def plan(self, spec: ImageSpec) -> str:
         return str(self._plan(spec, self._root / f"{spec.digest}-…"))
@@ -180,26 +162,10 @@ class VenvImages:
 
     # Building
 
-    @contextmanager
-    def _building(self, digest: str) -> Iterator[_Build]:
-        """Wait for the turn to build an image."""
-        with self._lock:
-            build = self._builds.setdefault(digest, _Build(threading.Lock()))
-            build.users += 1
-        try:
-            with build.turn:
-                build.cancelled = False  # whoever was cancelled has left
-                yield build
-        finally:
-            with self._lock:
-                build.users -= 1
-                if not build.users:
-                    del self._builds[digest]
-
     def _make(
         self,
         spec: ImageSpec,
-        build: _Build,
+        build: Build,
         report: Callable[[str], None],
         secrets: BuildSecrets,
         environ: Mapping[str, str],
@@ -233,54 +199,25 @@ class VenvImages:
         return image
 
     def _carry_out(
-        self, step: Step, build: _Build, variables: dict[str, str], shown: _Redacted
+        self, step: Step, build: Build, variables: dict[str, str], shown: _Redacted
     ) -> None:
         for name, content in step.files:
             Path(name).write_text(content, encoding="utf-8")
         tail: deque[str] = deque(maxlen=_TAIL)
-        with self._lock:
-            if build.cancelled:
-                raise _cancelled()
-            build.process = process = self._start(step, {**variables, **shown.variables})
-        timer = None if step.timeout is None else _later(step.timeout, process)
+        command = shown.text(shlex.join(step.argv))
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                tail.append(shown.line(line.rstrip("\n")))
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        finally:
-            if timer is not None:
-                timer.cancel()
-            with self._lock:
-                build.process = None
-            # While its status is not collected, nobody else can have its number.
-            _signal_group(process, signal.SIGKILL)
-            with process:
-                pass
-        if build.cancelled:
-            raise _cancelled()
-        if process.returncode:
-            command = shown.text(" ".join(step.argv))
-            raise _failed(step, command, process.returncode, list(tail))
-
-    def _start(self, step: Step, variables: dict[str, str]) -> subprocess.Popen[str]:
-        try:
-            return subprocess.Popen(
+            code = build.run(
                 step.argv,
-                env=variables,
-                cwd=self._root,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                start_new_session=True,
+                {**variables, **shown.variables},
+                self._root,
+                lambda line: tail.append(shown.line(line)),
+                step.timeout,
             )
         except OSError as error:
-            raise ImageBuildError(
-                f"The step {step.method} of the image cannot be started: {step.argv[0]}: "
-                f"{error.strerror}."
-            ) from error
+            raise _failed(step, command, error.strerror or str(error), tail) from error
+        if code:
+            how = f"exit code {code}" if code > 0 else f"signal {-code}"
+            raise _failed(step, command, how, tail)
 
     # Plans
 
@@ -296,16 +233,17 @@ class VenvImages:
             bundles=str(self._bundles),
             runtime=str(self._runtime()),
             uv=self._uv,
+            pip=self._pip,
         )
         return plan(spec, places)
 
-    def _python(self, version: str) -> str:
+    def _python(self, wanted: str) -> str:
         """Return the path of an interpreter of a version, `3.12`; empty where there is none."""
-        if version == "{}.{}".format(*sys.version_info[:2]):
+        if wanted == "{}.{}".format(*sys.version_info[:2]):
             return sys.executable
-        if version not in self._pythons:
-            self._pythons[version] = _asked(version, self._environ)
-        return self._pythons[version]
+        if wanted not in self._pythons:
+            self._pythons[wanted] = _asked(wanted, self._environ)
+        return self._pythons[wanted]
 
 
 class _Redacted:
@@ -329,9 +267,9 @@ class _Redacted:
         return text
 
 
-def _asked(version: str, environ: Mapping[str, str]) -> str:
+def _asked(wanted: str, environ: Mapping[str, str]) -> str:
     """Ask `pythonX.Y` of the path what it is: names may be stand-ins that lead nowhere."""
-    path = shutil.which(f"python{version}", path=environ.get("PATH"))
+    path = shutil.which(f"python{wanted}", path=environ.get("PATH"))
     if path is None:
         return ""
     try:
@@ -346,7 +284,7 @@ def _asked(version: str, environ: Mapping[str, str]) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     told, _, executable = done.stdout.strip().partition(" ")
-    return executable if told == version else ""
+    return executable if told == wanted else ""
 
 
 def _find_uv(environ: Mapping[str, str]) -> str:
@@ -354,6 +292,15 @@ def _find_uv(environ: Mapping[str, str]) -> str:
     if found is None and find_spec("uv") is not None:
         found = shutil.which("uv", path=os.path.dirname(sys.executable))
     return found or ""
+
+
+def _has_pip() -> bool:
+    """Whether this Python's pip can install into other environments."""
+    try:
+        numbers = version("pip").split(".")[:2]
+    except PackageNotFoundError:
+        return False
+    return tuple(int(each) for each in numbers if each.isdecimal()) >= _OLDEST_PIP
 
 
 def _size(folder: Path) -> int:
@@ -366,30 +313,7 @@ def _size(folder: Path) -> int:
     return sum(sizes.values())
 
 
-def _signal_group(process: subprocess.Popen[str], number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
-
-
-def _later(seconds: float, process: subprocess.Popen[str]) -> threading.Timer:
-    """Kill a process with all that it started after some seconds."""
-    timer = threading.Timer(seconds, _kill, (process,))
-    timer.daemon = True
-    timer.start()
-    return timer
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    if process.returncode is None:
-        _signal_group(process, signal.SIGKILL)
-
-
-def _cancelled() -> ImageBuildError:
-    return ImageBuildError("The build of the image was cancelled.", hint="Start it again.")
-
-
-def _failed(step: Step, command: str, code: int, tail: list[str]) -> ImageBuildError:
-    how = f"exit code {code}" if code > 0 else f"signal {-code}"
+def _failed(step: Step, command: str, how: str, tail: Iterable[str]) -> ImageBuildError:
     lines = "".join(f"\n  {line}" for line in tail)
     return ImageBuildError(
         f"The step {step.method} of the image failed ({how}): {command}{lines}",

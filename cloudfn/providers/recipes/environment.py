@@ -39,6 +39,8 @@ class Places:
         bundles: The folder of contexts, each under its digest.
         runtime: The folder with cloudfn and cloudpickle for containers.
         uv: The uv command; empty where there is none.
+        pip: A Python whose pip can install into other environments; empty where there is none, so
+            that each environment needs its own.
     """
 
     python: str
@@ -48,6 +50,7 @@ class Places:
     bundles: str
     runtime: str
     uv: str = ""
+    pip: str = ""
 
     @property
     def own_python(self) -> str:
@@ -148,17 +151,20 @@ class _Planner:
     def _create(self) -> Step:
         places = self._places
         if places.uv:
-            seed = ("--seed",) if self._needs_pip() else ()
+            seed = ("--seed",) if self._needs_pip() and not places.pip else ()
             argv = (places.uv, "venv", *seed, "--python", places.python, places.folder)
         else:
-            argv = (places.python, "-m", "venv", places.folder)
+            own = self._needs_pip() and not places.pip
+            bare = () if own else ("--without-pip",)
+            argv = (places.python, "-m", "venv", *bare, places.folder)
         base = next((each.method for each in self._spec.layers if each.method in BASES), "Image")
         return Step(base, argv)
 
     def _needs_pip(self) -> bool:
-        """Whether pip has to do something although uv is there."""
+        """Whether the environment's own pip has something to do."""
         return any(
-            layer.method in INSTALLERS and not self._by_uv(layer, install_of(layer))
+            (layer.method in INSTALLERS and not self._by_uv(layer, install_of(layer)))
+            or (layer.method == "uv_sync" and not self._places.uv)
             for layer in self._spec.build_layers
         )
 
@@ -252,6 +258,8 @@ class _Planner:
         python = self._places.own_python
         if by_uv:
             return (self._places.uv, "pip", "install", "--python", python)
+        if self._places.pip:
+            return (self._places.pip, "-m", "pip", "--python", python, "install", *_QUIET)
         return (python, "-m", "pip", "install", *_QUIET)
 
 
