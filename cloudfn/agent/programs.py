@@ -89,7 +89,7 @@ class Programs:
         # Modules that look at GPUs while they are imported shall see as many as their functions.
         wish = wish_for(function.gpu, function.gpu_memory, self._config.gpus)
         place = program.bundle, program.runtime, program.fork, spec.revision, spec.app_id
-        return *place, variables, wish and wish.count
+        return *place, program.attached, program.workdir, variables, wish and wish.count
 
     def close(self) -> None:
         """End every process that was started here."""

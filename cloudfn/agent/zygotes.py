@@ -46,6 +46,10 @@ class Program:
     functions: tuple[dict[str, Any], ...]
     #: containers may be forked after the import
     fork: bool = True
+    #: local files of the image: (file or folder here, where containers see it)
+    attached: tuple[tuple[str, str], ...] = ()
+    #: the working directory that the image asks for; empty for the bundle
+    workdir: str = ""
 
 
 class Payloads(Protocol):
@@ -122,8 +126,9 @@ class Here:
         """See `Home.order`."""
         return {
             "bundle": program.bundle,
-            "cwd": program.bundle,
+            "cwd": program.workdir or program.bundle,
             "import_paths": list(program.runtime.import_paths),
+            "local_files": [list(each) for each in program.attached],
         }
 
     def pid_of(self, told: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from typing import Any
@@ -23,6 +24,7 @@ from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost
 from cloudfn.model.cls import shown_name
 from cloudfn.model.function import FunctionSpec
+from cloudfn.model.image import ImageSpec
 from cloudfn.model.variant import Variant, base_id, default_variant, parameters_of, served
 from cloudfn.providers.catalog import (
     AppRecord,
@@ -279,6 +281,8 @@ class Apps:
             source.module,
             tuple(each.to_json() for each in source.functions),
             spec.fork,
+            _attached(spec.image, self._bundles),
+            (spec.image and spec.image.workdir) or "",
         )
         name = ids.pool_name(function.function_id, revision.number)
         return PoolSpec(
@@ -472,4 +476,14 @@ def parse_request(fields: dict[str, Any]) -> DeployRequest:
         strategy=fields.get("strategy") or "rolling",
         keep_overrides=bool(fields.get("keep_overrides")),
         app_id=fields.get("app_id"),
+    )
+
+
+def _attached(image: ImageSpec | None, bundles: str) -> tuple[tuple[str, str], ...]:
+    """Return where the local files of an image are, and where programs see them."""
+    # A virtual environment has no place for what is copied to absolute paths.
+    found = image.attachments(copied=True) if image is not None else ()
+    return tuple(
+        (os.path.join(bundles, each.context, each.path).rstrip("/"), each.remote_path)
+        for each in found
     )

@@ -8,7 +8,7 @@ machine is gone afterwards.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def resolve(
     layers = spec.layers
     if spec.needs_environment and layers[0].method not in BASES:
         layers = (Layer("debian_slim"), *layers)
-    return ImageSpec(tuple(map(resolving.layer, layers)))
+    return ImageSpec(tuple(resolving.merged(map(resolving.layer, layers))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,29 @@ class _Resolving:
         if resolver is None:
             return layer
         return Layer(layer.method, resolver(self, layer, f"`Image.{layer.method}`"))
+
+    def merged(self, layers: Iterable[Layer]) -> list[Layer]:
+        """Make one of attached layers where one is seen within another; later files win."""
+        found: list[Layer] = []
+        for layer in layers:
+            mates = [each for each in found if _overlap(each, layer)]
+            found = [each for each in found if each not in mates]
+            found.append(self._joined([*mates, layer]) if mates else layer)
+        return found
+
+    def _joined(self, layers: list[Layer]) -> Layer:
+        """Return the folder that several attached layers make together."""
+        top = min((each.arguments["remote_path"] for each in layers), key=len)
+        last = layers[-1]
+        if "name" in last.arguments and last.arguments["remote_path"] == top:
+            return last  # a file in the place of all that came before
+        parts = []
+        for each in layers:
+            given = each.arguments
+            path = given["remote_path"][len(top) :]
+            parts.append((given["context"], given.get("name", ""), path))
+        context = self.contexts.joined(parts, f"`Image.{last.method}`")
+        return Layer("add_local_dir", {"context": context, "remote_path": top})
 
     def with_python(self, layer: Layer, _what: str) -> Arguments:
         version = layer.arguments.get("python_version") or _own_python()
@@ -204,6 +227,16 @@ class _Resolving:
             if each.is_file():
                 return FilePatternMatcher.from_file(each)
         return FilePatternMatcher()
+
+
+def _overlap(one: Layer, other: Layer) -> bool:
+    """Whether both are attached, and one is seen within the other."""
+    if not (one.attaches and other.attaches):
+        return False
+    places = [f"{each.arguments.get('remote_path', '')}/" for each in (one, other)]
+    return "/" not in places and (
+        places[0].startswith(places[1]) or places[1].startswith(places[0])
+    )
 
 
 def _own_python() -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from cloudfn.errors import ExecutionError, NotFoundError
 from cloudfn.wire import codec
 from cloudfn.wire.exceptions import pack_exception, text_of_exception
+from cloudfn.worker.mounts import attach_all
 from cloudfn.worker.orders import FunctionOrder, TemplateOrder
 
 OUR_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -40,6 +41,9 @@ def import_program(order: TemplateOrder) -> None:
     Raises:
         BaseException: Whatever the program raises while it is imported.
     """
+    attach_all(order.attached)
+    # An image may ask for a directory that nothing else has made.
+    os.makedirs(order.cwd, exist_ok=True)
     os.chdir(order.cwd)
     sys.path[:] = [order.bundle, *order.import_paths, *sys.path]
     invalidate_caches()

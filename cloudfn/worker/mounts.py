@@ -1,8 +1,9 @@
-"""Puts working copies of volumes where a container's code expects them. Linux only when used.
+"""Puts volumes and attached files where a container's code expects them. Linux only when used.
 
-Each container has a copy of its own, and, where the kernel lets us, a mount namespace of its own in
-which that copy is bound to the mount path: as root, or in a user namespace. Elsewhere the mount
-path becomes a link to a descriptor, which leads each process to its own copy.
+Each container has a working copy of a volume of its own, and, where the kernel lets us, a mount
+namespace of its own in which that copy is bound to the mount path: as root, or in a user namespace.
+Elsewhere the mount path becomes a link to a descriptor, which leads each process to its own copy.
+Attached files are the same for all containers of a template, which sees them when it imports.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -63,10 +65,41 @@ def mount_all(orders: Iterable[MountOrder]) -> None:
     private = _enter_namespace()
     for order in orders:
         populate(order, linked=private and order.read_only)
+        _mount(order.folder, order.path, "The volume", private=private, fixed=order.read_only)
+
+
+def attach_all(attached: Iterable[tuple[str, str]]) -> None:
+    """Let this process and its children see files and folders elsewhere, too, read-only.
+
+    Args:
+        attached: (file or folder, path) of each; called before the process has threads.
+
+    Raises:
+        ExecutionError: The kernel or the place does not allow it; the hint says what to do.
+    """
+    attached = tuple(attached)
+    if not attached:
+        return
+    private = _enter_namespace()
+    for source, path in attached:
+        for needed in (sys.prefix, sys.base_prefix, os.path.dirname(source)):
+            if f"{needed}/".startswith(f"{path}/"):
+                raise ExecutionError(
+                    f"Local files cannot be attached at {path}: that would hide {needed}, which "
+                    "containers of this machine need.",
+                    hint=f"Use a place of their own, such as {path}/data, or --runtime docker.",
+                )
+        _mount(source, path, "Local files", private=private, fixed=True)
+
+
+def _mount(source: str, path: str, what: str, *, private: bool, fixed: bool) -> None:
+    try:
         if private:
-            _bind(order)
+            _bind(source, path, fixed=fixed)
         else:
-            _link(order)
+            _link(source, path)
+    except OSError as error:
+        raise _refused(path, what, error) from error
 
 
 def populate(order: MountOrder, *, linked: bool) -> None:
@@ -137,40 +170,43 @@ def _enter_namespace() -> bool:
     return True
 
 
-def _bind(order: MountOrder) -> None:
-    try:
-        os.makedirs(order.path, exist_ok=True)
-        folder, path = os.fsencode(order.folder), os.fsencode(order.path)
-        _call("mount", folder, path, None, _BIND, None)
-        if order.read_only:
-            locked = os.statvfs(order.path).f_flag & _LOCKED
-            _call("mount", None, path, None, _BIND | _REMOUNT | _RDONLY | locked, None)
-    except OSError as error:
-        raise _refused(order, error) from error
+def _bind(source: str, path: str, *, fixed: bool) -> None:
+    if os.path.isdir(source):
+        os.makedirs(path, exist_ok=True)
+    elif not os.path.lexists(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    target = os.fsencode(path)
+    _call("mount", os.fsencode(source), target, None, _BIND, None)
+    if fixed:
+        locked = os.statvfs(path).f_flag & _LOCKED
+        _call("mount", None, target, None, _BIND | _REMOUNT | _RDONLY | locked, None)
 
 
-def _link(order: MountOrder) -> None:
-    """Lead the mount path to a descriptor: in each process to the working copy of its own."""
-    number = _LOWEST + zlib.crc32(order.path.encode()) % _MOST
+def _link(source: str, path: str) -> None:
+    """Lead a path to a descriptor: in each process to what is its own."""
+    number = _LOWEST + zlib.crc32(path.encode()) % _MOST
     leads_to = f"/proc/self/fd/{number}"
+    opened = os.open(source, os.O_RDONLY)
+    os.dup2(opened, number, inheritable=True)
+    os.close(opened)
+    if os.path.islink(path) and os.readlink(path) == leads_to:
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
-        opened = os.open(order.folder, os.O_RDONLY | os.O_DIRECTORY)
-        os.dup2(opened, number, inheritable=True)
-        os.close(opened)
-        if not (os.path.islink(order.path) and os.readlink(order.path) == leads_to):
-            os.symlink(leads_to, order.path)
-    except FileExistsError as error:
-        if not (os.path.islink(order.path) and os.readlink(order.path) == leads_to):
-            raise _refused(order, error) from error
-    except OSError as error:
-        raise _refused(order, error) from error
+        os.symlink(leads_to, path)
+    except FileExistsError:
+        # Another process may have been quicker.
+        if not (os.path.islink(path) and os.readlink(path) == leads_to):
+            raise
 
 
-def _refused(order: MountOrder, error: OSError) -> ExecutionError:
+def _refused(path: str, what: str, error: OSError) -> ExecutionError:
     return ExecutionError(
-        f"The volume cannot be mounted at {order.path}: {error.strerror}.",
-        hint=f"Make an empty directory {order.path} that is yours, or allow user namespaces "
-        "(kernel.unprivileged_userns_clone, AppArmor), or mount it below a directory of yours.",
+        f"{what} cannot be mounted at {path}: {error.strerror}.",
+        hint=f"Make an empty directory {path} that is yours, or allow user namespaces "
+        "(kernel.unprivileged_userns_clone, AppArmor), or choose a path below a directory of "
+        "yours.",
     )
 
 

@@ -68,6 +68,7 @@ class TemplateOrder:
         cwd: The working directory.
         fork: Whether containers may be forked after the import.
         import_paths: Folders that come on `sys.path` right after the bundle.
+        attached: (file or folder, path) of what its code sees at a path, read-only.
     """
 
     template: str
@@ -78,6 +79,7 @@ class TemplateOrder:
     cwd: str
     fork: bool
     import_paths: tuple[str, ...] = ()
+    attached: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TemplateOrder:
@@ -92,6 +94,7 @@ class TemplateOrder:
             cwd=data.get("cwd") or data["bundle"],
             fork=bool(data.get("fork", True)),
             import_paths=tuple(data.get("import_paths") or ()),
+            attached=tuple((source, path) for source, path in data.get("local_files") or ()),
         )
 
 

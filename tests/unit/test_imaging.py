@@ -169,6 +169,47 @@ def test_files_and_folders_are_brought_under_their_digest():
     assert modes == {"x.py": 0o444, "run": 0o555}
 
 
+def test_what_is_attached_within_a_folder_becomes_one_with_it():
+    write(a__x="1", a__sub__y="2", b__y="3", c_json="4", d__z="5")
+    image = (
+        SLIM.add_local_dir("a", "/app")
+        .add_local_dir("b", "/app/sub")
+        .add_local_file("c.json", "/app/conf/c.json")
+        .add_local_dir("d", "/apple")
+        .add_local_dir("d", "/app")
+    )
+
+    apple, app = resolved(image).layers[1:]
+    assert (apple.arguments["remote_path"], app.arguments["remote_path"]) == ("/apple", "/app")
+    assert contents(app.arguments["context"]) == {
+        "x": "1",
+        "sub/y": "3",
+        "conf/c.json": "4",
+        "z": "5",
+    }
+
+
+def test_a_folder_around_what_was_attached_before_becomes_one_with_it():
+    write(a__x="1", b__y="2")
+    image = SLIM.add_local_dir("a", "/app/deep").add_local_dir("b", "/app")
+
+    (app,) = resolved(image).layers[1:]
+    assert contents(app.arguments["context"]) == {"deep/x": "1", "y": "2"}
+
+
+def test_a_later_file_takes_the_place_of_an_earlier_one():
+    write(a="1", b="2", d__x="3")
+    image = SLIM.add_local_file("a", "/f").add_local_file("b", "/f")
+
+    (only,) = resolved(image).layers[1:]
+    assert contents(only.arguments["context"]) == {"b": "2"}
+    below = SLIM.add_local_dir("d", "/app").add_local_dir("d", "/app/x")
+    with pytest.raises(InvalidError, match="within what is a file"):
+        resolved(below)
+    with pytest.raises(InvalidError, match="within what is a file"):
+        resolved(SLIM.add_local_file("a", "/f").add_local_file("b", "/f/g"))
+
+
 def test_a_function_may_say_what_to_leave_out():
     write(d__a="1", d__b="2", d__sub__a="3")
 

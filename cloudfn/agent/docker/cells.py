@@ -315,9 +315,10 @@ class Cell:
 
     # Home
 
-    def order(self, program: Program) -> dict[str, Any]:  # noqa: ARG002
+    def order(self, program: Program) -> dict[str, Any]:
         """See `Home.order`."""
-        return {"bundle": SOURCE, "cwd": SOURCE, "import_paths": [], "inherit": True}
+        cwd = program.workdir or SOURCE
+        return {"bundle": SOURCE, "cwd": cwd, "import_paths": [], "inherit": True}
 
     def pid_of(self, told: int) -> int:  # noqa: ARG002
         """See `Home.pid_of`: that of its zygote, with which all of it ends."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from cloudfn.errors import InvalidError
@@ -88,6 +88,32 @@ class Contexts:
         found = [(name, existing_file(local, what)) for name, local in files.items()]
         return self._store(found, what)
 
+    def joined(self, parts: Iterable[tuple[str, str, str]], what: str) -> str:
+        """Make one context of several; return its digest.
+
+        Args:
+            parts: (digest, name of its one file or "", path in the new context) of each; later
+                files take the place of earlier ones.
+            what: The method, for the text of an error.
+
+        Raises:
+            InvalidError: A file of one is a folder of another.
+        """
+        found: dict[str, Path] = {}
+        for digest, name, path in parts:
+            folder = self._bundles / digest
+            names = [name] if name else walk(folder, what, FilePatternMatcher())
+            for each in names:
+                found[(path if name else f"{path}/{each}").strip("/")] = folder / each
+        if "" in found or any(
+            str(p) in found for each in found for p in PurePosixPath(each).parents
+        ):
+            raise InvalidError(
+                f"{what} puts something within what is a file.",
+                hint="Give files and folders places of their own.",
+            )
+        return self._store(list(found.items()), what)
+
     def bundle(self, bundle: Bundle) -> str:
         """Bring a bundle, and return its digest."""
         store(bundle, self._bundles, durable=self._durable)
@@ -109,7 +135,9 @@ class Contexts:
         return self.bundle(Bundle(tuple(found), digest_of(found, hashes), size))
 
 
-def walk(folder: Path, what: str, ignore: Ignore, *, pass_over_links: bool) -> Iterator[str]:
+def walk(
+    folder: Path, what: str, ignore: Ignore, *, pass_over_links: bool = False
+) -> Iterator[str]:
     """Yield the relative paths of a folder's files; raises as `Contexts.folder` does."""
     top = os.path.realpath(folder)
     pending = [("", frozenset({top}))]
