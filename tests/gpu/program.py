@@ -14,11 +14,18 @@ TAKEN = 512
 app = cloudfn.App("gpu-check")
 
 
+def report(folder: str, text: str) -> None:
+    """Say in a folder what this container sees, all at once."""
+    file = Path(folder, str(os.getpid()))
+    file.write_text(text)
+    file.rename(f"{file}.sees")
+
+
 def at_work(folder: str, library: str) -> tuple[bool, list[str]]:
     """Run a kernel, say in a folder which devices there are, and wait for a file `go` there."""
     cuda = Cuda(library)
     seen, right = cuda.uuids(), kernel_runs(cuda)
-    Path(folder, f"{os.getpid()}.sees").write_text(" ".join(seen))
+    report(folder, " ".join(seen))
     while not os.path.exists(f"{folder}/go"):
         time.sleep(0.01)
     return right, seen
@@ -40,7 +47,7 @@ def hold(folder: str) -> None:
     cuda = Cuda()
     with cuda.context():
         cuda.memory(TAKEN * MIB)
-        Path(folder, f"{os.getpid()}.sees").touch()
+        report(folder, "memory")
         while not os.path.exists(f"{folder}/go"):
             time.sleep(0.01)
 

@@ -1,12 +1,14 @@
-"""The program of `make gpu-check`, with a driver that pretends to have two devices.
+"""The program of `make gpu-check`, with drivers that pretend to have devices.
 
 It shows that the check itself is right as far as that is possible without a device: kernels, memory
 and what a real driver does in a fork are not shown here.
 """
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,16 +20,18 @@ from tests.integration.conformance_world import World, opened_world
 
 pytestmark = pytest.mark.integration
 
-SOURCE = Path(checks.__file__).with_name("fake_cuda.c")
+
+def compiled(source: str, path: Path) -> Path:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    assert compiler, "no C compiler: on Debian and Ubuntu, 'apt install gcc' brings one"
+    file = Path(checks.__file__).with_name(source)
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", path, file], check=True)
+    return path
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("cuda") / "libcuda.so.1"
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    assert compiler, "no C compiler: on Debian and Ubuntu, 'apt install gcc' brings one"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", path, SOURCE], check=True)
-    return str(path)
+    return str(compiled("fake_cuda.c", tmp_path_factory.mktemp("cuda") / "libcuda.so.1"))
 
 
 @pytest.fixture
@@ -50,3 +54,42 @@ def test_parts_share_a_device(world: World, tmp_path: Path, library: str) -> Non
 @pytest.mark.usefixtures("world")
 def test_who_asks_for_none_sees_none(library: str) -> None:
     checks.who_asks_for_none_sees_none(library)
+
+
+ASK = """
+import sys
+from pathlib import Path
+from cloudfn.agent.gpus import found_gpus, memory_in_use
+for gpu in found_gpus(Path(sys.argv[1])):
+    print(gpu.index, gpu.device_id, gpu.name, gpu.memory, memory_in_use().get(gpu.device_id))
+"""
+
+
+def ask_nvml(root: Path, libraries: Path) -> list[str]:
+    command = [sys.executable, "-c", ASK, str(root)]
+    variables = {"LD_LIBRARY_PATH": str(libraries), "PATH": os.defpath}
+    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_nvml_is_asked_where_there_is_a_driver(tmp_path: Path) -> None:
+    compiled("fake_nvml.c", tmp_path / "libnvidia-ml.so.1")
+    assert ask_nvml(tmp_path, tmp_path) == []
+
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidiactl").touch()
+
+    assert ask_nvml(tmp_path, tmp_path) == [
+        "0 GPU-a NVIDIA A10G 23028 512",
+        "1 MIG-0 NVIDIA A100-SXM4-40GB MIG 3g.20gb 19968 1",
+        "1 MIG-1 NVIDIA A100-SXM4-40GB MIG 3g.20gb 19968 0",
+    ]
+
+
+def test_a_driver_whose_nvml_does_not_answer_is_counted_by_its_devices(tmp_path: Path) -> None:
+    (tmp_path / "libnvidia-ml.so.1").touch()  # is found first, and no library
+    (tmp_path / "dev").mkdir()
+    for name in ("nvidiactl", "nvidia0"):
+        (tmp_path / "dev" / name).touch()
+
+    assert ask_nvml(tmp_path, tmp_path) == ["0 0  0 None"]

@@ -37,7 +37,9 @@ AT_IMPORT = seen()
 
 def hold(folder: str) -> tuple[str | None, int]:
     """Say in a folder what this container sees, and wait until the folder has a file `go`."""
-    Path(folder, f"{os.getpid()}.sees").write_text(str(seen()))
+    report = Path(folder, str(os.getpid()))
+    report.write_text(str(seen()))
+    report.rename(f"{report}.sees")  # whole, or not there
     while not os.path.exists(f"{folder}/go"):
         time.sleep(0.01)
     return seen(), os.getpid()
