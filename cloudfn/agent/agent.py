@@ -29,6 +29,7 @@ from cloudfn.clock import Clock
 from cloudfn.errors import PermissionDeniedError
 from cloudfn.model.call import ContainerLost, Crashed, Overran, TimedOut
 from cloudfn.model.function import AutoscalerSettings
+from cloudfn.model.gpu import wish_for
 from cloudfn.providers.ledger import Claim
 from cloudfn.wire.messages import ContainerItem, ContainerOutcome, LogSource
 
@@ -74,6 +75,7 @@ class Agent:
             loop, clock, config, events, memory, self._pools, self._containers, self
         )
         self._exit_grace = config.exit_grace
+        self._gpus = config.gpus
         self._closing = False
         self.intake = True
         self.visits = Visits(
@@ -109,7 +111,8 @@ class Agent:
         """Make a pool known. Idempotent; settings and liveness are replaced."""
         pool = self._pools.get(spec.pool)
         if pool is None:
-            pool = Pool(spec, settings, live, last_active=float("-inf"))
+            wish = wish_for(spec.function.gpu, spec.function.gpu_memory, self._gpus)
+            pool = Pool(spec, settings, live, wish, last_active=float("-inf"))
             self._pools[spec.pool] = pool
         pool.settings = settings
         pool.live = live

@@ -78,7 +78,7 @@ class Launcher:
             gpus: Ids of the devices of each, where the pool needs some.
         """
         function = pool.spec.function
-        if function.gpu and not gpus:
+        if function.gpu and pool.gpu is None:
             lack, _ = lack_of(function.gpu, function.gpu_memory, self._config.gpus)
             pool.start_failed(self._clock.monotonic())
             self._owner.give_up(pool, f"it asks for {' or '.join(function.gpu)}, and {lack}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cloudfn.agent.gpus import machine_gpus
 from cloudfn.errors import InvalidError
 from cloudfn.model.function import FunctionSpec
-from cloudfn.model.gpu import Gpu, GpuWish, lack_of, wish_for
+from cloudfn.model.gpu import Gpu, lack_of, wish_for
 from cloudfn.settings import Gpus
 
 _MIB = 1 << 20
@@ -24,14 +24,10 @@ class Machine:
     memory: int
     gpus: tuple[Gpu, ...] = ()
 
-    def gpu_wish(self, function: FunctionSpec) -> GpuWish | None:
-        """Return which of the GPUs the containers of a function get; None: none."""
-        return wish_for(function.gpu, function.gpu_memory, self.gpus)
-
     def check_gpus(self, functions: Iterable[FunctionSpec]) -> None:
         """Raise InvalidError where a function asks for GPUs that this machine does not have."""
         for each in functions:
-            if each.gpu and self.gpu_wish(each) is None:
+            if each.gpu and wish_for(each.gpu, each.gpu_memory, self.gpus) is None:
                 asks = f"a GPU ({' or '.join(each.gpu)})"
                 if each.gpu_memory is not None:
                     asks = f"{each.gpu_memory} MiB of {asks}"

@@ -11,6 +11,7 @@ from cloudfn.agent.container import Container
 from cloudfn.agent.dispatch import ServiceTime
 from cloudfn.agent.zygotes import Program
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec
+from cloudfn.model.gpu import GpuWish
 from cloudfn.model.variant import Variant
 
 #: failed starts in a row after which the waiting inputs are failed
@@ -50,6 +51,8 @@ class Pool:
     settings: AutoscalerSettings
     #: it serves the live revision of a live app
     live: bool = True
+    #: which of the machine's GPUs each container needs; None: none
+    gpu: GpuWish | None = None
     containers: dict[str, Container] = field(default_factory=dict)
     service: ServiceTime = field(default_factory=ServiceTime)
     #: seconds from asking for a container to ready, decayed

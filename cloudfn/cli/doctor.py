@@ -78,7 +78,7 @@ def _engine(session: Session) -> Iterator[Finding]:
         yield Finding("daemon", "fail", error.message, error.hint or "See `cloudfn daemon logs`.")
         return
     yield from diagnosis.check_daemon(status, code_version())
-    yield from diagnosis.check_gpus(gpus, memory_in_use())
+    yield from diagnosis.check_gpus(gpus, memory_in_use() if gpus else {})
 
 
 def _space(what: str, path: Path) -> Iterator[Finding]:

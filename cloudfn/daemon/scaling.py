@@ -67,7 +67,7 @@ class Scaling:
             alone=pool.alone_waits,
             blocked_until=pool.blocked_until,
             last_lowered=pool.last_lowered,
-            gpu=self._machine.gpu_wish(pool.spec.function),
+            gpu=pool.gpu,
             turned=pool.turned,
         )
 
