@@ -143,14 +143,14 @@ class ImageDesk:
         """Return an image that is built, or is being built, or was built already.
 
         Raises:
-            InvalidError: There is no such runtime.
+            InvalidError: There is no such runtime, or a secret lacks keys.
             NotFoundError: A secret that a step names is gone.
         """
         images, key, later = self.of(runtime), (runtime, spec.digest), Later()
         if key in self._builds:
             self._builds[key].waiters.append((session, later))
             return later
-        values = {ref: self._secrets([ref]) for ref in spec.secrets}
+        values = {ref: self._variables(ref) for ref in spec.secrets}
         building = self._builds[key] = _Building([(session, later)])
 
         def report(line: str) -> None:
@@ -242,6 +242,16 @@ class ImageDesk:
         for key in self._builds:
             self._cancel(key)
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _variables(self, ref: SecretRef) -> dict[str, str]:
+        found = self._secrets([ref])
+        missing = [key for key in ref.required_keys if key not in found]
+        if missing:
+            raise InvalidError(
+                f"The secret {ref} of an image lacks required keys: {', '.join(missing)}.",
+                hint="Add them with `Secret.update`, or create it again with --force.",
+            )
+        return found
 
     def _cancel(self, key: Key) -> None:
         runtime, digest = key
