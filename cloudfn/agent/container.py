@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cloudfn.agent.hands import Hands, Line, Slots
 from cloudfn.agent.zygotes import Template
+from cloudfn.errors import DataLossError
 from cloudfn.model.call import ContainerLost, Crashed
 from cloudfn.providers.ledger import Claim
 from cloudfn.wire.messages import (
@@ -31,6 +33,8 @@ from cloudfn.wire.messages import (
 
 if TYPE_CHECKING:
     from cloudfn.agent.pool import PoolSpec
+
+_log = logging.getLogger(__name__)
 
 _HEAD = Struct("<IB")
 _CANCEL = Struct("<QI")
@@ -298,7 +302,10 @@ class Container:
             if not packet:
                 break
             unread.update(claims_in(packet))
-        return self.held.drop(unread)
+        dropped = self.held.drop(unread)
+        for claim in dropped:
+            self.forget(claim)
+        return dropped
 
     def cancel_running(self, seq: int, fence: int) -> None:
         """Raise InputCancellation in user code if that input still runs."""
@@ -356,7 +363,19 @@ class Container:
         self._stdout = self._stderr = self._cancel = -1
 
     def _read_stream(self) -> bool:
-        """Read once; return whether there may be more."""
+        """Read once; return whether there may be more.
+
+        User code may have written nonsense there: then nothing that follows makes sense either.
+        """
+        try:
+            return self._take_frames()
+        except (DataLossError, ValueError) as error:
+            _log.warning("%s says nonsense: %s", self.container_id, error)
+            assert self._owner is not None
+            self._end_stream(self._owner)
+            return False
+
+    def _take_frames(self) -> bool:
         owner = self._owner
         assert owner is not None
         try:

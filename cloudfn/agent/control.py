@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from cloudfn.errors import DataLossError
 from cloudfn.wire.messages import decode_json, encode_json
+
+_log = logging.getLogger(__name__)
 
 #: a larger message travels in a file whose descriptor is attached
 MAX_PACKET = 128 << 10
@@ -92,7 +96,12 @@ class ControlChannel:
             if not packet:
                 self._lost()
                 return
-            self._on_event(decode_json(packet))
+            try:
+                self._on_event(decode_json(packet))
+            except (DataLossError, LookupError, TypeError, ValueError):
+                # In a Docker container user code may have got hold of the other end.
+                _log.warning("a control message makes no sense", exc_info=True)
+                self._lost()
 
     def _lost(self) -> None:
         if not self.closed:

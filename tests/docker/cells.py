@@ -58,6 +58,38 @@ def hungry(code):
     return obey(code)
 
 
+@app.function(max_containers=1, fork=False)
+def unforked(code):
+    return obey(code)
+
+
+@app.function(max_containers=1, block_network=True)
+def cut_off(code):
+    return obey(code)
+
+
+if cloudfn.is_local():
+    (HERE / "attached").mkdir()
+    (HERE / "attached" / "file").write_text("attached")
+image = cloudfn.Image.debian_slim().env({"MODE": "fast"}).workdir("/srv")
+attached = image.add_local_dir(HERE / "attached", "/opt/attached")
+
+
+@app.function(max_containers=1, image=attached)
+def furnished(code):
+    return obey(code)
+
+
+@app.function()
+@cloudfn.wsgi_app()
+def site():
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [os.environ["CLOUDFN_CONTAINER_ID"].encode(), b" ", environ["PATH_INFO"].encode()]
+
+    return application
+
+
 @app.function()
 def echo(value):
     return value

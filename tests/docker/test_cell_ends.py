@@ -5,9 +5,10 @@ import signal
 
 import pytest
 
-from cloudfn.exception import InputCancellation  # noqa: F401 - containers raise it
+from cloudfn.errors import ExecutionError
 from tests.docker.cells import Cells
-from tests.failure.conftest import Later, is_gone
+from tests.failure.conftest import Later, is_gone, write_program
+from tests.failure.conftest import _imported as imported
 
 pytestmark = pytest.mark.integration
 
@@ -17,6 +18,23 @@ def test_too_much_memory_is_a_crash_that_names_the_limit(cells: Cells):
         cells.ask("result = len(bytearray(400 << 20))", "hungry")
 
     assert cells.ask("result = 1", "hungry") == 1
+
+
+def test_an_import_that_takes_too_much_memory_says_so(cells: Cells, tmp_path):
+    source = """
+    if not cloudfn.is_local():
+        bytearray(400 << 20)
+
+    @app.function(memory=(64, 192))
+    def large():
+        return 1
+    """
+    module = imported(write_program(tmp_path, source))
+
+    with module.app.run(client=cells.machine.client), pytest.raises(ExecutionError) as told:
+        module.large.remote()
+
+    assert "memory limit of 192 MiB" in str(told.value)
 
 
 def test_a_full_scratch_is_an_error_of_that_input_alone(cells: Cells):
@@ -98,7 +116,8 @@ def test_a_killed_daemon_takes_its_containers_along_and_the_next_removes_what_is
     cells.ask("result = 5")
     stubborn = cells.container("other")
     # Its zygote hears nothing of the daemon's end.
-    cells.ask("os.kill(os.getppid(), signal.SIGSTOP); result = 1", "hungry")
+    cells.ask("os.kill(os.getppid(), signal.SIGSTOP)", "hungry")
+    stuck = machine.docker_container(cells.container("hungry"))
     before = machine.docker_containers()
     created = machine.docker(
         "create", "--label", f"cloudfn.marker={machine.marker}", machine.engine.base, "true"
@@ -110,7 +129,11 @@ def test_a_killed_daemon_takes_its_containers_along_and_the_next_removes_what_is
     os.kill(zygote, signal.SIGSTOP)
     machine.kill(daemon)
 
-    assert len(before) >= 2
+    assert len(before) >= 3
+    machine.wait_for(
+        lambda: set(machine.docker_containers("status=running")) <= {frozen, stuck},
+        "the end of what hears of the daemon's end",
+    )
     assert cells.ask("result = 6") == 6
     machine.wait_for(
         lambda: not {*before, created} & {*machine.docker_containers()}, "no leftovers"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -142,3 +143,42 @@ def test_a_cancelled_input_ends(cells: Cells):
     call.cancel()
 
     assert cells.ask("result = 3") == 3
+
+
+def test_containers_that_do_not_fork_import_the_program_themselves(cells: Cells):
+    code = (
+        "import cloudfn\nresult = cloudfn.Function.from_name('cells', 'echo').remote(sys.path[:2])"
+    )
+
+    assert cells.ask(code, "unforked") == ["/run/cloudfn/source", "/run/cloudfn/lib"]
+
+
+def test_web_functions_answer(cells: Cells):
+    url = cells.site.get_web_url()
+
+    with urllib.request.urlopen(f"{url}/page", timeout=60) as answer:
+        container, path = answer.read().decode().split()
+
+    assert container.startswith("ta-")
+    assert path == "/page"
+
+
+def test_an_image_says_variables_and_the_working_directory_and_attaches_files(cells: Cells):
+    told = cells.ask(
+        "result = [os.getcwd(), os.environ['MODE'], open('/opt/attached/file').read()]", "furnished"
+    )
+
+    assert told == ["/srv", "fast", "attached"]
+    with pytest.raises(OSError, match="Read-only"):
+        cells.ask("open('/opt/attached/file', 'w')", "furnished")
+
+
+def test_without_a_network_functions_are_called_all_the_same(cells: Cells):
+    devices, called = cells.ask(
+        "import cloudfn\necho = cloudfn.Function.from_name('cells', 'echo')\n"
+        "result = os.listdir('/sys/class/net'), echo.remote(7)",
+        "cut_off",
+    )
+
+    assert devices == ["lo"]
+    assert called == 7

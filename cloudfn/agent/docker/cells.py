@@ -13,7 +13,8 @@ import socket
 import threading
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,8 @@ from cloudfn.model.call import ContainerLost, Crashed
 _log = logging.getLogger(__name__)
 
 _STARTERS, _ENDERS = 4, 4
+#: seconds that removing all containers may take when the daemon leaves
+_LEAVE = 30.0
 #: seconds between looks at a container that has not connected
 _PAUSE = 0.25
 #: seconds that a template has to end its container, before Docker does
@@ -117,6 +120,7 @@ class Cells:
         self._cells: set[Cell] = set()
         self._starters = ThreadPoolExecutor(_STARTERS, thread_name_prefix="docker")
         self._enders = ThreadPoolExecutor(_ENDERS, thread_name_prefix="docker-end")
+        self._jobs: set[Future[Any]] = set()
         self._used = False
         self._closed = False
 
@@ -167,9 +171,16 @@ class Cells:
         if self._closed:
             return
         future = threads.submit(work)
-        future.add_done_callback(lambda f: self.loop.call_soon_threadsafe(self._back, f, done))
+        self._jobs.add(future)
+
+        def finished(future: Future[Any]) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody is left who cares
+                self.loop.call_soon_threadsafe(self._back, future, done)
+
+        future.add_done_callback(finished)
 
     def _back(self, future: Future[Any], done: Callable[[Future[Any]], None]) -> None:
+        self._jobs.discard(future)
         if not self._closed:
             done(future)
 
@@ -185,9 +196,10 @@ class Cells:
         for cell in list(self._cells):
             cell.close()
         self._closed = True
-        self._starters.shutdown(cancel_futures=True)
-        self._enders.shutdown()
-        if self._used:
+        self._starters.shutdown(wait=False, cancel_futures=True)
+        late = wait([each for each in self._jobs if not each.cancelled()], _LEAVE).not_done
+        self._enders.shutdown(wait=False, cancel_futures=True)
+        if self._used and not late:
             quietly(self._remove_all)
             quietly(self.networks.remove)
 
