@@ -218,6 +218,42 @@ MEASURES: tuple[Measure, ...] = (
         only=("cloudfn",),
     ),
     Measure(
+        "container_start",
+        "from a call to user code in a new container; `docker run` of a Python beside it",
+        (
+            Metric("process_cold_ms", "process, first ms", "lower"),
+            Metric("process_next_ms", "process, next ms", "lower"),
+            Metric("process_reuse_ms", "process, warm ms", "lower"),
+            Metric("docker_cold_ms", "docker, first ms", "lower"),
+            Metric("docker_next_ms", "docker, next ms", "lower"),
+            Metric("docker_reuse_ms", "docker, warm ms", "lower"),
+            Metric("docker_run_ms", "`docker run` ms"),
+        ),
+        {"calls": 20},
+        {"calls": 5},
+        only=("cloudfn",),
+    ),
+    Measure(
+        "image_noop",
+        "deploying an unchanged app with an image again",
+        (
+            Metric("process_s", "process runtime s", "lower"),
+            Metric("docker_s", "docker runtime s", "lower"),
+        ),
+        only=("cloudfn",),
+    ),
+    Measure(
+        "bundle",
+        "collecting and storing a program of {files} files",
+        (
+            Metric("first_s", "first time s", "lower"),
+            Metric("again_s", "unchanged s", "lower"),
+            Metric("mib", "MiB"),
+        ),
+        {"files": 1_000},
+        only=("cloudfn",),
+    ),
+    Measure(
         "take_back",
         "longest wait of what was handed over behind an input of 1 s, {n} inputs",
         (

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import cloudfn_starts
 from probe import (
     START_VARIABLE,
     Metrics,
@@ -73,6 +74,9 @@ class Cloudfn(System):
             "idle_cpu": self._idle_cpu,
             "fairness": self._fairness,
             "take_back": self._take_back,
+            "container_start": lambda sizes: cloudfn_starts.container_start(sizes, _run),
+            "image_noop": lambda _: cloudfn_starts.image_noop(_run),
+            "bundle": cloudfn_starts.bundle,
         }
 
     def _named(self, task: Task) -> Any:
@@ -197,6 +201,10 @@ def _first_result(began: float) -> float:
 
 def _stop_daemon() -> None:
     subprocess.run(_command("daemon", "stop", "--now"), check=False, stdout=subprocess.DEVNULL)
+
+
+def _run(*arguments: str) -> None:
+    subprocess.run(_command(*arguments), check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
