@@ -17,7 +17,6 @@ from probe import Metrics, module
 _APP_FILE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "apps", "starts.py")
 #: names the image that stands for `python:X.Y-slim`, where there is no registry
 _BASE = "BENCH_BASE_IMAGE"
-_HOLD_SECONDS = 1.5
 _MODULE = '"""A module of a large program."""\n\n' + "".join(
     f"\n\ndef function_{number}(x):\n    return x + {number}\n" for number in range(40)
 )
@@ -63,13 +62,11 @@ def bundle(sizes: dict[str, int]) -> Metrics:
 
 def _starts(runtime: str, calls: int, run: Callable[..., object], app: Any) -> Metrics:
     """Milliseconds until user code runs: in a first container, a second one, and a warm one."""
-    os.environ["CLOUDFN_RUNTIME"] = runtime
-    with app.app.run():
-        cold = _wait(app.begin)
-        warm = statistics.median(_wait(app.begin) for _ in range(calls))
-        busy = app.begin.spawn(_HOLD_SECONDS)
-        following = _wait(app.begin)
-        busy.get()
+    run("image", "build", _APP_FILE, "--runtime", runtime)
+    with app.app.run(runtime=runtime):
+        cold = _wait(app.begin, runtime)
+        following = _wait(app.begin_again, runtime)
+        warm = statistics.median(_wait(app.begin, runtime) for _ in range(calls))
     run("daemon", "stop", "--now")
     return {
         f"{runtime}_cold_ms": cold,
@@ -78,16 +75,18 @@ def _starts(runtime: str, calls: int, run: Callable[..., object], app: Any) -> M
     }
 
 
-def _wait(begin: Any) -> float:
+def _wait(begin: Any, runtime: str) -> float:
     called = time.monotonic()
-    return 1e3 * (float(begin.remote()) - called)
+    began, in_docker = begin.remote()
+    if in_docker != (runtime == "docker"):
+        raise RuntimeError(f"the call did not run in the {runtime} runtime")
+    return 1e3 * (float(began) - called)
 
 
 def _second_deploy(runtime: str, run: Callable[..., object]) -> float:
-    os.environ["CLOUDFN_RUNTIME"] = runtime
-    run("deploy", _APP_FILE)
+    run("deploy", _APP_FILE, "--runtime", runtime)
     began = time.perf_counter()
-    run("deploy", _APP_FILE)
+    run("deploy", _APP_FILE, "--runtime", runtime)
     seconds = time.perf_counter() - began
     run("daemon", "stop", "--now")
     return seconds
