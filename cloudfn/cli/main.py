@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import TextIO
 
 _INTERRUPTED = 130
 
@@ -12,6 +14,7 @@ def run() -> None:
     try:
         from cloudfn.cli.root import main
 
+        _say_warnings()
         code = main(sys.argv[1:])
         _flush()
     except KeyboardInterrupt:
@@ -19,6 +22,29 @@ def run() -> None:
     if code == _INTERRUPTED:
         _leave_at_once()
     sys.exit(code)
+
+
+def _say_warnings() -> None:
+    """Show warnings of cloudfn as sentences, without the place in its code that they are from."""
+    from cloudfn import errors
+    from cloudfn.cli.terminal import say
+
+    show = warnings.showwarning
+
+    def say_ours(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, errors.UserWarning):
+            say(f"warning: {message}")
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = say_ours
 
 
 def _flush() -> None:

@@ -535,3 +535,29 @@ def test_a_narrow_terminal_gets_no_line_that_is_too_long(world: World):
     shown = on_a_terminal(world, "app", "list", "--all", columns=40)
     lines = [line.rstrip("\r") for line in shown.split("\n")]
     assert max(map(len, lines)) <= 40
+
+
+def test_warnings_of_ours_are_sentences_and_those_of_programs_stay_as_they_are(world: World):
+    path = world.write(
+        """
+        import warnings
+
+        import cloudfn
+
+        app = cloudfn.App("greedy")
+
+        @app.function(cpu=4096)
+        def f():
+            return 1
+
+        @app.local_entrypoint()
+        def main():
+            warnings.warn("of the program", stacklevel=1)
+        """,
+        "greedy.py",
+    )
+
+    shown = world.cli("run", path).stderr
+
+    assert "warning: f asks for 4096 cores" in shown.splitlines()[0]
+    assert f"{path}:12: UserWarning: of the program" in shown
