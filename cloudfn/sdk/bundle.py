@@ -13,6 +13,8 @@ from cloudfn import errors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+#: bytes from which on people are told how large a bundle is
+LARGE = 64 << 20
 #: what a killed `store` leaves in the folder of bundles begins so; it is never read
 PARTIAL_PREFIX = ".partial-"
 
@@ -72,6 +74,21 @@ def store(bundle: Bundle, bundles_dir: Path, *, durable: bool = False) -> Path:
         # A folder that was there already may have been stored by someone who did not sync it.
         _sync(bundle, target)
     return target
+
+
+def warn_if_large(bundle: Bundle, what: str, hint: str) -> None:
+    """Tell how large a bundle is, and its largest file, if it is: each run and deploy reads it."""
+    if bundle.size < LARGE:
+        return
+    import warnings
+
+    largest = max(bundle.files, key=lambda each: each.source.stat().st_size)
+    warnings.warn(
+        f"{what} brings {bundle.size >> 20} MiB in {len(bundle.files)} files, the largest of them "
+        f"{largest.source}. {hint}",
+        errors.UserWarning,
+        stacklevel=2,
+    )
 
 
 def unreadable(path: str, error: OSError) -> errors.InvalidError:

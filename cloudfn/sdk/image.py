@@ -16,6 +16,7 @@ from cloudfn.sdk.images.bases import Bases
 from cloudfn.sdk.images.files import LocalFiles
 from cloudfn.sdk.images.packages import Packages
 from cloudfn.sdk.images.system import System
+from cloudfn.sdk.twins import Steps, twin
 
 if TYPE_CHECKING:
     from cloudfn.sdk.app import App
@@ -52,11 +53,23 @@ class Image(Bases, Packages, System, LocalFiles):
         """Return what a function makes of this Image."""
         return func(self, *args, **kwargs)
 
-    def build(self, app: App) -> Image:  # noqa: ARG002 - Modal's signature
-        """Raise UnimplementedError: images are built when an App is run or deployed."""
-        raise UnimplementedError(
-            "`Image.build` does not exist yet.", hint="Run or deploy the App: that builds it."
-        )
+    @twin
+    def build(self, app: App) -> Steps[Image]:
+        """Build it now, where an App would have it, and return it.
+
+        Args:
+            app: The App whose environment it is for.
+
+        Raises:
+            InvalidError: A local file is missing, or the runtime cannot do what it asks for.
+            ImageBuildError: A step failed.
+        """
+        from cloudfn.sdk.client import default_client
+        from cloudfn.sdk.image_build import build_alone
+
+        engine = app._client or default_client(app._environment)  # noqa: SLF001
+        yield from build_alone(engine, self.spec)
+        return self
 
     def publish(self, name: str) -> None:  # noqa: ARG002 - Modal's signature
         """Raise UnimplementedError: images have no names."""

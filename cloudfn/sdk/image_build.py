@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudfn import errors, settings
 from cloudfn.model.cls import shown_name
 from cloudfn.model.image import ImageSpec
 from cloudfn.model.runtime import check_python, environment_of
+from cloudfn.sdk.client import current_settings
+from cloudfn.sdk.interpreter import python_version
+from cloudfn.sdk.twins import Blocking
 
 if TYPE_CHECKING:
     from cloudfn.sdk.client import Client
@@ -98,6 +102,32 @@ def have_built(
         _check_version(each, image["python"], python)
         images.append(image)
     return images
+
+
+def build_alone(engine: Client, spec: ImageSpec) -> Steps[None]:
+    """Resolve an image and have it built, as the settings say; for no function in particular.
+
+    Raises:
+        InvalidError: A local file is missing, or the runtime cannot do what the image asks for.
+        ImageBuildError: A step failed.
+    """
+    from cloudfn.sdk.context import wanted_sink
+    from cloudfn.sdk.imaging import resolve
+
+    welcome = yield from engine.ready()
+    resolved = yield Blocking(resolve, spec, Path(welcome.bundles))
+    chosen, python = current_settings(), python_version()
+    image = environment_of(resolved, chosen.runtime, python)
+    if image is not None:
+        wanted = {image.digest: Wanted(image, ["Image.build"])}
+        yield from have_built(
+            engine,
+            wanted,
+            chosen.runtime,
+            python,
+            allow_unmet=chosen.allow_unmet,
+            sink=wanted_sink(),
+        )
 
 
 def _built(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudfn.errors import InvalidError
-from cloudfn.model.image import BASES, ImageSpec, Layer
+from cloudfn.model.image import ImageSpec, Layer
 from cloudfn.sdk import interpreter
 from cloudfn.sdk.images.contexts import (
     SOURCE_CLUTTER,
@@ -46,10 +46,7 @@ def resolve(
         InvalidError: A file is missing or cannot be read, or is not what the method takes.
     """
     resolving = _Resolving(Contexts(bundles, durable=durable), root)
-    layers = spec.layers
-    if spec.needs_environment and layers[0].method not in BASES:
-        layers = (Layer("debian_slim"), *layers)
-    return ImageSpec(tuple(resolving.merged(map(resolving.layer, layers))))
+    return ImageSpec(tuple(resolving.merged(map(resolving.layer, spec.layers))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def _with_images(
 def _stored(
     program: Program | None, modules: Mapping[str, Ignore | None], bundles: Path, *, durable: bool
 ) -> str:
-    from cloudfn.sdk.bundle import empty, store
+    from cloudfn.sdk.bundle import empty, store, warn_if_large
     from cloudfn.sdk.collecting import collect
 
     if program is None:
@@ -118,6 +118,7 @@ def _stored(
     else:
         bundle = collect(program.module_name, program.root, program.entry, modules)
     store(bundle, bundles, durable=durable)
+    warn_if_large(bundle, "The program", "Keep data out of packages, or in a volume.")
     return bundle.digest
 
 

@@ -105,6 +105,7 @@ CASES = {
     "retries": Case("", ("number 11 arrived", "failed for good: there is no number 12")),
     "secret_env": Case("", ("on the moon", "token is not known here", "on the asteroid belt")),
     "shared_state": Case("", ("a: apple, apricot, avocado", "8 words, sorted by 2 workers")),
+    "third_party": Case("", ("512 Bytes", "1.0 MiB", "5.0 GiB")),
     "variants": Case(
         "", ("Bonjour, Grace!", "most containers: 1 and 4", "attempt 1: there", "says: Bonjour")
     ),

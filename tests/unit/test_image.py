@@ -231,7 +231,6 @@ def test_remote_paths_are_within_the_working_directory():
     [
         pytest.param(lambda: cloudfn.Image.from_name("published"), id="from_name"),
         pytest.param(lambda: cloudfn.Image.from_id("im-1"), id="from_id"),
-        pytest.param(lambda: SLIM.build(cloudfn.App("app")), id="build"),
         pytest.param(lambda: SLIM.publish("name"), id="publish"),
         pytest.param(lambda: SLIM.logs, id="logs"),
     ],

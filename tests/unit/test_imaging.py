@@ -54,13 +54,6 @@ def test_a_base_without_a_version_gets_that_of_the_client():
     assert resolved(SLIM).digest == resolved(cloudfn.Image.debian_slim(own)).digest
 
 
-def test_what_installs_without_a_base_gets_one():
-    image = cloudfn.Image().pip_install("a")
-
-    assert [each.method for each in resolved(image).layers] == ["debian_slim", "pip_install"]
-    assert [each.method for each in resolved(cloudfn.Image().env({"A": "1"})).layers] == ["env"]
-
-
 def test_requirements_come_with_what_they_name_and_without_comments():
     write(
         a_txt="numpy  # why\n-r sub/b.txt\n-c limits.txt\nhash==1 \\\n    --hash=sha256:1\n",
@@ -267,6 +260,14 @@ def test_a_folder_link_that_leads_out_is_refused_too(tmp_path):
 
     with pytest.raises(InvalidError, match="leads out"):
         resolved(SLIM.add_local_dir("d", "/d", ignore=lambda path: False))
+
+
+def test_who_brings_much_is_told_how_much():
+    write(d__a="1", d__big="")
+    os.truncate("d/big", 70 << 20)
+
+    with pytest.warns(cloudfn.exception.UserWarning, match=r"add_local_dir` brings 70 MiB in 2 f"):
+        resolved(SLIM.add_local_dir("d", "/d"))
 
 
 def test_sockets_and_pipes_are_passed_over():

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from cloudfn.errors import InvalidError
-from cloudfn.sdk.bundle import PARTIAL_PREFIX, Bundle, BundleFile, digest_of, store
+from cloudfn.sdk.bundle import (
+    PARTIAL_PREFIX,
+    Bundle,
+    BundleFile,
+    digest_of,
+    store,
+    warn_if_large,
+)
 from cloudfn.sdk.patterns import FilePatternMatcher, Ignore
 
 #: what no folder with sources is brought with, unless it is asked for
@@ -24,7 +31,7 @@ SOURCE_CLUTTER = (
 
 
 class Contexts:
-    """Makes contexts in the folder of bundles, and knows what they take.
+    """Makes contexts in the folder of bundles.
 
     Args:
         bundles: The folder of all bundles.
@@ -34,8 +41,6 @@ class Contexts:
     def __init__(self, bundles: Path, *, durable: bool) -> None:
         self._bundles = bundles
         self._durable = durable
-        #: digest → bytes
-        self.sizes: dict[str, int] = {}
 
     def file(self, local_path: str, what: str) -> tuple[str, str]:
         """Bring a file, and return the digest of its context and its name there.
@@ -117,7 +122,6 @@ class Contexts:
     def bundle(self, bundle: Bundle) -> str:
         """Bring a bundle, and return its digest."""
         store(bundle, self._bundles, durable=self._durable)
-        self.sizes[bundle.digest] = bundle.size
         return bundle.digest
 
     def _store(self, files: list[tuple[str, Path]], what: str) -> str:
@@ -132,7 +136,9 @@ class Contexts:
                 raise unreadable(what, path, error) from error
             found.append(BundleFile(name, path, executable))
         size = sum(each for each, _ in hashes.values())
-        return self.bundle(Bundle(tuple(found), digest_of(found, hashes), size))
+        bundle = Bundle(tuple(found), digest_of(found, hashes), size)
+        warn_if_large(bundle, what, "Leave out what is not needed with `ignore`, or use a volume.")
+        return self.bundle(bundle)
 
 
 def walk(
