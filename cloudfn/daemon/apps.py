@@ -298,7 +298,7 @@ class Apps:
         )
 
     def renew_runtimes(self) -> None:
-        """Have new containers made of the images as they are now: some were built anew."""
+        """Have new containers made of the images as they are: some were built anew, or removed."""
         for pool in self._agent.pools():
             old = pool.spec
             revision = self._catalog.revision(old.app_id, old.revision)

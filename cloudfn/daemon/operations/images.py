@@ -114,12 +114,13 @@ class ImageOperations(Group):
         return self._forgetting(self._images.ask(remove))
 
     def _forgetting(self, later: Later) -> Later:
-        """Have pools no more made of images that were removed."""
+        """Have pools no more made of images that were removed, not even of warm templates."""
 
         def forget(told: Mapping[str, Any]) -> None:
             for each in told.get("removed", [told]):
                 if "image_id" in each:
                     self._images.forget(each["runtime"], each["image_id"].removeprefix("im-"))
+            self._engine.apps.renew_runtimes()
 
         later.then(forget)
         return later
