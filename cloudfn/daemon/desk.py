@@ -89,6 +89,11 @@ class CellDesk:
 
     def furnish(self, spec: PoolSpec, container_id: str) -> Furnishing:
         """See `agent.docker.cells.Desk`."""
+        orders = self._workspaces.prepare(
+            container_id,
+            spec.function.volumes,
+            None if self._owner[0] == os.getuid() else self._owner,
+        )
         folder = self._root / container_id
         folder.mkdir(parents=True, mode=0o755)
         folder.chmod(0o755)
@@ -97,9 +102,6 @@ class CellDesk:
         view = View(self._blobs, container_id, self._owner)
         self._furnished[container_id] = _Furnished(view, daemon)
         self._loop.add_reader(daemon, self._accept, daemon, container_id)
-        orders = self._workspaces.prepare(
-            container_id, spec.function.volumes, None if view.is_ours else self._owner
-        )
 
         def prepare() -> tuple[Bind, ...]:
             for order in orders:

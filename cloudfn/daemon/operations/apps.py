@@ -18,8 +18,14 @@ from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.catalog import RevisionSpec
 
 
-def check_networks(spec: RevisionSpec) -> None:
-    """Raise InvalidError where a function is to have no network, and would have one."""
+def check_runtime(spec: RevisionSpec, *, interactive: bool) -> None:
+    """Raise InvalidError where an app asks for what its runtime cannot do."""
+    if interactive and spec.runtime == "docker":
+        raise InvalidError(
+            "Containers of Docker do not see your terminal, so that a run in them cannot be "
+            "interactive.",
+            hint="Leave either `-i` or `--runtime docker` away.",
+        )
     for function in spec.functions:
         if function.block_network and spec.runtime == "process":
             raise InvalidError(
@@ -47,7 +53,7 @@ class AppOperations(Group):
         self._engine.stores.secrets.check(request.spec.functions)
         self._engine.stores.volumes.check(request.spec.functions)
         self._engine.place.machine.check_gpus(request.spec.functions)
-        check_networks(request.spec)
+        check_runtime(request.spec, interactive=bool(fields.get("terminal")))
         self._engine.runtimes.check(request.spec)
         self._make_way(request)
         result = self._engine.apps.carry_out(request)

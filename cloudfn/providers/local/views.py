@@ -38,14 +38,14 @@ class View:
         #: how often something was shown, by call
         self._shown: dict[str, int] = {}
         #: the container runs as our own user
-        self.is_ours = owner[0] == os.getuid()
+        self._is_ours = owner[0] == os.getuid()
         for root in (blobs.fast, blobs.durable):
             inbox, outbox = root / self._inbox, root / self.outbox
             # Where the other one is mounted, in the eyes of the container.
             (inbox / self.outbox).mkdir(mode=0o755, parents=True, exist_ok=True)
             inbox.chmod(0o755)
             outbox.mkdir(mode=0o700, exist_ok=True)
-            if not self.is_ours:
+            if not self._is_ours:
                 os.chown(outbox, *owner)
 
     def folders(self, target: str, *, durable: bool) -> list[tuple[str, str, bool]]:
@@ -61,7 +61,7 @@ class View:
         with suppress(Error, OSError):
             ref = BlobRef.decode(payload)
             source = self._blobs.path(ref)
-            if not self.is_ours:
+            if not self._is_ours:
                 # Nobody else gets to it: the directories above are private.
                 source.chmod(source.stat().st_mode | _READABLE)
             target = self._target(ref)
