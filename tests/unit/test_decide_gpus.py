@@ -178,6 +178,17 @@ def test_a_turn_is_longer_where_starts_take_long():
     assert first.stop == ()
 
 
+def test_pools_that_only_want_to_be_ready_do_not_take_turns():
+    ready = whole(holding(idle("a", 999), 0), of=TWO[:1], min_containers=1, turned=NOW - 999)
+    other = whole(of=TWO[:1], min_containers=1)
+
+    first, second = decide(box(ready, other, gpus=TWO[:1]))
+    third, _ = decide(box(ready, replace(other, waiting=1), gpus=TWO[:1]))
+
+    assert (first.stop, second.desired) == ((), 0)
+    assert third.stop == ("a",)
+
+
 def test_a_pool_without_rivals_never_ends_its_turn():
     holder = whole(holding(busy("a"), 0), of=TWO[:1], waiting=9, turned=NOW - 999)
 

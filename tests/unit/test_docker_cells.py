@@ -43,8 +43,10 @@ class FakeEngine:
     #: create waits for it
     gate: threading.Event | None = None
     networks: set[str] = field(default_factory=set)
+    orders: list[DockerOrder] = field(default_factory=list)
 
     def create(self, order: DockerOrder) -> str:
+        self.orders.append(order)
         if self.gate is not None:
             assert self.gate.wait(PATIENCE)
         if self.problem is not None:
@@ -198,6 +200,18 @@ def test_a_container_that_ends_before_it_connects_says_what_it_printed(tmp_path)
     assert "unknown option -P" in endings[0].reason
     assert "Python 3.11" in endings[0].reason
     assert engine.known == {}
+
+
+def test_a_container_gets_the_devices_that_it_was_given(tmp_path):
+    engine = FakeEngine()
+
+    async def scenario(world: World) -> None:
+        world.cells.start(SPEC, "ta-1", ("GPU-b", "GPU-a"), world)
+        await world.until(lambda: engine.orders)
+
+    tried(tmp_path, engine, scenario)
+
+    assert engine.orders[0].gpus == ("GPU-b", "GPU-a")
 
 
 def test_one_that_is_given_up_while_it_is_created_is_removed(tmp_path):

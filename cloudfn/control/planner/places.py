@@ -39,16 +39,12 @@ class Rack:
 
     def has_room(self, devices: Iterable[str], part: int) -> bool:
         """Whether devices, or `part` MiB of one, can be taken."""
+        if not part:
+            return not any(device in self._whole or device in self._parts for device in devices)
         return all(
-            device not in self._whole and self.used(device) + part <= self._memory.get(device, 0)
-            if part
-            else not self.is_taken(device)
+            device not in self._whole and self.used(device) + part <= self._memory[device]
             for device in devices
         )
-
-    def is_taken(self, device: str) -> bool:
-        """Whether somebody has a device, or a part of it."""
-        return device in self._whole or device in self._parts
 
     def used(self, device: str) -> int:
         """Return the MiB that parts take of a device."""
@@ -130,17 +126,18 @@ def taken(snapshot: Snapshot) -> Rack:
 def turns(snapshot: Snapshot) -> list[int]:
     """Return the numbers of the pools that need GPUs, in the order in which they get their first.
 
-    Whoever has some keeps one for a turn, then comes who has been without for the longest, then
-    those whose turn is over.
+    Whoever has some keeps one for a turn. Then comes who has inputs that wait, and has been without
+    for the longest; then those whose turn is over. Last are those that want to be ready and have
+    nothing to do: for them nobody else has to leave.
     """
     numbers = [number for number, pool in enumerate(snapshot.pools) if pool.gpu is not None]
 
     def rank(number: int) -> tuple[int, float, int]:
         pool = snapshot.pools[number]
         turn = max(TURN, TURN_STARTS * pool.start_time)
-        if not pool.containers:
-            return 1, pool.turned, number
-        return 0 if snapshot.now - pool.turned < turn else 2, pool.turned, number
+        if pool.containers:
+            return 0 if snapshot.now - pool.turned < turn else 2, pool.turned, number
+        return 1 if pool.waiting else 3, pool.turned, number
 
     return sorted(numbers, key=rank)
 
