@@ -167,6 +167,9 @@ def test_when_its_turn_is_over_it_goes_to_who_has_been_without_for_the_longest()
 
     assert [decision.desired for decision in decisions] == [0, 0, 1]
     assert decisions[0].stop == ("a",)
+    assert decisions[0].reason == (
+        "9 waiting and 1 busy need 10, no GPU is free, 1 make room for others"
+    )
 
 
 def test_a_turn_is_longer_where_starts_take_long():

@@ -184,6 +184,7 @@ def _decision(
     if wish.ask.desired > goal and refused:
         limiting, reason = "gpu", f"{reason}, no GPU is free"
         reason += f" for more than {goal}" if goal else ""
+        reason += f", {len(further)} make room for others" if further else ""
     elif wish.ask.desired > goal:
         limiting, reason = "machine", f"{reason}, the machine has room for {goal}"
     elif further:
