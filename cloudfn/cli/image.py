@@ -1,4 +1,4 @@
-"""`cloudfn image`: build, list, show, rm, prune."""
+"""`cloudfn image`: build, list, show, rm, prune; push and pull are in `image_registry`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cloudfn import errors
-from cloudfn.cli import moments, terminal
+from cloudfn.cli import image_registry, moments, terminal
 from cloudfn.cli.objects import confirm
 from cloudfn.cli.options import (
     AllowUnmetOption,
@@ -48,6 +48,8 @@ def build() -> typer.Typer:
     app.command("show")(show)
     app.command("rm")(remove)
     app.command("prune")(prune)
+    app.command("push", no_args_is_help=True)(image_registry.push)
+    app.command("pull", no_args_is_help=True)(image_registry.pull)
     return app
 
 

@@ -134,6 +134,7 @@ class Engine:
             self.calls,
             clock,
         )
+        self.open_registry = provider.registry
         self.images = ImageDesk(
             loop, provider.images, self.stores.secrets.variables, self._image_built
         )

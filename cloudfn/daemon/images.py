@@ -232,6 +232,11 @@ class ImageDesk:
         self.leave(session)
         self._watches = {w: key for w, key in self._watches.items() if w[0] is not session}
 
+    def renewed(self, runtime: str, digest: str) -> None:
+        """An image came from elsewhere: pools are made of it from now on."""
+        self.forget(runtime, digest)
+        self._built()
+
     def forget(self, runtime: str, digest: str) -> None:
         """An image was removed."""
         self._known.pop((runtime, digest), None)

@@ -77,6 +77,12 @@ class Layer:
         return tuple(map(secret_ref, self.arguments.get("secrets") or ()))
 
     @property
+    def credentials(self) -> SecretRef | None:
+        """The secret that opens the registry of a base."""
+        given = self.arguments.get("secret") or self.arguments.get("registry_secret")
+        return secret_ref(given) if given else None
+
+    @property
     def contexts(self) -> tuple[str, ...]:
         """Digests of the folders that it needs, each `bundles/<digest>`; known once resolved."""
         found = [self.arguments.get(name) for name in _CONTEXTS]
@@ -191,7 +197,8 @@ class ImageSpec:
     @property
     def secrets(self) -> tuple[SecretRef, ...]:
         """Secrets that a build needs, each once."""
-        return tuple(dict.fromkeys(name for each in self.build_layers for name in each.secrets))
+        found = (ref for each in self.build_layers for ref in (*each.secrets, each.credentials))
+        return tuple(dict.fromkeys(ref for ref in found if ref is not None))
 
     def attachments(self, *, copied: bool = False) -> tuple[Attachment, ...]:
         """Return what of bundles containers see at which path, in the order of the layers.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cloudfn.providers.blobs import Blobs
 from cloudfn.providers.catalog import Catalog
 from cloudfn.providers.dicts import Dicts
-from cloudfn.providers.images import Images
+from cloudfn.providers.images import Images, Registry
 from cloudfn.providers.ledger import Ledger
 from cloudfn.providers.logs import Logs
 from cloudfn.providers.objects import Objects
@@ -37,3 +37,5 @@ class Provider:
     volumes: Volumes
     #: by the name of the runtime whose containers are made of them
     images: Mapping[str, Images]
+    #: opens the way of those of the docker runtime to registries
+    registry: Callable[[], Registry] | None = None

@@ -92,3 +92,44 @@ class Images(Protocol):
     def remove(self, digest: str) -> bool:
         """Remove an image; return whether there was one. Containers that run keep running."""
         ...
+
+
+class Registry(Protocol):
+    """Where images are kept for other machines. Methods block; call them in a thread.
+
+    Those of cloudfn alone: an image knows the digest of its spec. Names that registries answer to
+    say which registry it is, as in `registry.example:5000/team/images`.
+    """
+
+    def push(self, image: BuiltImage, repository: str, login: Mapping[str, str]) -> str:
+        """Send an image; return what names it from now on, `repository@sha256:…`. Idempotent.
+
+        Args:
+            image: The image.
+            repository: Where to.
+            login: Variables that open the registry; without any, what this machine knows.
+
+        Raises:
+            InvalidError: That is no name of a repository, or the variables open nothing.
+            NotFoundError: The image or the repository is gone.
+            AuthError: The registry does not let us in.
+            ConnectionError: It does not answer, also not when asked again.
+            ServiceError: It refuses.
+        """
+        ...
+
+    def pull(self, reference: str, login: Mapping[str, str]) -> BuiltImage:
+        """Bring an image, so that `Images` finds it. Idempotent.
+
+        Args:
+            reference: What `push` returned.
+            login: See there.
+
+        Raises:
+            InvalidError: See `push`; or no cloudfn made that image.
+            NotFoundError: There is no such image.
+            AuthError: See `push`.
+            ConnectionError: See `push`.
+            ServiceError: See `push`.
+        """
+        ...

@@ -89,3 +89,12 @@ def test_what_belongs_to_no_step_is_told_where_no_step_failed():
     output, _ = _read("#1 [internal] load\n#1 DONE 0.0s\ndockerfile parse error line 3: RUNN")
 
     assert output.failure() == "dockerfile parse error line 3: RUNN"
+
+
+def test_what_the_recipe_adds_to_a_step_is_not_shown():
+    _, shown = _read(
+        "#1 [stage-0 2/2] RUN --mount=type=cache,target=/c --mount=type=secret,id=a"
+        " . /run/secrets/a && pip install six"
+    )
+
+    assert shown == ["[2/2] RUN pip install six"]

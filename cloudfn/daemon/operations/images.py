@@ -12,10 +12,13 @@ from cloudfn.daemon.images import find_image, image_json
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.runtimes import environments
 from cloudfn.daemon.session import Session
-from cloudfn.errors import ConflictError, Error
+from cloudfn.errors import ConflictError, Error, InvalidError, UnimplementedError
 from cloudfn.model.image import ImageSpec
-from cloudfn.providers.images import BuiltImage
+from cloudfn.model.secret import SecretRef
+from cloudfn.providers.images import BuiltImage, Registry
 
+#: the runtime whose images registries know
+_PUSHED = "docker"
 #: (runtime, digest)
 Key = tuple[str, str]
 
@@ -112,6 +115,47 @@ class ImageOperations(Group):
             return {"removed": removed, "freed": sum(each["size"] for each in removed)}
 
         return self._forgetting(self._images.ask(remove))
+
+    def op_image_push(self, _session: Session, fields: Fields) -> Later:
+        login = self._login(fields)
+
+        def push() -> Fields:
+            runtime, image = self._named(fields["image"])
+            if runtime != _PUSHED:
+                raise InvalidError(
+                    f"The image im-{image.digest} is one of the {runtime} runtime.",
+                    hint="Only images of the docker runtime go to registries: build it with "
+                    "--runtime docker.",
+                )
+            reference = self._registry().push(image, fields["repository"], login)
+            return {"image_id": f"im-{image.digest}", "reference": reference}
+
+        return self._images.ask(push)
+
+    def op_image_pull(self, _session: Session, fields: Fields) -> Later:
+        login = self._login(fields)
+
+        def pull() -> Fields:
+            image = self._registry().pull(fields["reference"], login)
+            return image_json(image, _PUSHED, ())
+
+        later = self._images.ask(pull)
+        later.then(self._pulled)
+        return later
+
+    def _pulled(self, told: Mapping[str, Any]) -> None:
+        if "digest" in told:
+            self._images.renewed(_PUSHED, told["digest"])
+
+    def _registry(self) -> Registry:
+        if self._engine.open_registry is None:
+            raise UnimplementedError("There is no way to registries of images here.")
+        return self._engine.open_registry()
+
+    def _login(self, fields: Fields) -> dict[str, str]:
+        """Return the variables of the secret that opens the registry."""
+        name = fields.get("secret")
+        return self._engine.stores.secrets.variables([SecretRef(name)]) if name else {}
 
     def _forgetting(self, later: Later) -> Later:
         """Have pools no more made of images that were removed, not even of warm templates."""

@@ -128,12 +128,7 @@ class DockerImages:
             command = find_builder(site.environ)
             reference = carry_out(order, command, site.environ, site.root, build, report)
             build.check()
-            image = self.keep(spec.digest, reference)
-            if found is not None and found.reference != reference:
-                # Containers that run keep it, and whoever made them removes it with them.
-                with suppress(Error), self._engine.asked() as api:
-                    api.remove_image(found.reference)
-            return image
+            return self.keep(spec.digest, reference)
 
     def cancel(self, digest: str) -> None:
         self._builds.cancel(digest)
@@ -168,7 +163,7 @@ class DockerImages:
     # For registries
 
     def keep(self, digest: str, reference: str) -> BuiltImage:
-        """Take an image of the engine for that of a digest; return it.
+        """Take an image of the engine for that of a digest, in place of an older one; return it.
 
         Raises:
             InvalidError: It has no Python that containers could use; it is removed.
@@ -183,7 +178,12 @@ class DockerImages:
             api.tag(reference, *self._tag(digest).rsplit(":", 1))
             size = int(api.inspect_image(reference)["Size"])
         image = BuiltImage(digest, reference, python, size, self._clock.wall())
+        older = self._read(self._record(digest))
         self._write(image)
+        if older is not None and older.reference != reference:
+            # While containers run on it, Docker keeps it.
+            with suppress(Error), self._engine.asked() as api:
+                api.remove_image(older.reference)
         return image
 
     def _tag(self, digest: str) -> str:

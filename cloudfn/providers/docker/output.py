@@ -13,6 +13,8 @@ _INTERNAL = "internal"
 _STEP = re.compile(r"\[(internal|(?:\S+ )?\d+/\d+)\] .*", re.DOTALL)
 #: lines of a failed step's output that its error repeats
 _TAIL = 20
+#: what the recipe adds to a step: the name of its only stage, mounts, and how secrets get in
+_NOISE = re.compile(r"(?<=\[)stage-0 | --mount=\S+| \. /run/secrets/\S+ &&")
 _ERROR = "ERROR: "
 _CACHED = "CACHED"
 
@@ -48,8 +50,8 @@ class BuildOutput:
             self._tails.setdefault(number, deque(maxlen=_TAIL)).append(rest)
             return f"  {rest}"
         if number not in self._steps and (step := _STEP.fullmatch(rest)):
-            self._steps[number] = rest
-            return None if step[1] == _INTERNAL else rest
+            self._steps[number] = shown = _NOISE.sub("", rest)
+            return None if step[1] == _INTERNAL else shown
         if rest.startswith(_ERROR):
             self._failed = self._failed or (number, rest.removeprefix(_ERROR))
             return f"  {rest}"

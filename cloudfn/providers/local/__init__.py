@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from cloudfn.providers.base import Provider
-from cloudfn.providers.images import Images
 from cloudfn.providers.local.blobs import LocalBlobs
 from cloudfn.providers.local.catalog import SqliteCatalog
 from cloudfn.providers.local.dicts import SqliteDicts
+from cloudfn.providers.local.images import LocalImages
 from cloudfn.providers.local.ledger import SqliteLedger
 from cloudfn.providers.local.logs import LocalLogs
 from cloudfn.providers.local.objects import SqliteObjects
@@ -24,7 +22,7 @@ def open_provider(
     settings: Settings,
     key: bytes,
     now: float,
-    images: Mapping[str, Images],
+    images: LocalImages,
 ) -> Provider:
     """Open the stores of one environment, for the one process that owns them.
 
@@ -55,4 +53,5 @@ def open_provider(
         secrets=LocalSecrets(state_dir / "secrets.db", key),
         volumes=LocalVolumes(state_dir / "volumes"),
         images=images,
+        registry=images.registry,
     )

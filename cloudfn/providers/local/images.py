@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from cloudfn.providers.images import Images
+from cloudfn.providers.images import Images, Registry
 from cloudfn.settings import Settings
 
 
@@ -46,6 +46,16 @@ class LocalImages(Mapping[str, Images]):
 
     def __len__(self) -> int:
         return len(_OPENINGS)
+
+    def registry(self) -> Registry:
+        """Open the way of Docker's images to registries."""
+        from cloudfn.providers.docker.engine import DockerEngine
+        from cloudfn.providers.docker.images import DockerImages
+        from cloudfn.providers.docker.registry import DockerRegistry
+
+        images = self["docker"]
+        assert isinstance(images, DockerImages)
+        return DockerRegistry(images, DockerEngine(self._settings.docker.environ))
 
     def _environments(self) -> Images:
         from cloudfn.providers.local.environments import VenvImages

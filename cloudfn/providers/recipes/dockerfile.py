@@ -10,7 +10,7 @@ from typing import Any
 
 from cloudfn.errors import InvalidError
 from cloudfn.model.image import BASES, ImageSpec, Layer
-from cloudfn.model.secret import SecretRef, secret_ref
+from cloudfn.model.secret import SecretRef
 from cloudfn.providers.recipes import foreign, lines
 from cloudfn.providers.recipes.packages import (
     INSTALLERS,
@@ -92,7 +92,6 @@ class _Writer:
         self._base_image = base_image
         self._files: dict[str, str] = {}
         self._secrets: dict[str, SecretRef] = {}
-        self._credentials: SecretRef | None = None
         self._build_args: dict[str, str] = {}
         self._shell: tuple[str, ...] = ("/bin/sh", "-c")
         #: lines that install a tool for later steps, each of which is there once
@@ -115,7 +114,7 @@ class _Writer:
             contexts=tuple(dict.fromkeys(d for each in layers for d in each.contexts)),
             files=self._files,
             secrets=self._secrets,
-            credentials=self._credentials,
+            credentials=layers[0].credentials,
             build_args=self._build_args,
             force=self._spec.force_build,
             runtime=any(each.method == "run_function" for each in layers),
@@ -147,8 +146,6 @@ class _Writer:
 
     def registry(self, layer: Layer, _number: str) -> Iterator[str]:
         given = layer.arguments
-        if given.get("secret"):
-            self._credentials = secret_ref(given["secret"])
         if given.get("add_python"):
             yield from self._python_stage(given["add_python"])
         yield f"FROM {given['tag']}"
@@ -159,8 +156,6 @@ class _Writer:
 
     def foreign(self, layer: Layer, _number: str) -> Iterator[str]:
         given = layer.arguments
-        if given.get("registry_secret"):
-            self._credentials = secret_ref(given["registry_secret"])
         found = list(self._fitted(layer, foreign.instructions(given["dockerfile"])))
         if not foreign.has_stage(found):
             raise InvalidError("`Image.from_dockerfile` was given a Dockerfile without a FROM.")
@@ -323,7 +318,7 @@ class _Writer:
 
     def _step(self, layer: Layer) -> dict[str, Any]:
         """Return what the options of a step add to its RUN line."""
-        secrets = {ref.name or ref.object_id: ref for ref in layer.secrets}
+        secrets = {ref.name: ref for ref in layer.secrets}
         self._secrets |= secrets
         return {"env": layer.env, "secrets": tuple(secrets), "shell": self._shell}
 
