@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from cloudfn.errors import InvalidError
 from cloudfn.model.image import BASES, ImageSpec, Layer
 
@@ -38,7 +40,7 @@ def environment_of(image: ImageSpec | None, runtime: str, python: str) -> ImageS
     layers = () if image is None else image.layers
     if layers and layers[0].method in BASES:
         return image
-    version = ".".join(python.split(".")[:2])
+    version = _minor(python)
     return ImageSpec((Layer("debian_slim", {"python_version": version}), *layers))
 
 
@@ -53,3 +55,40 @@ def check_python(version: str | None) -> None:
             f"Containers need Python {oldest} or newer; an image asks for {version!r}.",
             hint=f'Name a newer one, for example python_version="{oldest}".',
         )
+
+
+def check_minor(
+    ours: str, theirs: str, functions: Sequence[str], by_value: Collection[str]
+) -> str | None:
+    """Compare the deploying Python with that of an image: code by value is for one minor version.
+
+    Args:
+        ours: The version of the deploying Python, `3.11.7`.
+        theirs: That of the image's.
+        functions: Names of the functions that have the image.
+        by_value: Those of them that do not go by the name of their module.
+
+    Returns:
+        What to warn of; None where they understand each other.
+
+    Raises:
+        InvalidError: A function could not be read there.
+    """
+    here, there = _minor(ours), _minor(theirs)
+    if here == there:
+        return None
+    if by_value:
+        raise InvalidError(
+            f"{', '.join(sorted(by_value))} goes by value, from Python {here} to an image with "
+            f"Python {there}, which cannot read it.",
+            hint=f'Give the image python_version="{here}", or put the function into a file that '
+            "can be imported.",
+        )
+    return (
+        f"The image of {', '.join(functions)} has Python {there}, and this is {here}: lambdas, "
+        "and functions and classes of a notebook, cannot travel between the two."
+    )
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cloudfn import errors, settings
 from cloudfn.model.cls import shown_name
 from cloudfn.model.image import ImageSpec
-from cloudfn.model.runtime import check_python, environment_of
+from cloudfn.model.runtime import check_minor, check_python, environment_of
 from cloudfn.sdk.client import current_settings
 from cloudfn.sdk.interpreter import python_version
 from cloudfn.sdk.twins import Blocking
@@ -99,7 +100,9 @@ def have_built(
         image = found["image"]
         if image is None or anew or each.spec.force_build:
             image = yield from _built(engine, each, runtime, sink, anew=image is not None)
-        _check_version(each, image["python"], python)
+        gap = check_minor(python, image["python"], each.functions, each.by_value)
+        if gap is not None:
+            warnings.warn(gap, errors.UserWarning, stacklevel=2)
         images.append(image)
     return images
 
@@ -182,25 +185,8 @@ def _check_unmet(wanted: Wanted, unmet: list[str], *, allowed: bool) -> None:
             hint="Use --runtime docker (CLOUDFN_RUNTIME=docker), or go without with --allow-unmet "
             "(CLOUDFN_IMAGE_UNMET=warn).",
         )
-    import warnings
-
     warnings.warn(
         f"The image of {wanted.users} goes without what this runtime cannot give it: {lacks}.",
         errors.UserWarning,
         stacklevel=2,
     )
-
-
-def _check_version(wanted: Wanted, theirs: str, ours: str) -> None:
-    """Raise InvalidError where a function goes by value to another version of Python."""
-    if wanted.by_value and _minor(theirs) != _minor(ours):
-        raise errors.InvalidError(
-            f"{', '.join(wanted.by_value)} goes by value, from Python {_minor(ours)} to an image "
-            f"with Python {_minor(theirs)}, which cannot read it.",
-            hint=f'Give the image python_version="{_minor(ours)}", or put the function into a file '
-            "that can be imported.",
-        )
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])

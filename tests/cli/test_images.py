@@ -94,6 +94,31 @@ def test_what_is_in_use_is_not_removed(cli):
     assert (shown.code, shown.err) == (1, "error: It is in use.\nhint: --force\n")
 
 
+def test_push_prints_what_names_the_image_from_now_on(cli):
+    reference = "registry.example/team/images@sha256:00"
+    cli.client.answers["image_push"] = {"image_id": "im-abc", "reference": reference}
+
+    shown = cli("image", "push", "im-a", "registry.example/team/images", "--secret", "login")
+
+    assert (shown.out, shown.err) == (f"{reference}\n", "✓ im-abc pushed.\n")
+    assert cli.client.asked == [
+        (
+            "image_push",
+            {"image": "im-a", "repository": "registry.example/team/images", "secret": "login"},
+        )
+    ]
+    told = cli("image", "push", "im-a", "registry.example/x", "--json").document
+    assert told == {"image_id": "im-abc", "reference": reference}
+
+
+def test_pull_tells_which_image_came(cli):
+    cli.client.answers["image_pull"] = {**IMAGE, "runtime": "docker"}
+
+    assert "im-abc pulled, 35.0 MiB" in cli("image", "pull", "a/b@sha256:00").err
+    assert cli.client.asked == [("image_pull", {"reference": "a/b@sha256:00", "secret": None})]
+    assert cli("image", "pull", "a/b@sha256:00", "--json").document["image_id"] == "im-abc"
+
+
 def test_prune_asks_before_it_takes_images_of_apps(cli):
     cli.client.answers["image_prune"] = {"removed": [], "freed": 0}
 

@@ -143,9 +143,9 @@ class DockerImages:
         recorded = [self._read(path) for path in self._site.root.glob(f"*{_RECORD}")]
         images = [each for each in recorded if each is not None]
         if images:
-            with suppress(Error), self._engine.asked() as api:
+            with self._engine.asked() as api:
                 there = {each["Id"] for each in api.images(name=self._site.repository)}
-                images = [each for each in images if each.reference in there]
+            images = [each for each in images if each.reference in there]
         return sorted(images, key=lambda image: image.created, reverse=True)
 
     def remove(self, digest: str) -> bool:
