@@ -8,9 +8,10 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop
 from collections.abc import Hashable
 
+from cloudfn.agent.homes import Here
 from cloudfn.agent.pool import PoolSpec
 from cloudfn.agent.ports import AgentConfig
-from cloudfn.agent.zygotes import Here, Template, TemplateOwner
+from cloudfn.agent.zygotes import Template, TemplateOwner
 from cloudfn.model.gpu import visible, wish_for
 
 _HERE = Here()

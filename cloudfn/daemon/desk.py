@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloudfn.agent.docker.cells import Furnishing
+from cloudfn.agent.docker.cell import Furnishing
 from cloudfn.agent.docker.order import AGENT_SOCKET, INSIDE, LIBRARY, SCRATCH, SOURCE, Bind
 from cloudfn.agent.pool import PoolSpec
 from cloudfn.daemon.lifecycle import listen
@@ -88,7 +88,7 @@ class CellDesk:
         return None if found is None else found.view
 
     def furnish(self, spec: PoolSpec, container_id: str) -> Furnishing:
-        """See `agent.docker.cells.Desk`."""
+        """See `agent.docker.cell.Desk`."""
         orders = self._workspaces.prepare(
             container_id,
             spec.function.volumes,
@@ -154,7 +154,7 @@ class CellDesk:
             self.admit(sock, container_id)
 
     def clear(self, container_id: str) -> None:
-        """See `agent.docker.cells.Desk`."""
+        """See `agent.docker.cell.Desk`."""
         found = self._furnished.pop(container_id, None)
         if found is None:
             return

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cloudfn.agent.docker.cells import Cells, Furnishing, Site
+from cloudfn.agent.docker.cell import Furnishing
+from cloudfn.agent.docker.cells import Cells, Site
 from cloudfn.agent.docker.engine import State
 from cloudfn.agent.docker.networks import Networks
 from cloudfn.agent.docker.order import Bind, DockerOrder
