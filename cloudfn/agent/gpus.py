@@ -7,8 +7,8 @@ driver's files where it shows them, and otherwise there is nothing but a number 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,19 +43,14 @@ def machine_gpus(said: Gpus = Gpus(), root: Path = Path("/")) -> tuple[Gpu, ...]
 def found_gpus(root: Path = Path("/")) -> tuple[Gpu, ...]:
     """Return the GPUs that the driver shows."""
     # NVML is asked where there is a driver alone: it is slow to say that there is none.
-    if any((root / driver).exists() for driver in _DRIVERS):
-        with _nvml() as nvml:
-            if nvml is not None:
-                return tuple(gpu for gpu, _ in read_devices(nvml))
+    if any((root / driver).exists() for driver in _DRIVERS) and (told := _ask()):
+        return tuple(gpu for gpu, _ in told)
     return _shown_by_driver(root)
 
 
 def memory_in_use() -> dict[str, int]:
     """Return the MiB in use on each device, by its id; nothing where nobody knows."""
-    with _nvml() as nvml:
-        if nvml is None:
-            return {}
-        return {gpu.device_id: used for gpu, used in read_devices(nvml)}
+    return {gpu.device_id: used for gpu, used in _ask()}
 
 
 def read_devices(nvml: Any) -> list[tuple[Gpu, int]]:
@@ -93,23 +88,20 @@ def _slices(nvml: Any, device: Any) -> list[Any]:
     return slices
 
 
-@contextmanager
-def _nvml() -> Iterator[Any | None]:
-    """NVML until the end of the block; None: there is none here."""
+def _ask() -> list[tuple[Gpu, int]]:
+    """Return what NVML says; nothing where there is none, or where it fails."""
     try:
         import pynvml
     except ImportError:
-        yield None
-        return
+        return []
     try:
         pynvml.nvmlInit()
+        try:
+            return read_devices(pynvml)
+        finally:
+            pynvml.nvmlShutdown()
     except pynvml.NVMLError:
-        yield None
-        return
-    try:
-        yield pynvml
-    finally:
-        pynvml.nvmlShutdown()
+        return []
 
 
 def _shown_by_driver(root: Path) -> tuple[Gpu, ...]:

@@ -3,6 +3,7 @@
 It shows that the check itself is right as far as that is possible without a device: kernels, memory
 and what a real driver does in a fork are not shown here.
 """
+# ruff: noqa: TID251 - asks whether this is continuous integration
 
 import json
 import os
@@ -23,7 +24,9 @@ pytestmark = pytest.mark.integration
 
 def compiled(source: str, path: Path) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc")
-    assert compiler, "no C compiler: on Debian and Ubuntu, 'apt install gcc' brings one"
+    if compiler is None:
+        text = "there is no C compiler to make a pretended driver with: 'apt install gcc'"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
     file = Path(checks.__file__).with_name(source)
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", path, file], check=True)
     return path
