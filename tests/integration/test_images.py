@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conformance_world import World, wait_for, world
+from tests.integration.conformance_world import World, opened_world, wait_for, world
 from tests.integration.wheels import write_slow_project, write_wheel
 
 __all__ = ["world"]
@@ -298,6 +300,35 @@ def test_a_rollback_builds_the_image_that_was_pruned_meanwhile(world: World):
 
     assert world.python("-c", ask).stdout == "1.0\n"
     world.cli("app", "stop", "back", "--yes")
+
+
+def test_uv_builds_where_there_is_one(tmp_path: Path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--target", tmp_path / "uv", "uv"],
+        check=True,
+        timeout=100,
+    )
+    write_wheel(tmp_path / "wheels", "inside")
+    with opened_world() as own:
+        own.variables["PATH"] = os.pathsep.join([str(tmp_path / "uv" / "bin"), os.defpath])
+        program = own.write(f"""
+        import cloudfn
+
+        image = cloudfn.Image.debian_slim().uv_pip_install(
+            "inside", find_links={str(tmp_path / "wheels")!r}, extra_options="--no-index"
+        )
+        app = cloudfn.App("by-uv", image=image)
+
+        @app.function()
+        def f():
+            import inside
+            return inside.VERSION
+        """)
+
+        plan = own.cli("image", "build", program, "--dry-run").stdout
+        assert f"{tmp_path}/uv/bin/uv venv" in plan
+        done = own.cli("run", program)
+        assert (done.stdout, "uv_pip_install" in done.stderr) == ("1.0\n", True)
 
 
 def _text_of(path: Path) -> str:
