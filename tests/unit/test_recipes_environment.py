@@ -176,13 +176,18 @@ def test_a_project_of_poetry_is_exported_and_installed():
 
     found = [step.argv for step in steps(WITH_UV, layer)]
 
-    assert found[0] == ("/usr/bin/python3.12", "-m", "venv", "/scratch/1-poetry")
-    assert found[1][-2:] == ("poetry", "poetry-plugin-export")
+    tool = "/scratch/1-poetry"
+    assert found[0] == ("/bin/uv", "venv", "--python", "/usr/bin/python3.12", tool)
+    assert found[1] == (*UV[:-1], f"{tool}/bin/python", "poetry", "poetry-plugin-export")
     assert found[3][2] == (
         "cd /scratch/1-project && exec /scratch/1-poetry/bin/poetry export"
         " --format requirements.txt --output /scratch/1-requirements.txt --without dev"
     )
     assert found[4] == (*UV, "--no-deps", "-r", "/scratch/1-requirements.txt")
+    without_uv = plan(ImageSpec((BASE, layer)), PIP_ONLY).steps
+    assert without_uv[0].argv == ("/usr/bin/python3.12", "-m", "venv", "/env")
+    assert without_uv[1].argv == ("/usr/bin/python3.12", "-m", "venv", tool)
+    assert without_uv[5].argv == (*PIP, "--no-deps", "-r", "/scratch/1-requirements.txt")
 
 
 def test_a_function_runs_in_the_environment():

@@ -22,6 +22,8 @@ from cloudfn.providers.recipes.packages import (
 
 #: options of every pip
 _QUIET = ("--no-input", "--disable-pip-version-check")
+#: what needs pip where there is no uv, beside `INSTALLERS`
+_BY_PIP_WITHOUT_UV = frozenset({"uv_sync", "poetry_install_from_file"})
 #: bases that a virtual environment can stand for
 _BASES = frozenset({"debian_slim", "micromamba", "from_local_env"})
 
@@ -164,7 +166,7 @@ class _Planner:
         """Whether the environment's own pip has something to do."""
         return any(
             (layer.method in INSTALLERS and not self._by_uv(layer, install_of(layer)))
-            or (layer.method == "uv_sync" and not self._places.uv)
+            or (layer.method in _BY_PIP_WITHOUT_UV and not self._places.uv)
             for layer in self._spec.build_layers
         )
 
@@ -228,14 +230,17 @@ class _Planner:
     def poetry(self, layer: Layer, scratch: str) -> Iterator[Step]:
         tool, copy = f"{scratch}-poetry", f"{scratch}-project"
         requirements = f"{scratch}-requirements.txt"
-        yield Step(layer.method, (self._places.python, "-m", "venv", tool))
-        install = (f"{tool}/bin/python", "-m", "pip", "install", *_QUIET)
-        yield Step(layer.method, (*install, *poetry_packages(layer)))
+        python, uv = self._places.python, self._places.uv
+        made = (uv, "venv", "--python", python, tool) if uv else (python, "-m", "venv", tool)
+        yield Step(layer.method, made)
+        by_pip = (f"{tool}/bin/python", "-m", "pip", "install", *_QUIET)
+        by_uv = (uv, "pip", "install", "--python", f"{tool}/bin/python")
+        yield Step(layer.method, (*(by_uv if uv else by_pip), *poetry_packages(layer)))
         yield self._writable_copy(layer, layer.arguments["context"], copy)
         export = shlex.join([f"{tool}/bin/poetry", *export_options(layer, requirements)])
         argv = _by_shell(f"cd {shlex.quote(copy)} && exec {export}")
         yield Step(layer.method, argv, layer.env, layer.secrets)
-        argv = (*self._command(by_uv=bool(self._places.uv)), "--no-deps", "-r", requirements)
+        argv = (*self._command(by_uv=bool(uv)), "--no-deps", "-r", requirements)
         yield Step(layer.method, argv, layer.env, layer.secrets)
 
     def python_source(self, layer: Layer, _scratch: str) -> Iterator[Step]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from cloudfn.errors import InvalidError, UnimplementedError
 from cloudfn.model.gpu import parse_gpus
 from cloudfn.model.image import ImageSpec, Layer
+from cloudfn.model.runtime import check_python
 
 if TYPE_CHECKING:
     from cloudfn.sdk.image import Image
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R", bound="Recorded")
 
-#: the first Python that containers run under
-_OLDEST_PYTHON = (3, 11)
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.\d+)?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -164,12 +163,7 @@ def python_version(method: str, given: Any) -> None:
             f"`Image.{method}` takes a version of Python as text, not {given!r}.",
             hint='Write it as "3.12".',
         )
-    if (int(found[1]), int(found[2])) < _OLDEST_PYTHON:
-        raise InvalidError(
-            f"Containers need Python {'.'.join(map(str, _OLDEST_PYTHON))} or newer; "
-            f"`Image.{method}` was given {given}.",
-            hint="Leave it away for the version of the client.",
-        )
+    check_python(given)
 
 
 def not_while_building(method: str, **given: Any) -> None:
