@@ -34,6 +34,9 @@ from cloudfn.errors import (
 )
 from cloudfn.model.call import ContainerLost, Crashed
 
+if TYPE_CHECKING:
+    from cloudfn.agent.docker.cells import Cells
+
 _log = logging.getLogger(__name__)
 
 #: seconds between looks at a container that has not connected
@@ -44,10 +47,6 @@ _KILL_GRACE = 2.0
 _END_LOOKS = 12
 #: struct ucred
 _CREDENTIALS = Struct("=iII")
-
-
-if TYPE_CHECKING:
-    from cloudfn.agent.docker.cells import Cells
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from cloudfn.agent.machine import Machine
 from cloudfn.agent.pool import PoolSpec
 from cloudfn.agent.zygotes import Template, TemplateOwner
 
-_STARTERS, _ENDERS = 4, 4
+#: starts and removals at one time
+_STARTERS, _ENDERS = 8, 8
 #: seconds that removing all containers may take when the daemon leaves
 _LEAVE = 30.0
 
