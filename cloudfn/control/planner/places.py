@@ -118,8 +118,9 @@ def taken(snapshot: Snapshot) -> Rack:
     """Return the devices as the containers have them that are there."""
     rack = Rack(snapshot.gpus)
     for pool in snapshot.pools:
-        for container in pool.containers:
-            rack.take(container.gpus, pool.gpu.memory if pool.gpu else 0)
+        if pool.gpu is not None:
+            for container in pool.containers:
+                rack.take(container.gpus, pool.gpu.memory)
     return rack
 
 
@@ -186,14 +187,12 @@ def in_the_way(
             left[number] -= 1
             awaited.update(devices)
     staying = places.kept | set(stopped)
-    return [
-        tuple(
-            c.container_id
-            for c in pool.containers
-            if not c.draining and c.container_id not in staying and awaited & set(c.gpus)
-        )
-        for pool in snapshot.pools
-    ]
+
+    def blocks(container: ContainerView) -> bool:
+        settled = container.draining or container.container_id in staying
+        return not settled and not awaited.isdisjoint(container.gpus)
+
+    return [tuple(c.container_id for c in p.containers if blocks(c)) for p in snapshot.pools]
 
 
 def share_of_gpus(snapshot: Snapshot, pool: PoolSnapshot) -> float:
@@ -219,6 +218,8 @@ def _worth_of_devices(
     """
     worth: dict[str, tuple[float, ...]] = {}
     for pool, ranked, count in zip(snapshot.pools, useful, desired, strict=True):
+        if pool.gpu is None:
+            continue
         part = share_of_gpus(snapshot, pool)
         values = {c.container_id: -part * number for number, c in enumerate(ranked)}
         wanted = {c.container_id for c in ranked[:count]}
@@ -234,6 +235,8 @@ def _worth_of_devices(
 
 def _most_useful(pool: PoolSnapshot) -> list[ContainerView]:
     """Return the containers of a pool that have devices and count, the most useful first."""
-    found = [c for c in pool.containers if c.gpus and (c.busy or not c.draining)]
+    if pool.gpu is None:
+        return []
+    found = [c for c in pool.containers if c.busy or not c.draining]
     found.sort(key=lambda c: (c.busy, not c.ready, c.last_used, c.container_id), reverse=True)
     return sorted(found, key=lambda c: c.draining)
