@@ -100,7 +100,7 @@ class Network:
 
 def _start(home: Path, network: Network) -> dict[str, str | int]:
     address = f"unix://{home}/docker.sock"
-    _spawn(
+    engine = _spawn(
         home, "dockerd",
         "--host", address, "--data-root", f"{home}/data", "--exec-root", f"{home}/exec",
         "--pidfile", f"{home}/docker.pid", "--bridge", network.bridge, "--iptables=false",
@@ -114,10 +114,11 @@ def _start(home: Path, network: Network) -> dict[str, str | int]:
         f"version: 0.1\nlog: {{level: warn}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
         f"storage: {{filesystem: {{rootdirectory: '{home}/registry'}}}}\n"
     )
-    _spawn(home, "docker-registry", "serve", str(settings))
+    registry = _spawn(home, "docker-registry", "serve", str(settings))
     deadline = CLOCK.monotonic() + _START
     while not (_answers_engine(home / "docker.sock") and _answers_registry(port)):
-        if CLOCK.monotonic() > deadline or _ended_child():
+        ended = any(each.poll() is not None for each in (engine, registry))
+        if ended or CLOCK.monotonic() > deadline:
             raise SystemExit(f"no engine:\n{(home / 'log').read_text()[-4000:]}")
         CLOCK.sleep(0.1)
     return {
@@ -126,9 +127,9 @@ def _start(home: Path, network: Network) -> dict[str, str | int]:
     }  # fmt: skip
 
 
-def _spawn(home: Path, *command: str) -> None:
+def _spawn(home: Path, *command: str) -> subprocess.Popen[bytes]:
     with (home / "log").open("ab") as log:
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def _answers_engine(path: Path) -> bool:
@@ -151,12 +152,6 @@ def _answers_registry(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _ended_child() -> bool:
-    with suppress(ChildProcessError):
-        return os.waitpid(-1, os.WNOHANG)[0] != 0
-    return True
 
 
 def _end_children(home: Path) -> None:
