@@ -91,6 +91,12 @@ def test_what_belongs_to_no_step_is_told_where_no_step_failed():
     assert output.failure() == "dockerfile parse error line 3: RUNN"
 
 
+def test_steps_are_known_where_docker_pads_their_numbers():
+    _, shown = _read("#1 [stage-0  2/11] RUN x\n#2 [ 3/11] RUN y\n#3 [other  4/11] RUN z")
+
+    assert shown == ["[2/11] RUN x", "[3/11] RUN y", "[other  4/11] RUN z"]
+
+
 def test_what_the_recipe_adds_to_a_step_is_not_shown():
     _, shown = _read(
         "#1 [stage-0 2/2] RUN --mount=type=cache,target=/c --mount=type=secret,id=a"

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 _LINE = re.compile(r"#(\d+) (?:(\d+\.\d+) )?(.*)", re.DOTALL)
 #: `[2/4] RUN …`, `[stage-1 2/4] RUN …`, `[internal] load …`
 _INTERNAL = "internal"
-_STEP = re.compile(r"\[(internal|(?:\S+ )?\d+/\d+)\] .*", re.DOTALL)
+_STEP = re.compile(r"\[(internal|(?:\S+ )? *\d+/\d+)\] .*", re.DOTALL)
 #: lines of a failed step's output that its error repeats
 _TAIL = 20
 #: what the recipe adds to a step: the name of its only stage, mounts, and how secrets get in
-_NOISE = re.compile(r"(?<=\[)stage-0 | --mount=\S+| \. /run/secrets/\S+ &&")
+_NOISE = re.compile(r"(?<=\[)(?:stage-0)? +| --mount=\S+| \. /run/secrets/\S+ &&")
 _ERROR = "ERROR: "
 _CACHED = "CACHED"
 
