@@ -560,4 +560,4 @@ def test_warnings_of_ours_are_sentences_and_those_of_programs_stay_as_they_are(w
     shown = world.cli("run", path).stderr
 
     assert "warning: f asks for 4096 cores" in shown.splitlines()[0]
-    assert f"{path}:12: UserWarning: of the program" in shown
+    assert f"{path}:14: UserWarning: of the program" in shown
