@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from cloudfn.errors import InvalidError
-from cloudfn.settings import Gpus, Limits, container_environ, daemon_environ, load
+from cloudfn.settings import (
+    Gpus,
+    Limits,
+    build_environ,
+    container_environ,
+    daemon_environ,
+    load,
+)
 
 HOME = {"HOME": "/home/ann"}
 
@@ -40,6 +47,22 @@ def test_every_number_can_be_set():
     assert settings.limits == Limits(1, 2, 3, 4)
     assert (settings.retention, settings.daemon_idle_exit, settings.client_grace) == (5.5, 0, 1000)
     assert settings.exit_grace == 7
+
+
+def test_the_runtime_and_what_becomes_of_unmet_wishes_are_one_of_two_each():
+    plain = load(HOME)
+    assert (plain.runtime, plain.allow_unmet) == ("process", False)
+    docker = load({**HOME, "CLOUDFN_RUNTIME": "docker", "CLOUDFN_IMAGE_UNMET": "warn"})
+    assert (docker.runtime, docker.allow_unmet) == ("docker", True)
+    for name in ("CLOUDFN_RUNTIME", "CLOUDFN_IMAGE_UNMET"):
+        with pytest.raises(InvalidError, match=f"{name}='other' is none of"):
+            load({**HOME, name: "other"})
+
+
+def test_builds_learn_of_indexes_proxies_and_certificates_and_of_nothing_else():
+    wanted = {"PIP_INDEX_URL": "a", "UV_INDEX": "b", "https_proxy": "c", "SSL_CERT_FILE": "d"}
+
+    assert build_environ({**wanted, "PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "x"}) == wanted
 
 
 def test_an_empty_variable_is_an_unset_one():
