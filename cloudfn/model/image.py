@@ -32,7 +32,8 @@ _UNHASHED = frozenset({"force_build", "program", "call", "timeout", "gpu"})
 _CONTEXTS = ("context", "files", "program", "call")
 #: places where containers and their Python live, which local files cannot stand for
 _TAKEN = frozenset(
-    {"/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr"}
+    {"/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/tmp"}  # noqa: S108
+    | {"/usr"}
 )
 
 
@@ -44,7 +45,7 @@ def check_remote_path(path: str, method: str) -> str:
     """
     parts = [part for part in path.split("/") if part not in ("", ".")]
     plain = "/" + "/".join(parts)
-    if ".." in parts or "\0" in path or plain in _TAKEN:
+    if ".." in parts or not path.isprintable() or plain in _TAKEN:
         raise InvalidError(
             f"`Image.{method}` cannot put local files at {path!r}.",
             hint="Use a place of their own, such as /root/data.",

@@ -35,7 +35,10 @@ class Image(Bases, Packages, System, LocalFiles):
 
     @property
     def object_id(self) -> str:
-        """The id, `im-…`: the same for the same layers."""
+        """The id, `im-…`: the same for the same layers.
+
+        The image that is built has one of its own, which follows from what local files hold, too.
+        """
         return self.spec.image_id
 
     @contextmanager

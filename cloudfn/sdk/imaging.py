@@ -129,10 +129,8 @@ class _Resolving:
         ignore = self._ignore(layer, Path(folder or ".", ".dockerignore"))
         given.pop("ignore", None)
         if files:
-            given["files"] = self.contexts.files(
-                {remote.lstrip("/"): local for remote, local in files.items()}, what
-            )
-            given["file_names"] = sorted(remote.lstrip("/") for remote in files)
+            given["files"] = self.contexts.files(files, what)
+            given["file_names"] = sorted(files)
         if _copies("\n".join(commands)) and (folder or not files):
             given["context"] = self.contexts.folder(folder or ".", what, ignore)
         return {**given, "commands": commands}

@@ -103,8 +103,22 @@ def _with_images(
             if image is None:
                 image = known[id(spec.image)] = resolve(spec.image, bundles, root, durable=durable)
             spec = replace(spec, image=image)  # noqa: PLW2901
+            _check_places(spec)
         resolved.append(spec)
     return resolved
+
+
+def _check_places(spec: FunctionSpec) -> None:
+    """Raise InvalidError where a volume and an attached file hide each other."""
+    for attached in spec.image.attachments(copied=True) if spec.image is not None else ():
+        for mount in spec.volumes:
+            places = f"{attached.remote_path}/", f"{mount.path}/"
+            if places[0].startswith(places[1]) or places[1].startswith(places[0]):
+                raise errors.InvalidError(
+                    f"The function {spec.name} has a volume at {mount.path} and local files of its "
+                    f"image at {attached.remote_path}: one would hide the other.",
+                    hint="Give each a place outside the other.",
+                )
 
 
 def _stored(

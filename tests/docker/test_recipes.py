@@ -23,7 +23,8 @@ read = lambda path: pathlib.Path(path).read_text().strip()
 print(json.dumps([
     humanize.naturalsize(2**20, binary=True), inflection.pluralize("octopus"), six.__name__,
     local_module.NAME, read("/from-the-context"), read("/from-a-line"), read("/made-by-a-function"),
-    read("/srv/data/deep/a.txt"), os.environ["WHO"], os.getcwd(), getpass.getuser(),
+    read("/srv/data/deep/a.txt"), os.environ["WHO"], os.environ["LINES"], os.getcwd(),
+    getpass.getuser(),
 ]))
 """
 PROGRAM = """
@@ -73,7 +74,7 @@ def test_what_the_builder_records_is_what_a_container_has(docker_engine: Engine,
         .add_local_python_source("local_module", copy=True)
         .run_commands('test "$ONLY" = "it\'s here"', env={"ONLY": "it's here"})
         .run_commands('test -z "$ONLY"', "cat <<END >/dev/null\n[ x ]\nEND")
-        .env({"WHO": 'a "b" $c'})
+        .env({"WHO": 'a "b" $c', "LINES": "one\ntwo $c"})
         .workdir("/srv/work")
     )
     site = Site(
@@ -101,5 +102,5 @@ def test_what_the_builder_records_is_what_a_container_has(docker_engine: Engine,
     )
     assert json.loads(told) == [
         "1.0 MiB", "octopi", "six", "local", "a note", "a note", "me False", "deep",
-        'a "b" $c', "/srv/work", "root",
+        'a "b" $c', "one\ntwo $c", "/srv/work", "root",
     ]  # fmt: skip

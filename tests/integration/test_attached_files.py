@@ -83,6 +83,23 @@ def test_containers_see_attached_files_and_a_change_of_them_builds_nothing(
     assert os.listdir(here / "data") == []
 
 
+def test_a_volume_and_attached_files_never_hide_each_other(world, tmp_path):
+    program = world.write(f"""
+    import cloudfn
+    volume = cloudfn.Volume.from_name("v", create_if_missing=True)
+    image = cloudfn.Image().add_local_dir({str(tmp_path)!r}, "/tmp/cf-data/deep")
+    app = cloudfn.App("hidden", image=image)
+
+    @app.function(volumes={{"/tmp/cf-data": volume}})
+    def look(): ...
+    """)
+
+    told = world.cli("run", program, code=1)
+
+    assert "one would hide the other" in told.stderr
+    assert "/tmp/cf-data/deep" in told.stderr
+
+
 def attach(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     begin = "import os, sys\nfrom cloudfn.worker import mounts\n"
     return subprocess.run(

@@ -169,6 +169,12 @@ WRONG = {
     "words as text": (lambda: SLIM.cmd("sleep 1"), "`cmd`"),
     "no shell": (lambda: SLIM.shell([]), "shell"),
     "an empty directory": (lambda: SLIM.workdir(""), "`path`"),
+    "lines as a directory": (lambda: SLIM.workdir("/a\nRUN b"), "`path`"),
+    "lines as a remote path": (lambda: SLIM.add_local_file("a", "/a\nRUN b"), "RUN b"),
+    "a file out of the context": (
+        lambda: SLIM.dockerfile_commands("COPY a /a", context_files={"../../a": "a"}),
+        "../../a",
+    ),
     "no function": (lambda: SLIM.run_function("f"), "plain function"),
     "no time": (lambda: SLIM.run_function(print, timeout=0), "`timeout`"),
     "half a flag": (lambda: SLIM.pip_install("a", pre="yes"), "`pre`"),

@@ -361,6 +361,13 @@ def test_a_spec_of_conda_keeps_its_ending():
     assert found.files == {"1-spec.yml": "b\n"}
 
 
+def test_a_variable_of_several_lines_goes_through_an_argument():
+    found = made(BASE, Layer("env", {"vars": {"A": "1", "KEY": "one\ntwo $A"}}))
+
+    assert found.text.endswith('ENV A="1"\nARG CLOUDFN_1_KEY\nENV KEY=$CLOUDFN_1_KEY\n')
+    assert found.build_args == {"CLOUDFN_1_KEY": "one\ntwo $A"}
+
+
 def test_what_the_builder_needs_besides_is_said():
     registry = {"name": "registry", "required_keys": []}
     found = made(

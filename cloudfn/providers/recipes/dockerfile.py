@@ -292,9 +292,18 @@ class _Writer:
         commands = "\n".join(layer.arguments.get("commands") or ())
         yield from self._fitted(layer, foreign.instructions(commands))
 
-    def env(self, layer: Layer, _number: str) -> Iterator[str]:
-        if layer.arguments["vars"]:
-            yield lines.env_line(layer.arguments["vars"])
+    def env(self, layer: Layer, number: str) -> Iterator[str]:
+        given: dict[str, str] = layer.arguments["vars"]
+        # A line has no way to say where another begins, but an argument has.
+        long = {name: value for name, value in given.items() if not value.isprintable()}
+        plain = {name: value for name, value in given.items() if name not in long}
+        if plain:
+            yield lines.env_line(plain)
+        for name, value in long.items():
+            argument = f"CLOUDFN_{number}_{name}"
+            self._build_args[argument] = value
+            yield f"ARG {argument}"
+            yield f"ENV {name}=${argument}"
 
     def workdir(self, layer: Layer, _number: str) -> Iterator[str]:
         yield f"WORKDIR {lines.quoted(layer.arguments['path'])}"

@@ -144,7 +144,8 @@ def words(method: str, name: str, given: Any) -> list[str]:
 
 def path(method: str, name: str, given: Any) -> str:
     """Return a local path as text; raises InvalidError for what is none."""
-    if not isinstance(given, str | PurePath) or not str(given).strip() or "\0" in str(given):
+    text = str(given)
+    if not isinstance(given, str | PurePath) or not text.strip() or not text.isprintable():
         raise InvalidError(f"`{name}` of `Image.{method}` must be a path, not {given!r}.")
     return Path(given).as_posix()
 

@@ -132,7 +132,7 @@ class System(Recorded):
             given["context_dir"] = path(method, "context_dir", context_dir)
         if context_files:
             given["context_files"] = {
-                path(method, "context_files", remote): path(method, "context_files", local)
+                _within(path(method, "context_files", remote)): path(method, "context_files", local)
                 for remote, local in context_files.items()
             }
         return given
@@ -171,6 +171,17 @@ class System(Recorded):
         if not shell_commands:
             raise InvalidError('`Image.shell` needs the words of a shell, as ["/bin/sh", "-c"].')
         return {"shell_commands": words("shell", "shell_commands", shell_commands)}
+
+
+def _within(path: str) -> str:
+    """Return a path in a build's context without what means nothing."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts or not parts:
+        raise InvalidError(
+            f"`context_files` of `Image.dockerfile_commands` leads out of the context: {path!r}.",
+            hint="Leave `..` away.",
+        )
+    return "/".join(parts)
 
 
 # The parameter of `workdir` hides this name.
