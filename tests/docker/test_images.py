@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import zipfile
 from contextlib import closing
@@ -226,7 +228,7 @@ def test_secrets_are_seen_by_the_step_that_names_them_and_stay_nowhere(docker_en
     assert value not in (site.root / f"{spec.digest}.json").read_text()
 
 
-def test_a_cancelled_build_ends_and_leavesnothing(images, site):
+def test_a_cancelled_build_ends_and_leaves_nothing(images, site):
     spec = spec_of(_commands("echo begun; sleep 1000"))
     begun = threading.Event()
     errors: list[BaseException] = []
@@ -327,3 +329,27 @@ def test_where_packages_are_is_known_to_their_steps_and_stays_nowhere(docker_eng
     told += docker_engine.docker("inspect", image.reference)
     assert "s3cret" not in told + "".join(lines)
     assert "index.invalid" not in told
+
+
+def test_the_command_and_the_sdk_follow_the_same_context(docker_engine, site, opened, tmp_path):
+    key = hashlib.sha256(b"mine").hexdigest()
+    folder = tmp_path / ".docker" / "contexts" / "meta" / key
+    folder.mkdir(parents=True)
+    told = {"Name": "mine", "Endpoints": {"docker": {"Host": docker_engine.host}}}
+    (folder / "meta.json").write_text(json.dumps(told))
+    environ = {**site.environ, "DOCKER_CONTEXT": "mine"}
+    del environ["DOCKER_HOST"]
+    images = opened(replace(site, environ=environ))
+    spec = spec_of(_commands("echo by context"))
+
+    assert images.build(spec, nothing) == images.find(spec)
+
+
+def test_a_build_is_for_the_processor_that_somebody_names(docker_engine, site, opened):
+    own = docker_engine.docker("version", "--format", "{{.Server.Arch}}")
+    images = opened(replace(site, platform=f"linux/{own}"))
+
+    image = images.build(spec_of(_commands("echo for you")), nothing)
+
+    told = docker_engine.docker("inspect", "--format", "{{.Os}}/{{.Architecture}}", image.reference)
+    assert told == f"linux/{own}"

@@ -18,11 +18,10 @@ from cloudfn.errors import (
     ImageBuildError,
     InvalidError,
     NotFoundError,
-    ServiceError,
 )
 from cloudfn.model.image import ImageSpec, Layer
 from cloudfn.providers.docker.engine import DockerEngine
-from cloudfn.providers.docker.registry import DockerRegistry, meaning_of
+from cloudfn.providers.docker.registry import DockerRegistry
 from cloudfn.providers.images import BuiltImage
 from tests.docker.image_world import images, nothing, opened, site, spec_of
 
@@ -223,22 +222,3 @@ def test_what_is_no_repository_is_refused(registry, tiny, name):
 def test_an_image_is_pulled_by_its_digest_alone(registry, name):
     with pytest.raises(InvalidError, match="by its digest"):
         registry.pull(name, {})
-
-
-@pytest.mark.parametrize(
-    ("words", "kind"),
-    [
-        ("denied: requested access to the resource is denied", AuthError),
-        ("no basic auth credentials", AuthError),
-        ("http: server gave HTTP response to HTTPS client", InvalidError),
-        ("manifest unknown: manifest unknown", NotFoundError),
-        ("name unknown: The repository with name 'x' does not exist", NotFoundError),
-        ("dial tcp 127.0.0.1:9: connect: connection refused", ConnectionError),
-        ("received unexpected HTTP status: 503 Service Unavailable", ConnectionError),
-        ("toomanyrequests: Rate exceeded", ConnectionError),
-        ("net/http: TLS handshake timeout", ConnectionError),
-        ("something else", ServiceError),
-    ],
-)
-def test_what_registries_say_is_understood(words, kind):
-    assert type(meaning_of(words, "It failed")) is kind

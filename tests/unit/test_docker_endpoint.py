@@ -51,16 +51,16 @@ def test_the_current_context_is_obeyed(home):
     assert "'far'" in found.said_by
 
 
-def test_docker_host_wins_over_the_current_context(home):
+def test_docker_host_wins_over_contexts(home):
     (home / ".docker" / "config.json").write_text('{"currentContext": "far"}')
+    host = "unix:///run/other.sock"
 
-    assert _found(home, DOCKER_HOST="unix:///run/other.sock").host == "unix:///run/other.sock"
+    assert _found(home, DOCKER_HOST=host).host == host
+    assert _found(home, DOCKER_HOST=host, DOCKER_CONTEXT="far").host == host
 
 
-def test_docker_context_wins_over_docker_host(home):
-    found = _found(home, DOCKER_HOST="unix:///run/other.sock", DOCKER_CONTEXT="far")
-
-    assert found.host == "tcp://far:2376"
+def test_docker_context_says_which_context(home):
+    assert _found(home, DOCKER_CONTEXT="far").host == "tcp://far:2376"
 
 
 def test_the_context_default_is_none(home):

@@ -33,7 +33,7 @@ class Endpoint:
 
 
 def find_endpoint(environ: Mapping[str, str]) -> Endpoint:
-    """Return the engine that `DOCKER_CONTEXT`, `DOCKER_HOST` or the current context name.
+    """Return the engine that `DOCKER_HOST`, `DOCKER_CONTEXT` or the current context names.
 
     Args:
         environ: The variables `DOCKER_*` and `HOME`.
@@ -42,9 +42,9 @@ def find_endpoint(environ: Mapping[str, str]) -> Endpoint:
         InvalidError: There is no such context, or it says nothing that makes sense.
     """
     folder = config_folder(environ)
-    context, said_by = environ.get("DOCKER_CONTEXT", ""), "DOCKER_CONTEXT"
-    if context in _NO_CONTEXT and (host := environ.get("DOCKER_HOST")):
+    if host := environ.get("DOCKER_HOST"):
         return Endpoint(_written_out(host), "by DOCKER_HOST", *_certificates(environ, folder))
+    context, said_by = environ.get("DOCKER_CONTEXT", ""), "DOCKER_CONTEXT"
     if not context:
         said_by = str(folder / "config.json")
         context = str(read_config(folder).get("currentContext") or "")
