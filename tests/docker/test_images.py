@@ -200,7 +200,7 @@ def test_an_image_whose_python_is_of_no_use_is_refused(docker_engine, images, py
     assert images.find(spec) is None
     mine = f"label=cloudfn.digest={spec.digest}"
     assert docker_engine.docker("images", "--quiet", "--filter", mine) == ""
-    assert docker_engine.docker("ps", "--all", "--quiet") == ""
+    assert docker_engine.docker("ps", "--all", "--quiet", "--filter", mine) == ""
 
 
 def test_secrets_are_seen_by_the_step_that_names_them_and_stay_nowhere(docker_engine, images, site):
