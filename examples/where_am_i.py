@@ -1,7 +1,7 @@
 """What a program can ask about itself: `cloudfn run examples/where_am_i.py`.
 
-The image's variables are there in containers; its packages are those of the Python that runs this,
-in this version, and `image.imports()` lets the program load here without them.
+The image's variables and packages are there in containers, and no others; `image.imports()` lets
+the program load here without them.
 """
 
 import os

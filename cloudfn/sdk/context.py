@@ -108,9 +108,11 @@ def wanted_sink() -> Sink | None:
 
 
 def write_through(message: dict[str, Any]) -> None:
-    """Write what containers printed to stdout and stderr, as it is."""
+    """Write what containers printed to stdout and stderr, as it is, and builds of images did."""
     import sys
 
+    for line in message.get("lines", ()) if message.get("event") == "image" else ():
+        sys.stderr.write(f"{line}\n")
     streams = {"stdout": sys.stdout, "stderr": sys.stderr}
     for entry in message.get("entries", ()):
         stream = streams.get(entry.get("source"))

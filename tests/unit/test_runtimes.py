@@ -13,6 +13,7 @@ from cloudfn.model.image import ImageSpec, Layer
 from cloudfn.model.runtime import check_python, check_runtime, environment_of
 from cloudfn.providers.catalog import RevisionSpec
 from cloudfn.providers.images import BuiltImage
+from cloudfn.sdk.context import write_through
 from cloudfn.sdk.image_build import images_of
 
 BASE = Layer("debian_slim", {"python_version": "3.12"})
@@ -134,3 +135,11 @@ def test_what_is_not_built_cannot_be_opened_and_names_the_function():
     runtimes().check(revision("process", None))
     # Its pool exists all the same, after a restart, and says so when a container is wanted.
     assert runtimes().of(wanted, "f").interpreter.startswith("im-")
+
+
+def test_enabled_output_shows_what_builds_print(capsys):
+    write_through({"event": "image", "image_id": "im-1", "state": "building", "functions": ["f"]})
+    write_through({"event": "image", "image_id": "im-1", "lines": ["[1/2] debian_slim", "made"]})
+    write_through({"event": "containers", "containers": 1})
+
+    assert capsys.readouterr() == ("", "[1/2] debian_slim\nmade\n")
