@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 #: seconds that lines of a build are collected before those who watch get them
 _PAUSE = 0.1
-#: builds and questions at one time; further ones wait
+#: builds at one time; further ones wait
 _THREADS = 4
 
 Key = tuple[str, str]
@@ -111,7 +111,7 @@ class ImageDesk:
     def ask(self, work: Callable[[], Fields]) -> Later:
         """Return what `work` will have returned, or the error that it raised; it may block."""
         later = Later()
-        self._in_thread(work, later.give, later.give)
+        self._in_thread(None, work, later.give, later.give)
         return later
 
     def find(self, runtime: str, specs: list[ImageSpec]) -> Later:
@@ -128,7 +128,7 @@ class ImageDesk:
                 self._know(runtime, spec.digest, each["image"])
             later.give(told)
 
-        self._in_thread(look, tell, later.give)
+        self._in_thread(None, look, tell, later.give)
         return later
 
     def build(
@@ -165,7 +165,8 @@ class ImageDesk:
             self._built()
             self._conclude(key, building, {"image": told})
 
-        self._in_thread(work, tell, lambda told: self._conclude(key, building, told))
+        fail = partial(self._conclude, key, building)
+        self._in_thread(self._threads, work, tell, fail)
         return later
 
     def ensure(
@@ -293,11 +294,15 @@ class ImageDesk:
 
     def _in_thread(
         self,
+        threads: ThreadPoolExecutor | None,
         work: Callable[[], Fields],
         tell: Callable[[Fields], None],
         fail: Callable[[Fields], None],
     ) -> None:
-        """Do work in a thread; `tell` gets what it returns, `fail` its error, on the loop."""
+        """Do work in a thread; `tell` gets what it returns, `fail` its error, on the loop.
+
+        Questions have the loop's own threads, so that they need not wait for builds.
+        """
 
         def ended(done: Future[Fields]) -> None:
             if self._closed or done.cancelled():
@@ -312,7 +317,7 @@ class ImageDesk:
                 failed = InternalError(f"The daemon failed: {error!r}", hint=_REPORT)
                 fail({"error": error_json(failed)})
 
-        self._loop.run_in_executor(self._threads, work).add_done_callback(ended)
+        self._loop.run_in_executor(threads, work).add_done_callback(ended)
 
 
 _REPORT = "See `cloudfn daemon logs`; please report this."

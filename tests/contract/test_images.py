@@ -245,12 +245,17 @@ def test_another_python_is_used_where_it_is_and_said_to_be_missing_where_not(tmp
     assert images.unmet(spec) != ()
 
 
+def test_what_cannot_be_kept_is_an_error_that_says_where_and_why(tmp_path):
+    (tmp_path / "file").write_text("")
+    images = VenvImages(tmp_path / "file" / "images", tmp_path, {}, lambda: tmp_path, uv="")
+
+    with pytest.raises(ImageBuildError, match=r"cannot be kept in .*/images: Not a directory"):
+        images.build(PLAIN, quiet)
+
+
 def test_secrets_reach_their_step_and_neither_record_nor_output(tmp_path, environments):
     write_wheel(tmp_path / "wheels", "here")
     ref = SecretRef("index")
-    given = {**installing(tmp_path, "here").layers[1].arguments, "secrets": [{"name": "index"}]}
-    given |= {"extra_options": "--no-index --log /dev/null", "find_links": "${WHERE}"}
-    spec = ImageSpec((BASE, Layer("pip_install", given)))
     lines = []
     where = str(tmp_path / "wheels")
 

@@ -183,6 +183,12 @@ class VenvImages:
                 shown = _Redacted(report, [secrets(ref) for ref in step.secrets])
                 self._carry_out(step, build, {**variables, **step.env}, shown)
             return self._finish(spec.digest, folder)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise ImageBuildError(
+                f"The image cannot be kept in {self._root}: {error.strerror or error}.",
+                hint="`cloudfn image prune` makes room; CLOUDFN_HOME says where images lie.",
+            ) from error
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -191,10 +197,13 @@ class VenvImages:
 
     def _finish(self, digest: str, folder: Path) -> BuiltImage:
         python = folder / "bin" / "python"
-        version = subprocess.run(
-            [python, "-I", "-c", _ASK_WHOLE_VERSION], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        image = BuiltImage(digest, str(python), version, _size(folder), self._clock.wall())
+        told = subprocess.run(
+            [python, "-I", "-c", _ASK_WHOLE_VERSION], capture_output=True, text=True, check=False
+        )
+        if told.returncode:
+            raise ImageBuildError(f"The Python of the image does not run: {told.stderr.strip()}")
+        size, now = _size(folder), self._clock.wall()
+        image = BuiltImage(digest, str(python), told.stdout.strip(), size, now)
         self._write(image)
         return image
 
@@ -241,7 +250,8 @@ class VenvImages:
         """Return the path of an interpreter of a version, `3.12`; empty where there is none."""
         if wanted == "{}.{}".format(*sys.version_info[:2]):
             return sys.executable
-        if wanted not in self._pythons:
+        # One that is missing may be installed while this daemon runs.
+        if not self._pythons.get(wanted):
             self._pythons[wanted] = _asked(wanted, self._environ)
         return self._pythons[wanted]
 
