@@ -7,13 +7,13 @@ machine is gone afterwards.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cloudfn.errors import InvalidError
+from cloudfn.model.dockerfile import copied
 from cloudfn.model.image import ImageSpec, Layer
 from cloudfn.sdk import interpreter
 from cloudfn.sdk.images.contexts import (
@@ -28,7 +28,6 @@ from cloudfn.sdk.images.requirements import pyproject_packages, requirements_tex
 from cloudfn.sdk.patterns import FilePatternMatcher, Ignore, ignore_of
 
 Arguments = dict[str, Any]
-_COPYING = re.compile(r"(?im)^\s*(?:COPY|ADD)\s(?!.*--from=)|--mount=\S*type=bind")
 
 
 def resolve(
@@ -117,8 +116,8 @@ class _Resolving:
         folder = str(given.pop("context_dir", path.parent))
         ignore = self._ignore(layer, Path(f"{path}.dockerignore"), Path(folder, ".dockerignore"))
         given["dockerfile"] = text_of(path, what)
-        if _copies(given["dockerfile"]):
-            given["context"] = self.contexts.folder(folder, what, ignore)
+        if sources := copied(given["dockerfile"]):
+            given["context"] = self._of_build(folder, what, ignore, sources)
         given.pop("ignore", None)
         return given
 
@@ -131,9 +130,19 @@ class _Resolving:
         if files:
             given["files"] = self.contexts.files(files, what)
             given["file_names"] = sorted(files)
-        if _copies("\n".join(commands)) and (folder or not files):
-            given["context"] = self.contexts.folder(folder or ".", what, ignore)
+        if sources := set(copied("\n".join(commands))) - set(files):
+            given["context"] = self._of_build(folder or ".", what, ignore, sources)
         return {**given, "commands": commands}
+
+    def _of_build(self, folder: str, what: str, ignore: Ignore, sources: Iterable[str]) -> str:
+        """Bring what lines of a Dockerfile copy of a folder, and nothing beside it."""
+        wanted = FilePatternMatcher(*(each or "**" for each in sources))
+        return self.contexts.folder(
+            folder,
+            what,
+            lambda path: not wanted(path) or ignore(path),
+            pass_over_links=True,
+        )
 
     def uv_requirements(self, layer: Layer, what: str) -> Arguments:
         given = dict(layer.arguments)
@@ -246,11 +255,6 @@ def _requirements(files: list[str], what: str) -> Arguments:
 def _environments_in(folder: Path) -> list[str]:
     """Return the names of virtual environments that lie in a project."""
     return [each.parent.name for each in folder.glob("*/pyvenv.cfg")]
-
-
-def _copies(dockerfile: str) -> bool:
-    """Whether lines of a Dockerfile may read files of their folder."""
-    return _COPYING.search(dockerfile) is not None
 
 
 _RESOLVERS: dict[str, Callable[[_Resolving, Layer, str], Arguments]] = {

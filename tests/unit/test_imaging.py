@@ -115,14 +115,23 @@ def test_a_spec_of_conda_is_its_text():
 
 
 def test_a_dockerfile_is_its_text_and_its_folder():
-    write(Dockerfile="FROM a\nCOPY b /b\n", b="b", c_log="c", _dockerignore="*.log\n.*\nDock*\n")
+    write(Dockerfile="FROM a\nCOPY . /b\n", b="b", c_log="c", _dockerignore="*.log\n.*\nDock*\n")
 
     given = last(cloudfn.Image.from_dockerfile("Dockerfile", build_args={"A": "1"})).arguments
-    assert given["dockerfile"] == "FROM a\nCOPY b /b\n"
+    assert given["dockerfile"] == "FROM a\nCOPY . /b\n"
     assert contents(given["context"]) == {"b": "b"}
     assert given["build_args"] == {"A": "1"}
     other = cloudfn.Image.from_dockerfile("Dockerfile", ignore=["*", "!c.log"])
     assert contents(last(other).arguments["context"]) == {"c.log": "c"}
+
+
+def test_a_dockerfile_brings_what_it_copies_and_no_more():
+    write(Dockerfile="FROM a\nCOPY src/*.py app /b/\n", src__x_py="1", src__y_txt="2", app__z="3")
+    Path("venv").symlink_to("/usr")
+    Path("app/link").symlink_to("/etc/passwd")
+
+    given = last(cloudfn.Image.from_dockerfile("Dockerfile")).arguments
+    assert contents(given["context"]) == {"src/x.py": "1", "app/z": "3"}
 
 
 def test_a_dockerfile_that_copies_nothing_brings_no_folder():
@@ -251,6 +260,16 @@ def test_links_that_lead_out_of_the_folder_are_refused(target, folder):
     assert "ignore=['link']" in str(caught.value)
     given = last(SLIM.add_local_dir("d", "/d", ignore=["link"])).arguments
     assert contents(given["context"]) == {"a": "1"}
+
+
+def test_who_brings_a_virtual_environment_is_told_which(folder):
+    write(d__venv__pyvenv_cfg="")
+    Path("d/venv/bin").mkdir()
+    Path("d/venv/bin/python").symlink_to(sys.executable)
+
+    with pytest.raises(InvalidError, match="leads out") as caught:
+        resolved(SLIM.add_local_dir("d", "/d"))
+    assert "ignore=['venv']" in str(caught.value)
 
 
 def test_a_folder_link_that_leads_out_is_refused_too(tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudfn.errors import InvalidError
+from cloudfn.model.dockerfile import copied, instructions
 from cloudfn.model.image import ImageSpec, Layer
 from cloudfn.model.secret import SecretRef
 from cloudfn.providers.recipes import foreign, lines
@@ -449,11 +450,26 @@ def test_lines_of_users_find_their_context_in_ours(line):
 def test_instructions_have_their_continuations_and_documents_and_no_comments():
     text = "# a\nFROM a\n\nRUN b \\\n# not this\n  c\nRUN <<END\nd\n# e\nEND\nCMD f"
 
-    assert list(foreign.instructions(text)) == [
+    assert list(instructions(text)) == [
         "FROM a",
         "RUN b \\\n  c",
         "RUN <<END\nd\n# e\nEND",
         "CMD f",
+    ]
+
+
+def test_what_a_dockerfile_takes_from_its_folder_is_known():
+    text = (
+        "FROM a AS b\nCOPY x ./y/*.py /z/\nCOPY --from=b c /c\nADD https://x.example/d e /f/\n"
+        'COPY ["g h", "/i"]\nRUN --mount=type=bind,source=/j,target=/k ls\nRUN COPY l m\n'
+        "COPY <<END /n\no\nEND\n"
+    )
+
+    assert copied(text) == ["x", "y/*.py", "e", "g h", "j"]
+    assert copied("FROM a\nCOPY . /b\nCOPY $C /d\nRUN --mount=type=bind,target=/e ls") == [
+        "",
+        "",
+        "",
     ]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cloudfn.errors import InvalidError
+from cloudfn.model.dockerfile import instructions
 from cloudfn.model.image import BASES, ImageSpec, Layer
 from cloudfn.model.secret import SecretRef
 from cloudfn.providers.recipes import foreign, lines
@@ -156,7 +157,7 @@ class _Writer:
 
     def foreign(self, layer: Layer, _number: str) -> Iterator[str]:
         given = layer.arguments
-        found = list(self._fitted(layer, foreign.instructions(given["dockerfile"])))
+        found = list(self._fitted(layer, instructions(given["dockerfile"])))
         if not foreign.has_stage(found):
             raise InvalidError("`Image.from_dockerfile` was given a Dockerfile without a FROM.")
         if given.get("add_python"):
@@ -290,7 +291,7 @@ class _Writer:
 
     def dockerfile_commands(self, layer: Layer, _number: str) -> Iterator[str]:
         commands = "\n".join(layer.arguments.get("commands") or ())
-        yield from self._fitted(layer, foreign.instructions(commands))
+        yield from self._fitted(layer, instructions(commands))
 
     def env(self, layer: Layer, number: str) -> Iterator[str]:
         given: dict[str, str] = layer.arguments["vars"]

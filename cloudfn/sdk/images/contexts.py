@@ -165,7 +165,8 @@ def walk(
                 raise InvalidError(
                     f"{what} cannot bring {entry.path}: it is a link that leads out of the folder, "
                     "or nowhere.",
-                    hint=f"Leave it out with `ignore=[{name!r}]`, or put a copy in its place.",
+                    hint=f"Leave it out with `ignore=[{_to_ignore(folder, name)!r}]`, or put a "
+                    "copy in its place.",
                 )
             if entry.is_file():
                 yield name
@@ -210,6 +211,12 @@ def unreadable(what: str, path: Path, error: OSError) -> InvalidError:
     return InvalidError(
         f"{what} cannot read {path}: {error.strerror}.", hint="Make it readable, or leave it out."
     )
+
+
+def _to_ignore(folder: Path, name: str) -> str:
+    """Return what people would rather ignore: the virtual environment that a link belongs to."""
+    above = (p for p in PurePosixPath(name).parents if (folder / p / "pyvenv.cfg").is_file())
+    return str(next(above, name))
 
 
 def _leads_inside(path: str, top: str) -> bool:
