@@ -353,3 +353,19 @@ def test_a_build_is_for_the_processor_that_somebody_names(docker_engine, site, o
 
     told = docker_engine.docker("inspect", "--format", "{{.Os}}/{{.Architecture}}", image.reference)
     assert told == f"linux/{own}"
+
+
+def test_an_image_that_two_environments_share_stays_for_the_other(images, site, opened):
+    spec = spec_of(_commands("date +%s%N > /when"))
+    other = opened(replace(site, root=site.root.with_name("other"), owner="other"))
+    shared = images.build(spec, nothing)
+    assert other.build(spec, nothing).reference == shared.reference
+
+    images.build(spec, nothing, anew=True)
+    assert other.find(spec) is not None
+    images.remove(spec.digest)
+
+    assert images.find(spec) is None
+    found = other.find(spec)
+    assert found is not None
+    assert found.reference == shared.reference

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
-from cloudfn.agent.docker.order import INSTANCE_LABEL, MARKER_LABEL, DockerOrder
+from cloudfn.agent.docker.order import INSTANCE_LABEL, DockerOrder
 from cloudfn.errors import ConflictError, Error, ExecutionError, NotFoundError
 from cloudfn.providers.docker.engine import DockerEngine
+from cloudfn.providers.docker.labels import MARKER_LABEL
 
 _LONGEST_OUTPUT = 2_000
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cloudfn.model.function import Resources
+from cloudfn.providers.docker.labels import ENVIRONMENT_LABEL, MARKER_LABEL
 
-#: labels by which a daemon knows its containers and networks
-MARKER_LABEL = "cloudfn.marker"
+#: further labels by which a daemon knows its containers
 INSTANCE_LABEL = "cloudfn.daemon"
-ENVIRONMENT_LABEL = "cloudfn.environment"
 CONTAINER_LABEL = "cloudfn.container"
 #: where a container finds what it gets from the machine
 INSIDE = "/run/cloudfn"

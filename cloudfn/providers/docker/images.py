@@ -19,12 +19,12 @@ from cloudfn.providers.builds import Builds
 from cloudfn.providers.docker.building import SCRATCH, Order, carry_out
 from cloudfn.providers.docker.command import find_builder
 from cloudfn.providers.docker.engine import DockerEngine
+from cloudfn.providers.docker.labels import DIGEST_LABEL, ENVIRONMENT_LABEL, MARKER_LABEL
 from cloudfn.providers.docker.python import python_of
 from cloudfn.providers.docker.reach import reach
 from cloudfn.providers.images import BuildSecrets, BuiltImage, no_secrets
 from cloudfn.providers.recipes.dockerfile import Dockerfile, dockerfile
 
-DIGEST_LABEL, ENVIRONMENT_LABEL = "cloudfn.digest", "cloudfn.environment"
 _RECORD = ".json"
 #: characters of the owner that its images' tags end with
 _OWNER = 8
@@ -43,7 +43,7 @@ class Site:
         runtime: Gives the folder with cloudfn and cloudpickle.
         base_image: Name of images with a Python, with `{version}` in it.
         environ: Variables of the docker command: PATH, HOME and DOCKER_*.
-        owner: Tells this environment from others of the same name that share the engine.
+        owner: The environment's marker; tells it from others of its name that share the engine.
         platform: What to build for, `linux/arm64`; empty for what the engine is.
     """
 
@@ -169,10 +169,9 @@ class DockerImages:
             InvalidError: It has no Python that containers could use; it is removed.
         """
         try:
-            python = python_of(self._engine, reference)
+            python = python_of(self._engine, reference, {MARKER_LABEL: self._site.owner})
         except Error:
-            with suppress(Error), self._engine.asked() as api:
-                api.remove_image(reference)
+            self._discard(reference)
             raise
         with self._engine.asked() as api:
             api.tag(reference, *self._tag(digest).rsplit(":", 1))
@@ -181,10 +180,14 @@ class DockerImages:
         older = self._read(self._record(digest))
         self._write(image)
         if older is not None and older.reference != reference:
-            # While containers run on it, Docker keeps it.
-            with suppress(Error), self._engine.asked() as api:
-                api.remove_image(older.reference)
+            self._discard(older.reference)
         return image
+
+    def _discard(self, reference: str) -> None:
+        """Remove an image without a name; Docker keeps it while containers run on it."""
+        with suppress(Error), self._engine.asked() as api:
+            if not api.inspect_image(reference)["RepoTags"]:
+                api.remove_image(reference)
 
     def _tag(self, digest: str) -> str:
         """Return the name that an image has in the engine."""

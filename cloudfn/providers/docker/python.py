@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from cloudfn.errors import Error, InvalidError, ServiceError
@@ -20,18 +21,19 @@ _HINT = (
 )
 
 
-def python_of(engine: DockerEngine, image: str) -> str:
+def python_of(engine: DockerEngine, image: str, labels: Mapping[str, str]) -> str:
     """Return the version of an image's Python, `3.11.2`.
 
     Args:
         engine: Has the image.
         image: Its id.
+        labels: Of the container, so that it is known should this process be killed.
 
     Raises:
         InvalidError: It has none that containers could use.
         ServiceError: The engine cannot run a container.
     """
-    code, output = _asked(engine, image)
+    code, output = _asked(engine, image, labels)
     version = output.strip()
     parts = version.split(".")
     if code or len(parts) != 3 or not all(each.isdecimal() for each in parts):
@@ -41,7 +43,7 @@ def python_of(engine: DockerEngine, image: str) -> str:
     return version
 
 
-def _asked(engine: DockerEngine, image: str) -> tuple[int, str]:
+def _asked(engine: DockerEngine, image: str, labels: Mapping[str, str]) -> tuple[int, str]:
     """Return the exit code and the output of a container that asks."""
     with engine.asked() as api:
         limits = api.create_host_config(
@@ -58,6 +60,7 @@ def _asked(engine: DockerEngine, image: str) -> tuple[int, str]:
             command=[],
             user=_NOBODY,
             working_dir="/",
+            labels=dict(labels),
             host_config=limits,
         )["Id"]
     try:

@@ -18,7 +18,8 @@ from cloudfn.errors import (
 )
 from cloudfn.providers.docker import credentials
 from cloudfn.providers.docker.engine import DockerEngine
-from cloudfn.providers.docker.images import DIGEST_LABEL, DockerImages
+from cloudfn.providers.docker.images import DockerImages
+from cloudfn.providers.docker.labels import DIGEST_LABEL
 from cloudfn.providers.images import BuiltImage
 
 _HOST = r"(?:[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+(?::\d+)?|[a-zA-Z0-9-]+:\d+|localhost)"
