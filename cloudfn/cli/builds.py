@@ -1,6 +1,6 @@
-"""How builds of images are doing: what to print of it, and the text of the line that changes. Pure.
+"""What goes to containers, and how builds of images are doing: what to print of it. Pure.
 
-Takes the messages of progress that the SDK hands on while it has images built.
+Takes the messages of progress that the SDK hands on before it opens an App.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ class Builds:
 
     def take(self, message: Mapping[str, Any]) -> list[str]:
         """Take a message; return the lines to print."""
+        if message.get("event") == "files":
+            count, what = message["files"], str(message["what"]).capitalize()
+            return [f"{what}: {count} file{'s'[: count != 1]}, {size(message['size'])}."]
         if message.get("event") != "image":
             return []
         image_id = str(message["image_id"])

@@ -14,10 +14,13 @@ from cloudfn.sdk.client import Client, current_settings
 from cloudfn.sdk.twins import Blocking, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cloudfn.sdk.function import Function
     from cloudfn.sdk.image_build import Wanted
+
+#: bytes of sources from which on people may want to know
+_WORTH_A_LINE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,16 @@ def open_app(
     from cloudfn.sdk.image_build import have_built, images_of
 
     revision = yield from _declared(engine, how, module, functions)
+    sink = wanted_sink()
+    if sink is not None:
+        yield from _tell_sizes(engine, revision, sink)
     yield from have_built(
         engine,
         images_of(revision),
         revision["runtime"],
         revision["python_version"],
         allow_unmet=how.allows_unmet,
-        sink=wanted_sink(),
+        sink=sink,
     )
     told = yield from engine.ask(
         "app_open",
@@ -82,6 +88,25 @@ def open_app(
     for text in told.get("warnings", ()):
         _warn(text)
     return {**told, "module": revision["module"]}
+
+
+def _tell_sizes(
+    engine: Client, revision: Mapping[str, Any], sink: Callable[[dict[str, Any]], None]
+) -> Steps[None]:
+    """Say how much of this machine goes to the containers, where that is worth a line."""
+    from cloudfn.model.image import ImageSpec
+    from cloudfn.sdk.bundle import stored_size
+
+    bundles = Path((yield from engine.ready()).bundles)
+    images = [each["image"] for each in revision["functions"] if each["image"]]
+    attached = {
+        each.context for image in images for each in ImageSpec(tuple(image["layers"])).attachments()
+    }
+    for what, digests in (("sources", {revision["bundle"]}), ("attached", attached)):
+        found = [stored_size(each, bundles) for each in digests]
+        files, size = sum(count for count, _ in found), sum(size for _, size in found)
+        if size >= _WORTH_A_LINE or (files and what == "attached"):
+            sink({"event": "files", "what": what, "files": files, "size": size})
 
 
 def declared_images(

@@ -76,6 +76,16 @@ def store(bundle: Bundle, bundles_dir: Path, *, durable: bool = False) -> Path:
     return target
 
 
+def stored_size(digest: str, bundles_dir: Path) -> tuple[int, int]:
+    """Return how many files a stored bundle has, and their bytes."""
+    sizes = [
+        os.stat(f"{folder}/{name}").st_size
+        for folder, _, names in os.walk(bundles_dir / digest)
+        for name in names
+    ]
+    return len(sizes), sum(sizes)
+
+
 def warn_if_large(bundle: Bundle, what: str, hint: str) -> None:
     """Tell how large a bundle is, and its largest file, if it is: each run and deploy reads it."""
     if bundle.size < LARGE:

@@ -79,7 +79,9 @@ def test_containers_see_attached_files_and_a_change_of_them_builds_nothing(
 
     assert world.cli("run", "-q", str(program)).stdout.splitlines()[-1] == seen("one")
     (local / "a.txt").write_text("two")
-    assert world.cli("run", "-q", str(program)).stdout.splitlines()[-1] == seen("two")
+    told = world.cli("run", str(program))
+    assert told.stdout.splitlines()[-1] == seen("two")
+    assert "Attached: 3 files, 9 B." in told.stderr
     assert os.listdir(here / "data") == []
 
 
