@@ -75,7 +75,10 @@ class RunDisplay:
         entries = message.get("entries")
         if entries:
             self._print(entries)
-        for text in self._builds.take(message):
+        texts = self._builds.take(message)
+        if texts and self._builds.line() is None:
+            self._line.show("")  # what it said is over
+        for text in texts:
             self.say(text)
         if message.get("event") == "containers" or "containers_peak" in message:
             self._figures = self._figures.joined(Figures.of(message))

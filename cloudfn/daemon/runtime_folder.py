@@ -15,7 +15,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from cloudfn.errors import NotFoundError
+from cloudfn.errors import NotFoundError, ResourceExhaustedError
 
 #: what containers import of cloudfn: everything that the standard library is enough for
 MODULES = ("__init__", "clock", "errors", "exception", "experimental", "settings")
@@ -55,6 +55,7 @@ def make(runtimes: Path) -> Path:
 
     Raises:
         NotFoundError: cloudfn or cloudpickle are not installed as folders of sources.
+        ResourceExhaustedError: There is no room for it.
     """
     sources = {
         name: path.read_bytes()
@@ -62,7 +63,15 @@ def make(runtimes: Path) -> Path:
     }
     target = runtimes / _digest(sources)
     if not _is_whole(target, sources):
-        _replace(target, sources)
+        partial = target.with_name(f"{_PARTIAL_PREFIX}{os.urandom(8).hex()}")
+        try:
+            _replace(target, partial, sources)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise ResourceExhaustedError(
+                f"What containers need of cloudfn cannot be put into {runtimes}: {error.strerror}.",
+                hint="Make room there, or let CLOUDFN_HOME name another place.",
+            ) from error
     for other in runtimes.iterdir():
         if other != target:
             shutil.rmtree(other, ignore_errors=True)
@@ -119,8 +128,7 @@ def _is_whole(folder: Path, sources: dict[str, bytes]) -> bool:
         return False
 
 
-def _replace(target: Path, sources: dict[str, bytes]) -> None:
-    partial = target.with_name(f"{_PARTIAL_PREFIX}{os.urandom(8).hex()}")
+def _replace(target: Path, partial: Path, sources: dict[str, bytes]) -> None:
     for name, content in sources.items():
         path = partial / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -172,10 +172,10 @@ class VenvImages:
     ) -> BuiltImage:
         folder = self._root / f"{spec.digest}-{os.urandom(4).hex()}"
         scratch = folder.with_name(f"{folder.name}.scratch")
-        todo = self._plan(spec, folder)
         path = os.pathsep.join([f"{folder}/bin", self._environ.get("PATH", os.defpath)])
-        variables = {**self._environ, **environ, "PATH": path, **todo.env}
         try:
+            todo = self._plan(spec, folder)
+            variables = {**self._environ, **environ, "PATH": path, **todo.env}
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             scratch.mkdir(mode=0o700)
             for number, step in enumerate(todo.steps, 1):
