@@ -48,6 +48,7 @@ def test_the_current_context_is_obeyed(home):
     assert found.host == "tcp://far:2376"
     assert found.certificates is not None
     assert not found.verify
+    assert found.context == "far"
     assert "'far'" in found.said_by
 
 

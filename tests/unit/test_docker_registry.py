@@ -1,5 +1,7 @@
 """What registries say, as errors with what to do."""
 
+import json
+
 import pytest
 
 from cloudfn.errors import (
@@ -9,7 +11,13 @@ from cloudfn.errors import (
     NotFoundError,
     ServiceError,
 )
-from cloudfn.providers.docker.credentials import Credentials, of_secret, registry_of
+from cloudfn.providers.docker.credentials import (
+    Credentials,
+    of_secret,
+    registries_of,
+    registry_of,
+    write_config,
+)
 from cloudfn.providers.docker.registry import meaning_of
 
 
@@ -66,3 +74,36 @@ def test_a_secret_that_opens_nothing_is_refused(variables, told):
         of_secret(variables, "Image.from_registry")
 
     assert caught.value.hint is not None
+
+
+def test_credentials_are_for_the_registries_of_the_bases_that_are_not_dockers_own():
+    text = "from --platform=linux/amd64 closed.example/base:1 AS a\nFROM python:3.12\nFROM a\n"
+
+    assert registries_of(text) == {"closed.example"}
+    assert registries_of("FROM ada/tools\n") == {"https://index.docker.io/v1/"}
+
+
+def test_the_users_own_logins_and_contexts_stay_and_a_store_does_not_hide_the_new_one(tmp_path):
+    own = tmp_path / "own"
+    (own / "contexts").mkdir(parents=True)
+    (own / "config.json").write_text(
+        json.dumps(
+            {
+                "auths": {"a.example": {"auth": "old"}, "b.example": {"auth": "kept"}},
+                "credHelpers": {"a.example": "x", "c.example": "y"},
+                "credsStore": "desktop",
+                "currentContext": "far",
+            }
+        )
+    )
+
+    write_config(tmp_path / "new", own, {"a.example"}, Credentials("ada", "pw"))
+
+    told = json.loads((tmp_path / "new" / "config.json").read_text())
+    assert told == {
+        "auths": {"a.example": {"auth": "YWRhOnB3"}, "b.example": {"auth": "kept"}},
+        "credHelpers": {"c.example": "y"},
+        "currentContext": "far",
+    }
+    assert (tmp_path / "new" / "config.json").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "new" / "contexts").resolve() == own / "contexts"

@@ -15,7 +15,7 @@ from cloudfn.model.secret import SecretRef
 from cloudfn.providers.builds import Build
 from cloudfn.providers.docker import credentials
 from cloudfn.providers.docker.context import lay_out, write_private
-from cloudfn.providers.docker.endpoint import config_folder
+from cloudfn.providers.docker.endpoint import config_folder, find_endpoint
 from cloudfn.providers.docker.output import BuildOutput
 from cloudfn.providers.docker.reach import Reach
 from cloudfn.providers.images import BuildSecrets
@@ -24,8 +24,6 @@ from cloudfn.providers.recipes.lines import CERTIFICATES, REACH, secret_file
 
 #: begins the names of the folders of builds
 SCRATCH = ".build-"
-#: has buildx use the engine itself, and store one image and no more about it
-_BUILDX = {"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ def carry_out(
     with _scratch(root) as scratch:
         arguments = _arguments(order, scratch, variables)
         lay_out(scratch / "context", order.bundles, _files(order.recipe))
-        environ = {**environ, **reach.proxies, **_BUILDX, "DOCKER_BUILDKIT": "1"}
+        environ = {**environ, **reach.proxies, **_buildkit(environ)}
         if (ref := order.recipe.credentials) is not None:
             environ["DOCKER_CONFIG"] = str(_login(order, variables[ref], environ, scratch))
         code = build.run([command, *arguments], environ, scratch, line)
@@ -98,6 +96,16 @@ def carry_out(
                 hint="`cloudfn image build FILE --dry-run` shows the Dockerfile.",
             )
         return (scratch / "id").read_text().strip()
+
+
+def _buildkit(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what has the engine itself build, with BuildKit, one image and no more about it."""
+    builder = find_endpoint(environ).context
+    return {
+        "DOCKER_BUILDKIT": "1",
+        "BUILDX_BUILDER": builder,
+        "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+    }
 
 
 def _files(recipe: Dockerfile) -> dict[str, str]:
@@ -137,9 +145,11 @@ def _login(
 ) -> Path:
     base = order.spec.layers[0]
     who = credentials.of_secret(variables, f"Image.{base.method}")
-    registry = credentials.registry_of(str(base.arguments.get("tag", "")))
+    # The base alone: other images of the recipe are nobody's secret.
+    text = str(base.arguments.get("dockerfile") or f"FROM {base.arguments.get('tag')}")
     folder = scratch / "docker"
-    credentials.write_config(folder, config_folder(environ), registry, who)
+    own = config_folder(environ)
+    credentials.write_config(folder, own, credentials.registries_of(text), who)
     return folder
 
 

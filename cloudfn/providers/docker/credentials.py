@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cloudfn.providers.docker.endpoint import read_config
 
 #: the name that Docker's own registry has in its settings
 _DOCKER_HUB = "https://index.docker.io/v1/"
+_FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)", re.MULTILINE | re.IGNORECASE)
 #: the user that Google's registries expect with the key of a service account
 _GOOGLE_USER = "_json_key"
 #: what else of the docker command's settings a build needs
@@ -63,26 +65,34 @@ def registry_of(reference: str) -> str:
     return _DOCKER_HUB
 
 
-def write_config(folder: Path, own: Path, registry: str, credentials: Credentials) -> None:
-    """Make a folder of settings that are the user's own, and open one more registry.
+def registries_of(dockerfile: str) -> set[str]:
+    """Return the registries that a Dockerfile builds on; Docker's own only if there is no other."""
+    found = {registry_of(name) for name in _FROM.findall(dockerfile)}
+    return found - {_DOCKER_HUB} or found
+
+
+def write_config(
+    folder: Path, own: Path, registries: Collection[str], credentials: Credentials
+) -> None:
+    """Make a folder of settings that are the user's own, and open more registries.
 
     Args:
         folder: Is made; nobody else may read it.
         own: The folder of the user's settings.
-        registry: What the credentials open.
+        registries: What the credentials open.
         credentials: Who one is there.
     """
     told = read_config(own)
     # A store of credentials would be asked instead of what is written here.
     told.pop("credsStore", None)
     told["credHelpers"] = {
-        name: helper for name, helper in told.get("credHelpers", {}).items() if name != registry
+        name: helper
+        for name, helper in told.get("credHelpers", {}).items()
+        if name not in registries
     }
     login = f"{credentials.username}:{credentials.password}".encode()
-    told["auths"] = {
-        **told.get("auths", {}),
-        registry: {"auth": base64.b64encode(login).decode()},
-    }
+    entry = {"auth": base64.b64encode(login).decode()}
+    told["auths"] = {**told.get("auths", {}), **dict.fromkeys(registries, entry)}
     folder.mkdir(mode=0o700)
     write_private(folder / "config.json", json.dumps(told))
     for name in _LINKED:

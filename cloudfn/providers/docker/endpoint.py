@@ -24,12 +24,14 @@ class Endpoint:
         said_by: Where that was said, for messages.
         certificates: The folder of `ca.pem`, `cert.pem` and `key.pem`; None: no TLS.
         verify: Whether the engine has to prove who it is, with TLS.
+        context: Name of Docker's context, and so of its builder.
     """
 
     host: str
     said_by: str = "by default"
     certificates: Path | None = None
     verify: bool = True
+    context: str = "default"
 
 
 def find_endpoint(environ: Mapping[str, str]) -> Endpoint:
@@ -94,6 +96,7 @@ def _of_context(folder: Path, name: str, said_by: str) -> Endpoint:
         f"by the context {name!r} of {said_by}",
         certificates if certificates.is_dir() else None,
         verify=not told.get("SkipTLSVerify"),
+        context=name,
     )
 
 
