@@ -138,6 +138,18 @@ def test_several_clients_wait_for_one_build(world: World, slow):
     assert [out for out, _ in told] == ["1\n"] * 3
     assert sorted(path.name for path in project.glob("began-*")) == ["began-0"]
 
+    # While an image is built anew, nobody takes it away.
+    (project / "go").unlink()
+    again = world.start(
+        shutil.which("cloudfn") or "cloudfn", "image", "build", "--force", "--json", program
+    )
+    _text_of(project / "began-1")
+    image_id = images(world)[0]["image_id"]
+    assert "is being built" in world.cli("image", "rm", "--force", image_id, code=1).stderr
+    (project / "go").touch()
+    (built,) = json.loads(again.communicate(timeout=60)[0])
+    assert built["image_id"] == image_id
+
 
 def _sessions(world: World) -> list[int]:
     """Clients but this one; those of a build wait for its end."""

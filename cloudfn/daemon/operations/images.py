@@ -83,11 +83,16 @@ class ImageOperations(Group):
         return self._images.ask(look)
 
     def op_image_remove(self, _session: Session, fields: Fields) -> Later:
-        users, busy = self._users(), self._busy()
+        users, busy, building = self._users(), self._busy(), self._images.building()
 
         def remove() -> Fields:
             runtime, image = self._named(fields["image"])
             key = runtime, image.digest
+            if key in building:
+                raise ConflictError(
+                    f"The image im-{image.digest} is being built anew.",
+                    hint="Wait until that is done.",
+                )
             if not fields.get("force"):
                 _refuse(image, sorted(users[key]), busy=key in busy)
             self._images.of(runtime).remove(image.digest)
