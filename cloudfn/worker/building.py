@@ -1,4 +1,4 @@
-"""`python -m cloudfn.worker.building PROGRAM CALL`: runs a function while an image is built."""
+"""`python -m cloudfn.worker.building PROGRAM CALL [FOLDER]`: runs a function in a build."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ from cloudfn.errors import NotFoundError
 from cloudfn.wire import codec
 
 
-def main(program: str, call: str) -> None:
+def main(program: str, call: str, folder: str = ".") -> None:
     """Call the function that a call's folder names, with the arguments in it.
 
     Args:
         program: The folder of the sources that it imports from.
         call: The folder with `call.pickle` and `arguments.pickle`.
+        folder: The working directory, which is made if it is missing.
 
     Raises:
         BaseException: Whatever the function raises.
     """
-    sys.path.insert(0, program)
+    sys.path.insert(0, os.path.abspath(program))
     # The program is imported as in a container: `is_local` has to say so.
     os.environ["CLOUDFN_MARKER"] = "build"
-    folder = Path(call)
-    reference, function = codec.loads((folder / "call.pickle").read_bytes(), "the function")
+    pickles = Path(call).absolute()
+    os.makedirs(folder, exist_ok=True)
+    os.chdir(folder)
+    reference, function = codec.loads((pickles / "call.pickle").read_bytes(), "the function")
     if reference is not None:
         function = _found(reference)
-    args, kwargs = codec.loads((folder / "arguments.pickle").read_bytes(), "the arguments")
+    args, kwargs = codec.loads((pickles / "arguments.pickle").read_bytes(), "the arguments")
     function(*args, **kwargs)
 
 

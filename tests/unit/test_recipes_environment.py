@@ -196,7 +196,15 @@ def test_a_function_runs_in_the_environment():
     assert steps(PIP_ONLY, layer) == (
         Step(
             "run_function",
-            ("/env/bin/python", "-P", "-m", "cloudfn.worker.building", "/bundles/p", "/bundles/c"),
+            (
+                "/env/bin/python",
+                "-P",
+                "-m",
+                "cloudfn.worker.building",
+                "/bundles/p",
+                "/bundles/c",
+                "/scratch",
+            ),
             {"A": "1", "PYTHONPATH": "/runtime"},
             timeout=60,
         ),
@@ -211,10 +219,26 @@ def test_copied_modules_are_put_among_the_packages():
     )  # fmt: skip
 
 
-def test_all_steps_see_the_variables_of_the_image():
-    spec = ImageSpec((BASE, Layer("env", {"vars": {"A": "1"}})))
+def test_steps_see_the_variables_and_the_directory_that_were_set_before():
+    found = steps(
+        PIP_ONLY,
+        Layer("pip_install", {"packages": ["a"]}),
+        Layer("env", {"vars": {"A": "1", "B": "1"}}),
+        Layer("workdir", {"path": "/work"}),
+        Layer("run_function", {"program": "p", "call": "c", "timeout": 60, "env": {"B": "2"}}),
+        Layer("env", {"vars": {"A": "2"}}),
+        Layer("workdir", {"path": "/other"}),
+    )
 
-    assert plan(spec, PIP_ONLY).env == {"A": "1", "VIRTUAL_ENV": "/env"}
+    assert [dict(step.env) for step in found] == [
+        {},
+        {"A": "1", "B": "2", "PYTHONPATH": "/runtime"},
+    ]
+    assert found[1].argv[-1] == "/work"
+
+
+def test_the_environment_is_the_active_one():
+    assert plan(ImageSpec((BASE,)), PIP_ONLY).env == {"VIRTUAL_ENV": "/env"}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cloudfn.model.image import BASES, ImageSpec, Layer
 from cloudfn.model.secret import SecretRef
@@ -72,7 +72,7 @@ class Step:
     Attributes:
         method: The builder's method that asked for it, for messages.
         argv: The command, never through a shell that is not named in it.
-        env: Variables of this command alone, on top of the plan's.
+        env: Variables of this command: its own, and those that the image set before.
         secrets: Secrets whose variables it sees as well.
         files: (absolute path, content) of files to write before.
         timeout: Seconds that it may take; None for no limit of its own.
@@ -106,7 +106,7 @@ class EnvironmentPlan:
     Attributes:
         python: The version that the image asks for, `3.12`; None for any.
         steps: Commands in order; the first makes the environment.
-        env: Variables of all commands: those of the image, and that it is the active environment.
+        env: Variables of all commands, beside those that each has.
         unmet: What the environment will lack.
     """
 
@@ -145,10 +145,13 @@ class _Planner:
         self._places = places
 
     def plan(self) -> EnvironmentPlan:
-        steps = [self._create()]
-        for number, layer in enumerate(self._spec.build_layers):
-            steps += self._steps(layer, f"{self._places.scratch}/{number}")
-        return EnvironmentPlan(self._spec.python, tuple(steps), self._env(), tuple(self._unmet()))
+        steps, layers = [self._create()], self._spec.build_layers
+        for number, layer in enumerate(layers):
+            before = ImageSpec(layers[:number])
+            found = self._steps(layer, f"{self._places.scratch}/{number}", before)
+            steps += [replace(step, env={**before.env, **step.env}) for step in found]
+        env = {"VIRTUAL_ENV": self._places.folder}
+        return EnvironmentPlan(self._spec.python, tuple(steps), env, tuple(self._unmet()))
 
     def _create(self) -> Step:
         places = self._places
@@ -174,10 +177,6 @@ class _Planner:
         # Options in the user's own words are meant for the command of the method's name.
         return bool(self._places.uv) and (install.plain or layer.method == "uv_pip_install")
 
-    def _env(self) -> dict[str, str]:
-        folder = self._places.folder
-        return {**self._spec.env, "VIRTUAL_ENV": folder}
-
     def _unmet(self) -> Iterator[Unmet]:
         wanted = self._spec.python
         if wanted and ".".join(wanted.split(".")[:2]) != self._places.version:
@@ -188,9 +187,11 @@ class _Planner:
             elif layer.method in _IMPOSSIBLE:
                 yield Unmet(layer.method, _IMPOSSIBLE[layer.method])
 
-    def _steps(self, layer: Layer, scratch: str) -> Iterator[Step]:
+    def _steps(self, layer: Layer, scratch: str, before: ImageSpec) -> Iterator[Step]:
         if layer.method in INSTALLERS:
             yield from self._install(layer, scratch)
+        elif layer.method == "run_function":
+            yield self._run_function(layer, before.workdir or self._places.scratch)
         elif layer.method in _MAKERS:
             yield from _MAKERS[layer.method](self, layer, scratch)
 
@@ -247,12 +248,12 @@ class _Planner:
         source = f"{self._places.bundles}/{layer.arguments['context']}/."
         yield Step(layer.method, ("cp", "-R", source, self._places.packages))
 
-    def run_function(self, layer: Layer, _scratch: str) -> Iterator[Step]:
+    def _run_function(self, layer: Layer, folder: str) -> Step:
         given, places = layer.arguments, self._places
         folders = (f"{places.bundles}/{given[name]}" for name in ("program", "call"))
-        argv = (places.own_python, "-P", "-m", "cloudfn.worker.building", *folders)
+        argv = (places.own_python, "-P", "-m", "cloudfn.worker.building", *folders, folder)
         env = {**layer.env, "PYTHONPATH": places.runtime}
-        yield Step(layer.method, argv, env, layer.secrets, timeout=given["timeout"])
+        return Step(layer.method, argv, env, layer.secrets, timeout=given["timeout"])
 
     def _writable_copy(self, layer: Layer, context: str, copy: str) -> Step:
         """Copy a context, as builds of packages write beside their sources."""
@@ -277,7 +278,6 @@ _MAKERS: dict[str, Callable[[_Planner, Layer, str], Iterator[Step]]] = {
     "uv_sync": _Planner.uv_sync,
     "poetry_install_from_file": _Planner.poetry,
     "add_local_python_source": _Planner.python_source,
-    "run_function": _Planner.run_function,
 }
 
 
