@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from cloudfn import errors
 from cloudfn.sdk import interpreter
-from cloudfn.sdk.images.recording import objects_of
 from cloudfn.sdk.web import check_installed
 
 if TYPE_CHECKING:
@@ -54,10 +53,9 @@ def revision_of(
     root = program.root if program else None
     specs = [_final_spec(function, program) for function in functions]
     check_installed(specs)
-    sources = _python_sources(specs)
-    specs = _with_images(specs, bundles, root, durable=durable)
+    specs, modules = _with_images(specs, bundles, root, durable=durable)
     return {
-        "bundle": _stored(program, sources, bundles, durable=durable),
+        "bundle": _stored(program, modules, bundles, durable=durable),
         "module": program.module_name if program else "",
         "functions": [spec.to_json() for spec in specs],
         "interpreter": sys.executable,
@@ -78,34 +76,36 @@ def _program(module: str) -> Program | None:
     return imported_program(module)
 
 
-def _python_sources(specs: Iterable[FunctionSpec]) -> dict[str, Ignore | None]:
-    """Return the modules that travel with the program, and what of each to leave out."""
-    found: dict[str, Ignore | None] = {}
-    for spec in specs:
-        for layer in spec.image.layers if spec.image is not None else ():
-            if layer.method == "add_local_python_source" and layer.attaches:
-                ignore = objects_of(layer).get("ignore")
-                found.update(dict.fromkeys(layer.arguments["modules"], ignore))
-    return dict(sorted(found.items()))
-
-
 def _with_images(
-    specs: Iterable[FunctionSpec], bundles: Path, root: Path | None, *, durable: bool
-) -> list[FunctionSpec]:
-    """Resolve images, each once."""
+    specs: list[FunctionSpec], bundles: Path, root: Path | None, *, durable: bool
+) -> tuple[list[FunctionSpec], dict[str, Ignore | None]]:
+    """Resolve images, each once.
+
+    Returns:
+        The specs, and the modules that travel with the program, with what of each to leave out.
+    """
+    if all(spec.image is None for spec in specs):
+        return specs, {}
+    from cloudfn.sdk.images.recording import objects_of
     from cloudfn.sdk.imaging import resolve
 
     known: dict[int, ImageSpec] = {}
+    modules: dict[str, Ignore | None] = {}
     resolved = []
     for spec in specs:
-        if spec.image is not None:
-            image = known.get(id(spec.image))
-            if image is None:
-                image = known[id(spec.image)] = resolve(spec.image, bundles, root, durable=durable)
-            spec = replace(spec, image=image)  # noqa: PLW2901
-            _check_places(spec)
-        resolved.append(spec)
-    return resolved
+        if spec.image is None:
+            resolved.append(spec)
+            continue
+        image = known.get(id(spec.image))
+        if image is None:
+            image = known[id(spec.image)] = resolve(spec.image, bundles, root, durable=durable)
+            for layer in spec.image.layers:
+                if layer.method == "add_local_python_source" and layer.attaches:
+                    ignore = objects_of(layer).get("ignore")
+                    modules.update(dict.fromkeys(layer.arguments["modules"], ignore))
+        resolved.append(replace(spec, image=image))
+        _check_places(resolved[-1])
+    return resolved, dict(sorted(modules.items()))
 
 
 def _check_places(spec: FunctionSpec) -> None:
