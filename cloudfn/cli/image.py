@@ -39,6 +39,16 @@ ImageArgument = Annotated[
     ),
 ]
 
+WhichOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        metavar="process|docker",
+        help="Of which runtime, where both have an image of that id.",
+        show_default=False,
+    ),
+]
+
 
 def build() -> typer.Typer:
     """Return the command group."""
@@ -204,12 +214,14 @@ def list_images(
 def show(
     context: typer.Context,
     image: ImageArgument,
+    runtime: WhichOption = None,
     as_json: JsonOption = False,
     env: EnvironmentOption = None,
 ) -> None:
     """Show one image."""
     session = session_of(context, env)
-    told = terminal.choose_keys([session.request("image_show", image=image)], _KEYS)[0]
+    found = session.request("image_show", image=image, runtime=runtime)
+    told = terminal.choose_keys([found], _KEYS)[0]
     if as_json:
         terminal.print_json(told)
         return
@@ -234,12 +246,15 @@ def remove(
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Also one that an app or a container uses.")
     ] = False,
+    runtime: WhichOption = None,
     as_json: JsonOption = False,
     env: EnvironmentOption = None,
 ) -> None:
     """Remove images."""
     session = session_of(context, env)
-    removed = [session.request("image_remove", image=each, force=force) for each in images]
+    removed = [
+        session.request("image_remove", image=each, force=force, runtime=runtime) for each in images
+    ]
     _tell_removed(removed, as_json=as_json)
 
 

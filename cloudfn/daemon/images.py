@@ -332,20 +332,39 @@ def _found(images: Images, spec: ImageSpec) -> Fields:
     }
 
 
-def find_image(images: Iterable[BuiltImage], name: str) -> BuiltImage:
-    """Return the image that a name means: `im-…`, its digest, or the beginning of either.
+def find_image(
+    images: Iterable[tuple[str, BuiltImage]], name: str, runtime: str | None = None
+) -> tuple[str, BuiltImage]:
+    """Return the one of (runtime, image) that a name means.
+
+    Args:
+        images: All that there are.
+        name: `im-…`, its digest, or the beginning of either.
+        runtime: Of which runtime it is; None: there is only one.
 
     Raises:
         NotFoundError: There is none.
         InvalidError: There are several.
     """
     wanted = name.removeprefix("im-")
-    found = [image for image in images if wanted and image.digest.startswith(wanted)]
+    found = [
+        (of, image)
+        for of, image in images
+        if wanted and image.digest.startswith(wanted) and runtime in (None, of)
+    ]
     if not found:
-        raise NotFoundError(f"There is no image {name}.", hint="See `cloudfn image list`.")
-    if len(found) > 1:
+        of_runtime = f" of the {runtime} runtime" if runtime else ""
+        raise NotFoundError(
+            f"There is no image {name}{of_runtime}.", hint="See `cloudfn image list`."
+        )
+    if len(found) == 1:
+        return found[0]
+    if len({image.digest for _, image in found}) > 1:
         raise InvalidError(f"{len(found)} images begin with {name}.", hint="Write more of the id.")
-    return found[0]
+    built = " and ".join(sorted(of for of, _ in found))
+    raise InvalidError(
+        f"The image {name} was built for the runtimes {built}.", hint="Say which with --runtime."
+    )
 
 
 def image_json(image: BuiltImage, runtime: str, users: Iterable[str]) -> dict[str, Any]:

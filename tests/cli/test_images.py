@@ -68,7 +68,7 @@ def test_show_says_where_an_image_is(cli):
 
     assert "/images/abc/bin/python" in cli("image", "show", "im-a").out
     assert cli("image", "show", "im-a", "--json").document["size"] == 36_700_160
-    assert cli.client.asked[0] == ("image_show", {"image": "im-a"})
+    assert cli.client.asked[0] == ("image_show", {"image": "im-a", "runtime": None})
 
 
 def test_rm_removes_each_and_force_is_passed_on(cli):
@@ -79,8 +79,8 @@ def test_rm_removes_each_and_force_is_passed_on(cli):
     shown = cli("image", "rm", "im-abc", "im-def", "--force")
 
     assert cli.client.asked == [
-        ("image_remove", {"image": "im-abc", "force": True}),
-        ("image_remove", {"image": "im-def", "force": True}),
+        ("image_remove", {"image": "im-abc", "force": True, "runtime": None}),
+        ("image_remove", {"image": "im-def", "force": True, "runtime": None}),
     ]
     assert "im-abc removed, 2.0 KiB freed" in shown.err
     assert cli("image", "rm", "im-abc", "--json").document["freed"] == 2048

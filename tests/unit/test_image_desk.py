@@ -196,12 +196,26 @@ def test_a_runtime_that_is_not_there_is_an_error_that_names_those_that_are():
 
 
 def test_an_image_is_found_by_the_beginning_of_its_id():
-    images = [BuiltImage(digest, "", "3.11.7", 1, 1.0) for digest in ("abc1", "abc2", "def")]
+    images = [
+        ("process", BuiltImage(digest, "", "3.11.7", 1, 1.0)) for digest in ("abc1", "abc2", "def")
+    ]
 
-    assert find_image(images, "im-def") is images[2]
-    assert find_image(images, "abc2") is images[1]
+    assert find_image(images, "im-def") == images[2]
+    assert find_image(images, "abc2") == images[1]
     with pytest.raises(InvalidError, match="2 images begin with im-abc"):
         find_image(images, "im-abc")
     for unknown in ("im-x", "im-", ""):
         with pytest.raises(NotFoundError):
             find_image(images, unknown)
+
+
+def test_an_image_of_two_runtimes_is_found_by_its_runtime():
+    image = BuiltImage("abc1", "", "3.11.7", 1, 1.0)
+    images = [("process", image), ("docker", image)]
+
+    assert find_image(images, "im-abc1", "docker") == images[1]
+    with pytest.raises(InvalidError, match="for the runtimes docker and process") as caught:
+        find_image(images, "im-abc1")
+    assert "--runtime" in str(caught.value.hint)
+    with pytest.raises(NotFoundError):
+        find_image(images, "im-abc1", "other")

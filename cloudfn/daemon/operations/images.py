@@ -12,7 +12,7 @@ from cloudfn.daemon.images import find_image, image_json
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.runtimes import environments
 from cloudfn.daemon.session import Session
-from cloudfn.errors import ConflictError, Error, InvalidError, UnimplementedError
+from cloudfn.errors import ConflictError, Error, UnimplementedError
 from cloudfn.model.image import ImageSpec
 from cloudfn.model.secret import SecretRef
 from cloudfn.providers.images import BuiltImage, Registry
@@ -77,7 +77,7 @@ class ImageOperations(Group):
         users = self._users()
 
         def look() -> Fields:
-            runtime, image = self._named(fields["image"])
+            runtime, image = self._named(fields)
             return image_json(image, runtime, users[runtime, image.digest])
 
         return self._images.ask(look)
@@ -86,7 +86,7 @@ class ImageOperations(Group):
         users, busy, building = self._users(), self._busy(), self._images.building()
 
         def remove() -> Fields:
-            runtime, image = self._named(fields["image"])
+            runtime, image = self._named(fields)
             key = runtime, image.digest
             if key in building:
                 raise ConflictError(
@@ -125,13 +125,7 @@ class ImageOperations(Group):
         login = self._login(fields)
 
         def push() -> Fields:
-            runtime, image = self._named(fields["image"])
-            if runtime != _PUSHED:
-                raise InvalidError(
-                    f"The image im-{image.digest} is one of the {runtime} runtime.",
-                    hint="Only images of the docker runtime go to registries: build it with "
-                    "--runtime docker.",
-                )
+            _, image = self._named({**fields, "runtime": _PUSHED})
             reference = self._registry().push(image, fields["repository"], login)
             return {"image_id": f"im-{image.digest}", "reference": reference}
 
@@ -184,10 +178,8 @@ class ImageOperations(Group):
                 trouble[runtime] = error.message
         return found, trouble
 
-    def _named(self, name: str) -> tuple[str, BuiltImage]:
-        everything, _ = self._all()
-        image = find_image([each for _, each in everything], name)
-        return next(each for each in everything if each[1] is image)
+    def _named(self, fields: Fields) -> tuple[str, BuiltImage]:
+        return find_image(self._all()[0], fields["image"], fields.get("runtime"))
 
     def _users(self) -> defaultdict[Key, set[str]]:
         """Return the names of the apps whose live revision has an image."""
