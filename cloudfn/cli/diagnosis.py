@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cloudfn.errors import Error
 from cloudfn.model.gpu import Gpu
 
 Level = Literal["ok", "warn", "fail"]
@@ -126,6 +127,20 @@ def check_memory_limits(mechanism: str) -> Finding:
         "kept by watching resident memory; no cgroup can be made here",
         "Run under a delegated cgroup (systemd user session) for limits that cannot be overrun.",
     )
+
+
+def check_docker(found: tuple[str, str] | Error, *, wanted: bool) -> Finding:
+    """Judge the docker runtime.
+
+    Args:
+        found: The version of the engine, and the command that builds images; or what is missing.
+        wanted: Containers are Docker's unless somebody says otherwise.
+    """
+    if not isinstance(found, Error):
+        return Finding("docker", "ok", f"engine {found[0]}; {found[1]} builds images")
+    if wanted:
+        return Finding("docker", "fail", found.message, found.hint or "")
+    return Finding("docker", "ok", f"not for --runtime docker: {found.message}")
 
 
 def check_processes(*, fork: bool, pidfd: bool, proc: bool) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,24 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     if _FAST_BLOBS.is_dir():
         yield from _space("fast blobs", _FAST_BLOBS)
     yield diagnosis.check_memory_limits(diagnosis.memory_mechanism())
+    yield _docker(settings)
     yield diagnosis.check_processes(
         fork=hasattr(os, "fork"), pidfd=_has_pidfd(), proc=os.access("/proc/self/environ", os.R_OK)
     )
+
+
+def _docker(settings: Settings) -> Finding:
+    from cloudfn.providers.docker.command import find_builder
+    from cloudfn.providers.docker.engine import DockerEngine
+
+    environ = settings.docker.environ
+    found: tuple[str, str] | errors.Error
+    with closing(DockerEngine(environ)) as engine:
+        try:
+            found = engine.version(), find_builder(environ)
+        except errors.Error as error:
+            found = error
+    return diagnosis.check_docker(found, wanted=settings.runtime == "docker")
 
 
 def _engine(session: Session) -> Iterator[Finding]:

@@ -108,6 +108,18 @@ def test_a_daemon_of_another_version_is_worth_a_word_and_a_broken_ledger_fails()
     assert levels({"version": "1+a", "trouble": "disk full"}) == ["ok", "fail"]
 
 
+def test_docker_is_told_of_and_missed_only_where_containers_are_dockers():
+    gone = errors.ConnectionError("No Docker engine answers.", hint="Start it.")
+
+    found = diagnosis.check_docker(("28.2.2", "/usr/bin/docker"), wanted=False)
+    assert (found.level, found.text) == ("ok", "engine 28.2.2; /usr/bin/docker builds images")
+    without = diagnosis.check_docker(gone, wanted=False)
+    assert without.level == "ok"
+    assert without.text == "not for --runtime docker: No Docker engine answers."
+    missed = diagnosis.check_docker(gone, wanted=True)
+    assert (missed.level, missed.hint) == ("fail", "Start it.")
+
+
 def test_doctor_prints_one_document_and_exits_by_the_worst_finding(cli):
     cli.daemon_runs = False
 

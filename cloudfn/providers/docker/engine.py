@@ -67,6 +67,11 @@ class DockerEngine:
         except (errors.DockerException, RequestException, OSError) as error:
             raise _unreachable(endpoint, error) from None
 
+    def version(self) -> str:
+        """Return the engine's version, `28.2.2`; raises what `asked` does."""
+        with self.asked() as api:
+            return str(api.version()["Version"])
+
     def close(self) -> None:
         """Hang up; the next question connects again."""
         with self._lock:
