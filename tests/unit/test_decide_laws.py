@@ -58,7 +58,7 @@ def settings(draw: st.DrawFn) -> AutoscalerSettings:
 
 pools = st.builds(
     PoolSnapshot,
-    pool=st.sampled_from(["fu-1@1", "fu-2@1"]),
+    pool=st.sampled_from(["fu-1@1", "fu-2@1", "fu-3@1"]),
     settings=settings(),
     live=st.booleans(),
     waiting=st.sampled_from([0, 0, 1, 2, 7, 1_000]),
@@ -77,7 +77,7 @@ pools = st.builds(
 snapshots = st.builds(
     Snapshot,
     now=st.just(NOW),
-    pools=st.lists(pools, min_size=1, max_size=3).map(tuple),
+    pools=st.lists(pools, min_size=1, max_size=3, unique_by=lambda p: p.pool).map(tuple),
     cores=st.sampled_from([1.0, 2.0, 16.0]),
     memory=st.sampled_from([512, 2_048, 100_000]),
 )
