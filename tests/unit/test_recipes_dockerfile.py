@@ -21,6 +21,7 @@ QUIET = """\
 ARG PIP_BREAK_SYSTEM_PACKAGES=1
 ARG PIP_NO_INPUT=1
 ARG PIP_ROOT_USER_ACTION=ignore
+ARG UV_LINK_MODE=copy
 """
 CACHE = "--mount=type=cache,target=/root/.cache"
 TOKEN = [{"name": "token", "required_keys": []}]
@@ -117,8 +118,8 @@ LAYERS = {
                 {"context": "c1", "with_": ["a", "b"], "only": ["c"], "poetry_version": "2.1"},
             )
         ],
-        f"RUN {CACHE} python3 -m venv /opt/cloudfn/poetry && /opt/cloudfn/poetry/bin/python -m pip"
-        " install poetry==2.1 poetry-plugin-export\n"
+        f"RUN {CACHE} python3 -m venv --without-pip /opt/cloudfn/poetry && python3 -m pip"
+        " --python /opt/cloudfn/poetry install poetry==2.1 poetry-plugin-export\n"
         f"RUN {CACHE} {PROJECT} cd /opt/cloudfn/project && /opt/cloudfn/poetry/bin/poetry export"
         " --format requirements.txt --output /tmp/cloudfn-requirements.txt --with a,b --only c"
         " && python3 -m pip install --no-deps -r /tmp/cloudfn-requirements.txt"

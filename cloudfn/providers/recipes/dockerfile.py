@@ -30,6 +30,7 @@ _QUIET = (
     "ARG PIP_BREAK_SYSTEM_PACKAGES=1",
     "ARG PIP_NO_INPUT=1",
     "ARG PIP_ROOT_USER_ACTION=ignore",
+    "ARG UV_LINK_MODE=copy",
 )
 MICROMAMBA = "mambaorg/micromamba:1.5-bookworm-slim"
 # Where steps see files of the context.
@@ -235,7 +236,7 @@ class _Writer:
         tool = "/opt/cloudfn/poetry"
         yield from self._tool(
             self._pip_line(
-                f"python3 -m venv {tool} && {tool}/bin/python -m pip install "
+                f"python3 -m venv --without-pip {tool} && python3 -m pip --python {tool} install "
                 + shlex.join(poetry_packages(layer))
             )
         )
