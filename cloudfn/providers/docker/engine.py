@@ -20,7 +20,7 @@ from cloudfn.errors import (
 from cloudfn.providers.docker.endpoint import Endpoint, find_endpoint
 
 #: seconds that an answer may take, other than that of a long job
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 _CONFLICT = 409
 
 
