@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cloudfn.testing.attempts import Attempt
+    from cloudfn.testing.aws import FakeAws
     from cloudfn.testing.clock import FakeClock
     from cloudfn.testing.provider import MemoryProvider
     from cloudfn.testing.script import Script, ScriptedError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attempt",
+    "FakeAws",
     "FakeClock",
     "MemoryProvider",
     "OfflineWorld",
@@ -28,6 +30,7 @@ __all__ = [
 
 _PLACES = {
     "Attempt": "attempts",
+    "FakeAws": "aws",
     "FakeClock": "clock",
     "MemoryProvider": "provider",
     "OfflineWorld": "world",

@@ -27,6 +27,7 @@ class FakeClock:
         self._passed = 0.0
         self._sleepers = 0
         self._changed = Condition()
+        self._watched: list[Condition] = []
 
     def wall(self) -> float:
         return self._wall + self._passed
@@ -58,6 +59,35 @@ class FakeClock:
         with self._changed:
             self._passed += seconds
             self._changed.notify_all()
+            watched = tuple(self._watched)
+        for condition in watched:
+            with condition:
+                condition.notify_all()
+
+    def wait(self, condition: Condition, until: float) -> None:
+        """Wait until somebody notifies the condition, or the wall clock has reached a time.
+
+        Args:
+            condition: Held by the caller, and given back while it waits.
+            until: Seconds since the epoch.
+        """
+        with self._changed:
+            if self._wall + self._passed >= until:
+                return
+            self._watched.append(condition)
+            self._sleepers += 1
+            self._changed.notify_all()
+        try:
+            condition.wait()
+        finally:
+            with self._changed:
+                self._watched.remove(condition)
+                self._sleepers -= 1
+
+    @property
+    def sleepless(self) -> bool:
+        """Whether `sleep` moves the clock by itself."""
+        return self._sleepless
 
     @property
     def waiters(self) -> int:

@@ -1,0 +1,149 @@
+"""One boto3 client per service, made when it is first asked for, and shared by all threads.
+
+Stock boto3 finds region, credentials and `AWS_ENDPOINT_URL[_<SERVICE>]` by itself; what is named in
+an `Access` goes before what it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from types import MappingProxyType
+from typing import Any
+
+from cloudfn.errors import InvalidError
+from cloudfn.providers.aws.errors import explained
+from cloudfn.wire.version import VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long calls of a service may take, and how often botocore tries."""
+
+    #: seconds until there is a connection
+    connect: float
+    #: seconds without a byte of the answer
+    read: float
+    #: tries in all; botocore waits up to 20 s between two, with full jitter
+    attempts: int
+    #: connections, which is how many threads may be in a call at once
+    connections: int = 16
+
+
+_USUAL = Patience(connect=3, read=20, attempts=6)
+#: What differs from the usual. A read must outlast SQS's long poll of 20 s. DynamoDB answers in
+#: milliseconds or not at all. SSM allows 40 calls a second to all machines of an account together,
+#: and EC2's buckets fill slowly: both need many tries.
+_PATIENCE: Mapping[str, Patience] = {
+    "sqs": Patience(connect=3, read=30, attempts=5, connections=32),
+    "dynamodb": Patience(connect=2, read=5, attempts=8, connections=32),
+    "s3": Patience(connect=3, read=60, attempts=6, connections=32),
+    "ssm": Patience(connect=3, read=10, attempts=10),
+    "ec2": Patience(connect=3, read=30, attempts=8),
+    "autoscaling": Patience(connect=3, read=30, attempts=8),
+}
+
+
+def patience(service: str) -> Patience:
+    """Return how long calls of a service may take; the service is named as in boto3."""
+    return _PATIENCE.get(service, _USUAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Whose account, and where; None and absent keys leave it to boto3."""
+
+    region: str | None = None
+    #: of ~/.aws/config
+    profile: str | None = None
+    #: of every service, for an emulator
+    endpoint: str | None = None
+    #: of single services by their boto3 names; before `endpoint`
+    endpoints: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Clients:
+    """Clients by the name of their service. Safe to share between threads.
+
+    Args:
+        access: Whose account, and where.
+    """
+
+    def __init__(self, access: Access | None = None) -> None:
+        self._access = access or Access()
+        self._session: Any = None
+        self._made: dict[str, Any] = {}
+        # Sessions are not safe to share between threads, clients are.
+        self._making = Lock()
+
+    def of(self, service: str) -> Any:
+        """Return the one client of a service, such as "sqs"; asks nothing of the network.
+
+        Raises:
+            InvalidError: The profile is unknown, there is no region, or an endpoint is no URL.
+            AuthError: The profile's credentials cannot be used.
+        """
+        if (known := self._made.get(service)) is not None:
+            return known
+        with self._making:
+            if service not in self._made:
+                self._made[service] = self._make(service)
+            return self._made[service]
+
+    @property
+    def region(self) -> str:
+        """The region that calls go to.
+
+        Raises:
+            InvalidError: None is named anywhere, or the profile is unknown.
+        """
+        with self._making, explained("sts", "a client", ""):
+            found = self._opened().region_name
+        if not found:
+            raise InvalidError(
+                "No AWS region is named.",
+                hint="Set AWS_REGION, name one in ~/.aws/config, or pass --region.",
+            )
+        return str(found)
+
+    def close(self) -> None:
+        """Close all connections; the next call of `of` makes a client anew."""
+        with self._making:
+            made, self._made = self._made, {}
+        for client in made.values():
+            client.close()
+
+    def _make(self, service: str) -> Any:
+        from botocore.config import Config
+
+        allowed = patience(service)
+        config = Config(
+            connect_timeout=allowed.connect,
+            read_timeout=allowed.read,
+            # "standard" knows throttling, lost connections and its quota of retries; "adaptive"
+            # would slow down the whole process for one hot partition.
+            retries={"mode": "standard", "total_max_attempts": allowed.attempts},
+            max_pool_connections=allowed.connections,
+            tcp_keepalive=True,
+            user_agent_extra=f"cloudfn/{VERSION}",
+        )
+        endpoint = self._access.endpoints.get(service, self._access.endpoint)
+        try:
+            with explained(service, "a client", ""):
+                return self._opened().client(service, endpoint_url=endpoint, config=config)
+        except ValueError as error:
+            raise InvalidError(
+                f"{endpoint!r} is no endpoint of {service}: {error}.",
+                hint="Name a URL such as http://127.0.0.1:4566.",
+            ) from error
+
+    def _opened(self) -> Any:
+        if self._session is None:
+            # Takes 0.3 s, which local commands do not have.
+            import boto3
+
+            self._session = boto3.session.Session(
+                region_name=self._access.region, profile_name=self._access.profile
+            )
+        return self._session

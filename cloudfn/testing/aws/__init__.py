@@ -1,0 +1,27 @@
+"""AWS services in this process, as strict as the documentation and as nasty: for tests.
+
+`FakeAws` is an account; its clients answer like boto3's. Every nastiness that AWS documents is a
+knob, on by default. Nothing here can prove that AWS behaves like this: `make verify-aws` asks it.
+"""
+
+from cloudfn.testing.aws.account import FakeAws
+from cloudfn.testing.aws.faults import Faults
+from cloudfn.testing.aws.knobs import (
+    DynamoKnobs,
+    FleetKnobs,
+    Knobs,
+    S3Knobs,
+    SqsKnobs,
+    SsmKnobs,
+)
+
+__all__ = [
+    "DynamoKnobs",
+    "FakeAws",
+    "Faults",
+    "FleetKnobs",
+    "Knobs",
+    "S3Knobs",
+    "SqsKnobs",
+    "SsmKnobs",
+]

@@ -1,0 +1,52 @@
+"""One account in one region: all fakes, on one clock, under one set of faults."""
+
+from __future__ import annotations
+
+from itertools import count
+from random import Random
+from typing import Any
+
+from cloudfn.testing.aws.client import FakeClient
+from cloudfn.testing.aws.faults import Faults
+from cloudfn.testing.aws.knobs import Knobs
+from cloudfn.testing.aws.service import Service
+from cloudfn.testing.aws.sqs import Sqs
+from cloudfn.testing.clock import FakeClock
+
+
+class FakeAws:
+    """An AWS account in this process.
+
+    Args:
+        clock: What time it is; a fresh one on which `sleep` moves time by itself.
+        knobs: How nasty the services are; `Knobs.calm()` for not at all.
+        seed: Of everything that happens by chance.
+        region: In the names of things.
+        account: Twelve digits, in the names of things.
+    """
+
+    def __init__(
+        self,
+        clock: FakeClock | None = None,
+        *,
+        knobs: Knobs | None = None,
+        seed: int = 0,
+        region: str = "eu-central-1",
+        account: str = "123456789012",
+    ) -> None:
+        self.clock = clock or FakeClock(sleepless=True)
+        self.faults = Faults()
+        self.region = region
+        knobs = knobs or Knobs()
+        self._readers = count(1)
+        self.sqs = Sqs(self.clock, Random(f"{seed} sqs"), region, account, knobs.sqs)
+        self._services: dict[str, Service] = {service.name: service for service in (self.sqs,)}
+
+    def client(self, service: str, *, attempts: int = 1) -> Any:
+        """Return a new client, which is a reader of its own.
+
+        Args:
+            service: As in boto3.
+            attempts: Tries in all of what botocore would try again; 1 shows every failure.
+        """
+        return FakeClient(self._services[service], self.faults, next(self._readers), attempts)

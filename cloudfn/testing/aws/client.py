@@ -1,0 +1,206 @@
+"""Clients that answer like boto3's: the same methods, shapes, checks and exceptions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from itertools import count
+from types import SimpleNamespace
+from typing import Any, cast
+
+from botocore import exceptions, xform_name
+from botocore.errorfactory import ClientExceptionsFactory
+from botocore.loaders import Loader
+from botocore.model import OperationModel, ServiceModel
+from botocore.paginate import Paginator
+from botocore.validate import ParamValidator
+
+from cloudfn.testing.aws.faults import STATUS, Faults
+from cloudfn.testing.aws.service import Answer, Refused, Request, Service
+
+_REQUESTS = count(1)
+#: what botocore's standard mode tries again, as far as the fakes say it
+_AGAIN = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TransactionInProgressException",
+    }
+)
+_LONGEST_WAIT = 20.0
+
+
+@cache
+def _model(service: str) -> ServiceModel:
+    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
+
+
+@cache
+def _operations(service: str) -> dict[str, str]:
+    return {xform_name(name): name for name in _model(service).operation_names}
+
+
+@cache
+def _exceptions(service: str) -> Any:
+    return ClientExceptionsFactory().create_client_exceptions(_model(service))
+
+
+class FakeClient:
+    """What `boto3.client(…)` returns, in front of a fake service. Thread-safe.
+
+    Args:
+        service: Who carries requests out.
+        faults: What befalls them.
+        reader: Which client this is.
+        attempts: Tries in all, as botocore's standard retry mode makes them, waiting on the clock;
+            1 shows every failure.
+    """
+
+    def __init__(self, service: Service, faults: Faults, reader: int, attempts: int) -> None:
+        self._service = service
+        self._faults = faults
+        self._reader = reader
+        self._attempts = attempts
+        self.exceptions = _exceptions(service.name)
+        self.meta = SimpleNamespace(
+            service_model=_model(service.name),
+            region_name=service.region,
+            endpoint_url=_endpoint(service),
+            partition="aws",
+        )
+
+    def __getattr__(self, name: str) -> Callable[..., Answer]:
+        operation = _operations(self._service.name).get(name)
+        if operation is None:
+            raise AttributeError(f"{self._service.name} has no {name}")
+
+        def call(**params: Any) -> Answer:
+            return self._call(operation, name, params)
+
+        return call
+
+    def close(self) -> None:
+        """As boto3's; there is nothing to close."""
+
+    def can_paginate(self, name: str) -> bool:
+        """Say whether an operation has pages."""
+        return _operations(self._service.name).get(name) in _paginators(self._service.name)
+
+    def get_paginator(self, name: str) -> Any:
+        """Return botocore's own paginator."""
+        operation = _operations(self._service.name)[name]
+        config = _paginators(self._service.name)[operation]
+        return Paginator(getattr(self, name), config, self._operation(operation))
+
+    def generate_presigned_url(
+        self,
+        client_method: str,
+        Params: dict[str, Any] | None = None,  # noqa: N803 - boto3's names
+        ExpiresIn: int = 3600,  # noqa: N803
+        HttpMethod: str | None = None,  # noqa: N803
+    ) -> str:
+        """Return an opaque URL; `S3.open_url` follows it."""
+        presign = getattr(self._service, "presign", None)
+        if presign is None:
+            raise NotImplementedError(f"The fake of {self._service.name} presigns nothing.")
+        return cast("str", presign(client_method, Params or {}, ExpiresIn))
+
+    def _operation(self, operation: str) -> OperationModel:
+        return self.meta.service_model.operation_model(operation)
+
+    def _call(self, operation: str, method: str, params: dict[str, Any]) -> Answer:
+        self._check(params, self._operation(operation).input_shape)
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return self._try(operation, method, params)
+            except (exceptions.ClientError, exceptions.HTTPClientError) as error:
+                if attempt == self._attempts or not _again(error):
+                    raise
+                wait = self._service.random.uniform(0, min(2.0 ** (attempt - 1), _LONGEST_WAIT))
+                self._service.clock.sleep(wait)
+        raise AssertionError("attempts are at least 1")
+
+    def _try(self, operation: str, method: str, params: dict[str, Any]) -> Answer:
+        service = self._service
+        fault = self._faults.met(service.name, operation, service.clock.wall())
+        match fault.what if fault else None:
+            case "fail":
+                assert fault is not None
+                refused = Refused(fault.code, fault.message, STATUS.get(fault.code, 400))
+                raise self._error(operation, refused)
+            case "unreachable":
+                raise exceptions.EndpointConnectionError(endpoint_url=_endpoint(service))
+            case "delay":
+                assert fault is not None
+                service.clock.sleep(fault.seconds)
+            case "lose the answer" | None:
+                pass
+        answer = self._carry_out(operation, method, params)
+        if fault is not None and fault.what == "lose the answer":
+            raise exceptions.ReadTimeoutError(endpoint_url=_endpoint(service))
+        return answer
+
+    def _carry_out(self, operation: str, method: str, params: dict[str, Any]) -> Answer:
+        now = self._service.clock.wall()
+        request = Request(operation, params, self._reader, now, now)
+        try:
+            answer = self._service.carry_out(request, method)
+        except Refused as refused:
+            raise self._error(operation, refused) from None
+        # The fake's own answers are held against the model, too. Empty lists may be left out, even
+        # those that the model requires: SQS does so with Failed.
+        if (shape := self._operation(operation).output_shape) is not None:
+            required = {name: shape.members[name].type_name for name in shape.required_members}
+            lists: Answer = {name: [] for name, kind in required.items() if kind == "list"}
+            self._check({**lists, **answer}, shape)
+        return {**answer, "ResponseMetadata": _metadata(200)}
+
+    def _error(self, operation: str, refused: Refused) -> exceptions.ClientError:
+        kind = self.exceptions.from_code(refused.code)
+        shape = getattr(kind, "__name__", "")
+        if shape == "ClientError" and hasattr(self.exceptions, refused.code):
+            kind = getattr(self.exceptions, refused.code)
+        code = self._service.codes.get(refused.code, refused.code)
+        response = {
+            "Error": {"Code": code, "Message": refused.message},
+            "ResponseMetadata": _metadata(refused.status),
+            **refused.more,
+        }
+        return cast("exceptions.ClientError", kind(response, operation))
+
+    def _check(self, values: dict[str, Any], shape: Any) -> None:
+        if shape is None:
+            return
+        report = ParamValidator().validate(values, shape)
+        if report.has_errors():
+            raise exceptions.ParamValidationError(report=report.generate_report())
+
+
+@cache
+def _paginators(service: str) -> dict[str, Any]:
+    pages = Loader().load_service_model(service, "paginators-1")["pagination"]
+    return cast("dict[str, Any]", pages)
+
+
+def _again(error: Exception) -> bool:
+    if not isinstance(error, exceptions.ClientError):
+        return True
+    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    return error.response["Error"]["Code"] in _AGAIN or status in {500, 502, 503, 504}
+
+
+def _metadata(status: int) -> dict[str, Any]:
+    return {
+        "RequestId": f"fake-{next(_REQUESTS)}",
+        "HTTPStatusCode": status,
+        "HTTPHeaders": {},
+        "RetryAttempts": 0,
+    }
+
+
+def _endpoint(service: Service) -> str:
+    return f"https://{service.name}.{service.region}.amazonaws.com"
