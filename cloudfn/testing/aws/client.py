@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from itertools import count
 from types import SimpleNamespace
 from typing import Any, cast
 
-from botocore import exceptions, xform_name
-from botocore.errorfactory import ClientExceptionsFactory
-from botocore.loaders import Loader
-from botocore.model import OperationModel, ServiceModel
-from botocore.paginate import Paginator
-from botocore.validate import ParamValidator
+from botocore import exceptions
 
+from cloudfn.testing.aws import models
 from cloudfn.testing.aws.faults import STATUS, Faults
 from cloudfn.testing.aws.service import Answer, Refused, Request, Service
 
@@ -34,21 +29,6 @@ _AGAIN = frozenset(
 _LONGEST_WAIT = 20.0
 
 
-@cache
-def _model(service: str) -> ServiceModel:
-    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
-
-
-@cache
-def _operations(service: str) -> dict[str, str]:
-    return {xform_name(name): name for name in _model(service).operation_names}
-
-
-@cache
-def _exceptions(service: str) -> Any:
-    return ClientExceptionsFactory().create_client_exceptions(_model(service))
-
-
 class FakeClient:
     """What `boto3.client(…)` returns, in front of a fake service. Thread-safe.
 
@@ -65,16 +45,16 @@ class FakeClient:
         self._faults = faults
         self._reader = reader
         self._attempts = attempts
-        self.exceptions = _exceptions(service.name)
+        self.exceptions = models.exceptions(service.name)
         self.meta = SimpleNamespace(
-            service_model=_model(service.name),
+            service_model=models.model(service.name),
             region_name=service.region,
             endpoint_url=_endpoint(service),
             partition="aws",
         )
 
     def __getattr__(self, name: str) -> Callable[..., Answer]:
-        operation = _operations(self._service.name).get(name)
+        operation = models.operations(self._service.name).get(name)
         if operation is None:
             raise AttributeError(f"{self._service.name} has no {name}")
 
@@ -88,13 +68,12 @@ class FakeClient:
 
     def can_paginate(self, name: str) -> bool:
         """Say whether an operation has pages."""
-        return _operations(self._service.name).get(name) in _paginators(self._service.name)
+        return models.operations(self._service.name).get(name) in models.pages(self._service.name)
 
     def get_paginator(self, name: str) -> Any:
         """Return botocore's own paginator."""
-        operation = _operations(self._service.name)[name]
-        config = _paginators(self._service.name)[operation]
-        return Paginator(getattr(self, name), config, self._operation(operation))
+        operation = models.operations(self._service.name)[name]
+        return models.paginator(self._service.name, operation, getattr(self, name))
 
     def generate_presigned_url(
         self,
@@ -109,7 +88,7 @@ class FakeClient:
             raise NotImplementedError(f"The fake of {self._service.name} presigns nothing.")
         return cast("str", presign(client_method, Params or {}, ExpiresIn))
 
-    def _operation(self, operation: str) -> OperationModel:
+    def _operation(self, operation: str) -> Any:
         return self.meta.service_model.operation_model(operation)
 
     def _call(self, operation: str, method: str, params: dict[str, Any]) -> Answer:
@@ -173,17 +152,8 @@ class FakeClient:
         return cast("exceptions.ClientError", kind(response, operation))
 
     def _check(self, values: dict[str, Any], shape: Any) -> None:
-        if shape is None:
-            return
-        report = ParamValidator().validate(values, shape)
-        if report.has_errors():
-            raise exceptions.ParamValidationError(report=report.generate_report())
-
-
-@cache
-def _paginators(service: str) -> dict[str, Any]:
-    pages = Loader().load_service_model(service, "paginators-1")["pagination"]
-    return cast("dict[str, Any]", pages)
+        if complaint := models.complaint(values, shape):
+            raise exceptions.ParamValidationError(report=complaint)
 
 
 def _again(error: Exception) -> bool:
