@@ -92,10 +92,14 @@ class Network:
             _run("iptables", "--wait", table, name, "-I", chain, *rule)
 
     def close(self) -> None:
-        """Undo it, as far as it was made."""
+        """Undo it, as far as it was made, with the bridges of the engine's further networks."""
         for table, name, chain, *rule in self._rules:
             _run("iptables", "--wait", table, name, "-D", chain, *rule, check=False)
         _run("ip", "link", "del", self.bridge, check=False)
+        for link in json.loads(_run("ip", "-json", "-4", "addr")):
+            addresses = (ipaddress.ip_address(each["local"]) for each in link["addr_info"])
+            if any(each in self.all for each in addresses):
+                _run("ip", "link", "del", link["ifname"], check=False)
 
 
 def _start(home: Path, network: Network) -> dict[str, str | int]:

@@ -20,8 +20,10 @@ from pathlib import Path
 from tests.docker.engine import running_engine
 with running_engine(Path(sys.argv[1]), Path(sys.argv[2])) as engine:
     print(engine.home, flush=True)
+    network = engine.docker("network", "create", "further")
     engine.docker("run", "--detach", "--init", "--network=none", engine.base, "sleep", "1000")
     print("runs", flush=True)
+    print(f"br-{network[:12]}", flush=True)
     sys.stdin.read()
 """
 
@@ -74,6 +76,8 @@ def test_an_engine_whose_user_was_killed_leaves_nothing(docker_engine: Engine, t
         engine = int((home / "docker.pid").read_text())
         bridge = Path("/sys/class/net") / f"cf{home.name[-8:]}"
         assert bridge.exists()
+        further = user.stdout.readline().strip()
+        assert (bridge.parent / further).exists()
         with open(os.pidfd_open(parent_of(engine) or 0)) as guardian:
             user.send_signal(signal.SIGKILL)
             left, _, _ = select.select([guardian], [], [], _PATIENCE)
@@ -81,4 +85,5 @@ def test_an_engine_whose_user_was_killed_leaves_nothing(docker_engine: Engine, t
     assert left
     assert not home.exists()
     assert not bridge.exists()
+    assert not (bridge.parent / further).exists()
     assert not Path(f"/proc/{engine}").exists()
