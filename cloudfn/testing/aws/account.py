@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from cloudfn.testing.aws.client import FakeClient
+from cloudfn.testing.aws.dynamodb_groups import Dynamo
 from cloudfn.testing.aws.faults import Faults
 from cloudfn.testing.aws.knobs import Knobs
 from cloudfn.testing.aws.service import Service
@@ -40,7 +41,11 @@ class FakeAws:
         knobs = knobs or Knobs()
         self._readers = count(1)
         self.sqs = Sqs(self.clock, Random(f"{seed} sqs"), region, account, knobs.sqs)
-        self._services: dict[str, Service] = {service.name: service for service in (self.sqs,)}
+        self.dynamodb = Dynamo(
+            self.clock, Random(f"{seed} dynamodb"), region, account, knobs.dynamodb
+        )
+        services: tuple[Service, ...] = (self.sqs, self.dynamodb)
+        self._services = {service.name: service for service in services}
 
     def client(self, service: str, *, attempts: int = 1) -> Any:
         """Return a new client, which is a reader of its own.

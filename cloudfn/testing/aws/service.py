@@ -50,12 +50,14 @@ class Refused(Exception):  # noqa: N818 - what happened
         more: What else is in the answer, such as CancellationReasons.
     """
 
-    def __init__(self, code: str, message: str, status: int = 400, **more: Any) -> None:
+    def __init__(
+        self, code: str, message: str, status: int = 400, *, more: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
         self.status = status
-        self.more = more
+        self.more = more or {}
 
 
 @dataclass(slots=True)

@@ -1,10 +1,11 @@
 """One table of behaviour, twice: against the calm fakes, and against moto.
 
-Where moto is wrong a test asks the fake alone, and says so (`account.is_moto`).
+Where moto is wrong: test_moto_is_wrong.py.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import boto3
@@ -25,9 +26,15 @@ class Account:
     def client(self, service: str) -> Any:
         if self.fake is not None:
             return self.fake.client(service)
-        return boto3.client(
-            service, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
-        )
+        return _client_of_moto(service)
+
+
+@cache
+def _client_of_moto(service: str) -> Any:
+    """Return a client for all tests: making one takes longer than most of them."""
+    return boto3.client(
+        service, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
+    )
 
 
 @pytest.fixture(params=["fake", "moto"])
@@ -37,13 +44,3 @@ def account(request) -> Iterator[Account]:
         return
     with mock_aws():
         yield Account(None)
-
-
-def code_of(call, **params) -> tuple[str, int]:
-    """Return error code and HTTP status of a call that has to fail."""
-    from botocore.exceptions import ClientError
-
-    with pytest.raises(ClientError) as found:
-        call(**params)
-    response = found.value.response
-    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]
