@@ -1,0 +1,26 @@
+# Machines in subnets that exist already, everything encrypted with a key that exists already, and roles for those named alone.
+module "cloudfn" {
+  source = "../.."
+
+  bundle      = var.bundle
+  deployers   = var.deployers
+  environment = var.environment
+  invokers    = var.invokers
+  kms_key_arn = var.kms_key_arn
+  protect     = var.protect
+  region      = var.region
+
+  network = {
+    existing = {
+      subnet_ids = var.subnet_ids
+      vpc_id     = var.vpc_id
+    }
+  }
+
+  machine_classes = {
+    cpu = {
+      instance_types = ["m7i.large", "m6i.large"]
+      max_machines   = 5
+    }
+  }
+}

@@ -1,0 +1,4 @@
+output "outputs" {
+  description = "Where everything is."
+  value       = module.cloudfn.outputs
+}

@@ -1,0 +1,26 @@
+variable "environment" {
+  description = "Name of the environment."
+  type        = string
+  default     = "main"
+}
+
+variable "region" {
+  description = "Region of everything, such as eu-central-1."
+  type        = string
+}
+
+variable "bundle" {
+  description = "Path of cloudfn's zip."
+  type        = string
+}
+
+variable "protect" {
+  description = "Whether what holds data refuses to be deleted. Set it to false before a destroy."
+  type        = bool
+  default     = true
+}
+
+variable "budget_email" {
+  description = "Who is told when 80 % of the month's budget is spent."
+  type        = string
+}

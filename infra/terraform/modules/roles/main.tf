@@ -1,0 +1,61 @@
+locals {
+  account = "arn:${var.partition}:iam::${var.account_id}:root"
+
+  trusted = {
+    agent    = { Service = "ec2.amazonaws.com" }
+    planner  = { Service = "lambda.amazonaws.com" }
+    deployer = { AWS = coalescelist(var.deployers, [local.account]) }
+    invoker  = { AWS = coalescelist(var.invokers, [local.account]) }
+  }
+
+  policies = {
+    for role in keys(local.trusted) : role => templatefile("${path.module}/policies/${role}.json.tftpl", {
+      account_id  = var.account_id
+      bucket      = var.bucket
+      environment = var.environment
+      name        = var.name
+      partition   = var.partition
+      region      = var.region
+    })
+  }
+}
+
+resource "aws_iam_role" "this" {
+  for_each = local.trusted
+
+  description = "cloudfn's ${each.key} in ${var.environment}"
+  name        = "${var.name}-${each.key}"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = each.value
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "this" {
+  #checkov:skip=CKV_AWS_355:what stands for all resources are actions that know no resource
+  for_each = local.policies
+
+  name   = "cloudfn"
+  policy = each.value
+  role   = aws_iam_role.this[each.key].id
+}
+
+resource "aws_iam_role_policy" "kms" {
+  for_each = var.kms_key_arn == null ? toset([]) : toset(keys(local.trusted))
+
+  name = "kms"
+  role = aws_iam_role.this[each.key].id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid      = "UseTheKey"
+      Effect   = "Allow"
+      Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Resource = var.kms_key_arn
+    }]
+  })
+}
