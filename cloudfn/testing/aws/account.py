@@ -10,8 +10,10 @@ from cloudfn.testing.aws.client import FakeClient
 from cloudfn.testing.aws.dynamodb_groups import Dynamo
 from cloudfn.testing.aws.faults import Faults
 from cloudfn.testing.aws.knobs import Knobs
+from cloudfn.testing.aws.s3_uploads import S3
 from cloudfn.testing.aws.service import Service
 from cloudfn.testing.aws.sqs import Sqs
+from cloudfn.testing.aws.ssm import Ssm
 from cloudfn.testing.clock import FakeClock
 
 
@@ -40,11 +42,12 @@ class FakeAws:
         self.region = region
         knobs = knobs or Knobs()
         self._readers = count(1)
-        self.sqs = Sqs(self.clock, Random(f"{seed} sqs"), region, account, knobs.sqs)
-        self.dynamodb = Dynamo(
-            self.clock, Random(f"{seed} dynamodb"), region, account, knobs.dynamodb
-        )
-        services: tuple[Service, ...] = (self.sqs, self.dynamodb)
+        place = region, account
+        self.sqs = Sqs(self.clock, Random(f"{seed} sqs"), *place, knobs.sqs)
+        self.dynamodb = Dynamo(self.clock, Random(f"{seed} dynamodb"), *place, knobs.dynamodb)
+        self.s3 = S3(self.clock, Random(f"{seed} s3"), *place, knobs.s3)
+        self.ssm = Ssm(self.clock, Random(f"{seed} ssm"), *place, knobs.ssm)
+        services: tuple[Service, ...] = (self.sqs, self.dynamodb, self.s3, self.ssm)
         self._services = {service.name: service for service in services}
 
     def client(self, service: str, *, attempts: int = 1) -> Any:

@@ -92,7 +92,9 @@ class FakeClient:
         return self.meta.service_model.operation_model(operation)
 
     def _call(self, operation: str, method: str, params: dict[str, Any]) -> Answer:
-        self._check(params, self._operation(operation).input_shape)
+        params = self._service.prepared(params)
+        if complaint := models.complaint(params, self._operation(operation).input_shape):
+            raise exceptions.ParamValidationError(report=complaint)
         for attempt in range(1, self._attempts + 1):
             try:
                 return self._try(operation, method, params)
@@ -130,12 +132,10 @@ class FakeClient:
             answer = self._service.carry_out(request, method)
         except Refused as refused:
             raise self._error(operation, refused) from None
-        # The fake's own answers are held against the model, too. Empty lists may be left out, even
-        # those that the model requires: SQS does so with Failed.
-        if (shape := self._operation(operation).output_shape) is not None:
-            required = {name: shape.members[name].type_name for name in shape.required_members}
-            lists: Answer = {name: [] for name, kind in required.items() if kind == "list"}
-            self._check({**lists, **answer}, shape)
+        # The fake's own answers are held against the model, too.
+        shape = self._operation(operation).output_shape
+        if complaint := models.complaint(answer, shape, answer=True):
+            raise AssertionError(f"the fake of {operation} answers wrongly: {complaint}")
         return {**answer, "ResponseMetadata": _metadata(200)}
 
     def _error(self, operation: str, refused: Refused) -> exceptions.ClientError:
@@ -150,10 +150,6 @@ class FakeClient:
             **refused.more,
         }
         return cast("exceptions.ClientError", kind(response, operation))
-
-    def _check(self, values: dict[str, Any], shape: Any) -> None:
-        if complaint := models.complaint(values, shape):
-            raise exceptions.ParamValidationError(report=complaint)
 
 
 def _again(error: Exception) -> bool:

@@ -51,11 +51,20 @@ def paginator(service: str, operation: str, method: Callable[..., Any]) -> Any:
     return Paginator(method, pages(service)[operation], model(service).operation_model(operation))
 
 
-def complaint(values: dict[str, Any], shape: Any) -> str:
-    """Return what botocore finds wrong with parameters, or an answer; empty if nothing."""
+def complaint(values: dict[str, Any], shape: Any, *, answer: bool = False) -> str:
+    """Return what botocore finds wrong with parameters, or with an answer; empty if nothing.
+
+    In answers services keep their models less strictly: an empty list may be there where one
+    element is the least, and may be left out where it is required.
+    """
     from botocore.validate import ParamValidator
 
     if shape is None:
         return ""
-    report = ParamValidator().validate(values, shape)
-    return str(report.generate_report()) if report.has_errors() else ""
+    if answer:
+        required = {name: shape.members[name].type_name for name in shape.required_members}
+        values = {name: [] for name, kind in required.items() if kind == "list"} | values
+    report = str(ParamValidator().validate(values, shape).generate_report())
+    if not answer:
+        return report
+    return "\n".join(line for line in report.splitlines() if "value: 0, valid min" not in line)
