@@ -37,6 +37,7 @@ def _be_container(launch: Launch, standard: Standard, clock: Clock) -> None:
     standard.connect(stream)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _signal, _frame: abort(stream, standard))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # Not before: what a process is started with, all processes of its user can read.
     os.environ.update({**order.secrets, **order.env})
     try:

@@ -102,6 +102,8 @@ class Template:
 
     def serve(self) -> Launch | None:
         """Do what is ordered. Returns None when nobody orders, and in a container its launch."""
+        # For containers: interrupted at their birth, they have to know what to do about it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         self._control.watch_children()
         while True:
             try:

@@ -160,7 +160,6 @@ def docker_environ(docker_engine: Engine) -> Iterator[Engine]:
     """What a daemon that is started here finds in its environment."""
     with pytest.MonkeyPatch.context() as environ:
         environ.setenv("DOCKER_HOST", docker_engine.host)
-        environ.setenv("CLOUDFN_RUNTIME", "docker")
         environ.setenv("CLOUDFN_BASE_IMAGE", docker_engine.base)
         yield docker_engine
 
@@ -181,7 +180,7 @@ def cells(docker_environ: Engine) -> Iterator[Cells]:
             Secret.objects.create("mine", {"MINE": "treasure"})
             Secret.objects.create("theirs", {"THEIRS": "hoard"})
         module = imported(path)
-        module.app.deploy(name="cells", client=machine.client)
+        module.app.deploy(name="cells", client=machine.client, runtime="docker")
         yield Cells(machine, module, home)
         daemon = machine.daemon
         machine.ask("shutdown", mode="now")

@@ -31,7 +31,8 @@ def test_an_import_that_takes_too_much_memory_says_so(cells: Cells, tmp_path):
     """
     module = imported(write_program(tmp_path, source))
 
-    with module.app.run(client=cells.machine.client), pytest.raises(ExecutionError) as told:
+    how = {"client": cells.machine.client, "runtime": "docker"}
+    with module.app.run(**how), pytest.raises(ExecutionError) as told:
         module.large.remote()
 
     assert "memory limit of 192 MiB" in str(told.value)

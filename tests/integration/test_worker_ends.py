@@ -280,6 +280,28 @@ def test_an_empty_read_means_leave_and_exit_handlers_run(start):
 
 
 @pytest.mark.slow
+def test_a_container_that_is_interrupted_at_its_birth_leaves_without_a_word(zygote):
+    template = zygote.template(
+        """
+        import os
+        import signal
+
+        def f():
+            pass
+
+        os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGINT))
+        """,
+        "f",
+    )
+    template.imported()
+
+    container = template.container("f")
+
+    assert container.last_frames() == [ContainerKind.LEAVING]
+    assert template.exited()["status"] == 0
+    assert (read_pipe(container.err), container.printed()) == ("", "")
+
+
 def test_a_thread_that_never_ends_delays_the_leave_for_a_bounded_time(start):
     container = start("""
         import threading
