@@ -106,3 +106,10 @@ def test_what_holds_data_refuses_to_be_destroyed():
     }
     assert text["store"].count("prevent_destroy = true") == 2
     assert text["registry"].count("prevent_destroy = true") == 1
+
+
+def test_the_modules_own_tests_pass(pretended):
+    pretended.init(pretended.root)
+    done = pretended.terraform(pretended.root, "test")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 passed, 0 failed" in done.stdout

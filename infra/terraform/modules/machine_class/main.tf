@@ -88,7 +88,6 @@ resource "aws_launch_template" "machines" {
 resource "aws_autoscaling_group" "machines" {
   #checkov:skip=CKV_AWS_315:the launch template is inside mixed_instances_policy
   capacity_rebalance        = var.purchase == "spot"
-  default_cooldown          = 0
   desired_capacity          = 0
   health_check_grace_period = 0
   health_check_type         = "EC2"

@@ -1,0 +1,104 @@
+# `terraform init && terraform test`, in infra/terraform: without an account, with a provider that is pretended.
+# Nothing is applied, not even pretended: what holds data would refuse to go again.
+
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+
+  mock_data "aws_availability_zones" {
+    defaults = { names = ["eu-central-1a", "eu-central-1b", "eu-central-1c"] }
+  }
+}
+
+variables {
+  bundle      = "./tests/environment.tftest.hcl" # any file has a digest
+  environment = "main"
+  region      = "eu-central-1"
+
+  machine_classes = {
+    cpu = {
+      instance_types = ["m7i.large"]
+      max_machines   = 3
+    }
+  }
+}
+
+run "an_environment_is_made_and_says_where_it_is" {
+  command = plan
+
+  assert {
+    condition     = aws_ssm_parameter.outputs.name == "/cloudfn/main/outputs"
+    error_message = "A laptop would look for another parameter."
+  }
+
+  assert {
+    condition     = output.outputs.machines.cpu.group == "cloudfn-main-cpu"
+    error_message = "The planner would not find the group."
+  }
+
+  assert {
+    condition     = output.outputs.queues.prefix == "cloudfn-main-" && output.outputs.log_group == "/cloudfn/main"
+    error_message = "Queues or lines are somewhere else."
+  }
+}
+
+run "a_change_of_classes_leaves_the_rest" {
+  command = plan
+
+  variables {
+    machine_classes = {
+      cpu = { instance_types = ["m7i.large"], max_machines = 3 }
+      l4  = { instance_types = ["g6.xlarge"], max_machines = 1, gpu = true }
+    }
+  }
+
+  assert {
+    condition     = join(" ", keys(output.outputs.machines)) == "cpu l4"
+    error_message = "Both classes should be there."
+  }
+}
+
+run "names_of_environments_are_checked" {
+  command = plan
+
+  variables {
+    environment = "Main_1"
+  }
+
+  expect_failures = [var.environment]
+}
+
+run "names_of_regions_are_checked" {
+  command = plan
+
+  variables {
+    region = "frankfurt"
+  }
+
+  expect_failures = [var.region]
+}
+
+run "an_alias_of_a_key_is_no_key" {
+  command = plan
+
+  variables {
+    kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:alias/mine"
+  }
+
+  expect_failures = [var.kms_key_arn]
+}
+
+run "an_environment_has_machines" {
+  command = plan
+
+  variables {
+    machine_classes = {}
+  }
+
+  expect_failures = [var.machine_classes]
+}
