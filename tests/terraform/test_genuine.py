@@ -8,8 +8,12 @@ Pythons are younger; those are left out of the copy. A folder of providers that
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +39,10 @@ terraform {{
   }}
 }}
 """
+_HOLDING_DATA = (
+    ("registry", "aws_ecr_repository", "images"),
+    ("store", "aws_dynamodb_table", "ledger"),
+)
 _MODULES = ("logs", "machine_class", "network", "planner", "queues", "registry", "roles", "store")
 _CONFIGURATION = """
 provider "aws" {
@@ -44,7 +52,7 @@ provider "aws" {
 module "network" {
   source = "./modules/network"
 
-  egress = "none"
+  egress = "addresses"
   name   = "cloudfn-main"
   region = "eu-central-1"
 }
@@ -153,6 +161,74 @@ def test_the_old_provider_knows_values_that_no_schema_does(old):
     found = "\n".join(old.validate(old.root))
     for told in ("http_tokens", "shutdown_behavior"):
         assert told in found
+
+
+_EXISTING = "  existing = { vpc_id = aws_vpc.plain.id, subnet_ids = [aws_subnet.plain.id] }\n"
+_PLAIN_NETWORK = """
+resource "aws_vpc" "plain" {
+  cidr_block = "10.0.0.0/16"
+}
+
+resource "aws_subnet" "plain" {
+  cidr_block = "10.0.0.0/24"
+  vpc_id     = aws_vpc.plain.id
+}
+"""
+_EMULATOR = """
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+print(server.port, flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Iterator[str]:
+    """Give the address of moto's server: an account in which nothing costs anything."""
+    with (tmp_path / "moto.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _EMULATOR],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+            env={"PYTHONPATH": str(toolbox.packages("emulator")), "PATH": os.defpath},
+        )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        assert port, (tmp_path / "moto.log").read_text()
+        yield f"http://127.0.0.1:{port}"
+        process.terminate()
+
+
+def test_the_old_provider_makes_an_environment_and_removes_it(old, emulator):
+    services = ("autoscaling", "cloudwatchlogs", "dynamodb", "ec2", "ecr", "iam", "sqs", "sts")
+    endpoints = "\n".join(f'    {each} = "{emulator}"' for each in services)
+    (old.root / "provider_override.tf").write_text(
+        'provider "aws" {\n  access_key = "test"\n  secret_key = "test"\n  skip_metadata_api_check = true\n'
+        "  skip_credentials_validation = true\n  skip_requesting_account_id = true\n"
+        f"  endpoints {{\n{endpoints}\n  }}\n}}\n"
+    )
+    file = old.root / "main.tf"
+    # A function is made of an object in a bucket, and buckets are beyond this provider. It looks every ten
+    # seconds whether a network of ours is as it wants it.
+    text = re.sub(r'module "planner" \{.*?\n\}\n', "", file.read_text(), flags=re.DOTALL)
+    file.write_text(text.replace('  egress = "addresses"\n', _EXISTING) + _PLAIN_NETWORK)
+    old.init(old.root)
+
+    made = old.terraform(old.root, "apply", "-auto-approve", "-input=false")
+    assert made.returncode == 0, made.stdout + made.stderr
+
+    kept = old.terraform(old.root, "destroy", "-auto-approve", "-input=false")
+    assert kept.returncode
+    assert kept.stderr.count("Instance cannot be destroyed") == 2  # the table, the images
+
+    for module, kind, name in _HOLDING_DATA:
+        (old.root / "modules" / module / "destroy_override.tf").write_text(
+            f'resource "{kind}" "{name}" {{\n  lifecycle {{\n    prevent_destroy = false\n  }}\n}}\n'
+        )
+    gone = old.terraform(old.root, "destroy", "-auto-approve", "-input=false")
+    assert gone.returncode == 0, gone.stdout + gone.stderr
+    assert json.loads((old.root / "terraform.tfstate").read_text())["resources"] == []
 
 
 def test_a_provider_of_this_machine_accepts_everything(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import hashlib
 import importlib.util
@@ -78,6 +79,12 @@ def test_the_script_travels_whole(user_data):
         if each.strip().startswith("content: ") and len(each) > 1000
     ]
     assert base64.b64decode(line.split("content: ")[1]) == _BOOT.read_bytes()
+
+
+def test_the_script_runs_on_the_oldest_python_that_images_have():
+    ast.parse(_BOOT.read_text(), feature_version=(3, 9))
+    with pytest.raises(SyntaxError):
+        ast.parse("match 1:\n    case _: pass", feature_version=(3, 9))
 
 
 @pytest.mark.parametrize(

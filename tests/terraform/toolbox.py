@@ -69,6 +69,11 @@ def python(lock: str) -> Path:
     return _kept(f"python-{lock}", text + sys.version.encode(), make) / "bin" / "python"
 
 
+def packages(lock: str) -> Path:
+    """Return the folder of what `locks/<lock>.txt` names, for a Python that has more beside it."""
+    return next((python(lock).parents[1] / "lib").glob("python*")) / "site-packages"
+
+
 def node_modules() -> Path:
     """Return a folder with the packages for Node that `locks/package-lock.json` names."""
     _command("npm")

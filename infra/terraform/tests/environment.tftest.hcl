@@ -63,42 +63,15 @@ run "a_change_of_classes_leaves_the_rest" {
   }
 }
 
-run "names_of_environments_are_checked" {
+run "what_is_wrong_is_refused" {
   command = plan
 
   variables {
-    environment = "Main_1"
-  }
-
-  expect_failures = [var.environment]
-}
-
-run "names_of_regions_are_checked" {
-  command = plan
-
-  variables {
-    region = "frankfurt"
-  }
-
-  expect_failures = [var.region]
-}
-
-run "an_alias_of_a_key_is_no_key" {
-  command = plan
-
-  variables {
-    kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:alias/mine"
-  }
-
-  expect_failures = [var.kms_key_arn]
-}
-
-run "an_environment_has_machines" {
-  command = plan
-
-  variables {
+    environment     = "Main_1"
+    kms_key_arn     = "arn:aws:kms:eu-central-1:123456789012:alias/mine"
     machine_classes = {}
+    region          = "frankfurt"
   }
 
-  expect_failures = [var.machine_classes]
+  expect_failures = [var.environment, var.kms_key_arn, var.machine_classes, var.region]
 }
