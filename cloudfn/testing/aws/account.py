@@ -6,9 +6,12 @@ from itertools import count
 from random import Random
 from typing import Any
 
+from cloudfn.testing.aws.autoscaling import AutoScaling
 from cloudfn.testing.aws.client import FakeClient
 from cloudfn.testing.aws.dynamodb_groups import Dynamo
+from cloudfn.testing.aws.ec2 import Ec2
 from cloudfn.testing.aws.faults import Faults
+from cloudfn.testing.aws.fleet import Fleet
 from cloudfn.testing.aws.knobs import Knobs
 from cloudfn.testing.aws.s3_uploads import S3
 from cloudfn.testing.aws.service import Service
@@ -47,7 +50,15 @@ class FakeAws:
         self.dynamodb = Dynamo(self.clock, Random(f"{seed} dynamodb"), *place, knobs.dynamodb)
         self.s3 = S3(self.clock, Random(f"{seed} s3"), *place, knobs.s3)
         self.ssm = Ssm(self.clock, Random(f"{seed} ssm"), *place, knobs.ssm)
-        services: tuple[Service, ...] = (self.sqs, self.dynamodb, self.s3, self.ssm)
+        self.fleet = Fleet(self.clock, Random(f"{seed} fleet"), knobs.fleet)
+        services: tuple[Service, ...] = (
+            self.sqs,
+            self.dynamodb,
+            self.s3,
+            self.ssm,
+            AutoScaling(self.fleet, Random(f"{seed} autoscaling"), *place),
+            Ec2(self.fleet, Random(f"{seed} ec2"), *place),
+        )
         self._services = {service.name: service for service in services}
 
     def client(self, service: str, *, attempts: int = 1) -> Any:
