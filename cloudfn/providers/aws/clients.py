@@ -98,7 +98,7 @@ class Clients:
         Raises:
             InvalidError: None is named anywhere, or the profile is unknown.
         """
-        with self._making, explained("sts", "a client", ""):
+        with self._making, explained("aws", ""):
             found = self._opened().region_name
         if not found:
             raise InvalidError(
@@ -130,7 +130,7 @@ class Clients:
         )
         endpoint = self._access.endpoints.get(service, self._access.endpoint)
         try:
-            with explained(service, "a client", ""):
+            with explained(service, ""):
                 return self._opened().client(service, endpoint_url=endpoint, config=config)
         except ValueError as error:
             raise InvalidError(

@@ -17,6 +17,7 @@ class Kind(Enum):
     NO_CREDENTIALS = "no credentials"
     BAD_CREDENTIALS = "unknown credentials"
     SKEWED = "a wrong clock"
+    SETTINGS = "unusable settings"
     DENIED = "missing permission"
     THROTTLED = "throttled"
     QUOTA = "quota reached"

@@ -25,13 +25,13 @@ class Where:
 
     #: boto3's name, such as "sqs"
     service: str
-    #: AWS's name, such as "SendMessage"
+    #: AWS's name, such as "SendMessage"; empty before there is a client
     operation: str
     #: what it was about, in words of ours or as an ARN; empty if nothing in particular
     resource: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.service}:{self.operation}"
+        place = f"{self.service}:{self.operation}" if self.operation else self.service
         return f"{place} of {self.resource}" if self.resource else place
 
 
@@ -84,7 +84,7 @@ def kind(error: BaseException) -> Kind:
     return Kind.UNKNOWN
 
 
-def is_throttled(error: BaseException) -> bool:
+def is_temporary(error: BaseException) -> bool:
     """Say whether the same request may well succeed later."""
     return kind(error) in {Kind.THROTTLED, Kind.CONFLICT}
 
@@ -143,6 +143,11 @@ _MEANINGS: Mapping[Kind, _Meaning] = {
         ours.AuthError,
         "this machine's clock differs too much from AWS's",
         "Set the clock, for example with `timedatectl set-ntp true`.",
+    ),
+    Kind.SETTINGS: _Meaning(
+        ours.InvalidError,
+        "the AWS settings of this machine cannot be used",
+        "Set AWS_REGION and AWS_PROFILE, or correct ~/.aws/config.",
     ),
     Kind.THROTTLED: _Meaning(
         ours.ResourceExhaustedError,
@@ -234,8 +239,16 @@ _LOCAL: tuple[tuple[tuple[type[Exception], ...], Kind], ...] = (
     ),
     ((botocore.NoCredentialsError, botocore.NoAuthTokenError), Kind.NO_CREDENTIALS),
     ((botocore.PartialCredentialsError, botocore.InvalidConfigError), Kind.BAD_CREDENTIALS),
-    ((botocore.NoRegionError, botocore.InvalidRegionError), Kind.REGION),
-    ((botocore.ProfileNotFound, botocore.ConfigParseError, botocore.ConfigNotFound), Kind.INVALID),
+    (
+        (
+            botocore.NoRegionError,
+            botocore.InvalidRegionError,
+            botocore.ProfileNotFound,
+            botocore.ConfigParseError,
+            botocore.ConfigNotFound,
+        ),
+        Kind.SETTINGS,
+    ),
     ((botocore.ParamValidationError, botocore.ValidationError), Kind.INVALID),
     (
         (

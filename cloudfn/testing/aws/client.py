@@ -98,7 +98,11 @@ class FakeClient:
         for attempt in range(1, self._attempts + 1):
             try:
                 return self._try(operation, method, params)
-            except (exceptions.ClientError, exceptions.HTTPClientError) as error:
+            except (
+                exceptions.ClientError,
+                exceptions.ConnectionError,
+                exceptions.HTTPClientError,
+            ) as error:
                 if attempt == self._attempts or not _again(error):
                     raise
                 wait = self._service.random.uniform(0, min(2.0 ** (attempt - 1), _LONGEST_WAIT))

@@ -284,7 +284,7 @@ class Sqs(Service):
         queue.forget(message)
         message.receives, message.handle = 0, ""
         message.visible_at = self.clock.wall()
-        dead.add(message)
+        dead.add(message, moved=True)
         dead.pass_time(message.visible_at)
         return True
 

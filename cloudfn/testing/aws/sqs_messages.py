@@ -83,6 +83,7 @@ class Queue:
     _in_flight: dict[str, Message] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
     _sample: tuple[float, Counts] | None = None
+    _mixed: bool = False
 
     def pass_time(self, now: float) -> None:
         """Show what has become visible, drop what is older than the retention."""
@@ -93,16 +94,26 @@ class Queue:
             if not message.gone and message.visible_at == at:
                 self._in_flight.pop(message.id, None)
                 self._ready[message.id] = message
-        # Messages lie in the order of their sending, but for those that came from another queue.
+        # Messages lie in the order of their sending, unless some came from another queue.
         too_old = now - self.now_holds.retention
-        while self._all:
-            oldest = next(iter(self._all.values()))
-            if oldest.sent_at > too_old:
+        for message in list(self._all.values()) if self._mixed else self._oldest():
+            if message.sent_at <= too_old:
+                self.remove(message)
+            elif not self._mixed:
                 break
-            self.remove(oldest)
 
-    def add(self, message: Message) -> None:
-        """Take a message in; it can be received from its `visible_at` on."""
+    def _oldest(self) -> Iterator[Message]:
+        while self._all:
+            yield next(iter(self._all.values()))
+
+    def add(self, message: Message, *, moved: bool = False) -> None:
+        """Take a message in; it can be received from its `visible_at` on.
+
+        Args:
+            message: What to take in.
+            moved: Whether it comes from another queue, and so may be older than others here.
+        """
+        self._mixed = self._mixed or moved
         self._all[message.id] = message
         self.hide(message, message.visible_at)
 

@@ -343,6 +343,12 @@ def test_batches_write_and_read(dynamodb):
     assert "Item" not in dynamodb.get_item(TableName="table", Key=keys[0])
 
 
+def test_a_batch_has_no_key_twice(dynamodb):
+    puts = [{"PutRequest": {"Item": KEY}}] * 2
+
+    assert code(dynamodb.batch_write_item, RequestItems={"table": puts}) == "ValidationException"
+
+
 REFUSED = [
     ("get_item", {"Key": {"pk": {"S": "a"}}}),
     ("get_item", {"Key": {**KEY, "more": {"S": "x"}}}),

@@ -11,7 +11,7 @@ from cloudfn.providers.aws.errors import (
     Where,
     explained,
     is_ambiguous,
-    is_throttled,
+    is_temporary,
     kind,
     translated,
 )
@@ -79,7 +79,7 @@ LOCAL = [
     (botocore.PartialCredentialsError(provider="env", cred_var="x"), ours.AuthError, "identity"),
     (botocore.UnauthorizedSSOTokenError(), ours.AuthError, "sso login"),
     (botocore.NoRegionError(), ours.InvalidError, "AWS_REGION"),
-    (botocore.ProfileNotFound(profile="x"), ours.InvalidError, "Correct"),
+    (botocore.ProfileNotFound(profile="x"), ours.InvalidError, "~/.aws/config"),
     (botocore.EndpointConnectionError(endpoint_url="u"), ours.ConnectionError, "AWS_ENDPOINT_URL"),
     (botocore.ConnectTimeoutError(endpoint_url="u"), ours.ConnectionError, "AWS_ENDPOINT_URL"),
     (botocore.ReadTimeoutError(endpoint_url="u"), ours.ConnectionError, "whether it was"),
@@ -196,5 +196,5 @@ def test_what_may_have_been_done_is_told_apart_from_what_was_not():
     assert is_ambiguous(answer("InternalError", status=500))
     assert not is_ambiguous(botocore.EndpointConnectionError(endpoint_url="u"))
     assert not is_ambiguous(answer("ThrottlingException"))
-    assert is_throttled(answer("ThrottlingException"))
-    assert not is_throttled(answer("AccessDenied", status=403))
+    assert is_temporary(answer("ThrottlingException"))
+    assert not is_temporary(answer("AccessDenied", status=403))

@@ -76,6 +76,14 @@ def test_a_service_that_cannot_be_reached_does_nothing(aws, sqs, url):
     send(sqs, url)
 
 
+def test_a_service_that_is_back_soon_is_reached_by_who_is_patient(aws, url):
+    patient = aws.client("sqs", attempts=3)
+    aws.faults.cut("sqs", times=2)
+    send(patient, url)
+
+    assert aws.sqs.truth("q") == ["a"]
+
+
 def test_a_delay_is_waited_for_on_the_clock(aws, sqs, url):
     aws.faults.delay("sqs", "SendMessage", 30)
     begin = aws.clock.wall()

@@ -186,12 +186,13 @@ def test_messages_older_than_the_retention_are_gone_in_the_dead_letters_too():
     send(sqs, url, "a")
     receive(sqs, url, VisibilityTimeout=0)
     aws.clock.advance(60)
+    send(sqs, dead["QueueUrl"], "younger")
     receive(sqs, url)
-    assert aws.sqs.truth("dead") == ["a"]
+    assert aws.sqs.truth("dead") == ["younger", "a"]
     aws.clock.advance(40)
 
-    assert aws.sqs.truth("dead") == []
-    assert receive(sqs, dead["QueueUrl"]) == []
+    assert aws.sqs.truth("dead") == ["younger"]
+    assert [each["Body"] for each in receive(sqs, dead["QueueUrl"])] == ["younger"]
 
 
 def test_a_deleted_queue_keeps_its_name_for_a_minute_and_swallows_what_is_sent():
