@@ -177,3 +177,14 @@ def test_a_daemon_starts_without_what_few_of_them_need():
     assert "asyncio" in loaded
     heavy = {"boto3", "cloudpickle", "croniter", "cryptography", "pickle", "uvicorn", "zoneinfo"}
     assert loaded & heavy == set()
+
+
+def test_the_module_of_aws_clients_and_the_fakes_load_no_boto3():
+    script = (
+        "import json, sys, cloudfn.providers.aws.clients, cloudfn.testing.aws\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    loaded = set(_ask("-c", script))
+
+    assert "botocore" in loaded
+    assert "boto3" not in loaded

@@ -10,7 +10,7 @@ from typing import Any, cast
 from botocore import exceptions
 
 from cloudfn.testing.aws import models
-from cloudfn.testing.aws.faults import STATUS, Faults
+from cloudfn.testing.aws.faults import STATUS, Fault, Faults
 from cloudfn.testing.aws.service import Answer, Refused, Request, Service
 
 _REQUESTS = count(1)
@@ -92,7 +92,7 @@ class FakeClient:
         return self.meta.service_model.operation_model(operation)
 
     def _call(self, operation: str, method: str, params: dict[str, Any]) -> Answer:
-        params = self._service.prepared(params)
+        params = _copied(self._service.prepared(params))
         if complaint := models.complaint(params, self._operation(operation).input_shape):
             raise exceptions.ParamValidationError(report=complaint)
         for attempt in range(1, self._attempts + 1):
@@ -112,22 +112,25 @@ class FakeClient:
     def _try(self, operation: str, method: str, params: dict[str, Any]) -> Answer:
         service = self._service
         fault = self._faults.met(service.name, operation, service.clock.wall())
-        match fault.what if fault else None:
-            case "fail":
-                assert fault is not None
-                refused = Refused(fault.code, fault.message, STATUS.get(fault.code, 400))
-                raise self._error(operation, refused)
-            case "unreachable":
-                raise exceptions.EndpointConnectionError(endpoint_url=_endpoint(service))
-            case "delay":
-                assert fault is not None
-                service.clock.sleep(fault.seconds)
-            case "lose the answer" | None:
-                pass
+        if fault is not None:
+            self._befall(fault, operation)
         answer = self._carry_out(operation, method, params)
         if fault is not None and fault.what == "lose the answer":
             raise exceptions.ReadTimeoutError(endpoint_url=_endpoint(service))
         return answer
+
+    def _befall(self, fault: Fault, operation: str) -> None:
+        """Let happen what happens before a request arrives."""
+        match fault.what:
+            case "fail":
+                refused = Refused(fault.code, fault.message, STATUS.get(fault.code, 400))
+                raise self._error(operation, refused)
+            case "unreachable":
+                raise exceptions.EndpointConnectionError(endpoint_url=_endpoint(self._service))
+            case "delay":
+                self._service.clock.sleep(fault.seconds)
+            case "lose the answer":
+                pass
 
     def _carry_out(self, operation: str, method: str, params: dict[str, Any]) -> Answer:
         now = self._service.clock.wall()
@@ -140,7 +143,7 @@ class FakeClient:
         shape = self._operation(operation).output_shape
         if complaint := models.complaint(answer, shape, answer=True):
             raise AssertionError(f"the fake of {operation} answers wrongly: {complaint}")
-        return {**answer, "ResponseMetadata": _metadata(200)}
+        return {**_copied(answer), "ResponseMetadata": _metadata(200)}
 
     def _error(self, operation: str, refused: Refused) -> exceptions.ClientError:
         kind = self.exceptions.from_code(refused.code)
@@ -151,9 +154,18 @@ class FakeClient:
         response = {
             "Error": {"Code": code, "Message": refused.message},
             "ResponseMetadata": _metadata(refused.status),
-            **refused.more,
+            **_copied(dict(refused.more)),
         }
         return cast("exceptions.ClientError", kind(response, operation))
+
+
+def _copied(value: Any) -> Any:
+    """Return what a wire would carry: nothing is shared by the two sides but bytes and streams."""
+    if isinstance(value, dict):
+        return {name: _copied(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copied(each) for each in value]
+    return value
 
 
 def _again(error: Exception) -> bool:

@@ -119,3 +119,19 @@ def test_the_same_seed_is_the_same_story():
 def test_an_operation_that_the_fake_lacks_says_so(sqs):
     with pytest.raises(NotImplementedError, match="ListMessageMoveTasks"):
         sqs.list_message_move_tasks(SourceArn="arn")
+
+
+def test_a_client_and_its_service_share_nothing_that_can_be_changed(aws):
+    dynamodb = aws.client("dynamodb")
+    dynamodb.create_table(
+        TableName="table",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+    )
+    item = {"pk": {"S": "a"}, "list": {"L": []}}
+    dynamodb.put_item(TableName="table", Item=item)
+    item["list"]["L"].append({"S": "late"})
+    answer = dynamodb.get_item(TableName="table", Key={"pk": {"S": "a"}})
+    answer["Item"]["list"]["L"].append({"S": "mine"})
+
+    assert aws.dynamodb.truth("table") == [{"pk": {"S": "a"}, "list": {"L": []}}]
