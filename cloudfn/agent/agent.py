@@ -370,10 +370,7 @@ class Agent:
             self._attempts.settle(pool, claim, ending)
         container.held.clear()
         if not container.ready and not container.draining and not self._closing:
-            if isinstance(ending, Crashed):
-                self._start_failed(container, ending.reason)
-            else:
-                pool.start_lost(self._clock.monotonic())
+            self._start_ended(container, pool, ending)
         self._launcher.close_unused(container.template)
         self.kick(container.pool)
         self._events.changed()
@@ -385,6 +382,14 @@ class Agent:
             self._attempts.give_back(taken)
             self._events.changed()
         return bool(taken)
+
+    def _start_ended(
+        self, container: Container, pool: Pool, ending: Crashed | ContainerLost
+    ) -> None:
+        if isinstance(ending, Crashed):
+            self._start_failed(container, ending.reason)
+        elif pool.start_lost(self._clock.monotonic(), counted=ending.counted):
+            self.give_up(pool, f"{ending.reason}, {pool.lost_starts} times in a row")
 
     def _start_failed(self, container: Container, reason: str, packed: bytes = b"") -> None:
         pool = self._pools.get(container.pool)

@@ -17,7 +17,7 @@ from cloudfn.agent.zygotes import Template
 from cloudfn.clock import Clock
 from cloudfn.errors import Error
 from cloudfn.model import ids
-from cloudfn.model.call import Crashed
+from cloudfn.model.call import ContainerLost, Crashed
 from cloudfn.model.gpu import lack_of
 from cloudfn.wire.messages import LogSource
 
@@ -228,6 +228,8 @@ class Launcher:
                 container.drain_output()
                 container.kill()
                 container.doom = container.doom or template.ending
+            elif isinstance(ending, ContainerLost):
+                container.doom = ending
             elif to_blame and container.pool not in blamed:
                 blamed.add(container.pool)
                 container.doom = ending

@@ -10,6 +10,7 @@ from typing import Any
 from cloudfn.agent.container import Container
 from cloudfn.agent.dispatch import ServiceTime
 from cloudfn.agent.zygotes import Program
+from cloudfn.model.call import LOSS_CAP
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec
 from cloudfn.model.gpu import GpuWish
 from cloudfn.model.variant import Variant
@@ -62,7 +63,7 @@ class Pool:
     #: when it last came to have containers, or to have none
     turned: float = 0.0
     failed_starts: int = 0
-    #: starting containers that were taken away in a row
+    #: times in a row that starting containers were taken away
     lost_starts: int = 0
     blocked_until: float = 0.0
     #: when the batch that waits is handed over, however small; on the loop's clock
@@ -92,11 +93,21 @@ class Pool:
         self.blocked_until = now + _BACKOFF[min(self.failed_starts, len(_BACKOFF)) - 1]
         return self.failed_starts >= START_TRIES
 
-    def start_lost(self, now: float) -> None:
-        """A starting container was taken away from outside: try again, but not in a tight loop."""
-        self.lost_starts += 1
-        backoff = _BACKOFF[min(self.lost_starts, _LOST_STEPS) - 1]
+    def start_lost(self, now: float, *, counted: bool) -> bool:
+        """A starting container was taken away from outside: try again, but not in a tight loop.
+
+        Args:
+            now: Monotonic seconds.
+            counted: It may be the container's doing: its import may take all of the memory.
+
+        Returns:
+            Whether to give the waiting inputs up.
+        """
+        if now >= self.blocked_until:  # those that go together, with their template, are one
+            self.lost_starts += counted
+        backoff = _BACKOFF[max(1, min(self.lost_starts, _LOST_STEPS)) - 1]
         self.blocked_until = max(self.blocked_until, now + backoff)
+        return self.lost_starts >= LOSS_CAP
 
     def serving(self) -> list[Container]:
         """The containers that take inputs, the most recently busy one first."""

@@ -155,7 +155,7 @@ class Cell:
             return
         if isinstance(error, ConnectionError):
             self._cells.trouble(self._spec, f"{error.message} {error.hint or ''}")
-            self._end(ContainerLost(error.message))
+            self._end(ContainerLost(error.message, counted=False))
             return
         if not isinstance(error, Error | OSError):
             _log.error("starting %s failed", self.container_id, exc_info=error)
