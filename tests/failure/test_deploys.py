@@ -72,6 +72,7 @@ def test_a_stop_cancels_what_waits_and_what_runs(world: World) -> None:
     calls = [work.spawn(item) for item in range(5)]
     mapped = Background(lambda: list(world.function("work").map(range(10, 20))))
     world.await_trace("begin", 2)
+    wait_for("the map's inputs", lambda: work.get_current_stats().backlog == 13)
     world.ask("app_stop", name=APP)
     for call in calls:
         with pytest.raises(errors.RemoteError, match="cancelled"):

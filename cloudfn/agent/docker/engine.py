@@ -7,11 +7,19 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from cloudfn.agent.docker.order import INSTANCE_LABEL, DockerOrder
-from cloudfn.errors import ConflictError, Error, ExecutionError, NotFoundError
+from cloudfn.errors import (
+    ConflictError,
+    ConnectionError,  # noqa: A004 - ours
+    Error,
+    ExecutionError,
+    NotFoundError,
+)
 from cloudfn.providers.docker.engine import DockerEngine
 from cloudfn.providers.docker.labels import MARKER_LABEL
 
 _LONGEST_OUTPUT = 2_000
+#: seconds that a network may still be in use after its last container is removed
+_LINGER = 2.0
 
 
 class State(NamedTuple):
@@ -135,8 +143,17 @@ class DockerContainers:
 
     def remove_network(self, name: str) -> None:
         """See `Engine.remove_network`."""
-        with suppress(NotFoundError), self._docker.asked() as api:
-            api.remove_network(name)
+        from tenacity import Retrying, retry_if_not_exception_type, stop_after_delay, wait_fixed
+
+        # What ties a container to it outlives the container by a moment.
+        for attempt in Retrying(
+            retry=retry_if_not_exception_type(ConnectionError),
+            stop=stop_after_delay(_LINGER),
+            wait=wait_fixed(0.1),
+            reraise=True,
+        ):
+            with attempt, suppress(NotFoundError), self._docker.asked() as api:
+                api.remove_network(name)
 
     def run_helper(self, image: str, command: list[str]) -> None:
         """See `Engine.run_helper`."""
