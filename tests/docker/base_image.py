@@ -14,7 +14,8 @@ from pathlib import Path
 #: version of the only Python in it, as Debian 12 has it
 PYTHON = "3.11"
 _SUITE = "bookworm"
-_MIRROR = "http://deb.debian.org/debian"
+#: where this machine's packages come from; used where that is the same Debian
+_SOURCES = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _UNREAD = ("man", "locale", "doc", "info")
 #: seconds; on a quiet machine it takes 30 to 50
@@ -54,7 +55,7 @@ def archive() -> Path:
             for old in folder.glob("base-*.tar"):
                 old.unlink()
             made = subprocess.run(
-                [*command, _SUITE, str(aside), _MIRROR],
+                [*command, _SUITE, str(aside), *_sources()],
                 capture_output=True, text=True, timeout=_PATIENCE, check=False,
             )  # fmt: skip
             if made.returncode:
@@ -73,6 +74,12 @@ def _command() -> list[str]:
         *(f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in _UNREAD),
         f"--customize-hook={_FINISH}",
     ]  # fmt: skip
+
+
+def _sources() -> list[str]:
+    """Return this machine's file of sources; without one, mmdebstrap knows where Debian is."""
+    files = [Path(each) for each in _SOURCES if Path(each).exists()]
+    return [str(each) for each in files if f" {_SUITE}" in each.read_text()][:1]
 
 
 def _certificates() -> bytes:

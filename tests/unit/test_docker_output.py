@@ -8,7 +8,7 @@ _FAILED = """\
 #1 transferring dockerfile: 209B done
 #1 DONE 0.0s
 
-#4 [1/3] FROM docker.io/library/base:3.11
+#4 [1/3] FROM closed.example/base:3.11
 #4 CACHED
 
 #5 [2/3] RUN echo one
@@ -36,7 +36,7 @@ def test_people_see_steps_and_what_they_print():
     _, shown = _read(_FAILED)
 
     assert shown == [
-        "[1/3] FROM docker.io/library/base:3.11",
+        "[1/3] FROM closed.example/base:3.11",
         "  built already",
         "[2/3] RUN echo one",
         "  one",

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from docker.auth import INDEX_URL
 
 from cloudfn.errors import (
     AuthError,
@@ -43,9 +44,9 @@ def test_what_registries_say_is_understood(words, kind):
 @pytest.mark.parametrize(
     ("name", "registry"),
     [
-        ("python:3.12", "https://index.docker.io/v1/"),
-        ("ada/tools", "https://index.docker.io/v1/"),
-        ("ghcr.io/ada/tools:1", "ghcr.io"),
+        ("python:3.12", INDEX_URL),
+        ("ada/tools", INDEX_URL),
+        ("closed.example/ada/tools:1", "closed.example"),
         ("localhost/tools", "localhost"),
         ("registry:5000/tools@sha256:0", "registry:5000"),
     ],
@@ -80,7 +81,7 @@ def test_credentials_are_for_the_registries_of_the_bases_that_are_not_dockers_ow
     text = "from --platform=linux/amd64 closed.example/base:1 AS a\nFROM python:3.12\nFROM a\n"
 
     assert registries_of(text) == {"closed.example"}
-    assert registries_of("FROM ada/tools\n") == {"https://index.docker.io/v1/"}
+    assert registries_of("FROM ada/tools\n") == {INDEX_URL}
 
 
 def test_the_users_own_logins_and_contexts_stay_and_a_store_does_not_hide_the_new_one(tmp_path):

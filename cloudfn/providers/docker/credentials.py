@@ -13,8 +13,6 @@ from cloudfn.errors import InvalidError
 from cloudfn.providers.docker.context import write_private
 from cloudfn.providers.docker.endpoint import read_config
 
-#: the name that Docker's own registry has in its settings
-_DOCKER_HUB = "https://index.docker.io/v1/"
 _FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)", re.MULTILINE | re.IGNORECASE)
 #: the user that Google's registries expect with the key of a service account
 _GOOGLE_USER = "_json_key"
@@ -59,16 +57,18 @@ def of_secret(variables: Mapping[str, str], where: str) -> Credentials:
 
 def registry_of(reference: str) -> str:
     """Return the registry in the name of an image, as Docker's settings name it."""
+    from docker.auth import INDEX_URL  # what Docker's own is called there
+
     first, slash, _ = reference.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
         return first
-    return _DOCKER_HUB
+    return str(INDEX_URL)
 
 
 def registries_of(dockerfile: str) -> set[str]:
     """Return the registries that a Dockerfile builds on; Docker's own only if there is no other."""
     found = {registry_of(name) for name in _FROM.findall(dockerfile)}
-    return found - {_DOCKER_HUB} or found
+    return found - {registry_of("")} or found
 
 
 def write_config(
