@@ -48,7 +48,7 @@ def check_remote_path(path: str, method: str) -> str:
     if ".." in parts or not path.isprintable() or plain in _TAKEN:
         raise InvalidError(
             f"`Image.{method}` cannot put local files at {path!r}.",
-            hint="Use a place of their own, such as /root/data.",
+            hint="Use a place of their own, such as /data.",
         )
     return plain
 

@@ -44,7 +44,7 @@ CALLS = {
     "entrypoint": {"entrypoint_commands": ["/start"]},
     "shell": {"shell_commands": ["/bin/bash", "-c"]},
     "add_local_file": {"local_path": "a.txt", "remote_path": "/root/a.txt", "copy": True},
-    "add_local_dir": {"local_path": Path("data"), "remote_path": "/root/data", "ignore": ["*.log"]},
+    "add_local_dir": {"local_path": Path("data"), "remote_path": "/srv/data", "ignore": ["*.log"]},
     "add_local_python_source": {"copy": True},
 }
 #: what is no layer
@@ -226,10 +226,10 @@ def test_a_function_of_an_app_cannot_run_in_a_build():
 
 
 def test_remote_paths_are_within_the_working_directory():
-    image = SLIM.workdir("/work").workdir("deep").add_local_file("a.txt", "there/")
+    image = SLIM.workdir("/srv").workdir("deep").add_local_file("a.txt", "there/")
 
-    assert image.spec.workdir == "/work/deep"
-    assert image.spec.layers[-1].arguments["remote_path"] == "/work/deep/there/a.txt"
+    assert image.spec.workdir == "/srv/deep"
+    assert image.spec.layers[-1].arguments["remote_path"] == "/srv/deep/there/a.txt"
 
 
 @pytest.mark.parametrize(
