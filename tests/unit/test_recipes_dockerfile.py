@@ -18,12 +18,15 @@ from cloudfn.providers.recipes.dockerfile import FORCE, Dockerfile, dockerfile
 BASE = Layer("debian_slim", {"python_version": "3.12"})
 #: what every image begins with, after its base
 QUIET = """\
+ARG PIP_CACHE_DIR=/var/cache/cloudfn/pip
+ARG POETRY_CACHE_DIR=/var/cache/cloudfn/poetry
+ARG UV_CACHE_DIR=/var/cache/cloudfn/uv
 ARG PIP_BREAK_SYSTEM_PACKAGES=1
 ARG PIP_NO_INPUT=1
 ARG PIP_ROOT_USER_ACTION=ignore
 ARG UV_LINK_MODE=copy
 """
-CACHE = "--mount=type=cache,target=/root/.cache"
+CACHE = "--mount=type=cache,target=/var/cache/cloudfn"
 TOKEN = [{"name": "token", "required_keys": []}]
 UV = f"RUN {CACHE} python3 -m pip install --target /opt/cloudfn/uv uv"
 PROJECT = "--mount=type=bind,rw,source=context/c1,target=/opt/cloudfn/project"

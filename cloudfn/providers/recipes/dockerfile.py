@@ -25,8 +25,11 @@ from cloudfn.providers.recipes.packages import (
 
 #: the argument with which the builder has layers of `force_build` built anew
 FORCE = "CLOUDFN_FORCE_BUILD"
-#: variables of all build steps and of no container
+#: variables of all build steps and of no container; the caches are below `lines.CACHE`
 _QUIET = (
+    f"ARG PIP_CACHE_DIR={lines.CACHE}/pip",
+    f"ARG POETRY_CACHE_DIR={lines.CACHE}/poetry",
+    f"ARG UV_CACHE_DIR={lines.CACHE}/uv",
     "ARG PIP_BREAK_SYSTEM_PACKAGES=1",
     "ARG PIP_NO_INPUT=1",
     "ARG PIP_ROOT_USER_ACTION=ignore",

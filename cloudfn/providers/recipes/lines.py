@@ -12,7 +12,8 @@ SECRETS = "/run/secrets"
 #: ids of what steps that install packages may need: variables that say where packages are, as in
 #: the file of a secret, and the certificates of those places
 REACH, CERTIFICATES = "cloudfn-reach", "cloudfn-certificates"
-_PIP_CACHE = "--mount=type=cache,target=/root/.cache"
+#: where pip, uv and poetry keep what they downloaded, whoever the user of the base is
+CACHE = "/var/cache/cloudfn"
 _APT_CACHES = (
     "--mount=type=cache,target=/var/cache/apt,sharing=locked "
     "--mount=type=cache,target=/var/lib/apt/lists,sharing=locked"
@@ -73,7 +74,7 @@ def pip_line(
         secrets: Ids of further secrets.
         options: See `run_line`.
     """
-    mounts = _PIP_CACHE
+    mounts = f"--mount=type=cache,target={CACHE}"
     if reach:
         mounts += f" --mount=type=secret,id={CERTIFICATES}"
         secrets = (REACH, *secrets)
