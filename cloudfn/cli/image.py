@@ -15,8 +15,10 @@ from cloudfn.cli.options import (
     JsonOption,
     RuntimeOption,
     YesOption,
+    check_runtime,
     command_group,
     complete_image,
+    complete_runtime,
 )
 from cloudfn.cli.run import ModuleOption
 from cloudfn.cli.session import session_of
@@ -46,6 +48,8 @@ WhichOption = Annotated[
         metavar="process|docker",
         help="Of which runtime, where both have an image of that id.",
         show_default=False,
+        callback=check_runtime,
+        autocompletion=complete_runtime,
     ),
 ]
 

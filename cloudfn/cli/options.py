@@ -31,6 +31,22 @@ StrategyOption = Annotated[
 ]
 
 
+def check_runtime(runtime: str | None) -> str | None:
+    """Return `runtime` if there is such a one; raises BadParameter (exit code 2) otherwise."""
+    from cloudfn.model.runtime import RUNTIMES
+
+    if runtime is not None and runtime not in RUNTIMES:
+        raise typer.BadParameter(f"{runtime!r} is none of {', '.join(RUNTIMES)}.")
+    return runtime
+
+
+def complete_runtime(incomplete: str) -> list[str]:
+    """Return the runtimes that begin so."""
+    from cloudfn.model.runtime import RUNTIMES
+
+    return [name for name in RUNTIMES if name.startswith(incomplete)]
+
+
 RuntimeOption = Annotated[
     str | None,
     typer.Option(
@@ -38,6 +54,8 @@ RuntimeOption = Annotated[
         metavar="process|docker",
         help="What containers are, instead of $CLOUDFN_RUNTIME or process.",
         show_default=False,
+        callback=check_runtime,
+        autocompletion=complete_runtime,
     ),
 ]
 AllowUnmetOption = Annotated[

@@ -202,7 +202,17 @@ def test_the_runtime_is_part_of_the_revision(cli, program):
     assert [(op, f["runtime"]) for op, f in cli.engine.asked[:1]] == [("image_find", "docker")]
     assert len(cli.engine.asked[0][1]["specs"]) == 2  # every function needs one there
     assert cli.engine.asked[-1][1]["revision"]["runtime"] == "docker"
-    assert cli("deploy", "--runtime", "podman", program).code == 1
+
+
+@pytest.mark.parametrize(
+    "words", [("deploy",), ("image", "build"), ("image", "show"), ("image", "rm")]
+)
+def test_an_unknown_runtime_is_a_usage_error_as_an_unknown_strategy_is(cli, program, words):
+    shown = cli(*words, "--runtime", "podman", program)
+
+    assert shown.code == 2
+    assert "'podman' is none of process, docker" in shown.err
+    assert cli.client.asked == []
 
 
 def test_the_line_says_which_step_a_build_is_at():
