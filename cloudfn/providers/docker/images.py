@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -22,10 +21,10 @@ from cloudfn.providers.docker.engine import DockerEngine
 from cloudfn.providers.docker.labels import DIGEST_LABEL, ENVIRONMENT_LABEL, MARKER_LABEL
 from cloudfn.providers.docker.python import python_of
 from cloudfn.providers.docker.reach import reach
+from cloudfn.providers.image_records import ImageRecords
 from cloudfn.providers.images import BuildSecrets, BuiltImage, no_secrets
 from cloudfn.providers.recipes.dockerfile import Dockerfile, dockerfile
 
-_RECORD = ".json"
 #: characters of the owner that its images' tags end with
 _OWNER = 8
 #: what Docker takes for a part of an image's name
@@ -77,13 +76,14 @@ class DockerImages:
         self._engine = engine
         self._clock = clock or SystemClock()
         self._builds = Builds()
+        self._records = ImageRecords(site.root)
         for folder in site.root.glob(f"{SCRATCH}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
     # The port
 
     def find(self, spec: ImageSpec) -> BuiltImage | None:
-        image = self._read(self._record(spec.digest))
+        image = self._records.read(spec.digest)
         if image is None:
             return None
         try:
@@ -140,25 +140,22 @@ class DockerImages:
         return ()
 
     def list(self) -> list[BuiltImage]:
-        recorded = [self._read(path) for path in self._site.root.glob(f"*{_RECORD}")]
-        images = [each for each in recorded if each is not None]
-        if images:
-            with self._engine.asked() as api:
-                there = {each["Id"] for each in api.images(name=self._site.repository)}
-            images = [each for each in images if each.reference in there]
-        return sorted(images, key=lambda image: image.created, reverse=True)
+        images = self._records.all()
+        if not images:
+            return []
+        with self._engine.asked() as api:
+            there = {each["Id"] for each in api.images(name=self._site.repository)}
+        return [image for image in images if image.reference in there]
 
     def remove(self, digest: str) -> bool:
-        record = self._record(digest)
-        existed = record.exists()
+        gone = False
         try:
             # What containers run on loses its name, and Docker keeps the rest for them.
             with self._engine.asked() as api:
                 api.remove_image(self._tag(digest), force=True)
         except NotFoundError:
-            existed = False
-        record.unlink(missing_ok=True)
-        return existed
+            gone = True
+        return self._records.forget(digest) and not gone
 
     # For registries
 
@@ -177,8 +174,8 @@ class DockerImages:
             api.tag(reference, *self._tag(digest).rsplit(":", 1))
             size = int(api.inspect_image(reference)["Size"])
         image = BuiltImage(digest, reference, python, size, self._clock.wall())
-        older = self._read(self._record(digest))
-        self._write(image)
+        older = self._records.read(digest)
+        self._records.write(image)
         if older is not None and older.reference != reference:
             self._discard(older.reference)
         return image
@@ -192,24 +189,6 @@ class DockerImages:
     def _tag(self, digest: str) -> str:
         """Return the name that an image has in the engine."""
         return f"{self._site.repository}:{digest}-{self._site.owner[:_OWNER]}"
-
-    # Records
-
-    def _record(self, digest: str) -> Path:
-        return self._site.root / f"{digest}{_RECORD}"
-
-    def _read(self, record: Path) -> BuiltImage | None:
-        try:
-            return BuiltImage(**json.loads(record.read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return None
-
-    def _write(self, image: BuiltImage) -> None:
-        record = self._record(image.digest)
-        aside = record.with_suffix(".new")
-        record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside.write_text(json.dumps(asdict(image)))
-        aside.rename(record)
 
     def _bundles(self, recipe: Dockerfile) -> dict[str, Path]:
         found = {f"context/{each}": self._site.bundles / each for each in recipe.contexts}

@@ -7,7 +7,6 @@ whatever has no record was never whole, and is removed.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -15,7 +14,6 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,10 +23,10 @@ from cloudfn.clock import Clock, SystemClock
 from cloudfn.errors import ImageBuildError
 from cloudfn.model.image import ImageSpec
 from cloudfn.providers.builds import Build, Builds
+from cloudfn.providers.image_records import ImageRecords
 from cloudfn.providers.images import BuildSecrets, BuiltImage, no_secrets
 from cloudfn.providers.recipes.environment import EnvironmentPlan, Places, Step, plan
 
-_RECORD = ".json"
 #: the first pip with the option `--python`
 _OLDEST_PIP = (22, 3)
 #: lines of a failed step's output that its error repeats
@@ -67,6 +65,7 @@ class VenvImages:
         self._pip = sys.executable if _has_pip() else ""
         self._clock = clock or SystemClock()
         self._builds = Builds()
+        self._records = ImageRecords(root)
         #: X.Y → path of an interpreter, empty where there is none
         self._pythons: dict[str, str] = {}
         self._clear()
@@ -74,7 +73,8 @@ class VenvImages:
     # The port
 
     def find(self, spec: ImageSpec) -> BuiltImage | None:
-        return self._read(self._record(spec.digest))
+        image = self._records.read(spec.digest)
+        return image if image is not None and _runs(image) else None
 
     def build(
         self,
@@ -103,47 +103,14 @@ class VenvImages:
         return tuple(dict.fromkeys(f"{each.method}: {each.what}" for each in unmet))
 
     def list(self) -> list[BuiltImage]:
-        found = [self._read(path) for path in self._root.glob(f"*{_RECORD}")]
-        images = [each for each in found if each is not None]
-        return sorted(images, key=lambda image: image.created, reverse=True)
+        return [image for image in self._records.all() if _runs(image)]
 
     def remove(self, digest: str) -> bool:
-        record = self._record(digest)
-        existed = record.exists()
         # First what makes it an image: without it the rest is a leftover.
-        record.unlink(missing_ok=True)
+        existed = self._records.forget(digest)
         for folder in self._root.glob(f"{digest}-*"):
             shutil.rmtree(folder, ignore_errors=True)
         return existed
-
-    # Records
-
-    def _record(self, digest: str) -> Path:
-        return self._root / f"{digest}{_RECORD}"
-
-    def _read(self, record: Path) -> BuiltImage | None:
-        try:
-            image = BuiltImage(**json.loads(record.read_bytes()))
-            os.stat(image.reference)  # through the link to the Python that it was made from
-        except (OSError, ValueError, TypeError):
-            return None
-        return image
-
-    def _write(self, image: BuiltImage) -> None:
-        # What the environment holds is on disk before the record says that it is there.
-        os.sync()
-        record = self._record(image.digest)
-        aside = record.with_name(f".{record.name}.{os.urandom(4).hex()}")
-        with aside.open("w") as file:
-            json.dump(asdict(image), file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.rename(record)
-        descriptor = os.open(self._root, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _clear(self) -> None:
         """Remove what an earlier process left half built, or replaced while it was in use."""
@@ -151,7 +118,7 @@ class VenvImages:
             return
         images = self.list()
         kept = {Path(image.reference).parents[1].name for image in images}
-        kept |= {self._record(image.digest).name for image in images}
+        kept |= {self._records.path(image.digest).name for image in images}
         for path in self._root.iterdir():
             if path.name in kept:
                 continue
@@ -204,7 +171,9 @@ class VenvImages:
             raise ImageBuildError(f"The Python of the image does not run: {told.stderr.strip()}")
         size, now = _size(folder), self._clock.wall()
         image = BuiltImage(digest, str(python), told.stdout.strip(), size, now)
-        self._write(image)
+        # What the environment holds is on disk before the record says that it is there.
+        os.sync()
+        self._records.write(image)
         return image
 
     def _carry_out(
@@ -275,6 +244,11 @@ class _Redacted:
             if value:
                 text = text.replace(value, "***")
         return text
+
+
+def _runs(image: BuiltImage) -> bool:
+    """Whether the Python is there that an environment was made from: it is a link to that."""
+    return os.path.exists(image.reference)
 
 
 def _asked(wanted: str, environ: Mapping[str, str]) -> str:
