@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from cloudfn.providers.blobs import Blobs
 from cloudfn.providers.catalog import Catalog
+from cloudfn.providers.depot import Depot
 from cloudfn.providers.dicts import Dicts
+from cloudfn.providers.doorbells import Doorbells
+from cloudfn.providers.fleet import Fleet
 from cloudfn.providers.images import Images, Registry
+from cloudfn.providers.leadership import Leadership
 from cloudfn.providers.ledger import Ledger
 from cloudfn.providers.logs import Logs
+from cloudfn.providers.machines import Machines
 from cloudfn.providers.objects import Objects
 from cloudfn.providers.queues import Queues
 from cloudfn.providers.schedules import Schedules
 from cloudfn.providers.secrets import Secrets
+from cloudfn.providers.shared_ledger import SharedLedger
 from cloudfn.providers.streams import Streams
 from cloudfn.providers.volumes import Volumes
+from cloudfn.providers.wakeups import Wakeups
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +47,47 @@ class Provider:
     images: Mapping[str, Images]
     #: opens the way of those of the docker runtime to registries
     registry: Callable[[], Registry] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """From where a `Cloud` is used, and by whom."""
+
+    environment: str
+    #: id of the machine that claims, or of the client that calls
+    holder: str
+    #: private folder of this process for what it fetches; may be emptied between runs
+    cache: Path
+    #: where the provider has regions; None: what its own configuration says
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """A place whose machines come and go, and which several clients use at once.
+
+    A frozen bundle of ports like `Provider`, without files that all could see. All ports may be
+    used from several threads, and block.
+    """
+
+    name: str
+    ledger: SharedLedger
+    doorbells: Doorbells
+    wakeups: Wakeups
+    depot: Depot
+    machines: Machines
+    fleet: Fleet
+    leadership: Leadership
+    catalog: Catalog
+    logs: Logs
+    schedules: Schedules
+    objects: Objects
+    dicts: Dicts
+    queues: Queues
+    streams: Streams
+    secrets: Secrets
+    volumes: Volumes
+    #: those of Docker, which its machines run
+    images: Images
+    #: ends what was opened, in this process alone
+    close: Callable[[], None]

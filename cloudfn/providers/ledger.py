@@ -30,6 +30,8 @@ class CallSpec(NamedTuple):
     name: str = ""
     #: of a call that somebody made of dead letters: the call that they are of
     origin: str = ""
+    #: where its client waits for wakeups; empty: with the ledger itself
+    reply: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,8 @@ def test_a_deploy_that_the_daemon_did_not_survive_can_be_repeated(
     bundles = world.state / "bundles"
     wait_for("the bundle", lambda: len(list(bundles.iterdir())) >= 2)
     for _ in range(number):
-        world.kill()
+        # Once the deploy is over, nobody but us starts the next daemon.
+        wait_for("a daemon to kill", lambda: world.strike() or (deploying.done and world.connect()))
     assert world.pid != before or not world.is_up()
     deploying.result()
     assert world.function("which").remote(1) == (1, "two")

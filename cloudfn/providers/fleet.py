@@ -1,0 +1,96 @@
+"""The port of the fleet: machines of an environment that can be had and given back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from cloudfn.model.gpu import Gpu
+
+
+class InstanceState(StrEnum):
+    """Where an instance is, as its provider sees it."""
+
+    #: asked for, or booting; its agent has not joined
+    PENDING = "pending"
+    IN_SERVICE = "in service"
+    #: it is being taken away, by us or by the provider
+    ENDING = "ending"
+
+
+@dataclass(frozen=True, slots=True)
+class MachineClass:
+    """One shape of machines."""
+
+    name: str
+    #: cores and MiB that containers may use
+    cores: float
+    memory: int
+    gpus: tuple[Gpu, ...] = ()
+    #: x86_64 | arm64
+    architecture: str = "x86_64"
+    max_machines: int = 0
+    spot: bool = False
+    #: US dollars an hour; None: unknown
+    price: float | None = None
+    #: seconds from asking to joining, by experience or by guess
+    boot_seconds: float = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One machine as its provider sees it."""
+
+    machine_id: str
+    machine_class: str
+    state: InstanceState
+    zone: str = ""
+    #: seconds since the epoch; None: unknown
+    launched: float | None = None
+
+
+class Grown(NamedTuple):
+    """What came of asking for machines."""
+
+    #: how many will come
+    granted: int
+    #: ids of those that are known already
+    machine_ids: tuple[str, ...] = ()
+    #: why not all, in the provider's words; empty: all were granted
+    refused: str = ""
+
+
+class Fleet(Protocol):
+    """All machines of an environment. Blocks. Grow never removes; retire removes exactly these."""
+
+    def classes(self) -> list[MachineClass]:
+        """Return the shapes that machines can have."""
+        ...
+
+    def instances(self) -> list[Instance]:
+        """Return all machines that exist or were asked for, known by id."""
+        ...
+
+    def grow(self, machine_class: str, count: int, token: str) -> Grown:
+        """Ask for further machines. Idempotent for the same token.
+
+        Never more than the class allows; what cannot be had is said, and not waited for.
+
+        Raises:
+            NotFoundError: There is no such class.
+        """
+        ...
+
+    def retire(self, machine_ids: Sequence[str]) -> None:
+        """End exactly these machines, and want so many fewer of their class. Idempotent."""
+        ...
+
+    def joined(self, machine_id: str) -> None:
+        """A machine's agent works: it is in service, and not taken away by chance. Idempotent."""
+        ...
+
+    def drained(self, machine_id: str) -> None:
+        """A machine that is being taken away needs no more time. Idempotent."""
+        ...
