@@ -37,6 +37,9 @@ class MachineClass:
     price: float | None = None
     #: seconds from asking to joining, by experience or by guess
     boot_seconds: float = 90.0
+    #: why no machine can be had just now, and why none may be ended; empty: nothing is in the way
+    no_growth: str = ""
+    no_retiring: str = ""
 
 
 @dataclass(frozen=True, slots=True)

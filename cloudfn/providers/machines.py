@@ -87,6 +87,9 @@ class Orders:
     epoch: int = 0
     #: how many containers of each pool the machine may have; a pool that is absent may have none
     quotas: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    #: how many of these it keeps even when there is nothing to do: its part of a pool's minimum and
+    #: buffer; none where a pool is absent
+    kept: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     #: take nothing new, finish, and say EMPTY
     drain: bool = False
     #: inputs to stop: (seq, fence)
