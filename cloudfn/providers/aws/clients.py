@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from cloudfn.errors import InvalidError
 from cloudfn.providers.aws.errors import explained
@@ -61,6 +61,14 @@ class Access:
     endpoint: str | None = None
     #: of single services by their boto3 names; before `endpoint`
     endpoints: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class ClientSource(Protocol):
+    """Where adapters take clients from."""
+
+    def of(self, service: str) -> Any:
+        """Return the one client of a service, by its boto3 name. Safe to share between threads."""
+        ...
 
 
 class Clients:

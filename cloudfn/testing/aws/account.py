@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 from random import Random
+from threading import Lock
 from typing import Any
 
 from cloudfn.testing.aws.autoscaling import AutoScaling
@@ -69,3 +70,56 @@ class FakeAws:
             attempts: Tries in all of what botocore would try again; 1 shows every failure.
         """
         return FakeClient(self._services[service], self.faults, next(self._readers), attempts)
+
+    def make_table(self, name: str = "cloudfn-main") -> str:
+        """Make a table with the keys of an environment's, and return its name."""
+        dynamodb = self.client("dynamodb")
+        dynamodb.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[
+                {"AttributeName": "pk", "KeyType": "HASH"},
+                {"AttributeName": "sk", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": "pk", "AttributeType": "S"},
+                {"AttributeName": "sk", "AttributeType": "S"},
+            ],
+        )
+        dynamodb.update_time_to_live(
+            TableName=name,
+            TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"},
+        )
+        return name
+
+    def make_bucket(self, name: str = "cloudfn-main") -> str:
+        """Make a bucket in this region, and return its name."""
+        place = {"LocationConstraint": self.region}
+        self.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=place)
+        return name
+
+    def clients(self, attempts: int = 8) -> FakeClients:
+        """Return what adapters take clients from, as patient as botocore is for DynamoDB."""
+        return FakeClients(self, attempts)
+
+
+class FakeClients:
+    """One client per service, as `cloudfn.providers.aws.clients.Clients` has them.
+
+    Args:
+        aws: The account.
+        attempts: Tries of each call in all; 1 shows every failure.
+    """
+
+    def __init__(self, aws: FakeAws, attempts: int) -> None:
+        self._aws = aws
+        self._attempts = attempts
+        self._made: dict[str, Any] = {}
+        self._making = Lock()
+
+    def of(self, service: str) -> Any:
+        """Return the one client of a service."""
+        with self._making:
+            if service not in self._made:
+                self._made[service] = self._aws.client(service, attempts=self._attempts)
+            return self._made[service]
