@@ -18,6 +18,7 @@ from cloudfn.providers.ledger import Ledger
 from cloudfn.providers.logs import Logs
 from cloudfn.providers.machines import Machines
 from cloudfn.providers.objects import Objects
+from cloudfn.providers.presence import Presence
 from cloudfn.providers.queues import Queues
 from cloudfn.providers.schedules import Schedules
 from cloudfn.providers.secrets import Secrets
@@ -76,6 +77,7 @@ class Cloud:
     wakeups: Wakeups
     depot: Depot
     machines: Machines
+    presence: Presence
     fleet: Fleet
     leadership: Leadership
     catalog: Catalog

@@ -28,6 +28,9 @@ class Heard(NamedTuple):
 class Doorbells(Protocol):
     """Queues of rings, one for each deployed function. Safe to share between threads; blocks.
 
+    A variant shares the queue of its function: its id stands for that one's wherever a function's
+    is asked for, and rings of its pools come to whoever listens there.
+
     At least once, in any order; losing or doubling any of them is harmless. What is not answered
     comes again after some time, and what comes too often ends in `dead`.
     """
