@@ -3,8 +3,8 @@
 botocore repeats what was throttled, what failed with a 5xx and what got no answer. It does not
 repeat a request that met another one: DynamoDB's TransactionConflict, S3's
 ConditionalRequestConflict, SSM's TooManyUpdates, Auto Scaling's ResourceContention and
-ScalingActivityInProgress. Nor does it look into answers that are good in part: UnprocessedItems,
-UnprocessedKeys, Failed entries of a batch.
+ScalingActivityInProgress. Nor does it look into a transaction of which one part was throttled, and
+into answers that are good in part: UnprocessedItems, UnprocessedKeys, Failed entries of a batch.
 """
 
 from __future__ import annotations
@@ -31,15 +31,24 @@ _LONGEST = 4.0
 def conflicts(clock: Clock, attempts: int = _ATTEMPTS) -> tenacity.Retrying:
     """Return what repeats a call that met another one, for calls that are harmless to repeat.
 
-    A conflict changed nothing, so every call with a condition is. Anything else is raised as it is.
+    A conflict changed nothing, so every call with a condition is. The same is true of a transaction
+    that was throttled in part. Anything else is raised as it is.
     """
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(lambda error: kind(error) is Kind.CONFLICT),
+        retry=tenacity.retry_if_exception(_met_another),
         wait=tenacity.wait_random_exponential(multiplier=_SHORTEST, max=_LONGEST),
         stop=tenacity.stop_after_attempt(attempts),
         sleep=clock.sleep,
         reraise=True,
     )
+
+
+def _met_another(error: BaseException) -> bool:
+    sort = kind(error)
+    if sort is not Kind.THROTTLED:
+        return sort is Kind.CONFLICT
+    answer = getattr(error, "response", {}).get("Error", {})
+    return bool(answer.get("Code") == "TransactionCanceledException")
 
 
 def to_the_last(
