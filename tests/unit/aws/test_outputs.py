@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from cloudfn.errors import InvalidError, NotFoundError, PermissionDeniedError, V
 from cloudfn.providers.aws.outputs import Group, parameter, read_outputs
 from cloudfn.testing.aws import FakeAws, Knobs
 
+TERRAFORM = Path(__file__).parents[3] / "infra/terraform"
 #: as `local.outputs` of infra/terraform/main.tf has them
 WRITTEN = {
     "version": 1,
@@ -158,3 +161,13 @@ def test_what_is_no_object_is_refused(text):
 def test_outputs_of_another_version_are_not_guessed_at():
     with pytest.raises(VersionError, match="has version 2; this cloudfn reads 1"):
         read(changed("version", 2))
+
+
+def test_these_tests_write_what_terraform_writes():
+    main = (TERRAFORM / "main.tf").read_text()
+    [block] = re.findall(r"\n  outputs = \{\n(.*?)\n  \}", main, re.DOTALL)
+    summary = (TERRAFORM / "modules/machine_class/outputs.tf").read_text()
+    [of_class] = re.findall(r'output "summary".*?value = \{\n(.*?)\n  \}', summary, re.DOTALL)
+
+    assert set(re.findall(r"^ +(\w+) +=", block, re.MULTILINE)) == set(WRITTEN)
+    assert set(re.findall(r"^ +(\w+) +=", of_class, re.MULTILINE)) == set(WRITTEN["machines"]["l4"])
