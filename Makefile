@@ -17,7 +17,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(RUN_READY) ## Map over every Python file of the standard library, on this machine
@@ -55,6 +55,10 @@ gpu-check: $(DEV_READY) ## Run kernels in containers, on this machine's NVIDIA G
 .PHONY: bench
 bench: $(RUN_READY) ## Measure cloudfn beside its peers (they get an environment of their own)
 	@$(BIN)/python bench/run.py $(ARGS)
+
+.PHONY: bundle-lock
+bundle-lock: $(DEV_READY) ## Lock the newest wheels for the bundle of machines and planner
+	@$(BIN)/python infra/lock_bundle.py
 
 .PHONY: setup
 setup: $(DEV_READY) ## Only create the virtual environment, with everything to develop

@@ -34,6 +34,7 @@ _OF_NETWORKS = frozenset(
 _DAEMON_ONLY = frozenset({"SHELL", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"})
 #: what tells the docker command where its engine and its settings are
 _OF_DOCKER = "DOCKER_"
+_OF_TERRAFORM = ("AWS_", "TF_")
 _BASE_IMAGE = "python:{version}-slim"
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
@@ -266,6 +267,16 @@ def build_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
         name: value
         for name, value in env.items()
         if name.startswith(_OF_INSTALLERS) or name.lower() in _OF_NETWORKS
+    }
+
+
+def terraform_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what Terraform gets: this machine's basics, the way to the network, and AWS's own."""
+    env = os.environ if environ is None else environ
+    return {
+        name: value
+        for name, value in env.items()
+        if name in _PLAIN or name.lower() in _OF_NETWORKS or name.startswith(_OF_TERRAFORM)
     }
 
 

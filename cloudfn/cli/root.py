@@ -36,6 +36,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "dict": ("cloudfn.cli.dicts", "Look into dicts, and look after them."),
     "queue": ("cloudfn.cli.queues", "Look into queues, and look after them."),
     "environment": ("cloudfn.cli.environment", "List, make and delete separate worlds."),
+    "infra": ("cloudfn.cli.infra", "Make and remove an environment in your AWS account."),
+    "destroy": ("cloudfn.cli.destroy", "Remove an environment from your AWS account, whole."),
     "daemon": ("cloudfn.cli.daemon", "Start, stop and look at this machine's engine."),
     "doctor": ("cloudfn.cli.doctor", "Check whether this machine is fit to run functions."),
 }

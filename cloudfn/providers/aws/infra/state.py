@@ -1,0 +1,121 @@
+"""The bucket that holds Terraform's state: private, encrypted, versioned."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cloudfn.errors import ConflictError, NotFoundError
+from cloudfn.providers.aws.errors import explained
+
+#: the only region in which a bucket is made without saying where
+_FIRST_REGION = "us-east-1"
+
+
+def bucket_name(account_id: str, region: str) -> str:
+    """Return the name of an account's bucket for state in a region."""
+    return f"cloudfn-state-{account_id}-{region}"
+
+
+def state_key(environment: str) -> str:
+    """Return the name of an environment's state in the bucket."""
+    return f"cloudfn/{environment}/terraform.tfstate"
+
+
+def ensure_bucket(s3: Any, name: str, region: str) -> bool:
+    """Have the bucket, closed to everybody else; return whether it was made just now.
+
+    Raises:
+        ConflictError: Somebody else has a bucket of that name.
+    """
+    made = not _exists(s3, name)
+    if made:
+        _create(s3, name, region)
+    with explained("s3", "PutBucket…", f"bucket {name}"):
+        s3.put_public_access_block(
+            Bucket=name,
+            PublicAccessBlockConfiguration={
+                "BlockPublicAcls": True,
+                "BlockPublicPolicy": True,
+                "IgnorePublicAcls": True,
+                "RestrictPublicBuckets": True,
+            },
+        )
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        s3.put_bucket_encryption(
+            Bucket=name,
+            ServerSideEncryptionConfiguration={
+                "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+            },
+        )
+        s3.put_bucket_policy(Bucket=name, Policy=json.dumps(_policy(name)))
+        s3.put_bucket_tagging(
+            Bucket=name,
+            Tagging={"TagSet": [{"Key": "cloudfn:managed-by", "Value": "cloudfn infra init"}]},
+        )
+    return made
+
+
+def forget_state(s3: Any, name: str, key: str) -> bool:
+    """Delete an environment's state in all its versions, and the bucket if that was the last.
+
+    Returns:
+        Whether the bucket is gone too.
+    """
+    if not _exists(s3, name):
+        return True
+    with explained("s3", "DeleteObjects", f"bucket {name}"):
+        pages = s3.get_paginator("list_object_versions").paginate(Bucket=name)
+        others = False
+        for page in pages:
+            for each in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
+                if each["Key"].startswith(key):
+                    s3.delete_object(Bucket=name, Key=each["Key"], VersionId=each["VersionId"])
+                else:
+                    others = True
+        if not others:
+            s3.delete_bucket(Bucket=name)
+        return not others
+
+
+def _exists(s3: Any, name: str) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        with explained("s3", "HeadBucket", f"bucket {name}"):
+            s3.head_bucket(Bucket=name)
+    except NotFoundError:
+        return False
+    except Exception as error:
+        cause = error.__cause__
+        if isinstance(cause, ClientError) and cause.response["Error"]["Code"] in ("403", "301"):
+            raise ConflictError(
+                f"The bucket {name} is not ours, or lies elsewhere.",
+                hint="Name another one: `cloudfn infra init --state-bucket NAME`.",
+            ) from error
+        raise
+    return True
+
+
+def _create(s3: Any, name: str, region: str) -> None:
+    where: dict[str, Any] = {}
+    if region != _FIRST_REGION:
+        where["CreateBucketConfiguration"] = {"LocationConstraint": region}
+    with explained("s3", "CreateBucket", f"bucket {name}"):
+        s3.create_bucket(Bucket=name, ObjectOwnership="BucketOwnerEnforced", **where)
+
+
+def _policy(name: str) -> dict[str, Any]:
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "OnlyEncryptedConnections",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:*",
+                "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"],
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            }
+        ],
+    }

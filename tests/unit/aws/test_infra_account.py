@@ -1,0 +1,199 @@
+"""What `cloudfn infra` does to an account beside Terraform, on moto."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from cloudfn.providers.aws.infra import leftovers, preflight, state
+
+REGION = "eu-central-1"
+
+
+class Account:
+    """Clients of moto."""
+
+    def of(self, service: str) -> Any:
+        return _client(service)
+
+
+@cache
+def _client(service: str) -> Any:
+    return boto3.client(
+        service, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
+    )
+
+
+@pytest.fixture
+def account() -> Iterator[Account]:
+    with mock_aws():
+        yield Account()
+
+
+def silent(_text: str) -> None:
+    pass
+
+
+def test_the_bucket_for_state_is_private_encrypted_and_versioned(account: Account) -> None:
+    s3 = account.of("s3")
+    name = state.bucket_name("123456789012", REGION)
+    assert state.ensure_bucket(s3, name, REGION)
+    assert not state.ensure_bucket(s3, name, REGION)
+    block = s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
+    assert all(block.values())
+    assert s3.get_bucket_versioning(Bucket=name)["Status"] == "Enabled"
+    rules = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    policy = json.loads(s3.get_bucket_policy(Bucket=name)["Policy"])
+    assert policy["Statement"][0]["Effect"] == "Deny"
+
+
+def test_state_goes_in_all_its_versions_and_the_bucket_with_the_last_one(account: Account) -> None:
+    s3 = account.of("s3")
+    state.ensure_bucket(s3, "states", REGION)
+    s3.delete_bucket_policy(Bucket="states")  # moto denies without looking at the condition
+    for environment in ("main", "staging"):
+        for _ in range(3):
+            s3.put_object(Bucket="states", Key=state.state_key(environment), Body=b"{}")
+    s3.delete_object(Bucket="states", Key=state.state_key("main"))
+    assert not state.forget_state(s3, "states", state.state_key("main"))
+    left = s3.list_object_versions(Bucket="states")
+    assert {each["Key"] for each in left["Versions"]} == {state.state_key("staging")}
+    assert "DeleteMarkers" not in left
+    assert state.forget_state(s3, "states", state.state_key("staging"))
+    assert s3.list_buckets()["Buckets"] == []
+    assert state.forget_state(s3, "states", state.state_key("staging"))
+
+
+def fill(account: Account, environment: str) -> None:
+    """Make what deploys and the planner make."""
+    for name in ("square", "reply-1"):
+        account.of("sqs").create_queue(QueueName=f"cloudfn-{environment}-{name}")
+    for number in range(12):
+        account.of("ssm").put_parameter(
+            Name=f"/cloudfn/{environment}/pools/fu-{number}", Value="{}", Type="String"
+        )
+    ec2 = account.of("ec2")
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    ec2.create_launch_template(
+        LaunchTemplateName=f"cloudfn-{environment}-cpu",
+        LaunchTemplateData={"ImageId": "ami-12c6146b", "InstanceType": "m5.large"},
+    )
+    account.of("autoscaling").create_auto_scaling_group(
+        AutoScalingGroupName=f"cloudfn-{environment}-cpu",
+        LaunchTemplate={"LaunchTemplateName": f"cloudfn-{environment}-cpu"},
+        MinSize=0,
+        MaxSize=4,
+        DesiredCapacity=2,
+        VPCZoneIdentifier=subnet,
+        NewInstancesProtectedFromScaleIn=True,
+        Tags=[
+            {"Key": "cloudfn:environment", "Value": environment, "PropagateAtLaunch": True},
+        ],
+    )
+
+
+def test_nothing_of_an_environment_is_left_and_all_of_another_one(account: Account) -> None:
+    fill(account, "main")
+    fill(account, "other")
+    kinds = [each.kind for each in leftovers.remaining(account, "main")]
+    assert (kinds.count("queue"), kinds.count("parameter"), kinds.count("machine")) == (2, 12, 2)
+    for _ in range(2):
+        leftovers.quieten(account, "main", silent)
+        leftovers.sweep(account, "main", silent)
+        assert leftovers.remaining(account, "main") == []
+    assert len(leftovers.remaining(account, "other")) == len(kinds)
+
+
+def test_machines_without_a_group_are_orphans(account: Account) -> None:
+    fill(account, "main")
+    assert leftovers.orphans(account, "main") == []
+    lost = account.of("ec2").run_instances(
+        ImageId="ami-12c6146b",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[
+            {
+                "ResourceType": "instance",
+                "Tags": [{"Key": "cloudfn:environment", "Value": "main"}],
+            }
+        ],
+    )["Instances"][0]["InstanceId"]
+    assert leftovers.orphans(account, "main") == [lost]
+    account.of("ec2").terminate_instances(InstanceIds=[lost])
+    assert leftovers.orphans(account, "main") == []
+
+
+def test_we_are_who_aws_says(account: Account) -> None:
+    assert preflight.identity(account).account_id == "123456789012"
+
+
+@pytest.mark.parametrize(
+    ("arn", "simulated"),
+    [
+        (
+            "arn:aws:sts::123456789012:assumed-role/deployer/somebody",
+            "arn:aws:iam::123456789012:role/deployer",
+        ),
+        ("arn:aws:iam::123456789012:user/somebody", "arn:aws:iam::123456789012:user/somebody"),
+    ],
+)
+def test_policies_are_simulated_for_the_role_behind_a_session(arn: str, simulated: str) -> None:
+    assert preflight.principal(arn) == simulated
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "family"),
+    [
+        ("m7i.large", "standard"),
+        ("g6.xlarge", "g"),
+        ("gr6.4xlarge", "g"),
+        ("vt1.3xlarge", "g"),
+        ("p5.48xlarge", "p"),
+        ("c7g.medium", "standard"),
+    ],
+)
+def test_a_type_counts_against_the_quota_of_its_family(instance_type: str, family: str) -> None:
+    assert preflight.family_of(instance_type) == family
+
+
+def test_sizes_of_types_are_asked_for(account: Account) -> None:
+    assert preflight.vcpus(account, ["m5.large", "g5.xlarge"]) == {"m5.large": 2, "g5.xlarge": 4}
+
+
+class Scripted:
+    """A client that answers every operation with one answer."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self._answer = answer
+
+    def __getattr__(self, _operation: str) -> Any:
+        return lambda **_: self._answer
+
+    def of(self, _service: str) -> Any:
+        return self
+
+
+def test_what_policies_refuse_is_named() -> None:
+    results = [
+        {"EvalActionName": "iam:CreateRole", "EvalDecision": "implicitDeny"},
+        {"EvalActionName": "s3:CreateBucket", "EvalDecision": "allowed"},
+    ]
+    found = preflight.check_permissions(
+        Scripted({"EvaluationResults": results}), "arn:aws:iam::123456789012:user/somebody"
+    )
+    assert found.level == "fail"
+    assert "iam:CreateRole" in found.text
+    assert "s3:CreateBucket" not in found.text
+
+
+@pytest.mark.parametrize(("allowed", "level"), [(64, "ok"), (32, "warn")])
+def test_a_quota_that_is_too_small_is_said_before_the_work(allowed: int, level: str) -> None:
+    answer = Scripted({"Quota": {"Value": float(allowed)}})
+    [found] = preflight.check_quotas(answer, {"g": 40}, spot=False)
+    assert found.level == level
+    assert bool(found.hint) == (level == "warn")
