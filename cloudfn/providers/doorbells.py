@@ -32,7 +32,8 @@ class Doorbells(Protocol):
     is asked for, and rings of its pools come to whoever listens there.
 
     At least once, in any order; losing or doubling any of them is harmless. What is not answered
-    comes again after some time, and what comes too often ends in `dead`.
+    comes again after some time, and what comes too often ends in `dead`. Rings of a variant come
+    out of its function's queue.
     """
 
     def open(self, function_id: str) -> None:

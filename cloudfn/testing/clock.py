@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from threading import Condition
 
+from cloudfn.clock import Clock
+
 #: seconds of real time that a test waits for its own threads before it gives up
 _PATIENCE = 10.0
 
@@ -107,3 +109,19 @@ class FakeClock:
         with self._changed:
             if not self._changed.wait_for(lambda: self._sleepers >= count, patience):
                 raise TimeoutError(f"{self._sleepers} of {count} threads sleep on the clock.")
+
+
+def wait_on(clock: Clock, condition: Condition, until: float) -> None:
+    """Wait until somebody notifies a condition, or for long enough.
+
+    Args:
+        clock: The machine's, or a fake one; a sleepless one moves to the time at once.
+        condition: Held by the caller, and given back while it waits.
+        until: Seconds since the epoch.
+    """
+    if not isinstance(clock, FakeClock):
+        condition.wait(until - clock.wall())
+    elif clock.sleepless:
+        clock.advance(max(until - clock.wall(), 0.0))
+    else:
+        clock.wait(condition, until)
