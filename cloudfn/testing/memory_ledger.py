@@ -11,6 +11,7 @@ from itertools import chain, zip_longest
 
 from cloudfn.errors import ConflictError, NotFoundError
 from cloudfn.model.call import Again, ContainerLost, Counters, Status, settle
+from cloudfn.providers.endings import cancelled_payload, lost_payload
 from cloudfn.providers.ledger import (
     Admission,
     CallRecord,
@@ -21,7 +22,6 @@ from cloudfn.providers.ledger import (
     Outcome,
     PoolCounts,
 )
-from cloudfn.providers.local.records import cancelled_payload, lost_payload
 from cloudfn.settings import Limits
 from cloudfn.testing.memory_records import Call, Input, Undo
 

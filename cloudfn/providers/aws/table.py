@@ -11,13 +11,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
+from uuid import uuid4
 
 from cloudfn.clock import Clock
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed, Where, explained
 from cloudfn.providers.aws.retries import conflicts, to_the_last
 
-#: attributes by name: str, int, float, bool, bytes, None, and sets of str that are not empty
+#: attributes by name: str, int, float, bool, bytes, None, lists and dicts of these, and sets of str
+#: or of int that are not empty
 Item = dict[str, Any]
 
 _NAME = re.compile(r"#(\w+)")
@@ -158,7 +160,13 @@ class Table:
             ConditionFailed: Conditions did not hold; `held` and `items` are in the same order.
         """
         entries = [{each.kind: {"TableName": self._name, **_params(each)}} for each in writes]
-        self._ask_for("TransactWriteItems", "transact_write_items", TransactItems=entries)
+        self._ask_for(
+            "TransactWriteItems",
+            "transact_write_items",
+            TransactItems=entries,
+            # Sent again after an answer was lost, it is done once.
+            ClientRequestToken=uuid4().hex,
+        )
 
     def write_all(self, writes: Sequence[Write]) -> None:
         """Put and delete any number of items, without conditions, in any order.
@@ -235,7 +243,12 @@ def _attribute(value: Any) -> Item:
         case None:
             return {"NULL": True}
         case set() | frozenset():
-            return {"SS": sorted(value)}
+            kind = "SS" if isinstance(next(iter(value)), str) else "NS"
+            return {kind: [str(each) for each in sorted(value)]}
+        case list() | tuple():
+            return {"L": [_attribute(each) for each in value]}
+        case dict():
+            return {"M": _attributes(value)}
         case _:
             raise TypeError(f"no attribute of an item: {value!r}")
 
@@ -253,5 +266,11 @@ def _value(kind: str, value: Any) -> Any:
             return None
         case "SS":
             return frozenset(value)
+        case "NS":
+            return frozenset(map(int, value))
+        case "L":
+            return [_value(*next(iter(each.items()))) for each in value]
+        case "M":
+            return _plain(value)
         case _:
             return value

@@ -9,9 +9,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from cloudfn.model.call import Counters
-from cloudfn.model.ids import input_id
 from cloudfn.providers.ledger import CallRecord, CallSpec
-from cloudfn.wire.messages import encode_json
 
 #: inputs whose status bytes share a row
 BLOCK_BITS = 10
@@ -217,15 +215,3 @@ def split_payloads(lengths: bytes, data: bytes) -> list[bytes]:
         return [data]
     ends = accumulate(unpack_numbers(lengths), initial=0)
     return [data[begin:end] for begin, end in pairwise(ends)]
-
-
-def cancelled_payload(call_id: str) -> bytes:
-    """Return the outcome of an input that was cancelled while it waited."""
-    message = f"The input was cancelled (call {call_id})."
-    return encode_json({"error": "RemoteError", "message": message, "hint": None})
-
-
-def lost_payload(call_id: str, index: int, reason: str) -> bytes:
-    """Return the outcome of an input that was lost too often."""
-    message = f"Input {input_id(call_id, index)} is given up: {reason}."
-    return encode_json({"error": "InputLost", "message": message, "hint": None})

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cloudfn.model.call import Again, ContainerLost, Status, settle
-from cloudfn.providers.local.records import UNHURT, Page, Scar, lost_payload
+from cloudfn.providers.endings import lost_payload
+from cloudfn.providers.local.records import UNHURT, Page, Scar
 from cloudfn.providers.local.residents import Residents
 from cloudfn.providers.local.store import Store
 

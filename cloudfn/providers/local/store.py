@@ -14,6 +14,7 @@ from typing import Any
 from cloudfn.errors import DataLossError, Error
 from cloudfn.model.call import CallKind, Counters, Status
 from cloudfn.model.terms import Terms
+from cloudfn.providers.endings import cancelled_payload
 from cloudfn.providers.ledger import CallRecord, CallSpec, Outcome
 from cloudfn.providers.local.records import (
     BLOCK,
@@ -24,7 +25,6 @@ from cloudfn.providers.local.records import (
     Lane,
     Page,
     Scar,
-    cancelled_payload,
     join_payloads,
     pack_numbers,
     split_payloads,
