@@ -95,7 +95,7 @@ _CODES: Mapping[Kind, str] = {
         "QueueNameExists QueueAlreadyExists ParameterAlreadyExists AlreadyExists"
         " BucketAlreadyExists BucketAlreadyOwnedByYou RepositoryAlreadyExistsException"
         " ResourceAlreadyExistsException EntityAlreadyExists ImageAlreadyExistsException"
-        " TableAlreadyExistsException"
+        " TableAlreadyExistsException ImageTagAlreadyExistsException"
     ),
     Kind.STATE: (
         "ResourceInUse ResourceInUseException QueueDeletedRecently PurgeQueueInProgress"
@@ -105,6 +105,7 @@ _CODES: Mapping[Kind, str] = {
     Kind.INVALID: (
         "ValidationError ValidationException InvalidParameterValue"
         " InvalidParameterValueException InvalidParameterCombination InvalidAttributeValue"
+        " InvalidParameterException"
         " InvalidAttributeName InvalidMessageContents MissingParameter MissingRequiredParameter"
         " InvalidRequest InvalidArgument MalformedXML SerializationException InvalidAction"
         " UnsupportedOperation UnknownOperationException BatchEntryIdsNotDistinct"
@@ -118,8 +119,8 @@ _CODES: Mapping[Kind, str] = {
     Kind.TIMED_OUT: "RequestTimeout RequestTimeoutException",
     Kind.FAULT: (
         "InternalError InternalFailure InternalServerError InternalServiceError"
-        " InternalServerException ServiceUnavailable ServiceUnavailableException Unavailable"
-        " ServiceFailure 500 502 503 504"
+        " InternalServerException ServerException ServiceUnavailable ServiceUnavailableException"
+        " Unavailable ServiceFailure 500 502 503 504"
     ),
 }
 _KINDS: Mapping[str, Kind] = {

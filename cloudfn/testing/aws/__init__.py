@@ -8,8 +8,10 @@ from cloudfn.testing.aws.account import FakeAws
 from cloudfn.testing.aws.faults import Faults
 from cloudfn.testing.aws.knobs import (
     DynamoKnobs,
+    EcrKnobs,
     FleetKnobs,
     Knobs,
+    LogsKnobs,
     S3Knobs,
     SqsKnobs,
     SsmKnobs,
@@ -17,10 +19,12 @@ from cloudfn.testing.aws.knobs import (
 
 __all__ = [
     "DynamoKnobs",
+    "EcrKnobs",
     "FakeAws",
     "Faults",
     "FleetKnobs",
     "Knobs",
+    "LogsKnobs",
     "S3Knobs",
     "SqsKnobs",
     "SsmKnobs",

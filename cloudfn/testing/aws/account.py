@@ -11,9 +11,11 @@ from cloudfn.testing.aws.autoscaling import AutoScaling
 from cloudfn.testing.aws.client import FakeClient
 from cloudfn.testing.aws.dynamodb_groups import Dynamo
 from cloudfn.testing.aws.ec2 import Ec2
+from cloudfn.testing.aws.ecr import Ecr
 from cloudfn.testing.aws.faults import Faults
 from cloudfn.testing.aws.fleet import Fleet
 from cloudfn.testing.aws.knobs import Knobs
+from cloudfn.testing.aws.logs import Logs
 from cloudfn.testing.aws.s3_uploads import S3
 from cloudfn.testing.aws.service import Service
 from cloudfn.testing.aws.sqs import Sqs
@@ -52,6 +54,8 @@ class FakeAws:
         self.s3 = S3(self.clock, Random(f"{seed} s3"), *place, knobs.s3)
         self.ssm = Ssm(self.clock, Random(f"{seed} ssm"), *place, knobs.ssm)
         self.fleet = Fleet(self.clock, Random(f"{seed} fleet"), knobs.fleet)
+        self.logs = Logs(self.clock, Random(f"{seed} logs"), *place, knobs.logs)
+        self.ecr = Ecr(self.clock, Random(f"{seed} ecr"), *place, knobs.ecr)
         services: tuple[Service, ...] = (
             self.sqs,
             self.dynamodb,
@@ -59,6 +63,8 @@ class FakeAws:
             self.ssm,
             AutoScaling(self.fleet, Random(f"{seed} autoscaling"), *place),
             Ec2(self.fleet, Random(f"{seed} ec2"), *place),
+            self.logs,
+            self.ecr,
         )
         self._services = {service.name: service for service in services}
 

@@ -168,6 +168,52 @@ class FleetKnobs:
 
 
 @dataclass(frozen=True, slots=True)
+class LogsKnobs:
+    """CloudWatch Logs.
+
+    From "CloudWatch Logs quotas", and the API reference of PutLogEvents and FilterLogEvents.
+    """
+
+    #: seconds until events that were taken can be read
+    reads_lag: float = 5.0
+    #: chance that a page of events ends early, or is empty, although there are more
+    short_pages: float = 0.3
+    #: calls a second, of the whole account
+    puts: float = 800.0
+    creations: float = 50.0
+    filters: float = 10.0
+
+    @classmethod
+    def calm(cls) -> LogsKnobs:
+        """Return knobs for logs that are as one would like them to be."""
+        return cls(
+            reads_lag=0, short_pages=0, puts=float("inf"), creations=float("inf"),
+            filters=float("inf"),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class EcrKnobs:
+    """Repositories of images.
+
+    From "Amazon ECR service quotas", "Private registry authentication", and the API reference.
+    """
+
+    #: seconds that a token opens the registry
+    token_lives: float = 43_200.0
+    #: the longest page of images
+    page: int = 1_000
+    #: calls a second
+    tokens: float = 500.0
+    reads: float = 1_000.0
+
+    @classmethod
+    def calm(cls) -> EcrKnobs:
+        """Return knobs for a registry that does what one would like it to do."""
+        return cls(tokens=float("inf"), reads=float("inf"))
+
+
+@dataclass(frozen=True, slots=True)
 class Knobs:
     """How nasty an account is."""
 
@@ -176,10 +222,13 @@ class Knobs:
     s3: S3Knobs = field(default_factory=S3Knobs)
     ssm: SsmKnobs = field(default_factory=SsmKnobs)
     fleet: FleetKnobs = field(default_factory=FleetKnobs)
+    logs: LogsKnobs = field(default_factory=LogsKnobs)
+    ecr: EcrKnobs = field(default_factory=EcrKnobs)
 
     @classmethod
     def calm(cls) -> Knobs:
         """Return knobs for an account that does what one would like it to do."""
         return cls(
-            SqsKnobs.calm(), DynamoKnobs.calm(), S3Knobs.calm(), SsmKnobs.calm(), FleetKnobs.calm()
-        )
+            SqsKnobs.calm(), DynamoKnobs.calm(), S3Knobs.calm(), SsmKnobs.calm(), FleetKnobs.calm(),
+            LogsKnobs.calm(), EcrKnobs.calm(),
+        )  # fmt: skip

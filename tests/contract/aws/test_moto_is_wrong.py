@@ -5,6 +5,8 @@ A row whose moto half fails has become agreement: move it to the table of its se
 
 import pytest
 
+from cloudfn.clock import SystemClock
+
 GROUP = {"AutoScalingGroupName": "group"}
 
 
@@ -116,6 +118,58 @@ def sixteen_levels(account):
     return put_parameter(account, Name="/" + "/".join("x" * 17))
 
 
+def log_stream(account, *names):
+    logs = account.client("logs")
+    logs.create_log_group(logGroupName="/g")
+    for name in names:
+        logs.create_log_stream(logGroupName="/g", logStreamName=name)
+    clock = account.fake.clock if account.fake else SystemClock()
+    return logs, int(clock.wall() * 1000)
+
+
+def log(logs, stream, *events):
+    return logs.put_log_events(
+        logGroupName="/g",
+        logStreamName=stream,
+        logEvents=[{"timestamp": at, "message": message} for at, message in events],
+    )
+
+
+def logged(account, **params):
+    """Return what three events of two streams are, in the order in which they are read."""
+    logs, now = log_stream(account, "a", "b")
+    log(logs, "a", (now, "one"), (now + 2, "three"))
+    log(logs, "b", (now + 1, "two"))
+    found = logs.filter_log_events(logGroupName="/g", **params)["events"]
+    return [each["message"] for each in found]
+
+
+def streams_by_time(account):
+    return logged(account)
+
+
+def streams_by_prefix(account):
+    return logged(account, logStreamNamePrefix="b")
+
+
+def two_words(account):
+    logs, now = log_stream(account, "a")
+    log(logs, "a", (now, "one and two"), (now, "two"))
+    found = logs.filter_log_events(logGroupName="/g", filterPattern='"one" "two"')["events"]
+    return [each["message"] for each in found]
+
+
+def events_of_two_days(account):
+    logs, now = log_stream(account, "a")
+    return answer_of(lambda: log(logs, "a", (now - 86_400_001, "x"), (now, "x")))
+
+
+def the_end_of_old_events(account):
+    logs, now = log_stream(account, "a")
+    told = log(logs, "a", (now - 15 * 86_400_000, "x"), (now, "x"))["rejectedLogEventsInfo"]
+    return told["tooOldLogEventEndIndex"]
+
+
 def group(account):
     if account.fake is None:
         account.client("ec2").create_launch_template(
@@ -191,6 +245,11 @@ WRONG = [
     (a_group_with_instances, "ResourceInUse", "accepted"),
     (a_launch_with_a_hook, ["InService", "Pending:Wait"], ["InService", "InService"]),
     (activities, 1, 0),
+    (streams_by_time, ["one", "two", "three"], ["one", "three", "two"]),
+    (streams_by_prefix, ["two"], ["one", "three", "two"]),
+    (two_words, ["one and two"], []),
+    (events_of_two_days, "InvalidParameterException", "accepted"),
+    (the_end_of_old_events, 1, 0),
 ]
 
 
