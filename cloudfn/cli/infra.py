@@ -204,6 +204,7 @@ class Progress:
         self._moving = terminal.is_terminal(sys.stderr) and not quiet
         self._clock = SystemClock()
         self._open: dict[str, float] = {}
+        self._errors = 0
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -211,6 +212,8 @@ class Progress:
         from cloudfn.providers.aws.infra.events import Progress as Step
 
         match event:
+            case Problem(severity="error") if not self._errors:
+                self._errors = 1  # the command ends with this one
             case Problem(severity, summary, detail, address, where):
                 place = address or where
                 text = f"{severity}: {f'{place}: ' if place else ''}{summary}"

@@ -9,7 +9,7 @@ import pytest
 
 from cloudfn import errors
 from cloudfn.providers.aws.infra.events import Event, Planned, Progress
-from cloudfn.providers.aws.infra.terraform import Terraform
+from cloudfn.providers.aws.infra.terraform import Run, Terraform
 from cloudfn.providers.aws.infra.workspace import Workspace
 from tests.terraform import runs, toolbox
 
@@ -101,3 +101,17 @@ def test_no_terraform_is_an_error_that_says_where_to_get_it(tmp_path: Path) -> N
     with pytest.raises(errors.InvalidError) as caught:
         Terraform(tmp_path, {"PATH": str(tmp_path)})
     assert "Install" in str(caught.value.hint)
+
+
+def test_drift_is_what_a_plan_would_change_back(tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text(
+        'resource "terraform_data" "thing" {\n  input = var.x\n}\n'
+        'variable "x" {\n  type = string\n}\n'
+    )
+    terraform = Terraform(tmp_path, {"PATH": os.defpath}, toolbox.terraform())
+    terraform.init({}, lambda _: None)
+    terraform.apply({"x": "one"}, lambda _: None)
+    wanted = terraform.plan({"x": "two"}, lambda _: None)
+    assert wanted.drift == ()  # it is the folder that changed
+    assert Run((Planned("a", "update", drift=True), Planned("a", "update")), None).drift == ("a",)
+    assert Run((Planned("a", "update", drift=True),), None).drift == ()

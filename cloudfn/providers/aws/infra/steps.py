@@ -146,11 +146,9 @@ class Infra:
         except Error as error:
             yield Finding("terraform", "fail", error.message, error.hint or "")
             return
-        drifted = [each.address for each in run.drift]
-        if drifted:
-            yield Finding(
-                "drift", "warn", f"changed by others: {', '.join(drifted)}", "`cloudfn infra apply`"
-            )
+        if run.drift:
+            text = f"changed by others: {', '.join(run.drift)}"
+            yield Finding("drift", "warn", text, "`cloudfn infra apply` changes it back.")
         elif run.summary is None or run.summary.empty:
             yield Finding("drift", "ok", "what is there is what the folder says")
         else:

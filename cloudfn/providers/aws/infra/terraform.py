@@ -31,9 +31,13 @@ class Run:
     summary: Summary | None
 
     @property
-    def drift(self) -> tuple[Planned, ...]:
-        """What was changed by others since the last run."""
-        return tuple(each for each in self.planned if each.drift)
+    def drift(self) -> tuple[str, ...]:
+        """What others changed and the plan would change back.
+
+        Of the rest that differs from the state, AWS itself filled in most.
+        """
+        changed = {each.address for each in self.planned if not each.drift}
+        return tuple(e.address for e in self.planned if e.drift and e.address in changed)
 
 
 class Terraform:
@@ -54,7 +58,7 @@ class Terraform:
             )
         self._binary = found
         self._folder = folder
-        self._environ = {**environ, "TF_IN_AUTOMATION": "1", "TF_INPUT": "0"}
+        self._environ = {**environ, "TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "TF_CLI_ARGS": "-no-color"}
 
     def version(self) -> tuple[int, ...]:
         """Return its version.
