@@ -6,11 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from cloudfn.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    DataLossError,
+    Error,
+    ExecutionError,
+    InvalidError,
+    NotFoundError,
+)
 from cloudfn.model.cls import shown_name
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec
 from cloudfn.model.image import ImageSpec
 from cloudfn.model.runtime import environment_of
 from cloudfn.model.variant import Variant
+
+_LIVE_STATES = frozenset(("ephemeral", "detached", "deployed"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,3 +243,61 @@ def effective(spec: FunctionSpec, override: Override | None) -> AutoscalerSettin
     if override is None:
         return spec.autoscaler
     return spec.autoscaler.merged(dict(override.changes))
+
+
+# What all adapters say
+
+
+def check_state(state: str) -> None:
+    """Raise InvalidError where a state is none of a live app."""
+    if state not in _LIVE_STATES:
+        raise InvalidError(
+            f"{state!r} is no state of a live app ({', '.join(sorted(_LIVE_STATES))})."
+        )
+
+
+def already_deployed(name: str) -> Error:
+    """Return the error for a second deployed app of one name."""
+    return AlreadyExistsError(
+        f"An app named {name!r} is deployed already.",
+        hint="Add a revision to it, or stop it first.",
+    )
+
+
+def no_app(app_id: str) -> Error:
+    """Return the error for an app that is not in the catalog."""
+    return NotFoundError(f"There is no app {app_id}.")
+
+
+def no_function(function_id: str) -> Error:
+    """Return the error for a function that is not in the catalog."""
+    return NotFoundError(f"There is no function {function_id}.")
+
+
+def app_is_stopped(name: str) -> Error:
+    """Return the error for a change of an app that is stopped for ever."""
+    return ExecutionError(f"The app {name!r} is stopped.", hint="Deploy it again, as a new app.")
+
+
+def unforgettable(name: str) -> Error:
+    """Return the error for forgetting an app that runs or whose history is kept."""
+    return ExecutionError(
+        f"The app {name!r} cannot be forgotten: it is live, or it was deployed.",
+        hint="Only stopped ephemeral apps are forgotten.",
+    )
+
+
+def settings_changed(function_id: str) -> Error:
+    """Return the error for an update that is based on settings of the past."""
+    return ConflictError(
+        f"The settings of function {function_id} were changed by someone else at the same time.",
+        hint="Read them again, then decide.",
+    )
+
+
+def unreadable(number: int, app_id: str, where: str) -> Error:
+    """Return the error for a revision whose record makes no sense."""
+    return DataLossError(
+        f"Version {number} of app {app_id} in {where} cannot be read.",
+        hint="Deploy the app again.",
+    )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from cloudfn.errors import AlreadyExistsError, NotFoundError
+
 
 class ObjectKind(Enum):
     """What an object is; the value begins its id."""
@@ -71,3 +73,13 @@ class Objects(Protocol):
     def close(self) -> None:
         """Give the store back. Idempotent."""
         ...
+
+
+def taken(kind: ObjectKind, name: str) -> AlreadyExistsError:
+    """Return the error for a second object of one kind and name."""
+    return AlreadyExistsError(f"There is a {kind.noun} named {name!r} already.")
+
+
+def no_object(object_id: str) -> NotFoundError:
+    """Return the error for an object that is not there."""
+    return NotFoundError(f"There is no object {object_id}.", hint="It was deleted; make it again.")

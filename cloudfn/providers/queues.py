@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from cloudfn.errors import ResourceExhaustedError
+
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
@@ -78,3 +80,11 @@ class Queues(Protocol):
     def close(self) -> None:
         """Give the store back. Idempotent."""
         ...
+
+
+def too_many_partitions(limit: int) -> ResourceExhaustedError:
+    """Return the error for one partition more than a queue may have."""
+    return ResourceExhaustedError(
+        f"The queue has {limit} partitions, and may have no more.",
+        hint="Partitions vanish when their time to live is over: put with a smaller partition_ttl.",
+    )

@@ -5,13 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from cloudfn.errors import (
-    AlreadyExistsError,
-    ConflictError,
-    ExecutionError,
-    InvalidError,
-    NotFoundError,
-)
 from cloudfn.model.ids import mint
 from cloudfn.model.variant import Variant
 from cloudfn.providers.catalog import (
@@ -20,6 +13,13 @@ from cloudfn.providers.catalog import (
     Override,
     RevisionRecord,
     RevisionSpec,
+    already_deployed,
+    app_is_stopped,
+    check_state,
+    no_app,
+    no_function,
+    settings_changed,
+    unforgettable,
 )
 
 
@@ -49,7 +49,7 @@ class MemoryCatalog:
         self._versions: dict[str, int] = {}
 
     def create_app(self, name: str, state: str, spec: RevisionSpec, now: float) -> AppRecord:
-        _check_state(state)
+        check_state(state)
         if state == "deployed":
             self._check_name_is_free(name)
         app = _App(AppRecord(mint("ap"), name, state, 0, now), state == "deployed")
@@ -68,7 +68,7 @@ class MemoryCatalog:
             app.record = replace(app.record, state="stopped", stopped=now)
 
     def set_state(self, app_id: str, state: str) -> None:
-        _check_state(state)
+        check_state(state)
         app = self._live(app_id)
         if state == "deployed" != app.record.state:
             self._check_name_is_free(app.record.name)
@@ -84,7 +84,7 @@ class MemoryCatalog:
         if app is None:
             return
         if app.was_deployed or app.record.state != "stopped":
-            raise ExecutionError(f"The app {app.record.name!r} is live, or it was deployed.")
+            raise unforgettable(app.record.name)
         del self._apps[app_id]
         for function in app.everything():
             del self._functions[function.function_id]
@@ -122,7 +122,7 @@ class MemoryCatalog:
     def bind(self, function_id: str, variant: Variant) -> FunctionRecord:
         base = self._functions.get(function_id)
         if base is None or base.variant is not None:
-            raise NotFoundError(f"There is no function {function_id}.")
+            raise no_function(function_id)
         variant_id = variant.id_for(function_id)
         known = self._functions.get(variant_id)
         if known is None:
@@ -150,10 +150,10 @@ class MemoryCatalog:
         by: str,
     ) -> Override:
         if function_id not in self._functions:
-            raise NotFoundError(f"There is no function {function_id}.")
+            raise no_function(function_id)
         current = self._overrides.get(function_id)
         if expected != (0 if current is None else current.version):
-            raise ConflictError(f"The settings of function {function_id} were changed meanwhile.")
+            raise settings_changed(function_id)
         version = self._versions.get(function_id, 0) + 1
         override = Override(tuple(sorted(changes.items())), version, now, by)
         self._overrides[function_id] = override
@@ -190,16 +190,11 @@ class MemoryCatalog:
     def _live(self, app_id: str) -> _App:
         app = self._apps.get(app_id)
         if app is None:
-            raise NotFoundError(f"There is no app {app_id}.")
+            raise no_app(app_id)
         if app.record.state == "stopped":
-            raise ExecutionError(f"The app {app.record.name!r} is stopped.")
+            raise app_is_stopped(app.record.name)
         return app
 
     def _check_name_is_free(self, name: str) -> None:
         if self.deployed(name) is not None:
-            raise AlreadyExistsError(f"An app named {name!r} is deployed already.")
-
-
-def _check_state(state: str) -> None:
-    if state not in ("ephemeral", "detached", "deployed"):
-        raise InvalidError(f"{state!r} is no state of a live app.")
+            raise already_deployed(name)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cloudfn.errors import NotFoundError
-from cloudfn.providers.local.objects import taken
-from cloudfn.providers.objects import ObjectKind, ObjectRecord
+from cloudfn.providers.objects import ObjectKind, ObjectRecord, no_object, taken
 
 
 class MemoryObjects:
@@ -35,9 +33,7 @@ class MemoryObjects:
     def rename(self, object_id: str, name: str) -> None:
         record = self._objects.get(object_id)
         if record is None:
-            raise NotFoundError(
-                f"There is no object {object_id}.", hint="It was deleted; make it again."
-            )
+            raise no_object(object_id)
         if record.name != name:
             self._check_name(record.kind, name)
         self._objects[object_id] = replace(record, name=name)

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from cloudfn.providers.local.queues import too_many_partitions
-from cloudfn.providers.queues import Leftovers
+from cloudfn.providers.queues import Leftovers, too_many_partitions
 from cloudfn.wire.messages import is_blob
 
 

@@ -7,15 +7,6 @@ from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
-from cloudfn.errors import (
-    AlreadyExistsError,
-    ConflictError,
-    DataLossError,
-    Error,
-    ExecutionError,
-    InvalidError,
-    NotFoundError,
-)
 from cloudfn.model.ids import mint
 from cloudfn.model.variant import Variant
 from cloudfn.providers.catalog import (
@@ -24,10 +15,16 @@ from cloudfn.providers.catalog import (
     Override,
     RevisionRecord,
     RevisionSpec,
+    already_deployed,
+    app_is_stopped,
+    check_state,
+    no_app,
+    no_function,
+    settings_changed,
+    unforgettable,
+    unreadable,
 )
 from cloudfn.providers.local.database import Database
-
-_LIVE_STATES = frozenset(("ephemeral", "detached", "deployed"))
 
 # Rows of functions and overrides outlive the revision that named them: the id of a function that
 # vanishes and comes back is the same, and versions of overrides never repeat.
@@ -105,7 +102,7 @@ class SqliteCatalog:
         self.file.close()
 
     def create_app(self, name: str, state: str, spec: RevisionSpec, now: float) -> AppRecord:
-        _check_state(state)
+        check_state(state)
         app_id = mint("ap")
         with self._writing():
             if state == "deployed":
@@ -140,7 +137,7 @@ class SqliteCatalog:
             )
 
     def set_state(self, app_id: str, state: str) -> None:
-        _check_state(state)
+        check_state(state)
         with self._writing():
             app = self._live_app(app_id)
             if state == "deployed" != app.state:
@@ -317,10 +314,7 @@ class SqliteCatalog:
         try:
             spec = RevisionSpec.from_json(loads(text))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataLossError(
-                f"Version {number} of app {app_id} in {self._path} cannot be read.",
-                hint="Deploy the app again.",
-            ) from error
+            raise unreadable(number, app_id, str(self._path)) from error
         return RevisionRecord(app_id, number, spec, created, rollback_of)
 
 
@@ -331,53 +325,7 @@ def _function(row: tuple[str, str, str, str | None]) -> FunctionRecord:
     )
 
 
-def already_deployed(name: str) -> Error:
-    """Return the error for a second deployed app of one name."""
-    return AlreadyExistsError(
-        f"An app named {name!r} is deployed already.",
-        hint="Add a revision to it, or stop it first.",
-    )
-
-
-def no_app(app_id: str) -> Error:
-    """Return the error for an app that is not in the catalog."""
-    return NotFoundError(f"There is no app {app_id}.")
-
-
-def no_function(function_id: str) -> Error:
-    """Return the error for a function that is not in the catalog."""
-    return NotFoundError(f"There is no function {function_id}.")
-
-
-def app_is_stopped(name: str) -> Error:
-    """Return the error for a change of an app that is stopped for ever."""
-    return ExecutionError(f"The app {name!r} is stopped.", hint="Deploy it again, as a new app.")
-
-
-def unforgettable(name: str) -> Error:
-    """Return the error for forgetting an app that runs or whose history is kept."""
-    return ExecutionError(
-        f"The app {name!r} cannot be forgotten: it is live, or it was deployed.",
-        hint="Only stopped ephemeral apps are forgotten.",
-    )
-
-
-def settings_changed(function_id: str) -> Error:
-    """Return the error for an update that is based on settings of the past."""
-    return ConflictError(
-        f"The settings of function {function_id} were changed by someone else at the same time.",
-        hint="Read them again, then decide.",
-    )
-
-
 def _app(row: Sequence[Any]) -> AppRecord:
     *facts, tags = row
     app_id, name, state, revision, created, stopped = facts
     return AppRecord(app_id, name, state, revision, created, stopped, loads(tags))
-
-
-def _check_state(state: str) -> None:
-    if state not in _LIVE_STATES:
-        raise InvalidError(
-            f"{state!r} is no state of a live app ({', '.join(sorted(_LIVE_STATES))})."
-        )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from cloudfn.errors import AlreadyExistsError, NotFoundError
 from cloudfn.providers.local.database import Database
-from cloudfn.providers.objects import ObjectKind, ObjectRecord
+from cloudfn.providers.objects import ObjectKind, ObjectRecord, no_object, taken
 
 _TABLES = """
 CREATE TABLE objects (
@@ -53,9 +52,7 @@ class SqliteObjects:
         with self._db.writing():
             record = self.get(object_id)
             if record is None:
-                raise NotFoundError(
-                    f"There is no object {object_id}.", hint="It was deleted; make it again."
-                )
+                raise no_object(object_id)
             holder = self.find(record.kind, name)
             if holder is not None and holder.object_id != object_id:
                 raise taken(record.kind, name)
@@ -67,11 +64,6 @@ class SqliteObjects:
     def close(self) -> None:
         """Close the file. Idempotent."""
         self._db.close()
-
-
-def taken(kind: ObjectKind, name: str) -> AlreadyExistsError:
-    """Return the error for a second object of one kind and name."""
-    return AlreadyExistsError(f"There is a {kind.noun} named {name!r} already.")
 
 
 def _first(rows: list[sqlite3.Row]) -> ObjectRecord | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cloudfn.errors import ResourceExhaustedError
 from cloudfn.providers.local.database import Database
-from cloudfn.providers.queues import Leftovers
+from cloudfn.providers.queues import Leftovers, too_many_partitions
 from cloudfn.wire.messages import is_blob
 
 # An element keeps its position while it is taken: given back, it is where it was.
@@ -194,11 +193,3 @@ class SqliteQueues:
 
     def _note(self, request: str, state: str, now: float) -> None:
         self._db.execute("INSERT OR REPLACE INTO requests VALUES (?, ?, ?)", request, state, now)
-
-
-def too_many_partitions(limit: int) -> ResourceExhaustedError:
-    """Return the error for one partition more than a queue may have."""
-    return ResourceExhaustedError(
-        f"The queue has {limit} partitions, and may have no more.",
-        hint="Partitions vanish when their time to live is over: put with a smaller partition_ttl.",
-    )
