@@ -20,8 +20,10 @@ from cloudfn.errors import (
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec, Resources
 from cloudfn.model.retry import Retries
 from cloudfn.model.variant import Variant
+from cloudfn.providers.aws.catalog import DynamoCatalog
 from cloudfn.providers.catalog import FunctionRecord, RevisionSpec
 from cloudfn.providers.local.catalog import _STEPS, SCHEMA, SqliteCatalog
+from cloudfn.testing import FakeAws
 from cloudfn.testing.memory_catalog import MemoryCatalog
 
 
@@ -33,10 +35,14 @@ def revision(*names, bundle="b1"):
     return RevisionSpec(bundle, "jobs", tuple(map(function, names)), "/usr/bin/python3")
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "aws"])
 def catalog(request, tmp_path):
     if request.param == "memory":
         yield MemoryCatalog()
+        return
+    if request.param == "aws":
+        aws = FakeAws()
+        yield DynamoCatalog(aws.clients(), aws.make_table(), "/cloudfn/main/pools", aws.clock)
         return
     catalog = SqliteCatalog(tmp_path / "catalog.db")
     yield catalog
