@@ -3,16 +3,27 @@
 import pytest
 
 from cloudfn.errors import DataLossError
+from cloudfn.providers.aws.secrets import SsmSecrets
 from cloudfn.providers.local.secrets import LocalSecrets
+from cloudfn.testing.aws import FakeAws, Knobs
 from cloudfn.testing.memory_secrets import MemorySecrets
 
 KEY = bytes(range(32))
 
 
-@pytest.fixture(params=["local", "memory"])
+def made(kind, tmp_path):
+    match kind:
+        case "memory":
+            return MemorySecrets()
+        case "local":
+            return LocalSecrets(tmp_path / "secrets.db", KEY)
+    aws = FakeAws(knobs=Knobs.calm() if kind == "calm aws" else None, seed=4)
+    return SsmSecrets(aws.clients(10), "main", aws.clock)
+
+
+@pytest.fixture(params=["local", "memory", "calm aws", "aws"])
 def secrets(request, tmp_path):
-    memory = request.param == "memory"
-    store = MemorySecrets() if memory else LocalSecrets(tmp_path / "secrets.db", KEY)
+    store = made(request.param, tmp_path)
     yield store
     store.close()
 
@@ -32,6 +43,34 @@ def test_what_is_deleted_is_gone(secrets):
 
     assert secrets.read(["st-1"]) == [None]
     assert secrets.list() == {}
+
+
+def test_values_may_be_anything_a_variable_can_be(secrets):
+    values = {
+        "EMPTY": "",
+        "BRACES": "{{ x }} {{ssm:/a}}",
+        "LINES": "a\nb\t\r",
+        "OTHER": "☃ \U0001f512",
+    }
+    secrets.write("st-1", values, 1.5)
+    secrets.write("st-2", {}, 2.0)
+
+    assert secrets.read(["st-1", "st-2"]) == [values, {}]
+    assert secrets.list() == {"st-1": 1.5, "st-2": 2.0}
+
+
+def test_there_may_be_many(secrets):
+    ids = [f"st-{number}" for number in range(63)]
+    for number, secret_id in enumerate(ids):
+        secrets.write(secret_id, {"N": str(number)}, float(number))
+
+    asked = [*reversed(ids), "st-x", ids[0]]
+    expected = [{"N": str(number)} for number in reversed(range(63))]
+    assert secrets.read(asked) == [*expected, None, {"N": "0"}]
+    assert secrets.list() == {f"st-{number}": float(number) for number in range(63)}
+    secrets.delete(ids[1:])
+    assert secrets.list() == {"st-0": 0.0}
+    assert secrets.read([]) == []
 
 
 def test_no_file_shows_a_name_or_a_value(tmp_path):

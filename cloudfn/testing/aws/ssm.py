@@ -22,6 +22,7 @@ _LARGEST = {"Standard": 4_096, "Advanced": 8_192}
 _MOST_VERSIONS = 100
 _MOST_STANDARD = 10_000
 _PAGE = 10
+_DESCRIBED = 50
 _MOST_LEVELS = 15
 _NAME = re.compile(r"/?[\w.-]+(/[\w.-]+)*\Z", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z_][\w.-]{0,99}\Z", re.ASCII)
@@ -36,6 +37,7 @@ class _Version:
     at: float
     #: who put it, and so sees it at once
     by: int
+    about: str = ""
     labels: set[str] = field(default_factory=set)
 
 
@@ -99,7 +101,8 @@ class Ssm(Service):
         parameter = known or _Parameter(name)
         self._make_room(parameter)
         number = last.number + 1 if last else 1
-        version = _Version(number, value, kind, tier, request.now, request.reader)
+        about = request.get("Description", last.about if last else "")
+        version = _Version(number, value, kind, tier, request.now, request.reader, about)
         parameter.versions.append(version)
         self._parameters[name] = parameter
         return {"Version": number, "Tier": tier}
@@ -168,6 +171,27 @@ class Ssm(Service):
         if len(names) > limit:
             answer["NextToken"] = names[limit - 1]
         return answer
+
+    def describe_parameters(self, request: Request) -> Answer:
+        self._spend(self._calls, request)
+        limit = request.get("MaxResults", _DESCRIBED)
+        if not 1 <= limit <= _DESCRIBED:
+            raise _invalid(f"MaxResults must be between 1 and {_DESCRIBED}.")
+        filters = request.get("ParameterFilters", [])
+        names = [each for each in sorted(self._parameters) if _passes(each, filters)]
+        names = [each for each in names if each > request.get("NextToken", "")]
+        found: list[Answer] = []
+        for name in names[:limit]:
+            try:
+                version = self._seen(self._parameters[name], request)
+            except Refused:
+                continue
+            shown = self._shown(self._parameters[name], version, request)
+            del shown["Value"]
+            about = {"Description": version.about} if version.about else {}
+            found.append({**shown, "Tier": version.tier, **about})
+        more = {"NextToken": names[limit - 1]} if len(names) > limit else {}
+        return {"Parameters": found, **more}
 
     def get_parameter_history(self, request: Request) -> Answer:
         self._spend(self._calls, request)
@@ -300,6 +324,26 @@ def _check_value(value: str, tier: str) -> None:
 def _check_number(names: list[str]) -> None:
     if not 1 <= len(names) <= _PAGE:
         raise _invalid(f"Member must have length less than or equal to {_PAGE}")
+
+
+def _passes(name: str, filters: list[Answer]) -> bool:
+    """Whether a parameter passes filters by its path or name; the fake has no others."""
+    for each in filters:
+        option, values = each.get("Option", "Equals"), each.get("Values", [])
+        match each["Key"], option:
+            case "Path", "OneLevel":
+                passes = name.rpartition("/")[0] in values
+            case "Path", "Recursive":
+                passes = any(name.startswith(f"{path.rstrip('/')}/") for path in values)
+            case "Name", "BeginsWith":
+                passes = name.startswith(tuple(values))
+            case "Name", "Equals":
+                passes = name in values
+            case _:
+                raise NotImplementedError(f"The fake of ssm has no filter {each}.")
+        if not passes:
+            return False
+    return True
 
 
 def _encrypted(value: str) -> str:

@@ -115,3 +115,21 @@ def test_a_hundred_versions_are_kept_unless_the_oldest_has_a_label(ssm):
 def test_names_of_aws_are_its_own(ssm, name):
     with pytest.raises(ClientError):
         put(ssm, name)
+
+
+def test_parameters_are_described_by_path_without_their_values(ssm):
+    put(ssm, "/cloudfn/main/s/b", Description="written 2.0")
+    put(ssm, "/cloudfn/main/s/a")
+    put(ssm, "/cloudfn/main/s/deep/c")
+    put(ssm, "/cloudfn/mains/d")
+
+    def described(option, path):
+        filters = [{"Key": "Path", "Option": option, "Values": [path]}]
+        found = ssm.describe_parameters(ParameterFilters=filters)["Parameters"]
+        assert not any("Value" in each for each in found)
+        return {each["Name"]: each.get("Description", "") for each in found}
+
+    one = described("OneLevel", "/cloudfn/main/s")
+    assert one == {"/cloudfn/main/s/a": "", "/cloudfn/main/s/b": "written 2.0"}
+    deep = described("Recursive", "/cloudfn/main")
+    assert deep.keys() == {*one, "/cloudfn/main/s/deep/c"}

@@ -117,3 +117,17 @@ def test_names_have_characters_and_levels(name):
 
     with pytest.raises(ClientError):
         put(ssm, Name=name)
+
+
+def test_descriptions_have_pages_as_well():
+    _, ssm = store()
+    for number in range(5):
+        put(ssm, Name=f"/a/{number}")
+    filters = [{"Key": "Name", "Option": "BeginsWith", "Values": ["/a/"]}]
+
+    pages = ssm.get_paginator("describe_parameters").paginate(
+        ParameterFilters=filters, PaginationConfig={"PageSize": 2}
+    )
+
+    found = [[each["Name"] for each in page["Parameters"]] for page in pages]
+    assert found == [["/a/0", "/a/1"], ["/a/2", "/a/3"], ["/a/4"]]
