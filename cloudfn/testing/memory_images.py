@@ -84,6 +84,10 @@ class MemoryImages:
     def remove(self, digest: str) -> bool:
         return self._images.pop(digest, None) is not None
 
+    def keep(self, image: BuiltImage) -> None:
+        """Have an image that was made elsewhere."""
+        self._images[image.digest] = image
+
     def _carry_out(self, spec: ImageSpec, report: Callable[[str], None]) -> None:
         layers = spec.build_layers
         for number, layer in enumerate(layers, 1):

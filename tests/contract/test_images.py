@@ -18,7 +18,11 @@ import pytest
 from cloudfn.errors import ImageBuildError
 from cloudfn.model.image import ImageSpec, Layer
 from cloudfn.model.secret import SecretRef
+from cloudfn.providers.aws.ecr import EcrRepository, RegistryLogin
+from cloudfn.providers.aws.images import EcrImages
 from cloudfn.providers.local.environments import VenvImages
+from cloudfn.testing.aws import FakeAws
+from cloudfn.testing.aws.ecr_docker import EcrDocker
 from cloudfn.testing.memory_images import MemoryImages
 
 OWN = "{}.{}".format(*sys.version_info[:2])
@@ -52,9 +56,25 @@ def opened(tmp_path: Path) -> Callable[[], VenvImages]:
     )
 
 
-@pytest.fixture(params=["process", "memory"])
+@pytest.fixture(params=["process", "memory", "aws"])
 def images(request, opened):
+    if request.param == "aws":
+        return images_in_ecr()
     return MemoryImages() if request.param == "memory" else opened()
+
+
+def images_in_ecr() -> EcrImages:
+    aws = FakeAws()
+    aws.client("ecr").create_repository(
+        repositoryName="cloudfn/main", imageTagMutability="IMMUTABLE"
+    )
+    clients, docker = aws.clients(), MemoryImages()
+    return EcrImages(
+        EcrRepository(clients, f"{aws.ecr.registry}/cloudfn/main", "linux/arm64"),
+        RegistryLogin(clients, aws.clock),
+        docker,
+        EcrDocker(aws.ecr, docker),
+    )
 
 
 @pytest.fixture

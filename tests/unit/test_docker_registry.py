@@ -10,6 +10,7 @@ from cloudfn.errors import (
     ConnectionError,  # noqa: A004 - ours
     InvalidError,
     NotFoundError,
+    ResourceExhaustedError,
     ServiceError,
 )
 from cloudfn.providers.docker.credentials import (
@@ -34,6 +35,7 @@ from cloudfn.providers.docker.registry import meaning_of
         ("received unexpected HTTP status: 503 Service Unavailable", ConnectionError),
         ("toomanyrequests: Rate exceeded", ConnectionError),
         ("net/http: TLS handshake timeout", ConnectionError),
+        ("write /var/lib/docker/tmp/x: no space left on device", ResourceExhaustedError),
         ("something else", ServiceError),
     ],
 )

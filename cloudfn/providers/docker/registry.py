@@ -14,6 +14,7 @@ from cloudfn.errors import (
     Error,
     InvalidError,
     NotFoundError,
+    ResourceExhaustedError,
     ServiceError,
 )
 from cloudfn.providers.docker import credentials
@@ -30,6 +31,12 @@ _REFERENCE = re.compile(rf"({_REPOSITORY.pattern})@(sha256:[0-9a-f]{{64}})")
 _TRIES = 4
 #: what registries and engines say → what that means; the first that is found counts
 _MEANINGS: tuple[tuple[str, type[Error], str | None], ...] = (
+    (
+        r"no space left on device|disk quota exceeded",
+        ResourceExhaustedError,
+        "Make room where Docker keeps its images: `docker system df` shows what takes it, `docker "
+        "image prune` removes what nothing uses.",
+    ),
     (
         r"HTTP response to HTTPS client|certificate signed by unknown|x509:",
         InvalidError,

@@ -46,7 +46,8 @@ class _Repository:
     created: float
     #: by digest
     images: dict[str, _Image] = field(default_factory=dict)
-    layers: set[str] = field(default_factory=set)
+    #: what was pushed, by digest
+    layers: dict[str, bytes] = field(default_factory=dict)
 
     def tagged(self, tag: str) -> _Image | None:
         """Return the image that has a tag."""
@@ -100,34 +101,46 @@ class Ecr(Service):
         Raises:
             Refused: The registry does not take it; `message` is what Docker would print.
         """
-        host, _, name = repository.partition("/")
-        now = self.clock.wall()
         with self.changed:
-            if host != self.registry or self._passwords.get(password, 0.0) <= now:
-                raise Refused("DENIED", "denied: Your authorization token has expired.", 403)
-            if (known := self._repositories.get(name)) is None:
-                raise Refused(
-                    "NAME_UNKNOWN",
-                    f"name unknown: The repository with name '{name}' does not exist in the"
-                    f" registry with id '{self.account}'",
-                    404,
-                )
-            digests = [f"sha256:{sha256(each).hexdigest()}" for each in layers]
-            known.layers |= set(digests)
-            manifest = {
-                "schemaVersion": 2,
-                "mediaType": _DOCKER,
-                "layers": [
-                    {"size": len(content), "digest": digest}
-                    for content, digest in zip(layers, digests, strict=True)
-                ],
-            }
+            known = self._entered(repository, password)
+            contents = {f"sha256:{sha256(each).hexdigest()}": each for each in layers}
+            known.layers |= contents
+            told = [{"size": len(each), "digest": digest} for digest, each in contents.items()]
+            manifest = {"schemaVersion": 2, "mediaType": _DOCKER, "layers": told}
+            text = json.dumps(manifest)
             try:
-                return self._put(known, json.dumps(manifest), _DOCKER, tag, now).digest
+                return self._put(known, text, _DOCKER, tag, self.clock.wall()).digest
             except Refused as refused:
                 if refused.code == "ImageAlreadyExistsException":
-                    return _digest(json.dumps(manifest))
+                    return _digest(text)
                 raise Refused("TAG_INVALID", f"tag invalid: {refused.message}") from None
+
+    def pulled(self, reference: str, password: str) -> list[bytes]:
+        """Do what `docker pull` does, and return the layers.
+
+        Args:
+            reference: Host, name and digest.
+            password: Of a token.
+
+        Raises:
+            Refused: The registry does not give it; `message` is what Docker would print.
+        """
+        repository, _, digest = reference.partition("@")
+        with self.changed:
+            known = self._entered(repository, password)
+            if digest not in known.images:
+                raise Refused("MANIFEST_UNKNOWN", "manifest unknown: image not found", 404)
+            return [known.layers[each["digest"]] for each in _layers(known.images[digest].manifest)]
+
+    def _entered(self, repository: str, password: str) -> _Repository:
+        """Return a repository to who has a token."""
+        host, _, name = repository.partition("/")
+        if host != self.registry or self._passwords.get(password, 0.0) <= self.clock.wall():
+            raise Refused("DENIED", "denied: Your authorization token has expired.", 403)
+        try:
+            return self._named(name)
+        except Refused as refused:
+            raise Refused("NAME_UNKNOWN", f"name unknown: {refused.message}", 404) from None
 
     # ----------------------------------------------------------------------------- repositories
 
