@@ -39,6 +39,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "infra": ("cloudfn.cli.infra", "Make and remove an environment in your AWS account."),
     "destroy": ("cloudfn.cli.destroy", "Remove an environment from your AWS account, whole."),
     "daemon": ("cloudfn.cli.daemon", "Start, stop and look at this machine's engine."),
+    "rehearse": ("cloudfn.cli.rehearse", "Try everything on an emulated AWS on this machine."),
     "doctor": ("cloudfn.cli.doctor", "Check whether this machine is fit to run functions."),
 }
 

@@ -1,0 +1,273 @@
+"""The supervisor: starts all parts of a rehearsal, keeps them, and takes orders.
+
+It is the first process of a namespace of processes: whatever ends it ends every part, machines and
+containers among them. `life.clean` removes what does not end by itself.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from cloudfn.clock import Clock
+from cloudfn.errors import Error, ExecutionError, InvalidError
+from cloudfn.providers.aws.clients import Access, Clients
+from cloudfn.rehearsal import network
+from cloudfn.rehearsal.base import make_base
+from cloudfn.rehearsal.bundle import write_bundle
+from cloudfn.rehearsal.control import Control, Order
+from cloudfn.rehearsal.emulator import Emulator
+from cloudfn.rehearsal.faults import Kind, Rule, rules_of, rules_text
+from cloudfn.rehearsal.groups import Groups
+from cloudfn.rehearsal.launcher import NOTICE, Launcher
+from cloudfn.rehearsal.names import Names
+from cloudfn.rehearsal.site import ACCOUNT, Site, Wanted, variables
+
+#: seconds between two looks at groups and machines
+_TICK = 0.2
+#: seconds for an emulator to answer
+_PATIENCE = 60.0
+
+
+class Supervisor:
+    """One rehearsal.
+
+    Args:
+        site: Where it lies.
+        wanted: What is emulated.
+        clock: What time it is.
+    """
+
+    def __init__(self, site: Site, wanted: Wanted, clock: Clock) -> None:
+        self._site, self._wanted, self._clock = site, wanted, clock
+        self._started = clock.wall()
+        self._over = threading.Event()
+        self._parts: dict[str, subprocess.Popen[bytes]] = {}
+        self._faults = threading.Lock()
+
+    def run(self) -> None:
+        """Start everything, say so, and go on until somebody ends it.
+
+        Raises:
+            Error: A part does not start.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._over.set())
+        for folder in (self._site.machines, self._site.metadata, self._site.log("x").parent):
+            folder.mkdir(exist_ok=True)
+        plan = network.planned(self._site.tag, network.routes())
+        tell("network", f"{plan.machines} for machines")
+        hub = self._open_network(plan)
+        tell("emulators", f"moto and ministack, behind {self._wanted.url}")
+        self._groups = Groups(ACCOUNT, self._wanted.region, self._wanted.boot_delay, self._clock)
+        self._start_emulators(plan)
+        tell("environment", f"{self._wanted.environment!r}, as infra/terraform makes it")
+        self._make_environment()
+        role = Names(self._wanted.environment, self._wanted.region).role("agent")
+        self._launcher = Launcher(
+            self._site, self._wanted, plan, hub, role, self._groups.vanish, self._clock
+        )
+        self._start_planner()
+        Control(self._site.control, self._obey).start()
+        self._site.environ.write_text(json.dumps(variables(self._wanted)))
+        tell("ready", self._wanted.url)
+        _let_go_of_output()
+        while not self._over.wait(_TICK):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            self._launcher.reconcile(self._groups.tick())
+        except (Error, OSError) as error:
+            print(f"supervisor: {error}", file=sys.stderr, flush=True)
+        for name, process in self._parts.items():
+            if process.poll() is not None and name == "planner":
+                self._start_planner()
+
+    # ------------------------------------------------------------------------------------- parts
+
+    def _open_network(self, plan: network.Plan) -> int:
+        module = ["metadata", str(self._site.metadata)]
+        hub = self._start(
+            "metadata", ["unshare", "--net", *_module(*module)], stdin=subprocess.PIPE
+        )
+        ours = os.readlink("/proc/self/ns/net")
+        while os.readlink(f"/proc/{hub.pid}/ns/net") == ours:
+            self._clock.sleep(0.01)
+        network.open_hub(plan, hub.pid, self._wanted.port, self._site.home / "forwarding")
+        assert hub.stdin is not None
+        hub.stdin.write(b"\n")
+        hub.stdin.flush()
+        return hub.pid
+
+    def _start_emulators(self, plan: network.Plan) -> None:
+        emulator = Emulator(self._groups)
+        emulator.start()
+        port = _free_port()
+        data = self._site.home / "ministack"
+        data.mkdir()
+        settings = {
+            "AUTH": str(self._wanted.auth).lower(),
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "LOG_LEVEL": "WARNING",
+            "MINISTACK_ACCOUNT_ID": ACCOUNT,
+            "MINISTACK_REGION": self._wanted.region,
+            "S3_DATA_DIR": str(data / "s3"),
+            "STATE_DIR": str(data / "state"),
+            "TMPDIR": str(data),
+        }
+        self._start("ministack", [sys.executable, "-m", "ministack"], settings)
+        front = ["front", str(self._site.faults), str(emulator.port), str(port)]
+        addresses = [f"{each}:{self._wanted.port}" for each in ("127.0.0.1", plan.ours)]
+        self._start("front", _module(*front, *addresses))
+        self._await("ministack", port)
+        self._await("front", self._wanted.port)
+
+    def _make_environment(self) -> None:
+        bundle = self._site.home / "cloudfn.zip"
+        if self._wanted.bundle is not None:
+            bundle.write_bytes(Path(self._wanted.bundle).read_bytes())
+        sha256 = write_bundle(bundle) if self._wanted.bundle is None else _digest(bundle)
+        clients = Clients(Access(region=self._wanted.region, endpoint=self._wanted.url))
+        try:
+            make_base(clients.of, self._wanted, bundle, sha256)
+        finally:
+            clients.close()
+
+    def _start_planner(self) -> None:
+        if find_spec("cloudfn.cli.planner") is None:
+            return
+        settings = {"CLOUDFN_ENVIRONMENT": self._wanted.environment}
+        self._start("planner", [sys.executable, "-m", "cloudfn", "planner", "run"], settings)
+
+    def _start(
+        self,
+        name: str,
+        command: list[str],
+        environ: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:
+        more = [f"{key}={value}" for key, value in (environ or {}).items()]
+        with self._site.log(name).open("ab") as log:
+            process = subprocess.Popen(
+                ["env", *more, *command],
+                stdin=stdin, stdout=log, stderr=subprocess.STDOUT, cwd=self._site.home,
+            )  # fmt: skip
+        self._parts[name] = process
+        return process
+
+    def _await(self, name: str, port: int) -> None:
+        deadline = self._clock.monotonic() + _PATIENCE
+        while not _answers(port):
+            process = self._parts[name]
+            if process.poll() is not None or self._clock.monotonic() > deadline:
+                log = self._site.log(name).read_text(errors="replace")[-2000:]
+                raise ExecutionError(f"{name} does not start:\n{log}")
+            if self._over.is_set():
+                raise ExecutionError("interrupted")
+            self._clock.sleep(0.05)
+
+    # ------------------------------------------------------------------------------------ orders
+
+    def _obey(self, order: Order) -> Order:
+        machine = str(order.get("machine", ""))
+        match order["op"]:
+            case "status":
+                return self._status()
+            case "down":
+                self._over.set()
+            case "spot":
+                self._launcher.interrupt(machine, float(order.get("seconds", NOTICE)))
+            case "rebalance":
+                self._launcher.recommend(machine)
+            case "kill":
+                self._launcher.kill(machine)
+            case "limit":
+                self._groups.limit(str(order["type"]), order.get("number"))
+            case "fault":
+                self._fault(order)
+            case unknown:
+                raise InvalidError(f"There is no order {unknown!r}.")
+        return {}
+
+    def _fault(self, order: Order) -> None:
+        now = self._clock.wall()
+        rule = Rule(
+            service=str(order["service"]),
+            kind=Kind(order["kind"]),
+            until=now + float(order["seconds"]),
+            delay=float(order.get("delay", 1.0)),
+        )
+        with self._faults:
+            file = self._site.faults
+            old = rules_of(file.read_text()) if file.exists() else ()
+            part = file.with_suffix(".part")
+            part.write_text(rules_text([*(each for each in old if each.until > now), rule]))
+            part.rename(file)
+
+    def _status(self) -> Order:
+        parts = {name: process.poll() is None for name, process in self._parts.items()}
+        wanted = self._wanted
+        return {
+            "url": wanted.url,
+            "environment": wanted.environment,
+            "region": wanted.region,
+            "home": str(self._site.home),
+            "uptime": self._clock.wall() - self._started,
+            "parts": {"moto": True, **parts},
+            "machines": self._launcher.states(),
+            "groups": self._groups.sizes(),
+        }
+
+
+def tell(step: str, text: str, **more: Any) -> None:
+    """Say how far it is, to whoever started this; nobody may listen any more."""
+    try:
+        print(json.dumps({"step": step, "text": text, **more}), flush=True)
+    except BrokenPipeError:
+        _let_go_of_output()
+
+
+def _let_go_of_output() -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _module(*words: str) -> list[str]:
+    return [sys.executable, "-m", "cloudfn.rehearsal", *words]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/_ministack/health")
+        return connection.getresponse().status < 500
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _digest(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
