@@ -10,6 +10,8 @@ from pathlib import Path
 from cloudfn.errors import InvalidError
 
 ENVIRONMENT_NAME_MAX = 64
+#: the provider that is this machine
+LOCAL = "local"
 #: variables that only containers have; a daemon with the marker would be taken for one
 _OF_CONTAINERS = ("CLOUDFN_CONTAINER", "CLOUDFN_MARKER", "CLOUDFN_BLOBS")
 #: what a program may expect of any place, and that tells nothing secret
@@ -128,6 +130,10 @@ class Settings:
     environment: str
     #: directory that holds one private directory per environment
     root: Path
+    #: where functions run: `local` is this machine, with a daemon; the others are clouds
+    provider: str = LOCAL
+    #: of a cloud with regions; None: what its own configuration says
+    region: str | None = None
     limits: Limits = Limits()
     stores: StoreLimits = StoreLimits()
     web: Web = Web()
@@ -177,9 +183,12 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
     if name is None:
         name = env.get("CLOUDFN_ENVIRONMENT") or env.get("MODAL_ENVIRONMENT") or "main"
     _check_name(name)
+    provider = env.get("CLOUDFN_PROVIDER") or LOCAL
     return Settings(
         environment=name,
         root=_root(env),
+        provider=provider,
+        region=env.get("CLOUDFN_REGION") or None,
         limits=Limits(
             pending=_whole(env, "CLOUDFN_LIMIT_PENDING", 2_000),
             total=_whole(env, "CLOUDFN_LIMIT_TOTAL", 25_000),
@@ -206,7 +215,7 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
             env, "CLOUDFN_LOGS_TIMEOUT", _seconds(env, "MODAL_LOGS_TIMEOUT", 10.0)
         ),
         one_at_a_time=_flag(env, "CLOUDFN_ONE_AT_A_TIME"),
-        runtime=_choice(env, "CLOUDFN_RUNTIME", ("process", "docker")),
+        runtime=_choice(env, "CLOUDFN_RUNTIME", _runtimes(provider)),
         allow_unmet=_choice(env, "CLOUDFN_IMAGE_UNMET", ("refuse", "warn")) == "warn",
         full_traceback=_flag(env, "CLOUDFN_TRACEBACK"),
         container=_container(env),
@@ -234,6 +243,14 @@ def choose_environment(name: str) -> None:
     """Make `name` the environment of this process and of what it starts; before anything loads."""
     _check_name(name)
     os.environ["CLOUDFN_ENVIRONMENT"] = name
+
+
+def choose_provider(name: str | None, region: str | None) -> None:
+    """Make these the provider and region of this process and of what it starts; None: as it is."""
+    if name is not None:
+        os.environ["CLOUDFN_PROVIDER"] = name
+    if region is not None:
+        os.environ["CLOUDFN_REGION"] = region
 
 
 def daemon_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -278,6 +295,11 @@ def terraform_environ(environ: Mapping[str, str] | None = None) -> dict[str, str
         for name, value in env.items()
         if name in _PLAIN or name.lower() in _OF_NETWORKS or name.startswith(_OF_TERRAFORM)
     }
+
+
+def _runtimes(provider: str) -> tuple[str, ...]:
+    """Return what containers can be, the default first: those of a cloud are always Docker's."""
+    return ("process", "docker") if provider == LOCAL else ("docker", "process")
 
 
 def _root(env: Mapping[str, str]) -> Path:

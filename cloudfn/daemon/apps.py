@@ -12,10 +12,10 @@ from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.zygotes import Program
 from cloudfn.clock import Clock
 from cloudfn.control.deploy.apply import DeployResult, apply, close, observe, observe_app
+from cloudfn.control.deploy.directory import Directory, version_of
 from cloudfn.control.deploy.overrides import update_override
 from cloudfn.control.deploy.plan import DeployedApp, DeployRequest, Request, RolloverRequest, plan
 from cloudfn.control.schedules.plan import Live, check_schedules
-from cloudfn.daemon.directory import Directory, version_of
 from cloudfn.daemon.runtimes import Runtimes
 from cloudfn.daemon.schedules import Scheduler
 from cloudfn.daemon.web.doors import Doors
@@ -462,21 +462,6 @@ def _keeps_overrides(request: Request) -> bool:
     if isinstance(request, DeployRequest):
         return request.keep_overrides
     return isinstance(request, RolloverRequest)
-
-
-def parse_request(fields: dict[str, Any]) -> DeployRequest:
-    """Return what an `app_open` asks for; raises InvalidError for what makes no sense."""
-    state = fields.get("state", "ephemeral")
-    if state not in ("ephemeral", "detached", "deployed"):
-        raise InvalidError(f"An app cannot be opened as {state!r}.")
-    return DeployRequest(
-        name=fields["name"],
-        state=state,
-        spec=RevisionSpec.from_json(fields["revision"]),
-        strategy=fields.get("strategy") or "rolling",
-        keep_overrides=bool(fields.get("keep_overrides")),
-        app_id=fields.get("app_id"),
-    )
 
 
 def _attached(image: ImageSpec | None, bundles: str) -> tuple[tuple[str, str], ...]:

@@ -10,11 +10,11 @@ from typing import Any
 
 from cloudfn.clock import Clock
 from cloudfn.daemon.journal import Journal
-from cloudfn.daemon.named import NamedCalls, confirmed
+from cloudfn.daemon.named import Naming, confirmed
 from cloudfn.daemon.past import PastCall, PastCalls
 from cloudfn.daemon.ports import Engine
 from cloudfn.daemon.receipts import Receipts, acknowledged
-from cloudfn.daemon.session import Session, error_json
+from cloudfn.daemon.session import Session
 from cloudfn.daemon.watches import Call, Watch
 from cloudfn.errors import (
     ConflictError,
@@ -25,16 +25,17 @@ from cloudfn.errors import (
 )
 from cloudfn.model.call import CallKind, Status
 from cloudfn.model.terms import Terms
-from cloudfn.providers.ledger import CallRecord, CallSpec, Entry, Ledger
+from cloudfn.providers.endings import cancelled_payload
+from cloudfn.providers.ledger import CallSpec, Entry, Ledger
 from cloudfn.wire.messages import (
     BlobRef,
     Delivered,
     Kind,
     Submit,
-    encode_json,
     is_blob,
 )
 from cloudfn.wire.ranges import numbers_in
+from cloudfn.wire.replies import error_json
 
 #: seconds that a Docker container has to read results of a call that it wants nothing more of
 _READ_GRACE = 60.0
@@ -64,7 +65,7 @@ class Calls:
         self._followed: dict[str, Callable[[Status], object]] = {}
         #: transient calls that containers made, for call graphs
         self.past = PastCalls()
-        self.named = NamedCalls(
+        self.named = Naming(
             journal,
             ledger,
             engine,
@@ -310,7 +311,7 @@ class Calls:
             "sealed": record.sealed,
             "cancelled": record.cancelled,
             "durable": record.spec.durable,
-            "expired": _is_expired(record, pushed, start, end),
+            "expired": record.lacks(pushed, start, end),
         }
 
     def _push_recorded(
@@ -572,22 +573,3 @@ class Calls:
         self._calls.pop(call.spec.call_id, None)
         if call.parent_seq is not None:
             self._engine.waits(call.parent_seq, -1)
-
-
-def cancelled_payload(call_id: str) -> bytes:
-    """Return the payload of an input that was cancelled."""
-    return encode_json(
-        {
-            "error": "RemoteError",
-            "message": f"The input was cancelled (call {call_id}).",
-            "hint": None,
-        }
-    )
-
-
-def _is_expired(record: CallRecord, pushed: int, start: int, end: int | None) -> bool:
-    """Whether finished inputs in the range have no outcome any more."""
-    if record.finished < record.known or not record.known:
-        return False
-    last = record.known if end is None else min(end, record.known)
-    return pushed < last - start

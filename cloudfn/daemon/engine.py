@@ -19,13 +19,13 @@ from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.agent.ports import AgentConfig
 from cloudfn.agent.zygotes import Zygotes
 from cloudfn.clock import Clock
+from cloudfn.control.deploy.directory import Directory
 from cloudfn.control.planner.loop import PlannerLoop
 from cloudfn.control.schedules.agenda import Agenda
 from cloudfn.daemon.apps import Apps
 from cloudfn.daemon.calls import Calls
 from cloudfn.daemon.dead import DeadLetters
 from cloudfn.daemon.desk import CellDesk, worker_ids
-from cloudfn.daemon.directory import Directory
 from cloudfn.daemon.images import ImageDesk
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.output import Output

@@ -11,12 +11,13 @@ from functools import partial
 from typing import Any
 
 from cloudfn.control.stores.later import Fields, Later
-from cloudfn.daemon.session import Session, error_json
+from cloudfn.daemon.session import Session
 from cloudfn.errors import Error, InternalError, InvalidError, NotFoundError
 from cloudfn.model.image import ImageSpec
 from cloudfn.model.secret import SecretRef
 from cloudfn.providers.images import BuiltImage, Images
 from cloudfn.wire.messages import Kind
+from cloudfn.wire.replies import error_json
 
 _log = logging.getLogger(__name__)
 

@@ -1,43 +1,19 @@
-"""Named calls: found again by a later client, checked against what it sends, begun anew if need be.
-
-A client may only go on with the inputs that the call was begun with: each comes with a digest, and
-is compared. What is finished is not run again, whatever became of app, revision and daemon.
-"""
+"""Named calls among those that are under way in a daemon."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from cloudfn.clock import Clock
+from cloudfn.control.invocation.named import Functions, NamedCalls
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.watches import Call, Watch
-from cloudfn.errors import ConflictError
-from cloudfn.model.call import CallKind, Status
-from cloudfn.providers.ledger import CallRecord, CallSpec, Ledger
-from cloudfn.wire.messages import DIGEST, Submit
-from cloudfn.wire.ranges import ranges_of
-
-_CANCELLED = Status.CANCELLED
+from cloudfn.providers.ledger import Ledger
+from cloudfn.wire.messages import Submit
 
 
-class Functions(Protocol):
-    """What named calls need to know of functions."""
-
-    def pool_for(self, function_id: str) -> str:
-        """Return the pool that new calls of a function go to; raises NotFoundError."""
-        ...
-
-    def full_name(self, function_id: str, name: str) -> str:
-        """Return the name under which a function's call is kept; raises InvalidError."""
-        ...
-
-    def has_pool(self, pool: str) -> bool:
-        """Whether a pool is there."""
-        ...
-
-
-class NamedCalls:
+class Naming:
     """Begins and takes up named calls.
 
     Args:
@@ -59,28 +35,13 @@ class NamedCalls:
         cancel: Callable[[str], None],
     ) -> None:
         self._journal = journal
-        self._ledger = ledger
-        self._functions = functions
-        self._clock = clock
         self._under_way = under_way
         self._cancel = cancel
+        self._named = NamedCalls(ledger, functions, self, clock)
 
     def look_up(self, function_id: str, name: str) -> dict[str, Any]:
-        """Return the call that a name has, and the inputs that need no payload any more.
-
-        Raises:
-            ConflictError: Another client has it.
-        """
-        record = self._record(self._functions.full_name(function_id, name))
-        if record is None:
-            return {"call": None, "settled": [], "count": 0}
-        self._check_free(record.spec)
-        call_id = record.spec.call_id
-        return {
-            "call": call_id,
-            "settled": ranges_of(self._settled(record, function_id)),
-            "count": self._ledger.digest_count(call_id),
-        }
+        """Return the call that a name has; see `NamedCalls`."""
+        return self._named.look_up(function_id, name)
 
     def open(self, call_id: str, header: dict[str, Any]) -> Call:
         """Begin a named call, or take it up; the caller becomes its client.
@@ -88,33 +49,15 @@ class NamedCalls:
         Raises:
             ConflictError: Another client has it, or has begun another one of that name.
         """
-        function_id = str(header["function"])
-        name = self._functions.full_name(function_id, str(header["name"]))
-        record = self._record(name)
-        spec = CallSpec(
-            call_id=call_id,
-            function_id=function_id,
-            pool=self._functions.pool_for(function_id),
-            kind=CallKind.MAP,
-            created=self._clock.wall(),
-            durable=True,
-            name=name,
-        )
+        spec, record = self._named.begin(call_id, header)
         if record is None:
-            return Call(spec)
-        self._check_free(record.spec)
-        if record.spec.call_id != call_id:
-            raise _in_use(name)
-        if self._goes_on(record, spec):
-            call = self._under_way(call_id)
-            return call or Call(record.spec, record.known, record.sealed, has_blobs=True)
-        self._cancel(call_id)
-        self._journal.write(lambda: self._ledger.reopen(spec))
-        return Call(spec, has_blobs=True)
+            return Call(spec, has_blobs=True)
+        call = self._under_way(call_id)
+        return call or Call(record.spec, record.known, record.sealed, has_blobs=True)
 
     def check_free(self, call: Call) -> None:
         """Raise ConflictError where another client has the call."""
-        self._check_free(call.spec)
+        self._named.check_free(call.spec)
 
     def checked(self, call: Call, message: Submit) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Return the digests and payloads of a message, compared with what the call has.
@@ -122,85 +65,28 @@ class NamedCalls:
         Raises:
             ConflictError: They are not the inputs that the call was begun with.
         """
-        digests = [payload[:DIGEST] for payload in message.payloads]
-        payloads = [payload[DIGEST:] for payload in message.payloads]
-        end = message.first + len(payloads)
-        name, call_id = call.spec.name, call.spec.call_id
-        known = self._ledger.digests(call_id, message.first, end)
-        for offset, (old, new) in enumerate(zip(known, digests, strict=False)):
-            if old != new:
-                raise _differs(name, f"input {message.first + offset} is another one")
-        record = self._ledger.call(call_id)
-        total = record.total if record else None
-        if total is not None and end > total:
-            raise _differs(name, f"there were {total} inputs, and now there are more")
-        if message.sealed and self._ledger.digests(call_id, end, end + 1):
-            raise _differs(name, f"there are only {end} inputs now, and there were more")
-        if not all(payloads):
-            settled = set(self._ledger.settled(call_id, message.first, end))
-            absent = (message.first + at for at, payload in enumerate(payloads) if not payload)
-            if not settled.issuperset(absent):
-                raise _in_use(name)
-        return digests, payloads
+        return self._named.checked(call.spec, message)
 
-    def _record(self, name: str) -> CallRecord | None:
-        """Return the call of a name, unless its outcomes are gone."""
-        call_id = self._ledger.named(name)
-        record = self._ledger.call(call_id) if call_id else None
-        if record is not None and record.expired:
-            forgotten = record.spec.call_id
-            self._journal.write(lambda: self._ledger.forget(forgotten))
-            return None
-        return record
+    # What named calls need of the daemon (Holders)
 
-    def _check_free(self, spec: CallSpec) -> None:
-        call = self._under_way(spec.call_id)
-        if call is not None and any(watch.owner for watch in call.watches):
-            raise _in_use(spec.name)
+    def is_taken(self, call_id: str) -> bool:
+        """Whether a client has a call."""
+        call = self._under_way(call_id)
+        return call is not None and any(watch.owner for watch in call.watches)
 
-    def _goes_on(self, record: CallRecord, spec: CallSpec) -> bool:
-        """Whether a call goes on as it is: on the revision that it was begun with, if need be."""
-        if record.cancelled or record.spec.function_id != spec.function_id:
-            return False
-        if record.spec.pool == spec.pool:
-            return True
-        busy = record.finished < record.known and self._functions.has_pool(record.spec.pool)
-        return busy or (record.sealed and record.finished == record.known)
+    def cancel(self, call_id: str) -> None:
+        """End what is unfinished of a call."""
+        self._cancel(call_id)
 
-    def _settled(self, record: CallRecord, function_id: str) -> list[int]:
-        pool = self._functions.pool_for(function_id)
-        spec = CallSpec(record.spec.call_id, function_id, pool, CallKind.MAP, 0.0)
-        settled = self._ledger.settled(record.spec.call_id)
-        if self._goes_on(record, spec):
-            return settled
-        outcomes = self._ledger.statuses(record.spec.call_id)
-        return [
-            index
-            for index in settled
-            if index >= len(outcomes)
-            or (outcomes[index].terminal and outcomes[index] != _CANCELLED)
-        ]
+    def write(self, change: Callable[[], object]) -> None:
+        """Have a change of the ledger made."""
+        self._journal.write(change)
+
+    def reply(self) -> str:
+        """Return nothing: clients wait with the daemon itself."""
+        return ""
 
 
 def confirmed(watch: Watch) -> int:
     """Return up to which input the client of a call may rely on it."""
     return watch.call.known if watch.end is None else watch.end
-
-
-def _short(name: str) -> str:
-    return name.rpartition("/")[2]
-
-
-def _in_use(name: str) -> ConflictError:
-    return ConflictError(
-        f"Another client runs the map {_short(name)!r} just now.",
-        hint="Wait until it is done or gone, or give this map another name.",
-    )
-
-
-def _differs(name: str, how: str) -> ConflictError:
-    short = _short(name)
-    return ConflictError(
-        f"The inputs of the map {short!r} differ from those that it was begun with: {how}.",
-        hint=f"Give this one another name, or forget the old one: `cloudfn call drop {short}`.",
-    )

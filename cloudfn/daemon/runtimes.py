@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cloudfn.agent.zygotes import Runtime
 from cloudfn.daemon.images import ImageDesk
 from cloudfn.errors import ConflictError
 from cloudfn.model.cls import shown_name
-from cloudfn.model.image import ImageSpec
 from cloudfn.providers.catalog import RevisionSpec
 from cloudfn.providers.images import BuiltImage
 
@@ -50,7 +49,7 @@ class Runtimes:
 
     def check(self, revision: RevisionSpec) -> None:
         """Raise ConflictError unless all images of a revision are there."""
-        for function, spec in environments(revision):
+        for function, spec in revision.environments():
             if self._images.known(revision.runtime, spec) is None:
                 raise ConflictError(
                     f"The image im-{spec.digest} of {shown_name(function)} is not built.",
@@ -63,11 +62,3 @@ class Runtimes:
         path = os.pathsep.join([str(folder / "bin"), self._path])
         library = str(self._folder())
         return ("PATH", path), ("PYTHONPATH", library), ("VIRTUAL_ENV", str(folder))
-
-
-def environments(revision: RevisionSpec) -> Iterator[tuple[str, ImageSpec]]:
-    """Yield the names of a revision's functions that need an image, with that image."""
-    for function in revision.functions:
-        spec = revision.environment(function.name)
-        if spec is not None:
-            yield function.name, spec

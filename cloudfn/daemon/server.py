@@ -30,9 +30,10 @@ from cloudfn.daemon.operations.stores import (
     VolumeOperations,
 )
 from cloudfn.daemon.operations.table import Operations
-from cloudfn.daemon.session import Session, error_json
+from cloudfn.daemon.session import Session
 from cloudfn.errors import AuthError, DataLossError, Error
 from cloudfn.wire.messages import PROTOCOL, Delivered, Kind, Submit, Taken, decode_json
+from cloudfn.wire.replies import error_json
 from cloudfn.wire.version import code_version, code_written
 
 _log = logging.getLogger(__name__)

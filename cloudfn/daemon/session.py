@@ -9,7 +9,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from cloudfn.errors import AuthError, DataLossError, Error
+from cloudfn.errors import AuthError, DataLossError
 from cloudfn.wire.frames import Decoder, Encoder, derive_key
 from cloudfn.wire.messages import PROTOCOL, Kind, decode_json, encode_json, is_blob
 
@@ -235,8 +235,3 @@ def _nonce(hello: dict[str, Any]) -> bytes:
     if len(nonce) != 16:
         raise AuthError("A greeting carries no nonce.")
     return nonce
-
-
-def error_json(error: Error) -> dict[str, Any]:
-    """Return an error as the plain data of a REPLY."""
-    return {"type": type(error).__name__, "message": error.message, "hint": error.hint}

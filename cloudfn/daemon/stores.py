@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop, TimerHandle
 
 from cloudfn.clock import Clock
+from cloudfn.control.stores.broker import Broker
 from cloudfn.control.stores.stores import Stores
 from cloudfn.daemon.session import Session
 from cloudfn.providers.base import Provider
@@ -22,7 +23,16 @@ class SharedState(Stores):
         clock: Clock,
         key: bytes,
     ) -> None:
-        super().__init__(provider, settings.stores, settings.client_grace, clock, key)
+        self.broker = Broker(provider.queues, settings.client_grace)
+        super().__init__(
+            provider,
+            provider.blobs,
+            self.broker,
+            settings.stores,
+            settings.client_grace,
+            clock,
+            lambda: key,
+        )
         self._loop = loop
         #: ephemeral object → the client that it lives with
         self._owners: dict[str, Session] = {}

@@ -91,5 +91,7 @@ class Cloud:
     volumes: Volumes
     #: those of Docker, which its machines run
     images: Images
+    #: returns the environment's key, 32 bytes, which clients and agents may read
+    key: Callable[[], bytes]
     #: ends what was opened, in this process alone
     close: Callable[[], None]

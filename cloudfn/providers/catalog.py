@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -53,6 +53,13 @@ class RevisionSpec:
         if spec is None:
             return None
         return environment_of(spec.image, self.runtime, self.python_version)
+
+    def environments(self) -> Iterator[tuple[str, ImageSpec]]:
+        """Yield the names of its functions whose containers need an image, with that image."""
+        for function in self.functions:
+            spec = self.environment(function.name)
+            if spec is not None:
+                yield function.name, spec
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `from_json`."""

@@ -52,6 +52,13 @@ class CallRecord:
     #: of a named call: how many inputs it has in all, where that was said once
     total: int | None = None
 
+    def lacks(self, found: int, start: int, end: int | None) -> bool:
+        """Whether finished inputs start ≤ index < end have no outcome any more, but `found`."""
+        if self.finished < self.known or not self.known:
+            return False
+        last = self.known if end is None else min(end, self.known)
+        return found < last - start
+
 
 class Admission(NamedTuple):
     """The answer to a submission: the ledger has inputs 0 … known − 1 of the call."""

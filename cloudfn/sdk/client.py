@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -133,6 +133,22 @@ class Client(Protocol):
         ...
 
 
+class CloudClient(Client, Protocol):
+    """What clients of clouds can do besides, as the command line needs it."""
+
+    def request(self, op: str, **fields: Any) -> dict[str, Any]:
+        """Return the reply to one request, blocking; raises what was answered."""
+        ...
+
+    def subscribe(self, op: str, **fields: Any) -> Iterator[dict[str, Any]]:
+        """Return what follows a `logs` or `events` request, up to the message that says `end`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything. Idempotent."""
+        ...
+
+
 def current_settings() -> Settings:
     """Return this process's settings, read once; a fork may have become a container."""
     return _settings(os.getpid())
@@ -175,12 +191,37 @@ class using:  # noqa: N801 - reads as a statement
 
 def _connection(environment: str) -> Client:
     from cloudfn import settings
-    from cloudfn.sdk.connection import Connection
 
     known = current_settings()
     if environment != known.environment:
         known = settings.load(environment=environment)
+    # User code in a container has its machine's agent for an engine, whatever machine that is.
+    if known.provider != settings.LOCAL and known.container is None:
+        return open_cloud_client(known)
+    from cloudfn.sdk.connection import Connection
+
     return Connection(known)
+
+
+def open_cloud_client(known: Settings) -> CloudClient:
+    """Return a new client of the cloud that settings name.
+
+    Raises:
+        InvalidError: There is no such provider, or it lacks something that it needs.
+    """
+    from importlib.metadata import entry_points
+    from typing import cast
+
+    from cloudfn.errors import InvalidError
+
+    found = {each.name: each for each in entry_points(group="cloudfn.clients")}
+    if known.provider not in found:
+        names = ", ".join(sorted(["local", *found]))
+        raise InvalidError(
+            f"There is no provider {known.provider!r}.",
+            hint=f"Say one of {names} with --provider or CLOUDFN_PROVIDER.",
+        )
+    return cast("CloudClient", found[known.provider].load()(known))
 
 
 _clients: dict[tuple[str, int], Client] = {}

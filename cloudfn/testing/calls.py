@@ -11,6 +11,7 @@ from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.call import CallKind, Status
 from cloudfn.model.terms import Terms
 from cloudfn.providers.base import Provider
+from cloudfn.providers.endings import cancelled_payload
 from cloudfn.providers.ledger import CallRecord, CallSpec, Claim, Entry
 from cloudfn.sdk.client import RESUMED, Mailbox
 from cloudfn.testing.pools import Pools
@@ -21,7 +22,6 @@ from cloudfn.wire.messages import (
     Kind,
     Outcomes,
     Submit,
-    encode_json,
     is_blob,
 )
 
@@ -141,14 +141,12 @@ class OfflineCalls:
         watch = _Watch(ref, box, call_id, durable=True, start=start, end=end)
         self._watches[ref] = watch
         found = self._ledger.outcomes(call_id, start, end)
-        last = record.known if end is None else min(end, record.known)
-        complete = record.known > 0 and record.finished >= record.known
         told = {
             "known": record.known,
             "sealed": record.sealed,
             "cancelled": record.cancelled,
             "durable": record.spec.durable,
-            "expired": complete and len(found) < last - start,
+            "expired": record.lacks(len(found), start, end),
         }
         box.put(RESUMED, told)
         for outcome in found:
@@ -224,7 +222,7 @@ class OfflineCalls:
     def cancel(self, call_id: str) -> None:
         """Cancel what is unfinished; code that runs goes on, and nobody hears of it."""
         statuses = self._ledger.statuses(call_id)
-        payload = _cancelled(call_id)
+        payload = cancelled_payload(call_id)
         running = self.kept(lambda: self._ledger.cancel(call_id))
         entries = [Entry(seq, fence, Status.CANCELLED, payload) for seq, fence, _ in running]
         self.kept(lambda: self._ledger.record(entries))
@@ -322,8 +320,3 @@ class OfflineCalls:
             if watch.starved:
                 watch.starved = False
                 watch.box.put(Kind.ACK, Ack(watch.ref, watch.known).encode())
-
-
-def _cancelled(call_id: str) -> bytes:
-    message = f"The input was cancelled (call {call_id})."
-    return encode_json({"error": "RemoteError", "message": message, "hint": None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cloudfn.control.stores.broker import Broker
 from cloudfn.control.stores.later import Fields, Later
 from cloudfn.control.stores.stores import Stores
 from cloudfn.settings import StoreLimits
@@ -25,7 +26,8 @@ class OfflineStores(Stores):
     """
 
     def __init__(self, provider: MemoryProvider, limits: StoreLimits, clock: FakeClock) -> None:
-        super().__init__(provider, limits, _GRACE, clock, _KEY)
+        self.broker = Broker(provider.queues, _GRACE)
+        super().__init__(provider, provider.blobs, self.broker, limits, _GRACE, clock, lambda: _KEY)
         self._objects: dict[str, Callable[[Fields], Fields | Later]] = {
             "open": lambda fields: self.registry.open(fields, clock.wall()),
             "list": self.registry.listing,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cloudfn.agent.zygotes import Runtime
-from cloudfn.daemon.runtimes import Runtimes, environments
+from cloudfn.daemon.runtimes import Runtimes
 from cloudfn.errors import ConflictError, InvalidError
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.image import ImageSpec, Layer
@@ -76,7 +76,7 @@ def test_functions_that_need_the_same_image_share_it():
     (wanted,) = images_of(revision.to_json()).values()
 
     assert (wanted.users, wanted.by_value) == ("f, g", ["g"])
-    assert [name for name, _ in environments(revision)] == ["f", "g"]
+    assert [name for name, _ in revision.environments()] == ["f", "g"]
 
 
 class Desk:

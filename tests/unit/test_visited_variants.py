@@ -6,8 +6,8 @@ import pytest
 
 from cloudfn.agent.pool import Pool
 from cloudfn.agent.zygotes import Runtime
+from cloudfn.control.deploy.directory import Directory
 from cloudfn.daemon.apps import Apps
-from cloudfn.daemon.directory import Directory
 from cloudfn.daemon.operations.functions import FunctionOperations
 from cloudfn.daemon.web.doors import Doors
 from cloudfn.errors import NotFoundError

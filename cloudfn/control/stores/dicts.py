@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from cloudfn.control.stores.later import Fields
-from cloudfn.control.stores.payloads import ANSWER_SIZE, Intake
+from cloudfn.control.stores.payloads import ANSWER_SIZE, Intake, StoreBlobs
 from cloudfn.control.stores.registry import Registry
 from cloudfn.errors import ResourceExhaustedError
-from cloudfn.providers.blobs import Blobs
 from cloudfn.providers.dicts import Dicts
 from cloudfn.providers.objects import ObjectKind
 from cloudfn.settings import StoreLimits
@@ -18,7 +17,9 @@ _PAGE = 1_000
 class DictDesk:
     """Answers questions about dicts."""
 
-    def __init__(self, dicts: Dicts, registry: Registry, blobs: Blobs, limits: StoreLimits) -> None:
+    def __init__(
+        self, dicts: Dicts, registry: Registry, blobs: StoreBlobs, limits: StoreLimits
+    ) -> None:
         self._dicts = dicts
         self._registry = registry
         self._most = limits.dict_update

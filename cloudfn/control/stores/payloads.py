@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from cloudfn.errors import InvalidError, RequestSizeError
-from cloudfn.providers.blobs import Blobs
 from cloudfn.wire.messages import BlobRef, is_blob
 
 #: bytes of payloads in one answer, well below the size of a frame
 ANSWER_SIZE = 16 << 20
+
+
+class StoreBlobs(Protocol):
+    """What stores need of blobs; see `Blobs`."""
+
+    def adopt(self, ref: BlobRef, call_id: str, *, durable: bool) -> BlobRef:
+        """Make a client's payload one of an object's; return its new reference."""
+        ...
+
+    def delete(self, ref: BlobRef) -> None:
+        """Delete a payload. Idempotent."""
+        ...
+
+    def delete_call(self, call_id: str) -> None:
+        """Delete all payloads of an object. Idempotent."""
+        ...
 
 
 class Intake:
@@ -22,7 +38,7 @@ class Intake:
         hint: What to do about one that is larger.
     """
 
-    def __init__(self, blobs: Blobs, limit: int, what: str, hint: str) -> None:
+    def __init__(self, blobs: StoreBlobs, limit: int, what: str, hint: str) -> None:
         self._blobs = blobs
         self._limit = limit
         self._what = what

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Protocol
 
-from cloudfn.control.stores.broker import Broker
 from cloudfn.control.stores.later import Fields, Later
-from cloudfn.control.stores.payloads import Intake
+from cloudfn.control.stores.payloads import Intake, StoreBlobs
 from cloudfn.control.stores.registry import Registry
 from cloudfn.errors import InvalidError
-from cloudfn.providers.blobs import Blobs
 from cloudfn.providers.objects import ObjectKind
 from cloudfn.providers.queues import Queues
 from cloudfn.settings import StoreLimits
@@ -17,6 +16,59 @@ from cloudfn.wire.texts import from_texts
 
 _PARTITION_NAME = 64
 _TTL_RANGE = (1, 7 * 86_400)
+
+
+class Broker(Protocol):
+    """Has requests of queues wait; `broker.py` has one that hands elements out itself."""
+
+    def put(
+        self,
+        owner: Hashable,
+        key: tuple[str, str],
+        items: list[bytes],
+        *,
+        request: str,
+        ttl: float,
+        until: float | None,
+        now: float,
+    ) -> Later:
+        """Append elements; the answer says whether they were."""
+        ...
+
+    def take(
+        self,
+        owner: Hashable,
+        key: tuple[str, str],
+        limit: int,
+        *,
+        request: str,
+        until: float | None,
+        now: float,
+    ) -> Later:
+        """Take elements; the answer has none when there were none in time."""
+        ...
+
+    def peek(
+        self,
+        owner: Hashable,
+        key: tuple[str, str],
+        after: int,
+        limit: int,
+        *,
+        request: str,
+        until: float | None,
+        now: float,
+    ) -> Later:
+        """Look at elements beyond a position; the answer has none when there were none in time."""
+        ...
+
+    def settle(self, requests: list[str], *, keep: bool, now: float) -> list[bool]:
+        """End requests: their clients have what they took, or do not wait for it any more."""
+        ...
+
+    def clear(self, queue_id: str, partition: str | None, *, request: str, now: float) -> None:
+        """Remove all elements of a partition, or of all partitions."""
+        ...
 
 
 class QueueDesk:
@@ -27,7 +79,7 @@ class QueueDesk:
         queues: Queues,
         broker: Broker,
         registry: Registry,
-        blobs: Blobs,
+        blobs: StoreBlobs,
         limits: StoreLimits,
     ) -> None:
         self._queues = queues

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cloudfn.control.stores.later import Fields
@@ -28,10 +28,11 @@ class SecretDesk:
     Args:
         secrets: Where they lie.
         registry: Names of those that have one.
-        key: The environment's key: the id of a secret without a name tells nothing to others.
+        key: Returns the environment's key: the id of a secret without a name tells nothing to
+            others.
     """
 
-    def __init__(self, secrets: Secrets, registry: Registry, key: bytes) -> None:
+    def __init__(self, secrets: Secrets, registry: Registry, key: Callable[[], bytes]) -> None:
         self._secrets = secrets
         self._registry = registry
         self._key = key
@@ -60,7 +61,7 @@ class SecretDesk:
     def store(self, fields: Fields, now: float) -> Fields:
         """Keep a secret without a name; its id follows from what it holds."""
         values = _checked(fields["values"])
-        digest = derive_key(self._key, b"secret ids", encode_json(dict(sorted(values.items()))))
+        digest = derive_key(self._key(), b"secret ids", encode_json(dict(sorted(values.items()))))
         secret_id = f"{_PREFIX}-{digest.hex()[:32]}"
         self._secrets.write(secret_id, values, now)
         return {"object_id": secret_id}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cloudfn.clock import Clock
-from cloudfn.control.stores.broker import Broker
 from cloudfn.control.stores.dicts import DictDesk
-from cloudfn.control.stores.queues import QueueDesk
+from cloudfn.control.stores.payloads import StoreBlobs
+from cloudfn.control.stores.queues import Broker, QueueDesk
 from cloudfn.control.stores.registry import Registry
 from cloudfn.control.stores.secrets import SecretDesk
 from cloudfn.control.stores.volumes import VolumeDesk
 from cloudfn.model import ids
-from cloudfn.providers.base import Provider
+from cloudfn.providers.base import Cloud, Provider
 from cloudfn.providers.objects import ObjectKind
 from cloudfn.settings import StoreLimits
 
@@ -20,19 +22,23 @@ class Stores:
 
     Args:
         provider: Where everything is kept.
+        blobs: Where big payloads are kept.
+        broker: Has requests of queues wait.
         limits: How much it may be.
         grace: Seconds that a client which vanished has to come back.
         clock: The time.
-        key: The environment's key.
+        key: Returns the environment's key.
     """
 
     def __init__(
         self,
-        provider: Provider,
+        provider: Provider | Cloud,
+        blobs: StoreBlobs,
+        broker: Broker,
         limits: StoreLimits,
         grace: float,
         clock: Clock,
-        key: bytes,
+        key: Callable[[], bytes],
     ) -> None:
         self._provider = provider
         self._grace = grace
@@ -48,9 +54,10 @@ class Stores:
         )
         self.volumes = VolumeDesk(provider.volumes, self.registry)
         self.secrets = SecretDesk(provider.secrets, self.registry, key)
-        self.broker = Broker(provider.queues, grace)
-        self.dicts = DictDesk(provider.dicts, self.registry, provider.blobs, limits)
-        self.queues = QueueDesk(provider.queues, self.broker, self.registry, provider.blobs, limits)
+        self._blobs = blobs
+        self._broker = broker
+        self.dicts = DictDesk(provider.dicts, self.registry, blobs, limits)
+        self.queues = QueueDesk(provider.queues, broker, self.registry, blobs, limits)
 
     def expire(self) -> None:
         """Drop what had its time."""
@@ -85,9 +92,9 @@ class Stores:
     def _wipe_dict(self, object_id: str) -> None:
         request = ids.mint("rq")
         self._provider.dicts.pop(object_id, None, request=request, now=self._clock.wall())
-        self._provider.blobs.delete_call(object_id)
+        self._blobs.delete_call(object_id)
 
     def _wipe_queue(self, object_id: str) -> None:
         now = self._clock.wall()
-        self.broker.clear(object_id, None, request=ids.mint("rq"), now=now)
-        self._provider.blobs.delete_call(object_id)
+        self._broker.clear(object_id, None, request=ids.mint("rq"), now=now)
+        self._blobs.delete_call(object_id)

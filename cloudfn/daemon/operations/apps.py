@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from cloudfn.control.deploy.plan import DeployRequest, RollbackRequest, RolloverRequest, StopRequest
+from cloudfn.control.deploy.request import parse_request
 from cloudfn.control.stores.later import Later
-from cloudfn.daemon.apps import parse_request
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
-from cloudfn.daemon.runtimes import environments
-from cloudfn.daemon.session import Session, error_json
+from cloudfn.daemon.session import Session
 from cloudfn.errors import Error, InvalidError, NotFoundError
 from cloudfn.model.cls import shown_name
 from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.catalog import RevisionSpec
+from cloudfn.wire.replies import error_json
 
 
 def check_runtime(spec: RevisionSpec, *, interactive: bool) -> None:
@@ -193,7 +193,7 @@ class AppOperations(Group):
     ) -> Later:
         """Make a known revision live again; images of it that were removed are built before."""
         revision = self._engine.apps.foreseen(request)
-        wanted = [] if revision is None else [spec for _, spec in environments(revision)]
+        wanted = [] if revision is None else [spec for _, spec in revision.environments()]
         answer, ready = Later(), Later()
         if revision is None or not wanted:
             ready.give({})

@@ -10,7 +10,6 @@ from cloudfn.control.stores.later import Later
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.images import find_image, image_json
 from cloudfn.daemon.operations.table import Fields, Group
-from cloudfn.daemon.runtimes import environments
 from cloudfn.daemon.session import Session
 from cloudfn.errors import ConflictError, Error, UnimplementedError
 from cloudfn.model.image import ImageSpec
@@ -188,7 +187,7 @@ class ImageOperations(Group):
         for app in catalog.apps():
             revision = catalog.revision(app.app_id, app.revision)
             if revision is not None:
-                for _, spec in environments(revision.spec):
+                for _, spec in revision.spec.environments():
                     users[revision.spec.runtime, spec.digest].add(app.name or app.app_id)
         return users
 

@@ -145,6 +145,12 @@ class Directory:
             )
         return f"{app.name}/{function.name}{plus}{variant}/{name}"
 
+    def app_name(self, function_id: str) -> str:
+        """Return the name of a function's app; empty where it has none, or is gone."""
+        function = self._catalog.function(function_id)
+        app = self._catalog.app(function.app_id) if function else None
+        return app.name if app else ""
+
     def is_detached(self, function_id: str) -> bool:
         """Whether a function's app goes on without its client."""
         function = self._catalog.function(function_id)

@@ -1,0 +1,235 @@
+"""Apps of a cloud: what a deploy, a stop and a change of settings do beyond the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+from cloudfn.clock import Clock
+from cloudfn.control.deploy.apply import DeployResult, apply, close, observe, observe_app
+from cloudfn.control.deploy.directory import Directory
+from cloudfn.control.deploy.overrides import update_override
+from cloudfn.control.deploy.plan import DeployedApp, DeployRequest, Request, RolloverRequest, plan
+from cloudfn.control.invocation.ending import end_function
+from cloudfn.control.schedules.agenda import Agenda
+from cloudfn.control.schedules.plan import Live, check_schedules
+from cloudfn.errors import InvalidError, NotFoundError, UnimplementedError
+from cloudfn.model.cls import shown_name
+from cloudfn.model.function import FunctionSpec
+from cloudfn.model.variant import Variant, base_id, default_variant, parameters_of, served
+from cloudfn.providers.base import Cloud
+from cloudfn.providers.catalog import FunctionRecord, RevisionSpec, effective
+
+
+class Apps:
+    """Deploys, stops and changes apps. Safe to share between threads.
+
+    Args:
+        cloud: Where they are.
+        directory: Finds them.
+        clock: The time.
+        changed: Is called when pools are others than before.
+    """
+
+    def __init__(
+        self, cloud: Cloud, directory: Directory, clock: Clock, changed: Callable[[], None]
+    ) -> None:
+        self._cloud = cloud
+        self._catalog = cloud.catalog
+        self._directory = directory
+        self._clock = clock
+        self._changed = changed
+
+    def carry_out(self, request: Request) -> DeployResult:
+        """Deploy, roll back or stop an app, or open an ephemeral one."""
+        current, now = self._current_app(request), self._clock.wall()
+        todo = plan(request, current)
+        if isinstance(request, DeployRequest):
+            check_schedules(request.spec.functions, now)
+        if current is not None and todo.changed and not _keeps_overrides(request):
+            # First, as overrides are dropped first: a deploy that is tried again changes nothing.
+            Agenda(self._cloud.schedules).drop_dynamic(current.app.app_id)
+        result = apply(todo, self._catalog, self, now)
+        self._changed()
+        return result
+
+    def foreseen(self, request: Request) -> RevisionSpec | None:
+        """Return the revision that a request would make live; None where it adds none."""
+        return plan(request, self._current_app(request)).revision
+
+    def close(self, app_id: str) -> None:
+        """Stop an app that is not deployed, and forget it. Idempotent."""
+        close_app(self._cloud, app_id, self._clock.wall())
+        self._changed()
+
+    def _current_app(self, request: Request) -> DeployedApp | None:
+        if not isinstance(request, DeployRequest) or request.state == "deployed":
+            return observe(self._catalog, request.name)
+        if request.app_id is None:
+            return None
+        app = self._catalog.app(request.app_id)
+        if app is None or app.state in ("deployed", "stopped"):
+            raise NotFoundError(
+                f"The app {request.app_id} does not run any more.", hint="Run it again."
+            )
+        return observe_app(self._catalog, app)
+
+    # Pools (the port that deploy's steps act through)
+
+    def switch(
+        self,
+        app_id: str,
+        revision: int,
+        strategy: str,  # noqa: ARG002 - the port's; the planner ends old containers
+    ) -> None:
+        """Have doorbells and schedules as a revision wants them; the planner does the rest."""
+        live = self._catalog.revision(app_id, revision)
+        if live is None:
+            raise NotFoundError(
+                f"App {app_id} has no version {revision}.",
+                hint="See `cloudfn app list` and `cloudfn app history APP`.",
+            )
+        specs = {spec.name: spec for spec in live.spec.functions}
+        present: list[tuple[str, FunctionSpec]] = []
+        for function in self._catalog.functions(app_id):
+            spec = specs.get(function.name)
+            if spec is None:
+                continue
+            self._cloud.doorbells.open(function.function_id)
+            variant = default_variant(spec)
+            if variant is not None and spec.autoscaler.min_containers:
+                self._catalog.bind(function.function_id, variant)
+            present.append((function.function_id, spec))
+        overridden = frozenset(f for f, _ in present if self._catalog.override(f) is not None)
+        if any(spec.schedule or spec.scaling for _, spec in present) or revision > 1:
+            live_now = Live(app_id, live.created, present, overridden)
+            Agenda(self._cloud.schedules).revise(live_now)
+
+    def stop(self, app_id: str) -> None:
+        """End an app's calls, doorbells and schedules."""
+        _stop_pools(self._cloud, app_id)
+
+    # Functions
+
+    def bind(
+        self, function_id: str, parameters: dict[str, Any], options: dict[str, Any]
+    ) -> FunctionRecord:
+        """Register a variant of a function.
+
+        Raises:
+            InvalidError: A parameter is missing, unknown or of another type, or an option makes no
+                sense.
+        """
+        function = self._directory.function(base_id(function_id))
+        app = self._directory.live_app(function)
+        variant = Variant(parameters, options)
+        spec = self._directory.declared(app, replace(function, variant=variant))
+        variant = Variant(parameters_of(spec, variant), options)
+        served(spec, variant)
+        return self._catalog.bind(function.function_id, variant)
+
+    def variants(self, function_id: str) -> list[FunctionRecord]:
+        """Return the variants of a function."""
+        function = self._directory.function(function_id)
+        known = self._catalog.variants(function.app_id)
+        return [each for each in known if base_id(each.function_id) == function_id]
+
+    def settings_of(self, function: FunctionRecord) -> dict[str, Any]:
+        """Return the settings in force, and who changed what when."""
+        override = self._catalog.override(function.function_id)
+        app = self._directory.live_app(function)
+        settings = effective(self._directory.served(app, function), override)
+        return {
+            "settings": asdict(settings),
+            "overrides": dict(override.changes) if override else {},
+            "updated": override.updated if override else None,
+            "updated_by": override.updated_by if override else None,
+        }
+
+    def update_settings(
+        self, function_id: str, changes: dict[str, int | None], by: str
+    ) -> dict[str, Any]:
+        """Merge changes onto a function's settings, whole or not at all."""
+        declared = self._scalable(function_id).autoscaler
+        settings, override = update_override(
+            self._catalog, function_id, declared, changes, now=self._clock.wall(), by=by
+        )
+        self._changed()
+        return {"settings": asdict(settings), "version": override.version}
+
+    def check_settings(self, function_id: str, changes: dict[str, int | None]) -> None:
+        """Raise InvalidError unless changes fit the settings that a function declares."""
+        self._scalable(function_id).autoscaler.merged(changes)
+
+    def _scalable(self, function_id: str) -> FunctionSpec:
+        """Return the declaration of a function that has containers of its own."""
+        function = self._directory.function(function_id)
+        spec = self._directory.served(self._directory.live_app(function), function)
+        if function.variant is None and spec.cls is not None and spec.cls.parameters:
+            raise InvalidError(
+                f"{shown_name(function.name)} has parameters: its instances scale separately.",
+                hint="Update one of them: `Cls.from_name(…)(…).update_autoscaler(…)`.",
+            )
+        return spec
+
+
+class _Stopping:
+    """What ends an app's pools, for `close`."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def switch(self, app_id: str, revision: int, strategy: str) -> None:
+        """Nothing is switched where apps are only closed."""
+
+    def stop(self, app_id: str) -> None:
+        """End an app's calls, doorbells and schedules."""
+        _stop_pools(self._cloud, app_id)
+
+
+def close_app(cloud: Cloud, app_id: str, now: float) -> None:
+    """Stop an app that is not deployed, and forget it; others are left alone. Idempotent."""
+    close(app_id, cloud.catalog, _Stopping(cloud), now)
+
+
+def _stop_pools(cloud: Cloud, app_id: str) -> None:
+    Agenda(cloud.schedules).drop(app_id)
+    functions = cloud.catalog.functions(app_id)
+    for function in [*functions, *cloud.catalog.variants(app_id)]:
+        end_function(cloud, function.function_id)
+    for function in functions:
+        cloud.doorbells.remove(function.function_id)
+
+
+def check_possible(spec: RevisionSpec, *, interactive: bool) -> None:
+    """Raise an Error where an app asks for what there is not on a cloud.
+
+    Raises:
+        InvalidError: Its runtime is another than Docker's.
+        UnimplementedError: It is interactive, or answers requests.
+    """
+    if spec.runtime != "docker":
+        raise InvalidError(
+            f"On a cloud containers are Docker's, not those of the runtime {spec.runtime!r}.",
+            hint="Leave `--runtime` and CLOUDFN_RUNTIME away.",
+        )
+    if interactive:
+        raise UnimplementedError(
+            "Containers on a cloud do not see your terminal, so that a run there cannot be "
+            "interactive.",
+            hint="Leave `-i` away, or use `--provider local`.",
+        )
+    answering = next((each.name for each in spec.functions if each.web), None)
+    if answering is not None:
+        raise UnimplementedError(
+            f"{shown_name(answering)} answers HTTP requests, which functions on a cloud do not "
+            "yet.",
+            hint="Run web functions with the embedded provider: `--provider local`.",
+        )
+
+
+def _keeps_overrides(request: Request) -> bool:
+    if isinstance(request, DeployRequest):
+        return request.keep_overrides
+    return isinstance(request, RolloverRequest)

@@ -1,0 +1,274 @@
+"""The one thread that hears of outcomes, and looks after calls that nobody told of."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from threading import Condition, Lock, Thread
+
+from cloudfn.clock import Clock
+from cloudfn.control.invocation.alarm import Alarm
+from cloudfn.control.invocation.attendance import Attendance
+from cloudfn.control.invocation.watches import Deliveries, Watch
+from cloudfn.errors import Error, NotFoundError
+from cloudfn.model.call import CallKind
+from cloudfn.providers.wakeups import Note, Wakeups
+
+_log = logging.getLogger(__name__)
+
+#: seconds that the mailbox is listened to at a time, at most
+_LONGEST = 20.0
+#: seconds that the thread stays for the next call
+_LINGER = 10.0
+#: seconds after which a mailbox that nobody listens to may have been swept
+_STALE = 60.0
+_GROWTH = 1.5
+_NEVER = float("inf")
+
+
+class Listening:
+    """All watches of a process. Safe to share between threads.
+
+    Args:
+        wakeups: The mailbox.
+        deliveries: Brings outcomes to watches.
+        attendance: Says that this client is there.
+        alarm: Wakes the planner, in case what we wait for waits for it.
+        clock: The time.
+        heard: Is called with a watch that there was something new of.
+        lost: Is called with a watch whose call is gone.
+    """
+
+    def __init__(
+        self,
+        wakeups: Wakeups,
+        deliveries: Deliveries,
+        attendance: Attendance,
+        alarm: Alarm,
+        clock: Clock,
+        heard: Callable[[Watch], None],
+        lost: Callable[[Watch, Error], None],
+    ) -> None:
+        self._wakeups = wakeups
+        self._deliveries = deliveries
+        self._attendance = attendance
+        self._alarm = alarm
+        self._clock = clock
+        self._heard_of = heard
+        self._lost = lost
+        self._news = Condition()
+        self._watches: defaultdict[str, list[Watch]] = defaultdict(list)
+        self._thread: Thread | None = None
+        self._closed = False
+        self._opening = Lock()
+        self._address = ""
+        #: monotonic time at which the mailbox was listened to last
+        self._heard = 0.0
+
+    def address(self) -> str:
+        """Return where this process hears of its calls; opens the mailbox if need be.
+
+        Raises:
+            Error: It cannot be opened, or others cannot be told that we are there.
+        """
+        with self._opening:
+            stale = self._clock.monotonic() - self._heard > _STALE
+            if not self._address or (stale and self._thread is None):
+                if self._address:
+                    self._wakeups.close()
+                self._address = self._wakeups.open()
+                self._heard = self._clock.monotonic()
+        self._attendance.attend(self._address)
+        return self._address
+
+    @property
+    def known_address(self) -> str:
+        """The same where the mailbox is open; else empty."""
+        return self._address
+
+    def own(self, owned: str) -> None:
+        """Something lives with this client from here on."""
+        self._attendance.own(owned)
+        self.stir()
+
+    def watch(self, watch: Watch) -> None:
+        """Hear of a call."""
+        with self._news:
+            watch.next_look = self._clock.monotonic() + watch.least
+            self._watches[watch.call_id].append(watch)
+        self.stir()
+
+    def unwatch(self, watch: Watch) -> None:
+        """Hear of it no more. Idempotent."""
+        watch.over = True
+        with self._news:
+            watches = self._watches.get(watch.call_id, [])
+            if watch in watches:
+                watches.remove(watch)
+            if not watches:
+                self._watches.pop(watch.call_id, None)
+
+    def stir(self) -> None:
+        """Have the thread, where anything is watched or owned, and look at what it waits for."""
+        with self._news:
+            if self._thread is None and not self._closed:
+                self._thread = Thread(target=self._run, name="cloudfn-listening", daemon=True)
+                self._thread.start()
+            self._news.notify_all()
+
+    def look(self, call_id: str) -> None:
+        """Look at a call now."""
+        for watch in self._of(call_id):
+            self._schedule(watch)
+
+    def hear(self, notes: list[Note]) -> None:
+        """Bring what was told to those who watch."""
+        for note in notes:
+            for watch in self._of(note.call_id):
+                watch.lane.do(partial(self._take, watch, note))
+
+    def close(self) -> None:
+        """End the thread, the mailbox, and the row of this client. Idempotent."""
+        with self._news:
+            if self._closed:
+                return
+            self._closed = True
+            self._news.notify_all()
+        try:
+            self._attendance.leave()
+            self._wakeups.close()
+        except Error as error:
+            _log.warning("the mailbox cannot be closed: %s", error)
+
+    # The thread
+
+    def _run(self) -> None:
+        idle_since: float | None = None
+        while True:
+            now = self._clock.monotonic()
+            with self._news:
+                if self._watches or self._attendance.owns:
+                    idle_since = None
+                elif idle_since is None:
+                    idle_since = now
+                gone = idle_since is not None and now - idle_since >= _LINGER
+                if self._closed or gone:
+                    self._thread = None
+                    break
+            if idle_since is None:
+                self._keep_row()
+            self._look_at_those_due(now)
+            self._wait(self._seconds(now))
+        if not self._closed:
+            self._try("leave", self._attendance.leave)
+
+    def _keep_row(self) -> None:
+        if self._address or self._attendance.owns:
+            self._try("renew its lease", self._attendance.attend)
+
+    def _try(self, what: str, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except Error as error:
+            _log.warning("this client cannot %s: %s", what, error)
+
+    def _look_at_those_due(self, now: float) -> None:
+        for watch in self._all():
+            if watch.next_look <= now and not watch.looking:
+                self._schedule(watch)
+
+    def _seconds(self, now: float) -> float:
+        moments = [each.next_look for each in self._all() if not each.looking]
+        if self._attendance.next_beat is not None:
+            moments.append(self._attendance.next_beat)
+        return min(max(min(moments, default=now + _LONGEST) - now, 0.05), _LONGEST)
+
+    def _wait(self, seconds: float) -> None:
+        if not self._address or not self._watches:
+            with self._news:
+                if not self._closed:
+                    self._news.wait(min(seconds, _LINGER))
+            return
+        try:
+            notes = self._wakeups.listen(seconds)
+        except Error as error:
+            if not self._closed:
+                _log.warning("the mailbox cannot be listened to: %s", error)
+            with self._news:
+                self._news.wait(min(seconds, 1.0))
+            return
+        self._heard = self._clock.monotonic()
+        self.hear(notes)
+
+    def _all(self) -> list[Watch]:
+        with self._news:
+            return [watch for watches in self._watches.values() for watch in watches]
+
+    def _of(self, call_id: str) -> list[Watch]:
+        with self._news:
+            return list(self._watches.get(call_id, ()))
+
+    # In the lanes of watches
+
+    def _schedule(self, watch: Watch) -> None:
+        watch.looking = True
+        watch.lane.do(partial(self._look, watch))
+
+    def _take(self, watch: Watch, note: Note) -> None:
+        try:
+            news = self._bring(watch, note)
+        except Error as error:
+            _log.warning("outcomes of %s cannot be read: %s", watch.call_id, error)
+        else:
+            self._after(watch, news=news > 0)
+
+    def _bring(self, watch: Watch, note: Note) -> int:
+        """Bring what a note tells of; return how much of it is new."""
+        news = 0
+        if note.items > watch.items and watch.kind == CallKind.REMOTE_GEN:
+            news += self._deliveries.send_items(watch)
+        if note.payloads:
+            return news + self._deliveries.offer(watch, note.indices, note.statuses, note.payloads)
+        if note.indices:
+            begin, end = min(note.indices), max(note.indices) + 1
+            return news + self._deliveries.read(watch, begin, end)
+        if not note.items:
+            news += self._deliveries.look(watch)[0]
+        return news
+
+    def _look(self, watch: Watch) -> None:
+        watch.looking = False
+        if watch.over:
+            return
+        news = 0
+        try:
+            news, record = self._deliveries.look(watch)
+        except Error as error:
+            _log.warning("the call %s cannot be looked at: %s", watch.call_id, error)
+        else:
+            if record is None and watch.opened:
+                self._lost(watch, _gone(watch.call_id))
+                return
+            if record is not None and not watch.over:
+                complete = record.sealed and watch.seen.floor >= record.known
+                if complete or (watch.end is not None and watch.seen.floor >= watch.end):
+                    watch.next_look = _NEVER
+                    return
+        if not news:
+            self._alarm.wake()
+        self._after(watch, news=bool(news))
+
+    def _after(self, watch: Watch, *, news: bool) -> None:
+        watch.pause = watch.least if news else min(watch.pause * _GROWTH, watch.most)
+        watch.next_look = self._clock.monotonic() + watch.pause
+        if news:
+            self._heard_of(watch)
+
+
+def _gone(call_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"The call {call_id} is gone.",
+        hint="Its client was away for too long, or its app was stopped; call again.",
+    )

@@ -1,0 +1,1 @@
+"""What clients may ask of a front; docs/protocol.md has the table of operations."""

@@ -1,0 +1,179 @@
+"""Operations on apps: open, close, list, history, rollback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cloudfn.control.deploy.plan import RollbackRequest, RolloverRequest, StopRequest
+from cloudfn.control.deploy.request import parse_request
+from cloudfn.control.invocation.apps import check_possible
+from cloudfn.control.invocation.caller import Fields
+from cloudfn.control.invocation.conversation import Conversation
+from cloudfn.control.invocation.operations.table import Group
+from cloudfn.errors import ConflictError, NotFoundError
+from cloudfn.model.cls import shown_name
+from cloudfn.providers.catalog import AppRecord, RevisionSpec
+
+if TYPE_CHECKING:
+    from cloudfn.control.invocation.front import Front
+
+
+class AppOperations(Group):
+    """Operations on apps."""
+
+    for_containers = frozenset({"app_list"})
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._cloud = front.cloud
+        self._catalog = front.cloud.catalog
+
+    def op_app_open(self, _conversation: Conversation, fields: Fields) -> Fields:
+        request = parse_request(fields)
+        spec = request.spec
+        check_possible(spec, interactive=bool(fields.get("terminal")))
+        self._front.stores.secrets.check(spec.functions)
+        self._front.stores.volumes.check(spec.functions)
+        self._check_images(spec)
+        self._store_sources(spec)
+        result = self._front.apps.carry_out(request)
+        app = result.app
+        if app.state == "ephemeral" and request.app_id is None:
+            self._front.calls.listening.own(app.app_id)
+        if fields.get("tags") is not None and dict(app.tags) != fields["tags"]:
+            self._catalog.set_tags(app.app_id, _tags(fields))
+        self._front.calls.alarm.wake()
+        functions = self._catalog.functions(app.app_id)
+        return {
+            "app_id": app.app_id,
+            "revision": app.revision,
+            "changed": result.changed,
+            "functions": {function.name: function.function_id for function in functions},
+            "urls": {},
+            "warnings": [],
+        }
+
+    def _check_images(self, spec: RevisionSpec) -> None:
+        for function, image in spec.environments():
+            if self._cloud.images.find(image) is None:
+                raise ConflictError(
+                    f"The image im-{image.digest} of {shown_name(function)} is not built.",
+                    hint="Run or deploy the app again: that builds it.",
+                )
+
+    def _store_sources(self, spec: RevisionSpec) -> None:
+        """Bring what containers import and what is attached to where machines fetch it."""
+        digests = {spec.bundle}
+        for function in spec.functions:
+            if function.image is not None:
+                digests |= {e.context for e in function.image.attachments(copied=True)}
+        for digest in digests:
+            folder = self._front.bundles / digest
+            if folder.exists():
+                self._cloud.depot.store_bundle(digest, folder)
+            elif not self._cloud.depot.has_bundle(digest):
+                raise NotFoundError(
+                    f"The sources {digest[:12]} are gone.", hint="Deploy the app again."
+                )
+
+    def op_app_detach(self, _conversation: Conversation, fields: Fields) -> Fields:
+        self._catalog.set_state(fields["app_id"], "detached")
+        self._front.attendance.disown(fields["app_id"])
+        return {}
+
+    def op_app_reattach(self, _conversation: Conversation, fields: Fields) -> Fields:
+        record = self._catalog.app(fields["app_id"])
+        if record is None or record.state == "stopped":
+            raise NotFoundError("The app of this run was stopped.", hint="Run it again.")
+        if record.state == "ephemeral":
+            self._front.calls.listening.own(record.app_id)
+        return {}
+
+    def op_app_close(self, _conversation: Conversation, fields: Fields) -> Fields:
+        app_id = fields["app_id"]
+        done, failed = self._front.calls.heard_of(self._function_ids(app_id))
+        self._front.apps.close(app_id)
+        self._front.attendance.disown(app_id)
+        return {
+            "containers_peak": self._front.peaks.pop(app_id, 0),
+            "done": done,
+            "failed": failed,
+        }
+
+    def op_app_tag(self, _conversation: Conversation, fields: Fields) -> Fields:
+        self._catalog.set_tags(fields["app_id"], _tags(fields))
+        return {}
+
+    def op_app_stop(self, _conversation: Conversation, fields: Fields) -> Fields:
+        name = fields["name"]
+        if name.startswith("ap-"):  # an App that was deployed or runs knows its id
+            record = self._front.directory.app(name)
+            if record.state != "deployed":
+                self._front.apps.close(record.app_id)
+                return {"app_id": record.app_id}
+            name = record.name
+        result = self._front.apps.carry_out(StopRequest(name))
+        self._front.calls.alarm.wake()
+        return {"app_id": result.app.app_id}
+
+    def op_app_list(self, _conversation: Conversation, fields: Fields) -> Fields:
+        apps = self._catalog.apps(stopped=bool(fields.get("all")))
+        containers = self._front.fleet.containers()
+        return {"apps": [self._app(app, containers) for app in apps]}
+
+    def _app(self, app: AppRecord, containers: dict[str, int]) -> Fields:
+        functions = self._catalog.functions(app.app_id)
+        ids = {function.function_id for function in functions}
+        return {
+            "app_id": app.app_id,
+            "name": app.name,
+            "state": app.state,
+            "revision": app.revision,
+            "created": app.created,
+            "stopped": app.stopped,
+            "containers": sum(containers.get(each, 0) for each in ids),
+            "functions": [shown_name(function.name) for function in functions],
+            "function_ids": [function.function_id for function in functions],
+            "tags": dict(app.tags),
+            "urls": {},
+        }
+
+    def op_app_history(self, _conversation: Conversation, fields: Fields) -> Fields:
+        record = self._front.directory.app(fields["name"])
+        return {
+            "revisions": [
+                {
+                    "number": revision.number,
+                    "created": revision.created,
+                    "live": revision.number == record.revision,
+                    "rollback_of": revision.rollback_of,
+                    "labels": dict(revision.spec.labels),
+                }
+                for revision in self._catalog.revisions(record.app_id)
+            ]
+        }
+
+    def op_app_rollback(self, _conversation: Conversation, fields: Fields) -> Fields:
+        strategy = fields.get("strategy") or "rolling"
+        return self._revive(RollbackRequest(fields["name"], fields.get("number"), strategy))
+
+    def op_app_rollover(self, _conversation: Conversation, fields: Fields) -> Fields:
+        return self._revive(RolloverRequest(fields["name"], fields.get("strategy") or "rolling"))
+
+    def _revive(self, request: RollbackRequest | RolloverRequest) -> Fields:
+        """Make a known revision live again; its images and sources must still be there."""
+        revision = self._front.apps.foreseen(request)
+        if revision is not None:
+            self._check_images(revision)
+            self._store_sources(revision)
+        result = self._front.apps.carry_out(request)
+        self._front.calls.alarm.wake()
+        return {"revision": result.app.revision}
+
+    def _function_ids(self, app_id: str) -> set[str]:
+        found = [*self._catalog.functions(app_id), *self._catalog.variants(app_id)]
+        return {each.function_id for each in found}
+
+
+def _tags(fields: Fields) -> dict[str, str]:
+    return {str(name): str(value) for name, value in fields["tags"].items()}

@@ -1,0 +1,154 @@
+"""Operations on functions: look up, bind, settings, figures, containers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from cloudfn.control.invocation.caller import Fields
+from cloudfn.control.invocation.conversation import Conversation
+from cloudfn.control.invocation.fleet import function_of, present
+from cloudfn.control.invocation.operations.table import Group
+from cloudfn.errors import Error, NotFoundError, PermissionDeniedError
+from cloudfn.model.cls import cls_name
+from cloudfn.model.secret import secret_ref
+from cloudfn.model.variant import base_id
+from cloudfn.providers.catalog import FunctionRecord
+
+if TYPE_CHECKING:
+    from cloudfn.control.invocation.front import Front
+
+
+class FunctionOperations(Group):
+    """Operations on functions and their containers."""
+
+    for_containers = frozenset(
+        {"function_bind", "function_lookup", "settings_get", "settings_update", "stats"}
+    )
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    def op_function_lookup(self, _conversation: Conversation, fields: Fields) -> Fields:
+        if fields.get("function_id"):
+            return self._front.directory.describe(fields["function_id"])
+        app, name = fields["app"], fields["name"]
+        try:
+            return self._front.directory.lookup(app, name)
+        except NotFoundError as error:
+            cls = cls_name(name)
+            what = f"Function '{name}'" if cls is None else f"Cls '{cls}'"
+            raise NotFoundError(
+                f"Lookup failed for {what} from the '{app}' app (in the "
+                f"'{self._front.environment}' environment): {error.message}",
+                hint=error.hint,
+            ) from None
+
+    def op_function_bind(self, conversation: Conversation, fields: Fields) -> Fields:
+        if conversation.caller.container_id is not None:
+            secrets = fields["options"].get("secrets") or ()
+            _check_secrets(conversation, secrets)
+        bound = self._front.apps.bind(
+            fields["function_id"], dict(fields["parameters"]), dict(fields["options"])
+        )
+        return {"function_id": bound.function_id}
+
+    def op_function_variants(self, _conversation: Conversation, fields: Fields) -> Fields:
+        function = self._front.directory.function(base_id(fields["function_id"]))
+        self._front.directory.live_app(function)
+        known = self._front.apps.variants(function.function_id)
+        latest = known[::-1][: int(fields.get("limit") or 200)]
+        return {"variants": [self._variant(each) for each in latest]}
+
+    def _variant(self, record: FunctionRecord) -> Fields:
+        assert record.variant is not None
+        try:
+            settings = self._front.apps.settings_of(record)["settings"]
+        except Error:  # it does not fit what is deployed now
+            settings = None
+        return {
+            "function_id": record.function_id,
+            "name": record.shown,
+            "parameters": record.variant.parameters,
+            "options": record.variant.options,
+            "settings": settings,
+            "stats": self._stats(lambda each: each == record.function_id),
+        }
+
+    def op_settings_get(self, _conversation: Conversation, fields: Fields) -> Fields:
+        function = self._front.directory.function(fields["function_id"])
+        return self._front.apps.settings_of(function)
+
+    def op_settings_update(self, conversation: Conversation, fields: Fields) -> Fields:
+        changes = {str(name): value for name, value in fields["changes"].items()}
+        caller = conversation.caller
+        told = self._front.apps.update_settings(fields["function_id"], changes, caller.name)
+        self._front.calls.alarm.wake()
+        return told
+
+    def op_stats(self, _conversation: Conversation, fields: Fields) -> Fields:
+        wanted = self._front.directory.function(fields["function_id"]).function_id
+        if fields.get("variants"):
+            return self._stats(lambda each: base_id(each) == wanted)
+        return self._stats(lambda each: each == wanted)
+
+    def _stats(self, wants: Callable[[str], bool]) -> Fields:
+        stats = dict.fromkeys(
+            ("backlog", "num_total_runners", "num_running_inputs", "input_headroom"), 0
+        )
+        for pool in self._front.cloud.ledger.pools():
+            if wants(function_of(pool)):
+                counts = self._front.cloud.ledger.counts(pool)
+                stats["backlog"] += counts.pending + counts.delayed
+                stats["num_running_inputs"] += counts.running
+        for _, pool, report in self._front.fleet.reports():
+            if wants(function_of(pool)):
+                stats["num_total_runners"] += present(report)
+                stats["input_headroom"] += report.idle
+        return {**stats, "num_gpus": 0}
+
+    def op_decisions(self, _conversation: Conversation, fields: Fields) -> Fields:
+        limit = int(fields.get("limit") or 100)
+        return {"decisions": self._front.decisions(fields["function_id"], limit)}
+
+    def op_container_list(self, _conversation: Conversation, fields: Fields) -> Fields:
+        """Machines tell how many containers they have, and not which: a line for each pool."""
+        wanted, directory = fields.get("app"), self._front.directory
+        found: list[Fields] = []
+        for row, pool, report in self._front.fleet.reports():
+            function = self._front.cloud.catalog.function(function_of(pool))
+            name = directory.app_name(function.function_id) if function else ""
+            if wanted not in (None, name, function.app_id if function else ""):
+                continue
+            states = {"starting": report.starting, "idle": report.idle, "busy": report.busy}
+            found += [
+                {
+                    "container_id": f"{row.report.machine_id}/{state}-{number}",
+                    "app_id": function.app_id if function else "",
+                    "app_name": name,
+                    "function_name": function.shown if function else "",
+                    "revision": int(pool.rpartition("@")[2]),
+                    "pid": None,
+                    "state": state,
+                    "started": row.report.joined,
+                    "inputs_done": None,
+                    "idle_since": None,
+                    "gpus": [],
+                    "gpu_memory": 0,
+                }
+                for state, count in states.items()
+                for number in range(count)
+            ]
+        return {"containers": found}
+
+
+def _check_secrets(conversation: Conversation, refs: Iterable[Mapping[str, object]]) -> None:
+    """User code may give others no secrets that it does not have: it would read them there."""
+    known = {(ref.name, ref.object_id) for ref in conversation.caller.secrets()}
+    for ref in map(secret_ref, map(dict, refs)):
+        if (ref.name, ref.object_id) not in known:
+            raise PermissionDeniedError(
+                f"User code in a container may not hand on the secret {ref}, which its own "
+                "function does not name.",
+                hint="Name it in `@app.function(secrets=[…])`.",
+            )

@@ -1,0 +1,116 @@
+"""Operations on output: logs, past and to come, and progress."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from cloudfn.control.invocation.caller import Fields
+from cloudfn.control.invocation.conversation import Conversation
+from cloudfn.control.invocation.fleet import function_of, present
+from cloudfn.control.invocation.operations.table import Group
+from cloudfn.model.log import LogEntry, LogQuery
+from cloudfn.model.variant import base_id
+
+if TYPE_CHECKING:
+    from cloudfn.control.invocation.front import Front
+
+#: seconds between two looks for output, and for progress
+_LOGS_PAUSE = 1.0
+_PROGRESS_PAUSE = 2.0
+#: seconds that output may take to be readable
+_LATE = 10.0
+_PAGE = 1000
+
+
+class OutputOperations(Group):
+    """Operations on output; what is followed is asked for again and again."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    def op_logs(self, conversation: Conversation, fields: Fields) -> Fields:
+        app_id = None
+        if fields.get("app"):
+            app_id = self._front.directory.app(fields["app"]).app_id
+        query = LogQuery(
+            app_id=app_id,
+            function=fields.get("function"),
+            container_id=fields.get("container"),
+            call_id=fields.get("call"),
+            source=fields.get("source"),
+            since=fields.get("since"),
+            until=fields.get("until"),
+            search=fields.get("search"),
+            tail=fields.get("tail"),
+        )
+        ref, follow = fields["ref"], bool(fields.get("follow"))
+        ended = Event()
+        conversation.follow(ref, ended.set)
+        self._front.crew.do(partial(self._send, conversation, ref, query, ended, follow=follow))
+        return {}
+
+    def _send(
+        self, conversation: Conversation, ref: int, query: LogQuery, ended: Event, *, follow: bool
+    ) -> None:
+        began = self._front.clock.wall()
+        entries = self._front.cloud.logs.read(query)
+        for start in range(0, max(1, len(entries)), _PAGE):
+            last = start + _PAGE >= len(entries) and not follow
+            page = [entry.to_json() for entry in entries[start : start + _PAGE]]
+            conversation.logs({"ref": ref, "entries": page, "end": last})
+        if not follow:
+            return
+        known = {_key(entry): entry.at for entry in entries}
+        query = replace(query, tail=None)
+        while not ended.wait(_LOGS_PAUSE):
+            now = self._front.clock.wall()
+            since = max(began, now - _LATE) - _LATE
+            found = self._front.cloud.logs.read(replace(query, since=since))
+            new = [entry for entry in found if _key(entry) not in known]
+            known = {key: at for key, at in known.items() if at >= since}
+            known |= {_key(entry): entry.at for entry in new}
+            if new:
+                page = [entry.to_json() for entry in new]
+                conversation.logs({"ref": ref, "entries": page, "end": False})
+
+    def op_events(self, conversation: Conversation, fields: Fields) -> Fields:
+        ref, app_id = fields["ref"], fields["app_id"]
+        ended = Event()
+        conversation.follow(ref, ended.set)
+        self._front.crew.do(partial(self._tell_progress, conversation, ref, app_id, ended))
+        return {}
+
+    def _tell_progress(
+        self, conversation: Conversation, ref: int, app_id: str, ended: Event
+    ) -> None:
+        told: dict[str, Any] = {}
+        while not ended.wait(_PROGRESS_PAUSE):
+            progress = self._progress(app_id)
+            if progress != told:
+                told = progress
+                conversation.event({"ref": ref, **progress})
+
+    def _progress(self, app_id: str) -> dict[str, Any]:
+        cloud = self._front.cloud
+        functions = {f.function_id for f in cloud.catalog.functions(app_id)}
+        totals = dict.fromkeys(("containers", "peak", "pending", "running", "done", "failed"), 0)
+        for _, pool, report in self._front.fleet.reports():
+            if base_id(function_of(pool)) in functions:
+                totals["containers"] += present(report)
+        for pool in cloud.ledger.pools():
+            if base_id(function_of(pool)) in functions:
+                counts = cloud.ledger.counts(pool)
+                totals["pending"] += counts.pending + counts.delayed
+                totals["running"] += counts.running
+        totals["done"], totals["failed"] = self._front.calls.heard_of(functions)
+        peaks = self._front.peaks
+        totals["peak"] = peaks[app_id] = max(peaks.get(app_id, 0), totals["containers"])
+        return {"event": "containers", **totals}
+
+
+def _key(entry: LogEntry) -> tuple[float, str, str, str]:
+    """Return what tells one piece of output from another."""
+    return entry.at, entry.container_id, entry.input_id, entry.text
