@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
 from cloudfn.agent.agent import Agent
 from cloudfn.agent.pool import Pool, PoolSpec
-from cloudfn.agent.zygotes import Program
 from cloudfn.clock import Clock
 from cloudfn.control.deploy.apply import DeployResult, apply, close, observe, observe_app
 from cloudfn.control.deploy.directory import Directory, version_of
@@ -18,13 +16,13 @@ from cloudfn.control.deploy.plan import DeployedApp, DeployRequest, Request, Rol
 from cloudfn.control.schedules.plan import Live, check_schedules
 from cloudfn.daemon.runtimes import Runtimes
 from cloudfn.daemon.schedules import Scheduler
+from cloudfn.daemon.specs import pool_spec
 from cloudfn.daemon.web.doors import Doors
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost
 from cloudfn.model.cls import shown_name
 from cloudfn.model.function import FunctionSpec
-from cloudfn.model.image import ImageSpec
 from cloudfn.model.variant import Variant, base_id, default_variant, parameters_of, served
 from cloudfn.providers.catalog import (
     AppRecord,
@@ -271,30 +269,12 @@ class Apps:
         return name
 
     def _pool_spec(self, function: FunctionRecord, revision: RevisionRecord) -> PoolSpec:
-        spec = revision.spec.function(function.name)
-        if spec is None:
-            raise NotFoundError(f"Version {revision.number} has no function {function.name}.")
-        source = revision.spec
-        program = Program(
-            self._runtimes.of(source, function.name),
-            f"{self._bundles}/{source.bundle}",
-            source.module,
-            tuple(each.to_json() for each in source.functions),
-            spec.fork,
-            _attached(spec.image, self._bundles),
-            (spec.image and spec.image.workdir) or "",
-        )
-        name = ids.pool_name(function.function_id, revision.number)
-        return PoolSpec(
-            name,
-            function.app_id,
-            function.function_id,
-            revision.number,
-            served(spec, function.variant),
-            program,
-            parameters_of(spec, function.variant),
+        return pool_spec(
+            function,
+            revision,
+            self._runtimes.of(revision.spec, function.name),
+            self._bundles,
             self._names.get(function.app_id, ""),
-            pinned=function.variant is not None and function.variant.version is not None,
         )
 
     def renew_runtimes(self) -> None:
@@ -462,13 +442,3 @@ def _keeps_overrides(request: Request) -> bool:
     if isinstance(request, DeployRequest):
         return request.keep_overrides
     return isinstance(request, RolloverRequest)
-
-
-def _attached(image: ImageSpec | None, bundles: str) -> tuple[tuple[str, str], ...]:
-    """Return where the local files of an image are, and where programs see them."""
-    # A virtual environment has no place for what is copied to absolute paths.
-    found = image.attachments(copied=True) if image is not None else ()
-    return tuple(
-        (os.path.join(bundles, each.context, each.path).rstrip("/"), each.remote_path)
-        for each in found
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from cloudfn.agent.agent import Agent
 from cloudfn.agent.container import Container
 from cloudfn.agent.machine import Machine
@@ -9,18 +11,26 @@ from cloudfn.agent.pool import Pool
 from cloudfn.clock import Clock
 from cloudfn.control.planner.snapshot import ContainerView, PoolDecision, PoolSnapshot, Snapshot
 from cloudfn.daemon.output import Output
-from cloudfn.providers.ledger import Ledger
+from cloudfn.providers.ledger import PoolCounts
 from cloudfn.wire.messages import LogSource
+
+
+class Backlog(Protocol):
+    """Who knows how many inputs of a pool wait for a container."""
+
+    def counts(self, pool: str) -> PoolCounts:
+        """Return a pool's counts; `pending` is what matters."""
+        ...
 
 
 class Scaling:
     """Observes and acts for the planner (Hands); a change goes into its app's log."""
 
     def __init__(
-        self, agent: Agent, ledger: Ledger, output: Output, clock: Clock, machine: Machine
+        self, agent: Agent, backlog: Backlog, output: Output, clock: Clock, machine: Machine
     ) -> None:
         self._agent = agent
-        self._ledger = ledger
+        self._backlog = backlog
         self._output = output
         self._clock = clock
         self._machine = machine
@@ -55,7 +65,7 @@ class Scaling:
             pool=pool.spec.pool,
             settings=pool.settings,
             live=pool.live,
-            waiting=self._ledger.counts(pool.spec.pool).pending + behind + len(pool.visitors),
+            waiting=self._backlog.counts(pool.spec.pool).pending + behind + len(pool.visitors),
             service=pool.service.mean,
             start_time=pool.start_time,
             last_active=pool.last_active,
