@@ -277,6 +277,12 @@ def container_environ(environ: Mapping[str, str] | None = None) -> dict[str, str
     return allowed | {"PYTHONPATH": env.get("PYTHONPATH", ""), "PYTHONSAFEPATH": "1"}
 
 
+def machine_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what this process's environment says of the machine that it is."""
+    env = os.environ if environ is None else environ
+    return {k: v for k, v in env.items() if k.startswith(("CLOUDFN_", "AWS_"))}
+
+
 def build_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return what this process's environment says of package indexes, proxies, certificates."""
     env = os.environ if environ is None else environ

@@ -64,7 +64,7 @@ def test_cloud_init_would_refuse_a_mistake_in_it(user_data, tmp_path, right, wro
 def test_it_is_small_and_names_what_it_fetches_by_digest(user_data):
     assert len(user_data.encode()) < 12_000  # EC2 takes 16 KiB
     assert hashlib.sha256(b"bundle").hexdigest() in user_data
-    assert "cloudfn.agent.machine" in user_data
+    assert "cloudfn.machine" in user_data
 
 
 def test_it_holds_no_secret(user_data):

@@ -122,7 +122,7 @@ variable "boot" {
     key             = string
     sha256          = string
     python          = optional(string, "python3.11")
-    module          = optional(string, "cloudfn.agent.machine")
+    module          = optional(string, "cloudfn.machine")
     deadman_minutes = optional(number, 30)
   })
 

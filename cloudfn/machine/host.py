@@ -1,0 +1,334 @@
+"""A machine in its fleet: obeys orders, reports, drains, and says when it is of use."""
+
+from __future__ import annotations
+
+import logging
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from cloudfn.agent.machine import Machine
+from cloudfn.clock import Clock
+from cloudfn.errors import Error
+from cloudfn.machine.config import MachineConfig
+from cloudfn.machine.engine import Engine
+from cloudfn.machine.heart import Heart
+from cloudfn.machine.metadata import Identity, Notice
+from cloudfn.machine.openings import Opening, Openings
+from cloudfn.providers.base import Cloud
+from cloudfn.providers.machines import MachineReport, MachineState, Orders, PoolReport
+from cloudfn.wire.version import code_version
+
+_log = logging.getLogger(__name__)
+
+#: seconds between looks at what is left, while it drains
+_DRAINING_LOOK = 0.1
+#: seconds before the end that a notice names, in which running inputs are given back
+_MARGIN = 15.0
+#: seconds until a pool that could not be opened is tried again
+_OPENING_PAUSE = 5.0
+#: seconds that the ledger has to answer at the end
+_FLUSH = 15.0
+#: seconds between tries to tell the fleet something, and how many there are
+_TELL_PAUSE, _TELL_TRIES = 5.0, 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Drain:
+    """Why and how a machine drains."""
+
+    reason: str
+    #: on the monotonic clock: what runs then is given back; None: it has all the time
+    deadline: float | None
+    #: the planner said so, and may change its mind
+    ordered: bool = False
+    #: the process ends as well
+    final: bool = False
+
+
+class Host:
+    """One machine. Single-threaded, on the loop, but for what the heart asks and says.
+
+    Args:
+        loop: The loop.
+        config: What it was told about its place.
+        identity: Who it is.
+        machine: What it has.
+        cloud: Whose machine it is.
+        engine: Runs containers.
+        openings: Brings pools here.
+        clock: The time.
+    """
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        config: MachineConfig,
+        identity: Identity,
+        machine: Machine,
+        cloud: Cloud,
+        engine: Engine,
+        openings: Openings,
+        clock: Clock,
+    ) -> None:
+        self._loop = loop
+        self._config = config
+        self._cloud = cloud
+        self._engine = engine
+        self._openings = openings
+        self._clock = clock
+        self._orders = Orders()
+        self._drain: _Drain | None = None
+        self._answered = False
+        #: pools that are being opened or looked at again
+        self._opening: set[str] = set()
+        #: pool → why it cannot be opened, and when that is tried again
+        self._troubles: dict[str, tuple[str, float]] = {}
+        self._looked: dict[str, float] = {}
+        self._last_led = float("-inf")
+        self._told_joined = False
+        #: inputs that were stopped, until the row does not name them any more
+        self._stopped: set[tuple[int, int]] = set()
+        self._report = MachineReport(
+            identity.instance_id,
+            config.machine_class,
+            MachineState.READY,
+            machine.cores,
+            machine.memory,
+            machine.gpus,
+            identity.zone,
+            identity.spot,
+            code_version(),
+            identity.address,
+            clock.wall(),
+        )
+        self.heart = Heart(cloud.machines, self, config.timing, clock)
+        self.done: Future[None] = loop.create_future()
+
+    def start(self) -> None:
+        """Join the fleet, and work."""
+        self.heart.start()
+        self._tick()
+
+    # What the heart asks and says, in its thread (Body)
+
+    def report(self) -> MachineReport:
+        """Return how this machine was a moment ago."""
+        return self._report
+
+    def hear(self, orders: Orders) -> None:
+        """Orders came."""
+        self._loop.call_soon_threadsafe(self._obey, orders)
+
+    def answered(self, *, answered: bool) -> None:
+        """The last beat was answered, or not."""
+        self._loop.call_soon_threadsafe(self._note_answer, answered)
+
+    def lost(self) -> None:
+        """What this machine holds belongs to others."""
+        self._loop.call_soon_threadsafe(self._give_up)
+
+    # Orders
+
+    def _note_answer(self, answered: bool) -> None:  # noqa: FBT001 - by call_soon
+        self._answered = answered
+        self._engine.open(intake=answered and self._drain is None)
+        if answered and not self._told_joined:
+            self._told_joined = True
+            self._tell_fleet("joined", self._cloud.fleet.joined)
+
+    def _give_up(self) -> None:
+        # Who gave this machine up does not count on it: it waits for orders.
+        self._orders = Orders(self._orders.epoch)
+        self._engine.drop()
+        self._apply()
+
+    def _obey(self, orders: Orders) -> None:
+        if orders.epoch < self._orders.epoch:
+            return  # of a planner that leads no longer
+        if orders.epoch > self._orders.epoch:
+            self._touch()
+        self._orders = orders
+        self._stop_cancelled(orders.cancelled)
+        if orders.drain and self._drain is None:
+            self._begin_drain(_Drain("the planner needs this machine no more", None, ordered=True))
+        elif not orders.drain and self._drain is not None and self._drain.ordered:
+            _log.info("the planner needs this machine after all")
+            self._drain = None
+            self._engine.open(intake=self._answered)
+        self._apply()
+
+    def _stop_cancelled(self, inputs: Sequence[tuple[int, int]]) -> None:
+        self._stopped &= set(inputs)
+        news = [each for each in inputs if each not in self._stopped]
+        if not news:
+            return
+        self._stopped.update(news)
+        for seq, fence in news:
+            # First that nobody wants it: what comes of it is to be dropped.
+            self._engine.claims.cancelled(seq, fence)
+            self._engine.agent.cancel(seq, fence, terminate=False)
+        self._engine.asking.do(
+            lambda: self._cloud.machines.cancelled(self._report.machine_id, news),
+            lambda _: None,
+            lambda _: self._stopped.difference_update(news),
+        )
+
+    def _apply(self) -> None:
+        """Have as many containers of each pool as the planner says."""
+        quotas = {} if self._drain is not None else self._orders.quotas
+        served = self._engine.served()
+        for name, (opening, quota, kept) in served.items():
+            due = quotas.get(name, 0), self._orders.kept.get(name, 0)
+            if due != (quota, kept):
+                self._engine.serve(opening, *due)
+        now = self._clock.monotonic()
+        for name in [name for name in self._troubles if not quotas.get(name)]:
+            del self._troubles[name]
+        for name, quota in quotas.items():
+            if quota and name not in served and now >= self._troubles.get(name, ("", 0.0))[1]:
+                self._look_up(name)
+
+    def _look_up(self, name: str) -> None:
+        """Open a pool, or see whether it is still as it was."""
+        if name in self._opening:
+            return
+        self._opening.add(name)
+        self._looked[name] = self._clock.monotonic()
+
+        def opened(opening: Opening) -> None:
+            self._opening.discard(name)
+            self._troubles.pop(name, None)
+            quota = 0 if self._drain is not None else self._orders.quotas.get(name, 0)
+            if quota or name in self._engine.served():
+                self._engine.serve(opening, quota, self._orders.kept.get(name, 0))
+
+        def failed(error: Error) -> None:
+            self._opening.discard(name)
+            _log.warning("the pool %s cannot be run: %s", name, error)
+            until = self._clock.monotonic() + _OPENING_PAUSE
+            self._troubles[name] = (error.message, until)
+
+        self._engine.asking.do(partial(self._openings.look_up, name), opened, failed)
+
+    # Going on
+
+    def _tick(self) -> None:
+        look = self._config.timing.look
+        pause = look if self._drain is None else min(look, _DRAINING_LOOK)
+        self._loop.call_later(pause, self._tick)
+        self._engine.forget_settled()
+        self._apply()
+        now, served = self._clock.monotonic(), self._engine.served()
+        self._looked = {name: at for name, at in self._looked.items() if name in served}
+        for name, (_, quota, _) in served.items():
+            if quota and now - self._looked.get(name, now) >= self._config.timing.refresh:
+                self._look_up(name)
+        self._go_on_draining()
+        self._renew_report()
+        busy = self._engine.busy
+        waiting = any(each.waiting or each.starting for each in self._report.pools.values())
+        self.heart.active = busy or waiting or bool(self._orders.quotas)
+        if busy and self._answered:
+            self._touch()
+        elif now - self._last_led >= self._config.timing.led:
+            self._see_whether_led()
+
+    def _renew_report(self) -> None:
+        troubled = {name: PoolReport(trouble=why) for name, (why, _) in self._troubles.items()}
+        pools = {**troubled, **self._engine.reports()}
+        self._report = replace(self._report, pools=pools, epoch=self._orders.epoch)
+
+    def _see_whether_led(self) -> None:
+        self._last_led = self._clock.monotonic()
+        self._engine.asking.do(
+            lambda: self._cloud.leadership.led(self._clock.wall()),
+            lambda led: self._touch() if led else None,
+            lambda _: None,
+        )
+
+    def _touch(self) -> None:
+        """This machine is of use to somebody: it need not end itself."""
+        self._last_led = self._clock.monotonic()
+        try:
+            self._config.heard.parent.mkdir(parents=True, exist_ok=True)
+            self._config.heard.touch()
+        except OSError as error:
+            _log.warning("%s cannot be touched: %s", self._config.heard, error.strerror)
+
+    # Leaving
+
+    def noticed(self, notice: Notice) -> None:
+        """The metadata service says what is about to befall this machine."""
+        if notice.ends is not None and self._report.ends is None:
+            self._report = replace(self._report, ends=notice.ends)
+        if not notice.reason:
+            return
+        seconds: float | None = self._config.timing.drain
+        if notice.ends is not None:
+            seconds = notice.ends - self._clock.wall() - _MARGIN
+        elif not notice.leaving:
+            seconds = None
+        self._leave(notice.reason, seconds, final=False)
+
+    def leave(self) -> None:
+        """The process is told to end."""
+        self._leave("it was told to end", self._config.timing.drain, final=True)
+
+    def _leave(self, reason: str, seconds: float | None, *, final: bool) -> None:
+        deadline = None if seconds is None else self._clock.monotonic() + max(0.0, seconds)
+        old = self._drain
+        if old is None or old.ordered:
+            self._begin_drain(_Drain(reason, deadline, final=final))
+            return
+        if old.deadline is not None and (deadline is None or old.deadline < deadline):
+            deadline = old.deadline
+        self._drain = replace(old, deadline=deadline, final=old.final or final)
+
+    def _begin_drain(self, drain: _Drain) -> None:
+        _log.info("draining: %s", drain.reason)
+        self._drain = drain
+        self._report = replace(self._report, state=MachineState.DRAINING)
+        self._engine.drain()
+        self.heart.nudge()
+        self._loop.call_soon(self._go_on_draining)
+
+    def _go_on_draining(self) -> None:
+        drain = self._drain
+        if drain is None:
+            if self._report.state is not MachineState.READY:
+                self._report = replace(self._report, state=MachineState.READY)
+            return
+        engine = self._engine
+        late = drain.deadline is not None and self._clock.monotonic() >= drain.deadline
+        if late and engine.agent.containers():
+            engine.hand_back()
+        if (engine.busy or engine.agent.containers()) and not late:
+            return
+        if self._report.state is not MachineState.EMPTY:
+            self._report = replace(self._report, state=MachineState.EMPTY)
+            _log.info("nothing runs here any more")
+            self.heart.nudge()
+            self._tell_fleet("drained", self._cloud.fleet.drained)
+        if drain.final and not self.done.done():
+            self.done.set_result(None)
+
+    def _tell_fleet(self, what: str, tell: Callable[[str], None], tries: int = _TELL_TRIES) -> None:
+        def failed(error: Error) -> None:
+            _log.warning("the fleet was not told that this machine has %s: %s", what, error)
+            if tries > 1:
+                self._loop.call_later(_TELL_PAUSE, self._tell_fleet, what, tell, tries - 1)
+
+        self._engine.asking.do(partial(tell, self._report.machine_id), lambda _: None, failed)
+
+    def close(self) -> None:
+        """End everything; what is not told to the ledger by now is for others to find."""
+        self.heart.stop()
+        if not self._engine.outbox.flush(_FLUSH):
+            _log.warning("the ledger was not told everything: others find it when the lease ends")
+        try:
+            self.heart.last_beat()
+        except Error as error:
+            _log.warning("the last report was not heard: %s", error)
+        self._engine.close()

@@ -1,0 +1,320 @@
+"""A machine of a cloud: claims ahead, runs real containers, records behind, obeys, drains."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from cloudfn.machine.metadata import Notice
+from cloudfn.model.call import CallKind, Status
+from cloudfn.model.function import AutoscalerSettings
+from cloudfn.model.retry import Retries
+from cloudfn.providers.machines import MachineState
+from cloudfn.wire.messages import is_blob
+from tests.integration.machine_world import CLOCK, World, function, quick, until
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(sys.platform != "linux", reason="the local engine is Linux first"),
+]
+
+#: begins, says so, and goes on when there is a file `go`
+HELD = """
+import os, pathlib, time
+
+HERE = pathlib.Path({here!r})
+
+def work(item):
+    (HERE / f"began-{{item}}-{{os.urandom(4).hex()}}").touch()
+    while not (HERE / "go").exists():
+        time.sleep(0.005)
+    return item
+"""
+
+
+@pytest.fixture
+def world():
+    with tempfile.TemporaryDirectory(prefix="cfw-") as folder:
+        world = World(Path(folder))
+        yield world
+        world.close()
+
+
+@pytest.fixture
+def held(world, tmp_path):
+    """Return a pool of inputs that run until they are let go."""
+    [pool] = world.deploy(HELD.format(here=str(tmp_path)), function("work"))
+    return pool
+
+
+def began(tmp_path):
+    return sorted(path.name.split("-")[1] for path in tmp_path.glob("began-*"))
+
+
+def report(world, machine_id="i-1"):
+    found = [row.report for row in world.machines.list() if row.report.machine_id == machine_id]
+    return found[0]
+
+
+def busy(world, pool):
+    there = report(world).pools.get(pool)
+    return there.busy if there else 0
+
+
+def test_inputs_of_a_map_run_on_a_machine_that_may_have_containers(world):
+    [pool] = world.deploy("def double(x): return 2 * x", function("double"))
+    machine = world.machine()
+    world.order("i-1", {pool: 2})
+
+    call = world.map(pool, range(50))
+
+    assert world.results(call) == [2 * each for each in range(50)]
+    assert machine.containers() >= 1
+
+
+def test_a_client_is_told_of_outcomes_with_small_results_enclosed(world):
+    [pool] = world.deploy("def double(x): return 2 * x", function("double"))
+    world.machine()
+    world.order("i-1", {pool: 1})
+    call = world.map(pool, [21])
+
+    [note] = until(lambda: world.client.wakeups.listen(1.0))
+
+    assert (note.call_id, note.indices, note.statuses) == (call, (0,), (Status.RETURNED,))
+    assert world.load(note.payloads[0]) == 42
+
+
+def test_large_arguments_come_from_the_depot_and_large_results_go_there(world):
+    [pool] = world.deploy("def twice(x): return x + x", function("twice"))
+    machine = world.machine()
+    world.order("i-1", {pool: 1})
+
+    call = world.map(pool, [b"x" * 200_000])
+
+    assert world.results(call) == [b"x" * 400_000]
+    assert is_blob(world.ledger.outcomes(call)[0].payload)
+    folders = [machine.host._engine.blobs.fast, machine.host._engine.blobs.durable]
+    until(lambda: not [p for folder in folders for p in folder.glob("fc-*/*")], "files are left")
+
+
+def test_arguments_that_are_gone_end_their_input_and_no_other(world):
+    [pool] = world.deploy("def size(x): return len(x)", function("size"))
+    world.machine()
+    call = world.map(pool, [b"x" * 200_000, b"y"])
+    [lost] = world.depot.stored
+    (world.root / "depot" / "payloads" / lost).unlink()
+
+    world.order("i-1", {pool: 1})
+
+    until(lambda: all(each.terminal for each in world.statuses(call)))
+    assert world.statuses(call) == [Status.LOST, Status.RETURNED]
+
+
+def test_an_input_that_raises_runs_again_as_often_as_its_function_allows(world):
+    source = """
+        tries = []
+        def third(x):
+            tries.append(x)
+            if len(tries) < 3:
+                raise ValueError("not yet")
+            return len(tries)
+    """
+    retries = Retries(max_retries=5, initial_delay=0.0)
+    [pool] = world.deploy(source, function("third", retries=retries))
+    world.machine()
+    world.order("i-1", {pool: 1})
+
+    call = world.map(pool, [0])
+
+    assert world.results(call) == [3]
+
+
+def test_no_more_containers_run_than_the_planner_allows(world, held, tmp_path):
+    machine = world.machine()
+    world.order("i-1", {held: 2})
+    call = world.map(held, range(6))
+
+    until(lambda: len(began(tmp_path)) == 2)
+    assert busy(world, held) <= 2
+    (tmp_path / "go").touch()
+
+    assert world.results(call) == list(range(6))
+    assert machine.containers() <= 2
+
+
+def test_containers_leave_when_the_planner_allows_none_any_more(world):
+    [pool] = world.deploy("def double(x): return 2 * x", function("double"))
+    machine = world.machine()
+    world.order("i-1", {pool: 1})
+    world.results(world.map(pool, [1]))
+    assert machine.containers() == 1
+
+    world.order("i-1", {})
+
+    until(lambda: machine.containers() == 0)
+    until(lambda: pool not in report(world).pools)
+
+
+def test_a_machine_keeps_the_containers_that_it_was_told_to_keep(world):
+    settings = AutoscalerSettings(min_containers=3, scaledown_window=2)
+    [pool] = world.deploy("def f(x): return x", function("f", autoscaler=settings))
+    world.machine()
+
+    world.order("i-1", {pool: 3}, kept={pool: 2})
+
+    until(lambda: report(world).pools.get(pool) and report(world).pools[pool].idle == 2)
+
+
+def test_a_cancelled_input_stops_and_its_row_names_it_no_more(world, held, tmp_path):
+    world.machine()
+    world.order("i-1", {held: 1})
+    call = world.map(held, ["a"])
+    until(lambda: busy(world, held))
+
+    [running] = world.ledger.held(call)
+    [(seq, fence, _)] = world.ledger.cancel(call)
+    world.machines.cancel(running.holder, [(seq, fence)])
+
+    until(lambda: not busy(world, held))
+    until(lambda: not world.machines.orders("i-1").cancelled)
+
+
+def test_a_machine_that_drains_gives_back_what_has_not_begun_and_finishes_the_rest(
+    world, held, tmp_path
+):
+    machine = world.machine()
+    world.order("i-1", {held: 1})
+    call = world.map(held, range(3))
+    until(lambda: len(began(tmp_path)) == 1)
+
+    world.order("i-1", {held: 1}, drain=True)
+
+    until(lambda: report(world).state is MachineState.DRAINING)
+    until(lambda: world.ledger.counts(held).pending == 2)
+    (tmp_path / "go").touch()
+    until(lambda: report(world).state is MachineState.EMPTY)
+    assert ("drained", "i-1") in until(lambda: [x for x in world.fleet.told if x[0] == "drained"])
+    assert [each.terminal for each in world.statuses(call)].count(True) == 1
+    assert machine.containers() == 0
+
+
+def test_a_machine_that_was_to_drain_works_again_when_it_is_needed_after_all(world):
+    [pool] = world.deploy("def double(x): return 2 * x", function("double"))
+    world.machine()
+    world.order("i-1", {}, drain=True)
+    until(lambda: report(world).state is MachineState.EMPTY)
+
+    world.order("i-1", {pool: 1})
+
+    assert world.results(world.map(pool, [4])) == [8]
+    until(lambda: report(world).state is MachineState.READY)
+
+
+def test_a_machine_that_must_go_gives_back_what_runs_when_time_is_up(world, held, tmp_path):
+    machine = world.machine(timing=quick(drain=0.3))
+    world.order("i-1", {held: 1})
+    call = world.map(held, ["a"])
+    until(lambda: began(tmp_path))
+
+    machine.leave()
+
+    assert world.statuses(call) == [Status.PENDING]
+    assert report(world).state is MachineState.EMPTY
+
+
+def test_a_spot_notice_drains_the_machine_and_the_planner_hears_when_it_ends(world, held, tmp_path):
+    machine = world.machine()
+    world.order("i-1", {held: 1})
+    world.map(held, ["a"])
+    until(lambda: began(tmp_path))
+    ends = CLOCK.wall() + 120
+
+    machine.on_loop(lambda: machine.host.noticed(Notice(ends=ends)))
+
+    until(lambda: report(world).state is MachineState.DRAINING)
+    assert report(world).ends == ends
+    (tmp_path / "go").touch()
+    until(lambda: report(world).state is MachineState.EMPTY)
+
+
+def test_a_machine_that_was_given_up_stops_what_it_runs_and_joins_again(world, held, tmp_path):
+    machine = world.machine()
+    world.order("i-1", {held: 1})
+    call = world.map(held, ["a"], CallKind.SPAWN_MAP)
+    until(lambda: began(tmp_path))
+
+    world.machines.remove("i-1")
+    world.ledger.repair(lambda _: False, CLOCK.wall())
+
+    until(world.machines.list, "it does not join again")
+    until(lambda: machine.containers() == 0)
+    (tmp_path / "go").touch()
+    world.order("i-1", {held: 1})
+    assert world.results(call) == ["a"]
+    assert len(began(tmp_path)) == 2
+
+
+def test_what_runs_goes_on_while_the_ledger_is_out_of_reach(world, held, tmp_path):
+    world.machine()
+    world.order("i-1", {held: 2})
+    call = world.map(held, range(5))
+    until(lambda: busy(world, held) == 2)
+
+    world.store.outages.add("i-1")
+    (tmp_path / "go").touch()
+    until(lambda: not busy(world, held))
+    assert not any(each.terminal for each in world.statuses(call))
+    world.store.outages.clear()
+
+    assert world.results(call) == list(range(5))
+    assert len(began(tmp_path)) == 5
+
+
+def test_another_machine_finishes_what_one_had_when_it_died(world, held, tmp_path):
+    first = world.machine("i-1")
+    world.order("i-1", {held: 2})
+    call = world.map(held, range(6))
+    until(lambda: len(began(tmp_path)) == 2)
+    (tmp_path / "go").touch()
+    until(lambda: any(each.terminal for each in world.statuses(call)))
+    (tmp_path / "go").unlink()
+
+    first.die()
+    world.machine("i-2")
+    world.order("i-2", {held: 2})
+    repairs = world.ledger.repair(lambda holder: holder != "i-1", CLOCK.wall())
+    world.doorbells.ring(repairs.rings)
+    (tmp_path / "go").touch()
+
+    assert world.results(call) == list(range(6))
+
+
+def test_a_pool_that_cannot_be_opened_is_reported_with_the_reason(world):
+    world.machine()
+
+    world.order("i-1", {"fu-none@1": 1})
+
+    until(lambda: "fu-none@1" in report(world).pools)
+    assert "is gone" in report(world).pools["fu-none@1"].trouble
+
+
+def test_what_a_container_prints_goes_to_the_log_store(world):
+    [pool] = world.deploy("def say(x): print('hello', x)", function("say"))
+    world.machine()
+    world.order("i-1", {pool: 1})
+
+    world.results(world.map(pool, ["you"]))
+
+    until(lambda: [each for each in world.logs._entries if "hello you" in each.text])
+
+
+def test_a_machine_says_that_it_is_of_use_when_a_new_leader_gives_it_orders(world):
+    machine = world.machine(timing=quick(led=1_000.0))
+    heard = machine.state / "heard"
+    until(lambda: not world.leadership.led(CLOCK.wall()))
+    heard.unlink(missing_ok=True)
+
+    world.order("i-1", {})
+
+    until(heard.exists)
