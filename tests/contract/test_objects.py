@@ -1,20 +1,33 @@
 """What every registry of named objects promises."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from cloudfn.errors import AlreadyExistsError, NotFoundError
+from cloudfn.providers.aws.objects import DynamoObjects
 from cloudfn.providers.local.objects import SqliteObjects
 from cloudfn.providers.objects import ObjectKind, ObjectRecord
+from cloudfn.testing import FakeAws
 from cloudfn.testing.memory_objects import MemoryObjects
 
 DICT, QUEUE = ObjectKind.DICT, ObjectKind.QUEUE
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "aws"])
 def objects(request, tmp_path):
-    store = MemoryObjects() if request.param == "memory" else SqliteObjects(tmp_path / "objects.db")
+    if request.param == "aws":
+        store = on_aws(FakeAws())
+    elif request.param == "memory":
+        store = MemoryObjects()
+    else:
+        store = SqliteObjects(tmp_path / "objects.db")
     yield store
     store.close()
+
+
+def on_aws(aws):
+    return DynamoObjects(aws.clients(), aws.make_table(), aws.clock)
 
 
 def record(number, name, kind=DICT, created=1.0):
@@ -81,3 +94,38 @@ def test_what_was_registered_is_there_after_a_restart(tmp_path):
     again = SqliteObjects(tmp_path / "objects.db")
     assert again.find(DICT, "jobs") == record(1, "jobs")
     again.close()
+
+
+# On AWS
+
+
+def test_changes_whose_answers_are_lost_happen_once():
+    aws = FakeAws()
+    objects = on_aws(aws)
+    for change in (
+        lambda: objects.create(record(1, "old")),
+        lambda: objects.rename("di-1", "new"),
+        lambda: objects.delete("di-1"),
+    ):
+        aws.faults.lose_answer("dynamodb", "TransactWriteItems")
+        change()
+
+    assert aws.dynamodb.truth("cloudfn-main") == []
+    objects.create(record(2, "new"))
+
+
+def test_of_many_who_want_a_name_at_once_one_gets_it():
+    objects = on_aws(FakeAws())
+
+    def create(number):
+        try:
+            objects.create(record(number, "jobs"))
+        except AlreadyExistsError:
+            return None
+        return number
+
+    with ThreadPoolExecutor(8) as threads:
+        winners = [each for each in threads.map(create, range(8)) if each is not None]
+
+    assert [objects.find(DICT, "jobs")] == objects.list(DICT) == [record(winners[0], "jobs")]
+    assert len(winners) == 1

@@ -1,9 +1,14 @@
-"""What every store of streams promises: the one of a machine, and the one for tests."""
+"""What every store of streams promises: of a machine, of an account at AWS, and for tests."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cloudfn.errors import DataLossError
+from cloudfn.errors import DataLossError, Error
+from cloudfn.providers.aws.streams import DynamoStreams
 from cloudfn.providers.local.streams import LocalStreams
+from cloudfn.providers.streams import Appended
+from cloudfn.testing import FakeAws
 from cloudfn.testing.memory_streams import MemoryStreams
 from cloudfn.wire.messages import WINDOW_ITEMS
 
@@ -14,7 +19,12 @@ def payloads(first, end):
     return [b"item %d" % position for position in range(first, end)]
 
 
-@pytest.fixture(params=[LocalStreams, MemoryStreams], ids=["local", "memory"])
+def on_aws():
+    aws = FakeAws()
+    return DynamoStreams(aws.clients(), aws.make_table(), aws.clock)
+
+
+@pytest.fixture(params=[LocalStreams, MemoryStreams, on_aws], ids=["local", "memory", "aws"])
 def streams(request):
     return request.param()
 
@@ -123,3 +133,61 @@ def test_a_forgotten_stream_begins_anew(streams):
     assert streams.read(CALL, 0) == []
     assert streams.append(CALL, 1, 0, payloads(0, 2)).known == 2
     assert streams.read(CALL, 0) == payloads(0, 2)
+
+
+# On AWS
+
+
+def test_a_window_of_large_items_is_appended_in_portions():
+    streams = on_aws()
+    large = [bytes([n]) * 60_000 for n in range(WINDOW_ITEMS + 1)]
+
+    answer = streams.append(CALL, 1, 0, large)
+
+    assert (answer.known, answer.dropped) == (WINDOW_ITEMS, (large[-1],))
+    assert streams.read(CALL, 0) == large[:-1]
+    assert streams.acknowledge(CALL, WINDOW_ITEMS) == large[:-1]
+
+
+def test_appends_whose_answers_are_lost_count_once():
+    aws = FakeAws()
+    streams = DynamoStreams(aws.clients(), aws.make_table(), aws.clock)
+    aws.faults.lose_answer("dynamodb", "TransactWriteItems")
+
+    assert streams.append(CALL, 1, 0, payloads(0, 3)) == Appended(3, 0)
+    aws.faults.lose_answer("dynamodb", "UpdateItem")
+    aws.faults.lose_answer("dynamodb", "BatchWriteItem")
+    assert streams.acknowledge(CALL, 2) == payloads(0, 2)
+    assert streams.read(CALL, 2) == payloads(2, 3)
+
+
+def test_who_acknowledges_anew_finishes_what_died_in_the_middle():
+    aws = FakeAws()
+    table = aws.make_table()
+    streams = DynamoStreams(aws.clients(attempts=1), table, aws.clock)
+    streams.append(CALL, 1, 0, payloads(0, 3))
+    aws.faults.fail("dynamodb", "UpdateItem", "InternalServerError")
+    with pytest.raises(Error):
+        streams.acknowledge(CALL, 1)
+
+    assert streams.acknowledge(CALL, 2) == payloads(1, 2)
+    assert streams.read(CALL, 2) == payloads(2, 3)
+    streams.forget([CALL])
+    assert aws.dynamodb.truth(table) == []
+
+
+def test_two_attempts_that_append_at_once_leave_one_story():
+    aws = FakeAws()
+    streams = DynamoStreams(aws.clients(), aws.make_table(), aws.clock)
+
+    def attempt(fence):
+        position = 0
+        while position < 20:
+            item = b"%d of %d" % (position, fence)
+            position = streams.append(CALL, fence, position, [item]).known
+        return position
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(attempt, [1, 1, 1])) == [20, 20, 20]
+    found = streams.read(CALL, 0)
+    assert [item.split()[0] for item in found] == [b"%d" % n for n in range(20)]
