@@ -1,10 +1,15 @@
 """What every store of dicts promises."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
 
+from cloudfn.errors import Error
+from cloudfn.providers.aws.dicts import DynamoDicts
 from cloudfn.providers.local.dicts import SqliteDicts
+from cloudfn.testing import FakeAws
+from cloudfn.testing.aws import Knobs
 from cloudfn.testing.memory_dicts import MemoryDicts
 from cloudfn.wire.messages import BlobRef
 
@@ -13,11 +18,20 @@ D = "di-1"
 REQUESTS = count()
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "aws"])
 def dicts(request, tmp_path):
-    store = MemoryDicts(TTL) if request.param == "memory" else SqliteDicts(tmp_path / "d.db", TTL)
+    if request.param == "aws":
+        store = on_aws(FakeAws())
+    elif request.param == "memory":
+        store = MemoryDicts(TTL)
+    else:
+        store = SqliteDicts(tmp_path / "d.db", TTL)
     yield store
     store.close()
+
+
+def on_aws(aws):
+    return DynamoDicts(aws.clients(), aws.make_table(), aws.clock, TTL)
 
 
 def put(dicts, *entries, skip=False, request=None, now=1.0, dict_id=D):
@@ -112,3 +126,82 @@ def test_what_was_written_is_there_after_a_restart(tmp_path):
     assert again.get(D, [b"a"], 1.0) == [b"1"]
     assert put(again, (b"a", b"2"), request="x", skip=True) == [True]
     again.close()
+
+
+# On AWS
+
+
+def test_many_entries_and_large_ones_go_in_and_out_in_portions():
+    dicts = on_aws(FakeAws())
+    entries = [(b"key %d" % n, b"%d" % n * 20_000) for n in range(60)]
+    keys = [key for key, _ in entries]
+
+    assert put(dicts, *entries, request="x") == [True] * 60
+    assert put(dicts, *entries, request="x", skip=True) == [True] * 60
+    assert [entry.key for entry in dicts.scan(D, 0, 99, 9_999_999, 1.0)] == keys
+    assert pop(dicts, *keys, request="y") == [value for _, value in entries]
+    assert pop(dicts, *keys, request="y") == [value for _, value in entries]
+    assert dicts.count(D, 1.0) == 0
+
+
+def test_of_one_key_named_twice_the_last_value_stays_and_the_first_pop_gets_it(dicts):
+    assert put(dicts, (b"a", b"1"), (b"b", b"2"), (b"a", b"3")) == [True] * 3
+    assert pop(dicts, b"a", b"b", b"a") == [b"3", b"2", None]
+
+
+def test_requests_whose_answers_are_lost_have_their_effect_once():
+    aws = FakeAws()
+    dicts = on_aws(aws)
+    aws.faults.lose_answer("dynamodb", "TransactWriteItems")
+    assert put(dicts, (b"a", b"1"), skip=True) == [True]
+    aws.faults.lose_answer("dynamodb", "TransactWriteItems")
+    assert pop(dicts, b"a") == [b"1"]
+
+
+def test_a_request_that_died_in_the_middle_is_finished_by_the_next_try():
+    aws = FakeAws(knobs=Knobs.calm())
+    table = aws.make_table()
+    dicts = DynamoDicts(aws.clients(attempts=1), table, aws.clock, TTL)
+    entries = [(b"%d" % n, b"x") for n in range(30)]
+    aws.faults.lose_answer("dynamodb", "TransactWriteItems")
+    with pytest.raises(Error):
+        put(dicts, *entries, request="x", skip=True)
+    assert dicts.count(D, 1.0) == 24
+    dicts.pop(D, [b"0"], request="y", now=1.0)
+
+    assert put(dicts, *entries, request="x", skip=True) == [True] * 30
+    assert dicts.get(D, [b"0", b"29"], 1.0) == [None, b"x"]
+
+
+def test_of_many_who_put_a_key_that_must_not_exist_one_does():
+    dicts = on_aws(FakeAws())
+
+    with ThreadPoolExecutor(8) as threads:
+        done = list(threads.map(lambda n: put(dicts, (b"a", b"%d" % n), skip=True), range(8)))
+
+    assert done.count([True]) == 1
+    assert dicts.get(D, [b"a"], 1.0) == [b"%d" % done.index([True])]
+
+
+def test_what_many_pop_at_once_goes_to_one_of_them_each():
+    dicts = on_aws(FakeAws())
+    keys = [b"%d" % n for n in range(8)]
+    put(dicts, *((key, key) for key in keys))
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: pop(dicts, *keys), range(4)))
+
+    assert sorted(value for values in found for value in values if value) == keys
+
+
+def test_dynamodb_forgets_entries_by_itself_but_for_those_with_blobs():
+    aws = FakeAws()
+    table = aws.make_table()
+    dicts = DynamoDicts(aws.clients(), table, aws.clock, TTL)
+    blob = BlobRef("di-1/0", 70_000, durable=True).encode()
+    put(dicts, (b"small", b"1"), (b"big", blob), now=aws.clock.wall())
+    aws.clock.advance(6 * 86_400)
+
+    assert {item.get("key", {}).get("B") for item in aws.dynamodb.truth(table)} == {b"big", None}
+    assert dicts.expire(aws.clock.wall(), 0.0) == [blob]
+    assert aws.dynamodb.truth(table) == []
