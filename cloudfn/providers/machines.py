@@ -66,6 +66,8 @@ class MachineReport:
     pools: Mapping[str, PoolReport] = field(default_factory=lambda: MappingProxyType({}))
     #: seconds since the epoch at which its provider takes it away, by a Spot notice; None: unknown
     ends: float | None = None
+    #: of its SSH server, as lines of `ssh_host_*_key.pub`
+    host_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
