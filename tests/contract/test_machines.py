@@ -21,6 +21,7 @@ RICH = MachineReport(
     7.5,
     31_000,
     gpus=(Gpu(0, "GPU-1", "NVIDIA L4", 23_034), Gpu(1)),
+    host_keys=("ssh-ed25519 AAAA machine",),
     zone="eu-central-1a",
     spot=True,
     version="0.1.0",

@@ -252,6 +252,7 @@ def _row(data: dict[str, Any]) -> MachineRow:
     values = _known(MachineReport, report)
     values["state"] = MachineState(report["state"])
     values["gpus"] = _all(Gpu, report["gpus"])
+    values["host_keys"] = tuple(report.get("host_keys", ()))
     pools = report["pools"]
     values["pools"] = {pool: PoolReport(**_known(PoolReport, each)) for pool, each in pools.items()}
     return MachineRow(MachineReport(**values), data["heard"], data["lease_until"])

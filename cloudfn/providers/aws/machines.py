@@ -194,6 +194,7 @@ def _read_report(machine_id: str, text: str) -> MachineReport:
     data = _known(MachineReport, loads(text))
     data["state"] = MachineState(data["state"])
     data["gpus"] = tuple(Gpu(**_known(Gpu, gpu)) for gpu in data.get("gpus", ()))
+    data["host_keys"] = tuple(data.get("host_keys", ()))
     pools = data.get("pools", {}).items()
     data["pools"] = {name: PoolReport(**_known(PoolReport, pool)) for name, pool in pools}
     return MachineReport(machine_id=machine_id, **data)
