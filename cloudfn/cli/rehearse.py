@@ -62,6 +62,12 @@ def up(
     module: Annotated[
         str | None, typer.Option(metavar="NAME", help="What machines run instead of the agent.")
     ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="ZIP", exists=True, help="What machines fetch, instead of this cloudfn."
+        ),
+    ] = None,
     auth: Annotated[bool, typer.Option("--auth", help="Enforce roles and policies.")] = False,
     env: EnvironmentOption = None,
 ) -> None:
@@ -75,7 +81,7 @@ def up(
         "port": port,
         "boot_delay": boot_delay,
         "auth": auth,
-        "bundle": None,
+        "bundle": bundle and str(bundle.absolute()),
         "module": module,
         "classes": {
             name: {"instance_types": each, "purchase": purchase, "max_machines": machines}

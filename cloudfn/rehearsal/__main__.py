@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cloudfn import settings
 from cloudfn.clock import SystemClock
 from cloudfn.errors import Error
 from cloudfn.rehearsal.site import Site, wanted_of
+from cloudfn.rehearsal.steps import tell
 
 
 def main(words: Sequence[str]) -> int:
@@ -32,9 +33,10 @@ def main(words: Sequence[str]) -> int:
         case ["down", home]:
             from cloudfn.rehearsal import life
 
-            return _told(lambda: _finish(life.finish(Site(Path(home)), clock)))
+            return _told(lambda: life.finish(Site(Path(home)), clock))
         case ["supervise", home]:
-            return _supervise(Site(Path(home)))
+            # Nothing to wait for: what it started ends with it.
+            os._exit(_supervise(Site(Path(home))))
         case ["front", faults, fleet, rest, *addresses]:
             _front(faults, int(fleet), int(rest), addresses)
         case ["metadata", folder]:
@@ -53,17 +55,9 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _finish(ran: bool) -> None:  # noqa: FBT001
-    from cloudfn.rehearsal.supervisor import tell
-
-    tell("down", "" if ran else "none ran")
-
-
-def _told(act: object) -> int:
-    from cloudfn.rehearsal.supervisor import tell
-
+def _told(act: Callable[[], None]) -> int:
     try:
-        act()  # type: ignore[operator]
+        act()
     except Error as error:
         tell("failed", error.message, hint=error.hint)
         return 1

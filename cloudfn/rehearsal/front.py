@@ -16,6 +16,8 @@ from cloudfn.rehearsal.faults import Kind, Refusal, Rule, refusal, rule_for, rul
 
 _HEAD_LIMIT = 1 << 20
 _CHUNK = 1 << 16
+#: what encrypted connections begin with
+_TLS = b"\x16"
 #: responses without a body
 _BODILESS = frozenset({204, 304})
 _EC2 = frozenset({"ec2", "autoscaling"})
@@ -152,7 +154,10 @@ async def _pass_answer(
 async def _read_head(reader: asyncio.StreamReader) -> Head | None:
     """Return the next message's head; None if the other side has ended."""
     try:
-        raw = await reader.readuntil(b"\r\n\r\n")
+        start = await reader.readexactly(1)
+        if start == _TLS:  # Docker tries that first, and waits 10 s for an answer
+            return None
+        raw = start + await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as error:
         if not error.partial.strip():
             return None

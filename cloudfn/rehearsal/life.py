@@ -18,6 +18,7 @@ from cloudfn.errors import AlreadyExistsError, AuthError, ExecutionError, Invali
 from cloudfn.rehearsal import cgroups, network
 from cloudfn.rehearsal.control import ask
 from cloudfn.rehearsal.site import ACCOUNT, Site, Wanted, variables
+from cloudfn.rehearsal.steps import tell
 
 #: commands, and the Debian package of each
 _TOOLS = {
@@ -26,7 +27,6 @@ _TOOLS = {
     "iptables": "iptables",
     "mount": "mount",
     "nsenter": "util-linux",
-    "sysctl": "procps",
     "unshare": "util-linux",
 }
 _MODULES = {"moto.server": "moto", "ministack": "ministack", "yaml": "PyYAML"}
@@ -100,8 +100,8 @@ def begin(site: Site, wanted: Wanted, clock: Clock) -> NoReturn:
     os.execvpe("unshare", command, environ)
 
 
-def finish(site: Site, clock: Clock) -> bool:
-    """End a rehearsal, and remove all that it left; return whether one ran.
+def finish(site: Site, clock: Clock) -> None:
+    """End a rehearsal, if one runs, and remove all that it left.
 
     Raises:
         ExecutionError: It does not end.
@@ -109,8 +109,12 @@ def finish(site: Site, clock: Clock) -> bool:
     process = None
     with suppress(OSError):
         _, process = ask(site.control, {"op": "down"}, _PATIENCE)
-    if not site.home.exists():
-        return False
+    if site.home.exists():
+        _await_end(site, process, clock)
+    tell("down", "")
+
+
+def _await_end(site: Site, process: int | None, clock: Clock) -> None:
     with site.lock.open("a") as lock:
         deadline, killed = clock.monotonic() + _PATIENCE, False
         while not _locked(lock.fileno()):
@@ -123,7 +127,6 @@ def finish(site: Site, clock: Clock) -> bool:
             select.select([], [], [], 0.05)
         _remove(site, clock)
         shutil.rmtree(site.home)
-    return process is not None
 
 
 def _locked(lock: int) -> bool:

@@ -107,7 +107,7 @@ def open_hub(plan: Plan, hub: int, port: int, forwarding: Path) -> None:
         ("ip", "addr", "add", f"{plan.link[2]}/30", "dev", inner),
         ("ip", "link", "set", inner, "up"),
         ("ip", "route", "add", "default", "via", plan.ours),
-        ("sysctl", "-qw", "net.ipv4.ip_forward=1"),
+        _set("ip_forward"),
         ("iptables", "-w", "-t", "nat", "-A", "POSTROUTING", "-o", inner, "-j", "MASQUERADE"),
     ):
         run(*_inside(hub), *command)
@@ -133,7 +133,7 @@ def plug_in(plan: Plan, hub: int, machine: int, number: int, port: int) -> None:
         ("ip", "addr", "add", f"{plan.machine(number)}/24", "dev", "eth0"),
         ("ip", "link", "set", "eth0", "up"),
         ("ip", "route", "add", "default", "via", str(plan.machines[1])),
-        ("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1"),
+        _set("conf/all/route_localnet"),
         ("iptables", "-w", "-t", "nat", "-A", "OUTPUT", *front,
          "-j", "DNAT", "--to-destination", f"{plan.ours}:{port}"),
         ("iptables", "-w", "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-s", "127.0.0.0/8",
@@ -174,6 +174,10 @@ def run(*command: str, check: bool = True) -> str:
     if check and done.returncode:
         raise ExecutionError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
     return done.stdout
+
+
+def _set(name: str) -> tuple[str, ...]:
+    return ("sh", "-c", f"echo 1 > /proc/sys/net/ipv4/{name}")
 
 
 def _inside(process: int) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ class Wanted:
     boot_delay: float = 5.0
     #: whether roles and policies are enforced
     auth: bool = False
-    #: zip that machines fetch; None: made of the cloudfn that runs this
+    #: zip that machines fetch; None: made as `cloudfn infra apply` makes it
     bundle: str | None = None
     #: what a machine runs; None: what infra/terraform says
     module: str | None = None

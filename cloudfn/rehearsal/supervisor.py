@@ -6,6 +6,7 @@ containers among them. `life.clean` removes what does not end by itself.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -17,14 +18,13 @@ import threading
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from cloudfn.clock import Clock
 from cloudfn.errors import Error, ExecutionError, InvalidError
 from cloudfn.providers.aws.clients import Access, Clients
+from cloudfn.providers.aws.infra.bundle import build_bundle
 from cloudfn.rehearsal import network
 from cloudfn.rehearsal.base import make_base
-from cloudfn.rehearsal.bundle import write_bundle
 from cloudfn.rehearsal.control import Control, Order
 from cloudfn.rehearsal.emulator import Emulator
 from cloudfn.rehearsal.faults import Kind, Rule, rules_of, rules_text
@@ -32,6 +32,7 @@ from cloudfn.rehearsal.groups import Groups
 from cloudfn.rehearsal.launcher import NOTICE, Launcher
 from cloudfn.rehearsal.names import Names
 from cloudfn.rehearsal.site import ACCOUNT, Site, Wanted, variables
+from cloudfn.rehearsal.steps import let_go_of_output, tell
 
 #: seconds between two looks at groups and machines
 _TICK = 0.2
@@ -81,7 +82,7 @@ class Supervisor:
         Control(self._site.control, self._obey).start()
         self._site.environ.write_text(json.dumps(variables(self._wanted)))
         tell("ready", self._wanted.url)
-        _let_go_of_output()
+        let_go_of_output()
         while not self._over.wait(_TICK):
             self._look()
 
@@ -135,10 +136,13 @@ class Supervisor:
         self._await("front", self._wanted.port)
 
     def _make_environment(self) -> None:
-        bundle = self._site.home / "cloudfn.zip"
-        if self._wanted.bundle is not None:
-            bundle.write_bytes(Path(self._wanted.bundle).read_bytes())
-        sha256 = write_bundle(bundle) if self._wanted.bundle is None else _digest(bundle)
+        if self._wanted.bundle is None:
+            bundle = build_bundle(
+                self._site.home.parent / "infra", lambda text: tell("bundle", text)
+            )
+        else:
+            bundle = Path(self._wanted.bundle)
+        sha256 = hashlib.sha256(bundle.read_bytes()).hexdigest()
         clients = Clients(Access(region=self._wanted.region, endpoint=self._wanted.url))
         try:
             make_base(clients.of, self._wanted, bundle, sha256)
@@ -231,20 +235,6 @@ class Supervisor:
         }
 
 
-def tell(step: str, text: str, **more: Any) -> None:
-    """Say how far it is, to whoever started this; nobody may listen any more."""
-    try:
-        print(json.dumps({"step": step, "text": text, **more}), flush=True)
-    except BrokenPipeError:
-        _let_go_of_output()
-
-
-def _let_go_of_output() -> None:
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
-
-
 def _module(*words: str) -> list[str]:
     return [sys.executable, "-m", "cloudfn.rehearsal", *words]
 
@@ -264,10 +254,3 @@ def _answers(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _digest(path: Path) -> str:
-    import hashlib
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

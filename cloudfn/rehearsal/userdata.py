@@ -8,11 +8,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import cloudfn
-from cloudfn.errors import InvalidError
+from cloudfn.providers.aws.infra.workspace import modules_folder
 
-#: beside the package in a source tree, inside it where it was installed from a wheel
-_PLACES = ("../infra/terraform/modules/machine_class", "infra/terraform/modules/machine_class")
 _JSON = re.compile(r"\$\{jsonencode\(\{(.*?)\}\)\}")
 _NAME = re.compile(r"\$\{([a-z0-9_]+)\}")
 _DEFAULT = re.compile(r"^ *(\w+) += optional\(\w+, (\"[^\"]*\"|\d+)\)", re.MULTILINE)
@@ -22,16 +19,9 @@ def module_folder() -> Path:
     """Return the folder of Terraform's module that makes machines.
 
     Raises:
-        InvalidError: This installation came without.
+        NotFoundError: This installation came without.
     """
-    package = Path(cloudfn.__file__).parent
-    for each in _PLACES:
-        if (found := (package / each).resolve()).is_dir():
-            return found
-    raise InvalidError(
-        "infra/terraform is missing beside cloudfn.",
-        hint="Run it from a source tree, or install a wheel that was built from one.",
-    )
+    return modules_folder() / "modules" / "machine_class"
 
 
 def defaults(folder: Path) -> dict[str, str | int]:

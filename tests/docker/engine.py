@@ -64,7 +64,7 @@ class Engine:
 def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """Give an engine that all processes of this run of the tests share."""
     try:
-        _install()
+        install()
         archive = base_image.archive()
     except (RuntimeError, subprocess.SubprocessError, OSError) as error:
         _give_up(str(error))
@@ -100,7 +100,12 @@ def run_docker(host: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _install() -> None:
+def install() -> None:
+    """Install what is missing.
+
+    Raises:
+        RuntimeError: That is impossible here; the message says why.
+    """
     if os.geteuid():
         raise RuntimeError("only root can start a Docker engine for tests")
     missing = [

@@ -9,7 +9,7 @@ from cloudfn.rehearsal import userdata
 from cloudfn.rehearsal.names import ROLES, Names, outputs
 from cloudfn.rehearsal.site import Wanted, wanted_of
 
-TERRAFORM = userdata.module_folder().parents[1]
+TERRAFORM = userdata.modules_folder()
 
 
 def test_outputs_are_those_that_clients_read():

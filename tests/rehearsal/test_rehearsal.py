@@ -1,0 +1,158 @@
+"""An emulated AWS with real machines: what works on it, what befalls it, what it leaves."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from cloudfn.rehearsal.control import ask
+from tests.rehearsal import programs
+from tests.rehearsal.world import Machine, World
+
+_ASK = "import rehearsed_agent as a; print(a.metadata({!r}))"
+
+
+@pytest.fixture(scope="module")
+def machine(cloud: World) -> Machine:
+    return cloud.machine()
+
+
+def test_a_second_one_is_not_started(cloud):
+    done = cloud.cloudfn("up", "--port", str(cloud.port), check=False)
+    assert done.returncode == 1
+    assert "runs already" in done.stderr
+
+
+def test_a_machine_is_what_its_metadata_service_says(machine):
+    assert machine.run("python3.11", "-c", _ASK.format("instance-id")) == machine.id
+    assert machine.run("python3.11", "-c", _ASK.format("instance-type")) == "m7i.large"
+    assert machine.run("python3.11", "-c", _ASK.format("spot/instance-action")) == "404"
+    role = machine.run("python3.11", "-c", _ASK.format("iam/security-credentials/"))
+    assert role == "cloudfn-main-agent"
+
+
+def test_a_machine_has_processes_and_files_of_its_own_and_is_heard(cloud, machine):
+    assert "cloudfn.rehearsal\0machine" in machine.run("cat", "/proc/1/cmdline")
+    assert machine.run("ls", "/etc/cloudfn") == "agent.env\nboot.json"
+    assert not Path("/etc/cloudfn/boot.json").exists()
+    assert cloud.status()["machines"][0]["heard"] is not None
+
+
+def test_a_machine_runs_an_image_that_was_pushed(cloud, machine):
+    archive = base64.b64encode(programs.archive()).decode()
+    name = f"127.0.0.1:{cloud.port}/cloudfn/main:hello"
+    machine.run("sh", "-c", f"echo {archive} | base64 -d | docker import - {name}")
+    machine.run(
+        "sh",
+        "-c",
+        f"echo any | docker login -u AWS --password-stdin {name.split('/', maxsplit=1)[0]}",
+    )
+    machine.run("docker", "push", name)
+    kept = cloud.of("ecr").describe_images(repositoryName="cloudfn/main")["imageDetails"]
+    assert [each["imageTags"] for each in kept] == [["hello"]]
+    machine.run("docker", "rmi", name)
+    assert machine.run("docker", "run", "--rm", name, "/hello") == "hello from a container"
+
+
+def test_a_container_gets_no_answer_from_the_metadata_service(machine):
+    archive = base64.b64encode(programs.archive()).decode()
+    machine.run("sh", "-c", f"echo {archive} | base64 -d | docker import - local:one")
+    machine.run("docker", "run", "--detach", "--name", "one", "local:one", "/wait")
+    pid = machine.run("docker", "inspect", "--format", "{{.State.Pid}}", "one")
+    look = "import socket; socket.create_connection(('169.254.169.254', 80), 2)"
+    inside = f"nsenter --net=/proc/{pid}/ns/net"
+    # Without the machine's own rule there is still the hop.
+    for rule in ("", "iptables -D DOCKER-USER -d 169.254.169.254 -j DROP;"):
+        told = machine.run("sh", "-c", f'{rule} {inside} python3.11 -c "{look}" 2>&1 || true')
+        assert "timed out" in told or "TimeoutError" in told
+    assert machine.run("python3.11", "-c", look) == ""
+    machine.run("docker", "rm", "--force", "one")
+
+
+def test_a_disturbed_service_is_whole_again_when_its_time_is_over(cloud):
+    sqs = cloud.of("sqs")
+    cloud.cloudfn("fault", "sqs", "throttle", "4")
+    with pytest.raises(ClientError, match="RequestThrottled"):
+        sqs.list_queues()
+    assert cloud.of("ssm").describe_parameters()["Parameters"]
+    cloud.until(lambda: _works(sqs.list_queues), "SQS works again")
+
+
+def _works(act) -> bool:
+    try:
+        act()
+    except ClientError:
+        return False
+    return True
+
+
+def test_machines_that_ec2_does_not_have_are_refused(cloud):
+    cloud.cloudfn("limit", "m7i.large", "0")
+    told = cloud.of("autoscaling").launch_instances(
+        AutoScalingGroupName="cloudfn-main-cpu", RequestedCapacity=1, ClientToken="none"
+    )
+    assert [each["ErrorCode"] for each in told["Errors"]] == ["InsufficientInstanceCapacity"]
+    assert told["Instances"] == []
+    cloud.cloudfn("limit", "m7i.large")
+
+
+def test_a_group_does_not_grow_beyond_its_bounds(cloud):
+    scaling = cloud.of("autoscaling")
+    with pytest.raises(ClientError, match="above max value 4"):
+        scaling.set_desired_capacity(AutoScalingGroupName="cloudfn-main-cpu", DesiredCapacity=5)
+    with pytest.raises(ClientError, match="exceed"):
+        scaling.launch_instances(
+            AutoScalingGroupName="cloudfn-main-cpu", RequestedCapacity=5, ClientToken="many"
+        )
+
+
+def test_a_machine_drains_before_it_ends(cloud):
+    machine = cloud.machine()
+    cloud.of("autoscaling").terminate_instance_in_auto_scaling_group(
+        InstanceId=machine.id, ShouldDecrementDesiredCapacity=True
+    )
+    assert machine.answer() == {"out": "drained"}
+    cloud.until(lambda: not machine.state(), f"{machine.id} is gone")
+    cloud.until(lambda: machine.id not in _machines(cloud), "its machine is gone")
+
+
+def test_a_spot_notice_is_told_and_comes_true_and_the_group_replaces_what_it_lost(cloud):
+    machine = cloud.machine()
+    cloud.cloudfn("spot", machine.id, "--seconds", "6")
+    assert "terminate" in machine.run("python3.11", "-c", _ASK.format("spot/instance-action"))
+    cloud.until(lambda: not machine.state(), f"{machine.id} is gone")
+    new = cloud.until(
+        lambda: [each for each in _machines(cloud) if each != machine.id][1:], "a new one"
+    )
+    other = Machine(cloud, new[-1])
+    cloud.until(lambda: other.state() == "InService", f"{other.id} serves")
+    cloud.cloudfn("kill", other.id)
+    cloud.until(lambda: other.id not in _machines(cloud), f"{other.id} is dead")
+
+
+def _machines(cloud: World) -> list[str]:
+    return [each["machine"] for each in cloud.status()["machines"]]
+
+
+def test_whoever_names_no_machine_is_told_which_there_are(cloud, machine):
+    done = cloud.cloudfn("kill", "i-none", check=False)
+    assert done.returncode == 1
+    assert machine.id in done.stderr
+
+
+def test_a_killed_supervisor_takes_everything_along_and_the_next_one_cleans_up(cloud):
+    _, supervisor = ask(cloud.site.control, {"op": "status"})
+    with os.fdopen(os.pidfd_open(supervisor)) as process:
+        signal.pidfd_send_signal(process.fileno(), signal.SIGKILL)
+    cloud.until(lambda: not [each for each in cloud.leftovers() if "process" in each], "all died")
+    assert cloud.status() == {"running": False}
+    assert cloud.leftovers()
+    cloud.up()
+    assert _machines(cloud) == []
+    cloud.cloudfn("down")
+    assert cloud.leftovers() == []
