@@ -15,19 +15,22 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 
 from cloudfn.agent.machine import this_machine
 from cloudfn.agent.zygotes import MARKER, Zygotes
 from cloudfn.clock import Clock, SystemClock
+from cloudfn.control.invocation.front import Front
 from cloudfn.daemon.lifecycle import Lock, end_leftovers, raise_descriptor_limit
 from cloudfn.daemon.runtime_folder import RuntimeFolder
 from cloudfn.errors import Error, InvalidError
 from cloudfn.machine import engine as parts
 from cloudfn.machine.config import MachineConfig, read_config
-from cloudfn.machine.host import Host
+from cloudfn.machine.host import Host, Parts
 from cloudfn.machine.metadata import Identity, Metadata, Notice
 from cloudfn.machine.openings import Openings
+from cloudfn.machine.sockets import Sockets
 from cloudfn.providers.base import Cloud, Place
 from cloudfn.providers.registry import open_cloud
 from cloudfn.settings import Settings, container_environ, load, machine_environ
@@ -67,7 +70,7 @@ def main(arguments: list[str]) -> int:
         _log.error("%s", error)
         return 1
     notices = None if metadata is None else metadata.notice
-    return run(Root(config, identity, cloud, SystemClock(), notices))
+    return run(Root(config, identity, cloud, SystemClock(), place, notices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class Root:
     identity: Identity
     cloud: Cloud
     clock: Clock
+    #: from where the cloud is used
+    place: Place
     #: what the metadata service says, asked in a thread; None: there is none
     notices: Callable[[], Notice] | None = None
 
@@ -145,8 +150,12 @@ def put_together(
     engine = parts.Engine(loop, settings, place, root.cloud, zygotes, root.clock)
     if engine.desk.had_cells:
         engine.cells.end_leftovers()
+    front = partial(Front, root.cloud, root.place, settings, root.clock)
+    sockets = Sockets(loop, engine, place.key, front, settings.limits.map_window)
+    sockets.serve(state_dir / "machine.sock")
     openings = Openings(root.cloud, state_dir / "bundles", config.runtimes)
-    return Host(loop, config, root.identity, machine, root.cloud, engine, openings, root.clock)
+    whole = Parts(engine, openings, sockets)
+    return Host(loop, config, root.identity, machine, root.cloud, whole, root.clock)
 
 
 def _settings(config: MachineConfig) -> Settings:

@@ -31,6 +31,7 @@ from cloudfn.daemon.session import container_key
 from cloudfn.daemon.workspaces import Workspaces
 from cloudfn.machine.bells import Listener, Listeners
 from cloudfn.machine.claims import AheadAndBehind, Surroundings
+from cloudfn.machine.items import Items, Ways
 from cloudfn.machine.logs import LogsBehind
 from cloudfn.machine.lots import Taking, wanted, within
 from cloudfn.machine.notes import Teller
@@ -126,6 +127,14 @@ class Engine:
         self._teller = Teller(cloud.ledger, cloud.wakeups)
         self.outbox = Outbox(cloud.ledger, cloud.doorbells, self._told, loop.call_soon_threadsafe)
         self.payloads = Payloads(loop, self.blobs, cloud.depot, self._carrying, self.outbox.record)
+        self._items = Items(
+            loop,
+            cloud.streams,
+            self._carrying,
+            Ways(
+                self.payloads.store, self._teller.yielded, self._items_taken, self.payloads.forget
+            ),
+        )
         self._listeners = Listeners(self._listener)
         self.claims = AheadAndBehind(
             loop,
@@ -313,6 +322,7 @@ class Engine:
         self.payloads.drop()
         self.claims.drop()
         self.agent.streams.take_kept()
+        self._items.clear()
         for container in self.agent.containers():
             if container.busy:
                 container.held.clear()
@@ -351,7 +361,15 @@ class Engine:
 
     def yielded(self, claim: Claim, position: int, payload: bytes) -> int:
         """A generator yielded; return how many of its items are wanted no more."""
-        raise NotImplementedError
+        return self._items.yielded(claim, position, payload)
+
+    def _items_taken(self, call_id: str, end: int) -> None:
+        self.agent.streams.taken(call_id, end)
+
+    def waits(self, seq: int, change: int) -> None:
+        """A running input began or ended to wait for a nested call."""
+        if self.agent.waits(seq, change):
+            self.planner.poke()
 
     def discarded(self, payload: bytes) -> None:
         """A result came too late, and was told to nobody."""
@@ -399,15 +417,12 @@ class Engine:
     def _clear_up(self, recorded: Sequence[Recorded]) -> None:
         """Delete the payloads that nobody needs."""
         for claim, entry, taken in recorded:
-            if taken:
-                self.payloads.forget([entry.payload, claim.payload])
-                if not (claim.durable and entry.status.dead):
-                    self.payloads.delete([claim.payload])
-            elif taken is None:
-                self.payloads.forget([entry.payload, claim.payload])
-            else:
+            self._items.ended(claim)
+            self.payloads.forget([claim.payload])
+            if taken is False:
                 self.payloads.delete([entry.payload])
-                self.payloads.forget([claim.payload])
+            elif taken and not (claim.durable and entry.status.dead):
+                self.payloads.delete([claim.payload])
 
     # What containers get
 

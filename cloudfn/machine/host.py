@@ -16,6 +16,7 @@ from cloudfn.machine.engine import Engine
 from cloudfn.machine.heart import Heart
 from cloudfn.machine.metadata import Identity, Notice
 from cloudfn.machine.openings import Opening, Openings
+from cloudfn.machine.sockets import Sockets
 from cloudfn.providers.base import Cloud
 from cloudfn.providers.machines import MachineReport, MachineState, Orders, PoolReport
 from cloudfn.wire.version import code_version
@@ -47,6 +48,18 @@ class _Drain:
     final: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a machine consists of."""
+
+    #: runs containers
+    engine: Engine
+    #: brings pools here
+    openings: Openings
+    #: answers containers
+    sockets: Sockets
+
+
 class Host:
     """One machine. Single-threaded, on the loop, but for what the heart asks and says.
 
@@ -56,8 +69,7 @@ class Host:
         identity: Who it is.
         machine: What it has.
         cloud: Whose machine it is.
-        engine: Runs containers.
-        openings: Brings pools here.
+        parts: What does the work.
         clock: The time.
     """
 
@@ -68,15 +80,15 @@ class Host:
         identity: Identity,
         machine: Machine,
         cloud: Cloud,
-        engine: Engine,
-        openings: Openings,
+        parts: Parts,
         clock: Clock,
     ) -> None:
         self._loop = loop
         self._config = config
         self._cloud = cloud
-        self._engine = engine
-        self._openings = openings
+        self._engine = parts.engine
+        self._openings = parts.openings
+        self._sockets = parts.sockets
         self._clock = clock
         self._orders = Orders()
         self._drain: _Drain | None = None
@@ -331,4 +343,5 @@ class Host:
             self.heart.last_beat()
         except Error as error:
             _log.warning("the last report was not heard: %s", error)
+        self._sockets.close()
         self._engine.close()

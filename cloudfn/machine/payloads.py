@@ -60,14 +60,16 @@ class Payloads:
         with suppress(DataLossError):
             self._blobs.path(ref)
             return
-        target = self._blobs.root(durable=ref.durable) / ref.name
+        target = self._blobs.place(ref)
         target.parent.mkdir(mode=0o700, exist_ok=True)
         # What is cut short, or from an earlier life, stands in the way.
         target.unlink(missing_ok=True)
         self._depot.fetch(ref, target)
 
     def store(self, payload: bytes) -> None:
-        """Bring what lies in a blob on this machine to where all reach it; blocks.
+        """Bring what lies in a blob of this machine to where all reach it, and only there; blocks.
+
+        A container of this machine may be who reads it, and fetches it as any other client does.
 
         Raises:
             DataLossError: It is not here.
@@ -75,6 +77,7 @@ class Payloads:
         """
         ref = BlobRef.decode(payload)
         self._depot.store(ref, self._blobs.path(ref))
+        self._blobs.delete(ref)
 
     def ended(self, claim: Claim, entry: Entry) -> None:
         """Record an outcome, once its payload is where all reach it."""

@@ -9,12 +9,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
 from cloudfn.agent.zygotes import MARKER, Zygotes
 from cloudfn.clock import SystemClock
-from cloudfn.errors import ConnectionError, DataLossError  # noqa: A004 - ours
+from cloudfn.errors import ConnectionError  # noqa: A004 - ours
 from cloudfn.machine.__main__ import Root, put_together
 from cloudfn.machine.config import MachineConfig, Timing
 from cloudfn.machine.host import Host
@@ -22,20 +23,25 @@ from cloudfn.machine.metadata import Identity
 from cloudfn.model import ids
 from cloudfn.model.call import CallKind, ContainerLost, Status, settle
 from cloudfn.model.function import FunctionSpec
-from cloudfn.providers.base import Cloud
+from cloudfn.providers.base import Cloud, Place
 from cloudfn.providers.catalog import RevisionSpec
 from cloudfn.providers.doorbells import Ring
 from cloudfn.providers.ledger import Admission, CallSpec, Claim, Entry
 from cloudfn.providers.machines import Orders
+from cloudfn.providers.presence import ClientRow
 from cloudfn.providers.shared_ledger import Held, Repairs
+from cloudfn.sdk.bundle import BundleFile, digest_of
 from cloudfn.settings import container_environ
 from cloudfn.testing.memory_catalog import MemoryCatalog
+from cloudfn.testing.memory_depot import MemoryDepot
+from cloudfn.testing.memory_dicts import MemoryDicts
 from cloudfn.testing.memory_doorbells import MemoryDoorbells
 from cloudfn.testing.memory_images import MemoryImages
 from cloudfn.testing.memory_leadership import MemoryLeadership
 from cloudfn.testing.memory_ledger import MemoryLedger
 from cloudfn.testing.memory_machines import MemoryMachines
 from cloudfn.testing.memory_objects import MemoryObjects
+from cloudfn.testing.memory_queues import MemoryQueues
 from cloudfn.testing.memory_secrets import MemorySecrets
 from cloudfn.testing.memory_streams import MemoryStreams
 from cloudfn.testing.memory_volumes import MemoryVolumes
@@ -156,39 +162,20 @@ class SharedLedger:
         return record.spec.reply if record else ""
 
 
-class Depot:
-    """The `Depot` port in a folder."""
+class Presence:
+    """The `Presence` port as a dictionary."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self.stored: set[str] = set()
+    def __init__(self) -> None:
+        self.rows: dict[str, ClientRow] = {}
 
-    def store(self, ref: BlobRef, source: Path) -> None:
-        target = self._root / "payloads" / ref.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            shutil.copy(source, target)
-        self.stored.add(ref.name)
+    def beat(self, row: ClientRow) -> None:
+        self.rows[row.client_id] = row
 
-    def fetch(self, ref: BlobRef, target: Path) -> None:
-        source = self._root / "payloads" / ref.name
-        if not source.exists():
-            raise DataLossError(f"There is no payload {ref.name}.")
-        shutil.copy(source, target)
+    def list(self) -> list[ClientRow]:
+        return list(self.rows.values())
 
-    def delete(self, refs: Sequence[BlobRef]) -> None:
-        for ref in refs:
-            (self._root / "payloads" / ref.name).unlink(missing_ok=True)
-            self.stored.discard(ref.name)
-
-    def store_bundle(self, digest: str, folder: Path) -> None:
-        shutil.copytree(folder, self._root / "bundles" / digest)
-
-    def fetch_bundle(self, digest: str, target: Path) -> None:
-        shutil.copytree(self._root / "bundles" / digest, target)
-
-    def has_bundle(self, digest: str) -> bool:
-        return (self._root / "bundles" / digest).exists()
+    def remove(self, client_id: str, lease_until: float | None = None) -> bool:
+        return self.rows.pop(client_id, None) is not None
 
 
 class Fleet:
@@ -219,12 +206,16 @@ class World:
     streams: MemoryStreams = field(default_factory=MemoryStreams)
     secrets: MemorySecrets = field(default_factory=MemorySecrets)
     objects: MemoryObjects = field(default_factory=MemoryObjects)
+    depot: MemoryDepot = field(default_factory=MemoryDepot)
+    presence: Presence = field(default_factory=Presence)
+    dicts: MemoryDicts = field(default_factory=lambda: MemoryDicts(1_000.0))
+    queues: MemoryQueues = field(default_factory=lambda: MemoryQueues(1_000, 100))
     fleet: Fleet = field(default_factory=Fleet)
     epoch: int = 1
     running: list["Machine"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.depot = Depot(self.root / "depot")
+        self.volumes = MemoryVolumes(self.root / "volumes")
         self.client = self.cloud("client")
         self.ledger = self.client.ledger
         self.reply = self.client.wakeups.open()
@@ -239,19 +230,20 @@ class World:
             wakeups=MemoryWakeups(self.post),
             depot=self.depot,
             machines=self.machines,
-            presence=nothing,
+            presence=self.presence,
             fleet=cast(Any, self.fleet),
             leadership=self.leadership,
             catalog=self.catalog,
             logs=self.logs,
             schedules=nothing,
             objects=self.objects,
-            dicts=nothing,
-            queues=nothing,
+            dicts=self.dicts,
+            queues=self.queues,
             streams=self.streams,
             secrets=self.secrets,
-            volumes=MemoryVolumes(self.root / ids.mint("volumes")),
+            volumes=self.volumes,
             images=MemoryImages(),
+            key=lambda: bytes(32),
             close=lambda: None,
         )
 
@@ -261,8 +253,10 @@ class World:
         """Deploy an app; return the pools of its functions."""
         folder = self.root / ids.mint("src")
         folder.mkdir(parents=True)
-        (folder / "program.py").write_text(textwrap.dedent(source))
-        digest = ids.mint("bu")
+        program = textwrap.dedent(source).encode()
+        (folder / "program.py").write_bytes(program)
+        file = BundleFile("program.py", folder / "program.py", executable=False)
+        digest = digest_of([file], {file.path: (len(program), sha256(program).digest())})
         self.depot.store_bundle(digest, folder)
         spec = RevisionSpec(digest, "program", functions, sys.executable, tuple(sys.path))
         app = self.catalog.create_app("app", "deployed", spec, CLOCK.wall())
@@ -361,7 +355,9 @@ class Machine:
             runtimes=("process",),
             timing=timing,
         )
-        self._root = Root(config, Identity(machine_id), world.cloud(machine_id), CLOCK)
+        cloud = world.cloud(machine_id)
+        place = Place("main", machine_id, self.state / "cache")
+        self._root = Root(config, Identity(machine_id), cloud, CLOCK, place)
         self.host: Host | None = None
         self._dead = False
         self._failure: BaseException | None = None
@@ -419,6 +415,7 @@ class Machine:
             self.host._engine.outbox.close()
             self.host._engine._listeners.close()
             self.host._engine.agent.close()
+            self.host._sockets.close()
             self.host.done.set_result(None)
 
         self._dead = True

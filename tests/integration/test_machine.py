@@ -102,8 +102,7 @@ def test_arguments_that_are_gone_end_their_input_and_no_other(world):
     [pool] = world.deploy("def size(x): return len(x)", function("size"))
     world.machine()
     call = world.map(pool, [b"x" * 200_000, b"y"])
-    [lost] = world.depot.stored
-    (world.root / "depot" / "payloads" / lost).unlink()
+    world.depot.payloads.clear()
 
     world.order("i-1", {pool: 1})
 
@@ -318,3 +317,79 @@ def test_a_machine_says_that_it_is_of_use_when_a_new_leader_gives_it_orders(worl
     world.order("i-1", {})
 
     until(heard.exists)
+
+
+# ------------------------------------------------------------------- what containers ask for
+
+
+def test_a_container_calls_another_function_and_waits_for_it(world):
+    source = """
+        import cloudfn
+
+        def outer(x):
+            inner = cloudfn.Function.from_name("app", "inner")
+            return inner.remote(x) + 1
+
+        def inner(x):
+            return 10 * x
+    """
+    outer, inner = world.deploy(source, function("outer"), function("inner"))
+    world.machine()
+    world.order("i-1", {outer: 1, inner: 1})
+
+    assert world.results(world.map(outer, [1, 2])) == [11, 21]
+
+
+def test_big_arguments_and_results_of_calls_in_containers_travel_through_the_depot(world):
+    source = """
+        import cloudfn
+
+        def outer(x):
+            inner = cloudfn.Function.from_name("app", "inner")
+            return len(inner.remote(b"a" * 300_000))
+
+        def inner(x):
+            return x + b"b" * 100_000
+    """
+    outer, inner = world.deploy(source, function("outer"), function("inner"))
+    world.machine()
+    world.order("i-1", {outer: 1, inner: 1})
+
+    assert world.results(world.map(outer, [1])) == [400_000]
+
+
+def test_a_container_asks_which_input_it_runs_and_uses_a_dict(world):
+    source = """
+        import cloudfn
+
+        def ask(x):
+            with cloudfn.Dict.ephemeral() as d:
+                d["x"] = x
+                return d["x"], cloudfn.current_function_call_id()
+    """
+    [pool] = world.deploy(source, function("ask"))
+    world.machine()
+    world.order("i-1", {pool: 1})
+
+    call = world.map(pool, [5])
+
+    assert world.results(call) == [(5, call)]
+
+
+def test_items_of_a_generator_reach_their_reader_before_the_outcome(world):
+    source = """
+        def count(n):
+            for each in range(n):
+                yield each
+    """
+    [pool] = world.deploy(source, function("count", is_generator=True))
+    world.machine()
+    world.order("i-1", {pool: 1})
+    call = world.map(pool, [5], CallKind.REMOTE_GEN)
+
+    items = until(lambda: len(found := world.streams.read(call, 0)) == 5 and found)
+
+    assert [world.load(each) for each in items] == [0, 1, 2, 3, 4]
+    assert not world.statuses(call)[0].terminal
+    world.streams.acknowledge(call, 5)
+    until(lambda: world.statuses(call) == [Status.RETURNED])

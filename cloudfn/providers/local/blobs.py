@@ -86,11 +86,19 @@ class LocalBlobs:
             InvalidError: The name is none that a blob can have.
             DataLossError: The blob is missing or damaged.
         """
-        directory, name = _parts(ref)
-        path = self.root(durable=ref.durable) / directory / name
+        path = self.place(ref)
         if not _is_whole(path, ref.size):
             raise _missing(ref)
         return path
+
+    def place(self, ref: BlobRef) -> Path:
+        """Return where the file of a blob is, or would be.
+
+        Raises:
+            InvalidError: The name is none that a blob can have.
+        """
+        directory, name = _parts(ref)
+        return self.root(durable=ref.durable) / directory / name
 
     def adopt(self, ref: BlobRef, call_id: str, *, durable: bool) -> BlobRef:
         """Move a container's result to the blobs of a call; return its new name. Idempotent.
