@@ -112,7 +112,7 @@ _CODES: Mapping[Kind, str] = {
         " EmptyBatchRequest InvalidBatchEntryId ReceiptHandleIsInvalid InvalidAddress"
         " UnsupportedParameterType InvalidRange InvalidPart InvalidPartOrder EntityTooSmall"
         " InvalidBucketName KeyTooLongError IdempotentParameterMismatch"
-        " IdempotentParameterMismatchException InvalidAMIID.Malformed"
+        " IdempotentParameterMismatchException InvalidAMIID.Malformed InvalidInstanceType"
         " InvalidInstanceID.Malformed InvalidQueryExpression ParameterPatternMismatchException"
         " MalformedPolicyDocument"
     ),

@@ -1,7 +1,7 @@
 """Fake EC2: the instances of a fleet, as far as cloudfn asks for them.
 
-From the API reference of DescribeInstances, TerminateInstances and CreateTags, and "Eventual
-consistency in the Amazon EC2 API".
+From the API reference of DescribeInstances, DescribeInstanceTypes, TerminateInstances and
+CreateTags, and "Eventual consistency in the Amazon EC2 API".
 """
 
 from __future__ import annotations
@@ -17,6 +17,17 @@ from cloudfn.testing.aws.service import Answer, Refused, Request, Service
 _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopped": 80}
 _ID = re.compile(r"i-[0-9a-f]{8,17}\Z")
 _PAGE = 1_000
+#: type → vCPUs, MiB, and GPUs: how many, name, MiB
+_TYPES: Mapping[str, tuple[int, int, tuple[int, str, int] | None]] = {
+    "t3.micro": (2, 1_024, None),
+    "m7i.large": (2, 8_192, None),
+    "m7i.xlarge": (4, 16_384, None),
+    "m7g.large": (2, 8_192, None),
+    "c7i.2xlarge": (8, 16_384, None),
+    "g5.xlarge": (4, 16_384, (1, "A10G", 24_576)),
+    "g6.xlarge": (4, 16_384, (1, "L4", 22_888)),
+    "p5.48xlarge": (192, 2_097_152, (8, "H100", 81_920)),
+}
 _FILTERS: Mapping[str, Callable[[Instance], str | None]] = {
     "instance-id": lambda each: each.id,
     "instance-state-name": lambda each: each.ec2,
@@ -62,6 +73,15 @@ class Ec2(Service):
         if start + limit < len(found):
             answer["NextToken"] = str(start + limit)
         return answer
+
+    def describe_instance_types(self, request: Request) -> Answer:
+        names = request["InstanceTypes"]
+        if unknown := [name for name in names if name not in _TYPES]:
+            raise Refused(
+                "InvalidInstanceType",
+                f"The following supplied instance types do not exist: {unknown}",
+            )
+        return {"InstanceTypes": [_facts(name) for name in dict.fromkeys(names)]}
 
     def terminate_instances(self, request: Request) -> Answer:
         found = self._named(request["InstanceIds"], request)
@@ -114,6 +134,25 @@ class Ec2(Service):
             "Tags": [{"Key": key, "Value": value} for key, value in instance.tags.items()],
             **({"InstanceLifecycle": "spot"} if instance.offer.market == "spot" else {}),
         }
+
+
+def _facts(name: str) -> Answer:
+    cores, memory, gpus = _TYPES[name]
+    answer: Answer = {
+        "InstanceType": name,
+        "VCpuInfo": {"DefaultVCpus": cores},
+        "MemoryInfo": {"SizeInMiB": memory},
+    }
+    if gpus is not None:
+        count, kind, size = gpus
+        device = {
+            "Name": kind,
+            "Manufacturer": "NVIDIA",
+            "Count": count,
+            "MemoryInfo": {"SizeInMiB": size},
+        }
+        answer["GpuInfo"] = {"Gpus": [device], "TotalGpuMemoryInMiB": count * size}
+    return answer
 
 
 def _passes(instance: Instance, name: str, values: list[str]) -> bool:
