@@ -141,6 +141,8 @@ class Settings:
     gpus: Gpus = Gpus()
     #: seconds that outcomes of spawned and named calls are kept
     retention: float = 7 * 86_400.0
+    #: seconds that a machine without work is kept; None: as long as one takes to boot, or 120
+    keep_alive: float | None = None
     #: seconds without work, deployed apps or clients after which the daemon leaves
     daemon_idle_exit: float = 600.0
     #: seconds after which the inputs of a remote or map call are cancelled when its client vanished
@@ -208,6 +210,7 @@ def load(environ: Mapping[str, str] | None = None, *, environment: str | None = 
         docker=_docker(env),
         gpus=_gpus(env),
         retention=_seconds(env, "CLOUDFN_RETENTION", 7 * 86_400.0),
+        keep_alive=_seconds(env, "CLOUDFN_KEEP_ALIVE", 0.0) or None,
         daemon_idle_exit=_seconds(env, "CLOUDFN_DAEMON_IDLE_EXIT", 600.0),
         client_grace=_seconds(env, "CLOUDFN_CLIENT_GRACE", 60.0),
         exit_grace=_seconds(env, "CLOUDFN_EXIT_GRACE", 30.0),

@@ -40,6 +40,8 @@ class PoolReport:
     quiet: float | None = None
     #: why no container can be started here; empty: nothing is known to be wrong
     trouble: str = ""
+    #: of the busy ones those whose inputs all wait for nested calls, so that their CPU is free
+    held_up: int = 0
 
 
 @dataclass(frozen=True, slots=True)

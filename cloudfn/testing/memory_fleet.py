@@ -69,6 +69,11 @@ class MemoryFleet:
         with self._lock:
             self._machines.pop(machine_id, None)
 
+    def hang(self, machine_id: str) -> None:
+        """Let a machine never boot."""
+        with self._lock:
+            self._machines[machine_id].boots_at = float("inf")
+
     def reclaim(self, machine_id: str, seconds: float = 120.0) -> float:
         """Let the provider take a machine back; return when it is gone."""
         with self._lock:

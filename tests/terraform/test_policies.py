@@ -82,7 +82,7 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("ssm:GetParameter", _SECRET, {"agent"}),
     ("ssm:GetParameter", _OTHER_SECRET, set()),
     ("ssm:PutParameter", _SECRET, {"deployer"}),
-    ("ssm:GetParameter", _KEY, {"agent", "invoker"}),
+    ("ssm:GetParameter", _KEY, {"agent", "invoker", "planner"}),
     ("ssm:PutParameter", _KEY, set()),
     ("ssm:PutParameter", _POOL, {"deployer", "planner"}),
     ("ssm:GetParameter", _POOL, {"deployer", "invoker", "planner"}),

@@ -81,8 +81,8 @@ def decide_fleet(snapshot: FleetSnapshot) -> FleetDecision:
     placing = place(wants, found, kinds, eligible, memory, now)
     growth = Grower(snapshot.classes, found, kinds, eligible, memory).grow(wants, placing)
     for want in wants:
-        if growth.lacking.get(want.pool.pool) and not placing.coming.get(want.pool.pool):
-            relieve(want, found, placing, eligible)
+        if growth.lacking.get(want.pool.pool):
+            relieve(want, placing, eligible)
     leaving = leave(snapshot, found, placing.needed, memory)
     cost, unpriced = _cost(snapshot)
     return FleetDecision(
@@ -176,7 +176,9 @@ def _remembered(
         parked=leaving.parked,
         drained=leaving.drained,
         waiting_since={
-            each.pool.pool: waiting.get(each.pool.pool, now) for each in wants if each.waiting
+            each.pool.pool: waiting.get(each.pool.pool, now)
+            for each in wants
+            if each.waiting and each.held
         },
         active_at={pool: at for pool, at in active.items() if pool in known and at},
         quotas={key: quota for key, quota in placing.quotas.items() if key in serving},

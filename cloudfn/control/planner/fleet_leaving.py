@@ -62,8 +62,11 @@ def leave(
         _end(machine, classes, ending, leaving, now)
     for machine in found:
         if machine.stand == Stand.SERVING and not machine.busy and machine.machine_id not in needed:
-            since = memory.idle_since.get(machine.machine_id, _idle_since(machine, now))
-            leaving.idle_since[machine.machine_id] = since
+            known = machine.machine_id in snapshot.memory.heard
+            since = now if known else _idle_since(machine, now)
+            leaving.idle_since[machine.machine_id] = memory.idle_since.get(
+                machine.machine_id, since
+            )
     if is_settled(list(found), memory, now):
         _drain(snapshot, found, classes, memory, leaving)
     return leaving
@@ -137,7 +140,7 @@ def _drain(
 
 
 def _idle_since(machine: Machine, now: float) -> float:
-    """Return since when a machine has nothing to do, by what it says itself."""
+    """Return since when a machine has nothing to do, by what it says when it is first heard."""
     assert machine.report is not None
     quiet = [each.quiet for each in machine.report.pools.values() if each.quiet is not None]
     if not quiet:

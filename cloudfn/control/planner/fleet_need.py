@@ -17,6 +17,8 @@ from cloudfn.providers.machines import PoolReport
 
 #: seconds that an input is taken to need before one has finished
 PRIOR = 1.0
+#: seconds after a machine has booted for which there must be work, for those that there are
+WORTHWHILE = 10.0
 _ROUNDING = 1e-9
 _NOTHING = PoolReport()
 
@@ -49,8 +51,10 @@ class Demand:
             helping: Containers that there are, or will be sooner.
             boot: Seconds until then.
         """
-        start = boot + self.pace.start
-        work = (self.waiting + self.held) * self.service - helping * self.pool.target * start
+        start, slots = boot + self.pace.start, helping * self.pool.target
+        work = (self.waiting + self.held) * self.service - slots * start
+        if work < slots * WORTHWHILE:
+            return 0
         return max(0, ceil(work / max(start, self.service) / self.pool.target - _ROUNDING))
 
 

@@ -82,20 +82,16 @@ def place(
     return placing
 
 
-def relieve(want: Demand, found: Sequence[Machine], placing: Placing, eligible: Eligible) -> None:
-    """Let a pool that has no place have one container more than there is room for.
+def relieve(want: Demand, placing: Placing, eligible: Eligible) -> None:
+    """Let a pool that has no place at all have one container beyond the room.
 
-    Those that run may wait for those that do not; a machine knows that its CPU is free then.
+    What runs may wait for it.
     """
-    busy = {m.machine_id: _report(m, want.pool).busy for m in found}
-    limit = want.pool.settings.max_containers
-    if want.pool.gpu or (limit is not None and want.present >= limit):
+    if want.pool.gpu or want.present or placing.placed(want.pool.pool):
         return
-    name = want.pool.pool
     for room in placing.rooms:
-        quota = placing.quotas[room.machine_id]
         if eligible.may(want.pool, room.kind):
-            quota[name] = max(quota.get(name, 0), busy[room.machine_id] + 1)
+            placing.quotas[room.machine_id][want.pool.pool] = 1
             return
 
 
@@ -165,9 +161,9 @@ def _keep_busy(wants: Sequence[Demand], serving: Mapping[str, Machine], placing:
     for want in wants:
         left = want.desired
         for room in placing.rooms:
-            busy = min(left, _report(serving[room.machine_id], want.pool).busy)
-            if busy:
-                room.take(want.pool, busy)
+            report = _report(serving[room.machine_id], want.pool)
+            if busy := min(left, report.busy):
+                room.take(want.pool, busy, idle=min(busy, report.held_up))
                 left -= busy
         placing.here[want.pool.pool] = want.desired - left
 

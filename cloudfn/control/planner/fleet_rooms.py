@@ -44,10 +44,10 @@ class Room:
         count = min(limit, int((self._cores + _ROUNDING) / cores), int(self._memory / memory))
         return max(0, min(count, len(self._devices(pool, count)) if pool.gpu else count))
 
-    def take(self, pool: PoolView, count: int) -> None:
-        """Place containers of a pool, whether there is room or not."""
+    def take(self, pool: PoolView, count: int, idle: int = 0) -> None:
+        """Place containers of a pool, whether there is room or not; `idle` of them take no CPU."""
         cores, memory = clipped(pool, self.shape)
-        self._cores -= cores * count
+        self._cores -= cores * (count - idle)
         self._memory -= memory * count
         for devices in self._devices(pool, count) if pool.gpu else ():
             for device in devices:

@@ -133,13 +133,15 @@ class FleetMemory:
     shapes: Mapping[str, Shape] = field(default_factory=_none)
     asked: tuple[Asked, ...] = ()
     refusals: tuple[Refusal, ...] = ()
-    #: pool → since when inputs wait without a break, when it last had inputs, how fast it was
+    #: pool → since when some inputs wait and others run, when it last had any, how fast it was
     waiting_since: Mapping[str, float] = field(default_factory=_none)
     active_at: Mapping[str, float] = field(default_factory=_none)
     paces: Mapping[str, Pace] = field(default_factory=_none)
     #: machine → pool → containers that it may have
     quotas: Mapping[str, Mapping[str, int]] = field(default_factory=_none)
     lowered: tuple[Lowered, ...] = ()
+    #: job of the janitor → when it was done last
+    chores: Mapping[str, float] = field(default_factory=_none)
 
     def after_asking(
         self,

@@ -25,7 +25,7 @@ variable "bundle" {
 variable "handler" {
   description = "Module and function that AWS Lambda calls."
   type        = string
-  default     = "cloudfn.control.planner.handler"
+  default     = "cloudfn.control.planner.handler.handler"
 }
 
 variable "memory_mib" {

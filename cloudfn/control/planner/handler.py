@@ -1,0 +1,160 @@
+"""Puts the planner of an environment together: as a function of AWS Lambda, or as a process.
+
+A composition root: what `control/` keeps apart meets here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+from cloudfn.clock import Clock, SystemClock
+from cloudfn.control.deploy.overrides import update_override
+from cloudfn.control.planner.environment import EnvironmentPlanner, Options, Tick
+from cloudfn.control.schedules.firing import Firing
+from cloudfn.errors import Error, NotFoundError
+from cloudfn.model import ids
+from cloudfn.model.variant import served
+from cloudfn.providers.base import Cloud, Place
+from cloudfn.providers.registry import open_cloud
+from cloudfn.settings import Settings, load
+
+_log = logging.getLogger(__name__)
+
+#: seconds that one invocation plans; the next one comes a minute after it began
+INVOCATION = 55.0
+#: seconds between two looks
+PAUSE = 1.0
+
+
+def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda's
+    """Plan for the environment that CLOUDFN_ENVIRONMENT names: AWS Lambda calls this.
+
+    Args:
+        event: `{"source": "schedule", "schedule": …, "due": …}` for what is due; else anything.
+        context: Of the invocation.
+    """
+    logging.getLogger().setLevel(logging.INFO)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    settings = load()
+    place = Place(settings.environment, ids.mint("pl"), Path(gettempdir()))
+    cloud = open_cloud("aws", place)
+    try:
+        return invoked(cloud, event, place.holder, SystemClock(), settings)
+    finally:
+        cloud.close()
+
+
+def invoked(
+    cloud: Cloud, event: Mapping[str, Any], holder: str, clock: Clock, settings: Settings
+) -> dict[str, Any]:
+    """Plan for as long as an invocation may, or until there is nothing to plan for.
+
+    Args:
+        cloud: The environment.
+        event: Why somebody invokes this.
+        holder: Who this is.
+        clock: What time it is.
+        settings: Of the environment.
+
+    Returns:
+        How many looks were taken, and whether there was still something to do.
+    """
+    firing = Firing(cloud, partial(rescale, cloud))
+    if event.get("source") == "schedule":
+        # Whoever leads fires it as well, or has fired it: it is one call.
+        firing.look(max(clock.wall(), _due(event)))
+    planner = EnvironmentPlanner(cloud, holder, clock, firing, no_clients, options(settings))
+    until = clock.monotonic() + INVOCATION
+    count = 0
+    tick = Tick(led=False)
+
+    def goes_on(last: Tick) -> bool:
+        nonlocal count, tick
+        count, tick = count + 1, last
+        return last.led and last.active and clock.monotonic() + PAUSE <= until
+
+    plan(planner, clock, goes_on)
+    return {"ticks": count, "led": tick.led, "active": tick.active}
+
+
+def plan(planner: EnvironmentPlanner, clock: Clock, goes_on: Callable[[Tick], bool]) -> None:
+    """Look at an environment each second.
+
+    Args:
+        planner: Who looks.
+        clock: Waits in between.
+        goes_on: Hears of each look, and says whether to look again. One that failed counts as
+            a look of a leader with something to do.
+    """
+    try:
+        while True:
+            began = clock.monotonic()
+            try:
+                tick = planner.tick()
+            except Error as error:
+                _log.warning("%s", error.message)
+                tick = Tick(led=True, active=True)
+            if not goes_on(tick):
+                return
+            clock.sleep(max(0.05, PAUSE - (clock.monotonic() - began)))
+    finally:
+        planner.leave()
+
+
+def open_planner(cloud: Cloud, holder: str, clock: Clock, settings: Settings) -> EnvironmentPlanner:
+    """Return the planner of an environment.
+
+    Args:
+        cloud: The environment.
+        holder: Who this is.
+        clock: What time it is.
+        settings: Of the environment.
+    """
+    firing = Firing(cloud, partial(rescale, cloud))
+    return EnvironmentPlanner(cloud, holder, clock, firing, no_clients, options(settings))
+
+
+def options(settings: Settings) -> Options:
+    """Return how an environment is planned for, by its settings."""
+    return Options(keep_alive=settings.keep_alive, retention=settings.retention)
+
+
+def rescale(
+    cloud: Cloud, function_id: str, changes: dict[str, int | None], *, by: str, now: float
+) -> None:
+    """Merge changes onto a function's settings.
+
+    Raises:
+        NotFoundError: There is no such function in a live app.
+        InvalidError: The settings make no sense then.
+        ConflictError: Somebody else changed them at the same time.
+    """
+    function = cloud.catalog.function(function_id)
+    app = cloud.catalog.app(function.app_id) if function is not None else None
+    revision = cloud.catalog.revision(app.app_id, app.revision) if app is not None else None
+    spec = revision.spec.function(function.name) if revision and function else None
+    if function is None or spec is None:
+        raise NotFoundError(f"There is no function {function_id}.")
+    declared = served(spec, function.variant).autoscaler
+    update_override(cloud.catalog, function_id, declared, changes, now=now, by=by)
+
+
+def no_clients(now: float) -> None:
+    """Nothing belongs to clients."""
+
+
+def _due(event: Mapping[str, Any]) -> float:
+    """Return when an event was due: seconds since the epoch, or as EventBridge writes it."""
+    due = event.get("due", 0.0)
+    if isinstance(due, str):
+        try:
+            return datetime.fromisoformat(due).timestamp()
+        except ValueError:
+            return 0.0
+    return float(due)

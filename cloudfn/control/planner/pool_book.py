@@ -1,0 +1,166 @@
+"""What the catalog says of pools, asked anew every few seconds. Thin I/O, one thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cloudfn.control.deploy.directory import version_of
+from cloudfn.control.planner.fleet_snapshot import PoolView
+from cloudfn.errors import Error
+from cloudfn.model import ids
+from cloudfn.model.function import FunctionSpec
+from cloudfn.model.variant import default_variant, served
+from cloudfn.providers.catalog import (
+    AppRecord,
+    Catalog,
+    FunctionRecord,
+    Override,
+    RevisionSpec,
+    effective,
+)
+from cloudfn.providers.ledger import PoolCounts
+
+#: seconds for which apps and their functions are taken to be as they were
+_APPS_FOR = 5.0
+#: and settings, of pools that have work and of all others
+_SETTINGS_FOR, _IDLE_SETTINGS_FOR = 3.0, 15.0
+_NOTHING = PoolCounts(0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What runs in a pool."""
+
+    pool: str
+    app_id: str
+    app_name: str
+    function_id: str
+    #: as its pool has it, with the options of its variant
+    function: FunctionSpec
+    #: the name of the function or variant for people
+    shown: str
+    #: the app lives and this is its live revision
+    live: bool
+
+    @property
+    def full_name(self) -> str:
+        """Its name for people, with its app's."""
+        return f"{self.app_name or self.app_id}/{self.shown}"
+
+
+class PoolBook:
+    """Knows what runs in each pool, and its settings.
+
+    Args:
+        catalog: The truth.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._revisions: dict[tuple[str, int], RevisionSpec | None] = {}
+        self._live: dict[str, Facts] = {}
+        self._others: dict[str, Facts | None] = {}
+        self._overrides: dict[str, tuple[float, Override | None]] = {}
+        self._asked = float("-inf")
+
+    def refresh(self, now: float) -> None:
+        """Look at the apps again, if the last look was a while ago."""
+        if now - self._asked < _APPS_FOR:
+            return
+        self._asked = now
+        self._others.clear()
+        found = [facts for app in self._catalog.apps() for facts in self._of_app(app)]
+        self._live = {facts.pool: facts for facts in found}
+
+    def live(self) -> list[str]:
+        """Return the pools of the live revisions of all apps."""
+        return list(self._live)
+
+    def facts(self, pool: str) -> Facts | None:
+        """Return what runs in a pool, of whatever revision; None: nobody knows it any more."""
+        if pool in self._live:
+            return self._live[pool]
+        if pool not in self._others:
+            self._others[pool] = self._look_up(pool)
+        return self._others[pool]
+
+    def view(self, pool: str, counts: PoolCounts | None, now: float) -> PoolView | None:
+        """Return a pool as decisions see it.
+
+        Args:
+            pool: Its name.
+            counts: Its inputs; None: it has none.
+            now: Seconds since the epoch.
+        """
+        facts = self.facts(pool)
+        if facts is None:
+            return None
+        spec = facts.function
+        override = self._override(facts.function_id, now, idle=counts is None)
+        pending, delayed, running = counts or _NOTHING
+        return PoolView(
+            pool,
+            effective(spec, override),
+            facts.live,
+            pending,
+            delayed,
+            running,
+            spec.resources.cpu,
+            spec.resources.memory,
+            spec.gpu,
+            spec.gpu_memory,
+            spec.target_slots,
+            spec.single_use,
+            facts.full_name,
+        )
+
+    def _override(self, function_id: str, now: float, *, idle: bool) -> Override | None:
+        known = self._overrides.get(function_id)
+        patience = _IDLE_SETTINGS_FOR if idle else _SETTINGS_FOR
+        if known is None or now - known[0] >= patience:
+            known = self._overrides[function_id] = now, self._catalog.override(function_id)
+        return known[1]
+
+    def _of_app(self, app: AppRecord) -> list[Facts]:
+        found: list[Facts] = []
+        for function in self._catalog.functions(app.app_id):
+            found += filter(None, [self._facts(function, app, app.revision)])
+            spec = self._declared(app, function, app.revision)
+            default = default_variant(spec) if spec is not None else None
+            if default is not None and spec is not None and spec.autoscaler.min_containers:
+                # Its containers are kept warm before anybody asks for it.
+                self._catalog.bind(function.function_id, default)
+        for variant in self._catalog.variants(app.app_id):
+            found += filter(None, [self._facts(variant, app, version_of(variant, app))])
+        return found
+
+    def _look_up(self, pool: str) -> Facts | None:
+        function_id, _, number = pool.rpartition("@")
+        function = self._catalog.function(function_id)
+        app = self._catalog.app(function.app_id) if function is not None else None
+        if function is None or app is None or not number.isdecimal():
+            return None
+        return self._facts(function, app, int(number))
+
+    def _facts(self, function: FunctionRecord, app: AppRecord, number: int) -> Facts | None:
+        declared = self._declared(app, function, number)
+        if declared is None:
+            return None
+        try:
+            spec = served(declared, function.variant)
+        except Error:
+            return None  # the variant does not fit this revision
+        live = app.state != "stopped" and number == version_of(function, app)
+        pool = ids.pool_name(function.function_id, number)
+        name = function.function_id
+        return Facts(pool, app.app_id, app.name, name, spec, function.shown, live)
+
+    def _declared(
+        self, app: AppRecord, function: FunctionRecord, number: int
+    ) -> FunctionSpec | None:
+        key = app.app_id, number
+        if self._revisions.get(key) is None:
+            record = self._catalog.revision(*key)
+            self._revisions[key] = record.spec if record is not None else None
+        revision = self._revisions[key]
+        return revision.function(function.name) if revision is not None else None
