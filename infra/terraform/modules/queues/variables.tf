@@ -37,9 +37,9 @@ variable "visibility_seconds" {
 }
 
 variable "max_receives" {
-  description = "How often a doorbell is received before it goes to the dead-letter queue."
+  description = "How often a doorbell is received before it goes to the dead-letter queue. Machines leave those that are not for them to others, so this is large."
   type        = number
-  default     = 10
+  default     = 1000
 
   validation {
     condition     = var.max_receives >= 1 && var.max_receives <= 1000
