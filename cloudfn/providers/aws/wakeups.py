@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 HEARTBEAT = 120.0
 #: seconds for which a note waits for its reader, who asks the ledger anyway
 _RETENTION = 3_600
+#: seconds after which notes come again whose receipt was lost on the way
+_VISIBILITY = 10
 #: seconds for which a mailbox that was not found is not looked for again
 _GONE = 10.0
 #: mailboxes that are remembered to be gone
@@ -158,7 +160,7 @@ class SqsWakeups:
                 **({"Policy": policy} if policy else {}),
                 "MessageRetentionPeriod": str(_RETENTION),
                 "ReceiveMessageWaitTimeSeconds": "20",
-                "VisibilityTimeout": "60",
+                "VisibilityTimeout": str(_VISIBILITY),
             },
             {**self._tags, _HEARD: str(int(now))},
         )
