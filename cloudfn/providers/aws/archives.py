@@ -58,7 +58,14 @@ def pack(digest: str, folder: Path, target: BinaryIO) -> None:
     _check(digest, files, hashes, str(folder))
 
 
-def unpack(digest: str, archive: BinaryIO, target: Path) -> None:
+def unpack(
+    digest: str,
+    archive: BinaryIO,
+    target: Path,
+    *,
+    most_files: int = MAX_FILES,
+    most_bytes: int = MAX_BYTES,
+) -> None:
     """Make the folder of a bundle, with read-only files; whole or not at all.
 
     Of several that make it at once, one wins.
@@ -67,6 +74,8 @@ def unpack(digest: str, archive: BinaryIO, target: Path) -> None:
         digest: The bundle's.
         archive: What `pack` wrote, or anything else.
         target: The folder; it is not there yet.
+        most_files: Files that it may have.
+        most_bytes: Bytes that they may have together.
 
     Raises:
         DataLossError: The archive is none, holds anything but files, or not those of the bundle.
@@ -76,7 +85,7 @@ def unpack(digest: str, archive: BinaryIO, target: Path) -> None:
     try:
         _make_folder(partial)
         try:
-            _extract(digest, archive, partial)
+            _extract(digest, archive, partial, most_files, most_bytes)
         except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
             if isinstance(error, OSError) and not isinstance(error, _UNFIT):
                 raise
@@ -95,17 +104,19 @@ def unpack(digest: str, archive: BinaryIO, target: Path) -> None:
 _UNFIT = (gzip.BadGzipFile, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
-def _extract(digest: str, archive: BinaryIO, folder: Path) -> None:
+def _extract(
+    digest: str, archive: BinaryIO, folder: Path, most_files: int, most_bytes: int
+) -> None:
     files: list[BundleFile] = []
     hashes: dict[str, tuple[int, bytes]] = {}
-    left = MAX_BYTES
+    left = most_bytes
     with tarfile.open(
         fileobj=archive, mode="r|gz", encoding="utf-8", errors="surrogateescape"
     ) as opened:
         for member in opened:
             left -= member.size
-            if len(files) >= MAX_FILES or left < 0:
-                raise _not_it(digest, f"it has more than {MAX_FILES} files or {MAX_BYTES} bytes")
+            if len(files) >= most_files or left < 0:
+                raise _not_it(digest, f"it has more than {most_files} files or {most_bytes} bytes")
             if member.type != tarfile.REGTYPE or not _is_safe(member.name):
                 raise _not_it(digest, f"{member.name!r} is no file below its folder")
             source = opened.extractfile(member)

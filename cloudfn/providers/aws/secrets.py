@@ -59,17 +59,11 @@ class SsmSecrets:
                 f" parameter holds {LARGEST}.",
                 hint="Make two secrets of it: a function can name several.",
             )
-        put = conflicts(self._clock).wraps(self._client.put_parameter)
-        with explained("ssm", "PutParameter", f"parameter {name}"):
-            put(
-                Name=name,
-                Value=value,
-                Type="SecureString",
-                Tier="Intelligent-Tiering",
-                Overwrite=True,
-                Description=f"{_WRITTEN}{now!r}",
-                **self._with_key,
-            )
+        try:
+            self._put(name, value, now, "Intelligent-Tiering")
+        except InvalidError:
+            # What was large once stays in its tier: there is no way back, and SSM may say so.
+            self._put(name, value, now, "Advanced")
 
     def read(self, secret_ids: Sequence[str]) -> list[dict[str, str] | None]:
         names = [self._name(each) for each in secret_ids]
@@ -113,6 +107,19 @@ class SsmSecrets:
     @property
     def _client(self) -> Any:
         return self._clients.of("ssm")
+
+    def _put(self, name: str, value: str, now: float, tier: str) -> None:
+        put = conflicts(self._clock).wraps(self._client.put_parameter)
+        with explained("ssm", "PutParameter", f"parameter {name}"):
+            put(
+                Name=name,
+                Value=value,
+                Type="SecureString",
+                Tier=tier,
+                Overwrite=True,
+                Description=f"{_WRITTEN}{now!r}",
+                **self._with_key,
+            )
 
     def _name(self, secret_id: str) -> str:
         if not _ID.fullmatch(secret_id):
