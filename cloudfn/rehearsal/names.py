@@ -94,7 +94,7 @@ def queue_defaults(names: Names) -> dict[str, Any]:
         "attributes": {
             "MessageRetentionPeriod": str(7 * 86400),
             "ReceiveMessageWaitTimeSeconds": "20",
-            "RedrivePolicy": json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 10}),
+            "RedrivePolicy": json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 1000}),
             "VisibilityTimeout": "30",
             "SqsManagedSseEnabled": "true",
         },
