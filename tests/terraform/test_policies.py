@@ -72,7 +72,7 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("sqs:ListQueueTags", _REPLY, {"planner"}),
     ("sqs:TagQueue", _REPLY, {"deployer", "invoker"}),
     ("s3:PutObject", _BUCKET + "/inputs/1", {"agent", "invoker"}),
-    ("s3:GetObject", _BUCKET + "/inputs/1", {"agent"}),
+    ("s3:GetObject", _BUCKET + "/inputs/1", {"agent", "invoker"}),
     ("s3:DeleteObject", _BUCKET + "/inputs/1", {"agent", "invoker"}),
     ("s3:PutObject", _BUCKET + "/results/1", {"agent"}),
     ("s3:DeleteObject", _BUCKET + "/results/1", {"agent", "invoker"}),
