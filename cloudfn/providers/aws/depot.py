@@ -144,7 +144,7 @@ class S3Depot:
                 return prefix, *self._bucket.read(f"{prefix}{ref.name}")
             except (NotFoundError, PermissionDeniedError) as error:
                 reasons.append(error.message)
-        raise _lost(ref, "; ".join(reasons))
+        raise _lost(ref, "; ".join(each.rstrip(".") for each in reasons))
 
 
 def _write(pieces: Iterator[bytes], file: BinaryIO, size: int) -> tuple[bytes, bytes]:
