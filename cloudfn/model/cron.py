@@ -39,6 +39,8 @@ class _Field:
     first: int = 0
     #: `?` may stand for `*`
     optional: bool = False
+    #: number after which the first one comes again under another name
+    last: int | None = None
 
 
 _FIELDS = (
@@ -46,23 +48,34 @@ _FIELDS = (
     _Field("hour", 0, 23),
     _Field("day of the month", 1, 31, optional=True),
     _Field("month", 1, 12, _MONTHS, 1),
-    _Field("day of the week", 0, 7, _DAYS, optional=True),
+    _Field("day of the week", 0, 7, _DAYS, optional=True, last=6),
 )
 
 
 def check_cron(text: str) -> None:
     """Raise InvalidError, naming the field, unless `text` is a cron expression that can be due."""
-    fields = text.split()
-    if len(fields) != len(_FIELDS):
-        raise _wrong(text, *_how_many(text, len(fields)))
-    sets = [_Reader(text, field).values(part) for field, part in zip(_FIELDS, fields, strict=True)]
-    days, months = sets[2], sets[3]
-    if fields[4] in _EVERY and not any(
+    _, _, days, months, _ = field_numbers(text)
+    if text.split()[4] in _EVERY and not any(
         day <= _LENGTHS[month - 1] for day in days for month in months
     ):
         raise _wrong(
             text, "none of its months has such a day", "Use L for the last day of a month."
         )
+
+
+def field_numbers(text: str) -> list[set[int]]:
+    """Return the numbers that each of the five fields names, with 0 and 7 for Sundays.
+
+    What L and # stand for depends on the month: L as a day of the month is 28 here, a day of the
+    week that L or # chooses is every such day.
+
+    Raises:
+        InvalidError: A field makes no sense; the text names it.
+    """
+    fields = text.split()
+    if len(fields) != len(_FIELDS):
+        raise _wrong(text, *_how_many(text, len(fields)))
+    return [_Reader(text, field).values(part) for field, part in zip(_FIELDS, fields, strict=True)]
 
 
 def split_days(text: str) -> list[str]:
@@ -107,10 +120,13 @@ class _Reader:
         low_text, dash, high_text = span.partition("-")
         if span == "*":
             low, high = field.low, field.high
+        elif slash and not dash:
+            high = field.high if field.last is None else field.last
+            low = self._number(low_text, element) % (high + 1)
         else:
             low = self._number(low_text, element)
-            high = self._number(high_text, element) if dash else (field.high if slash else low)
-        if dash and low == high:
+            high = self._number(high_text, element) if dash else low
+        if dash and (low == high or (low, high) == (7, 0)):
             raise self._wrong(f"{element!r} is a range of one", f"Write {low_text}.")
         step = self._step(step_text, element) if slash else 1
         if low <= high:

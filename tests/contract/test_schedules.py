@@ -6,22 +6,43 @@ import pytest
 
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.schedule import Cron, Period, ScaleAt
+from cloudfn.providers.aws.schedule_records import ScheduleRecords
+from cloudfn.providers.aws.schedules import Aims, AwsSchedules
+from cloudfn.providers.aws.table import Table
 from cloudfn.providers.catalog import RevisionSpec
 from cloudfn.providers.local.catalog import SqliteCatalog
 from cloudfn.providers.local.schedules import SqliteSchedules
 from cloudfn.providers.schedules import HISTORY, Fire, ScheduleRecord
+from cloudfn.testing.aws import FakeAws
 from cloudfn.testing.memory_catalog import MemoryCatalog
 from cloudfn.testing.memory_schedules import MemorySchedules
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "aws"])
 def stores(request, tmp_path):
+    if request.param == "aws":
+        yield MemoryCatalog(), schedules_on_aws()
+        return
     if request.param == "memory":
         yield MemoryCatalog(), MemorySchedules()
         return
     catalog = SqliteCatalog(tmp_path / "catalog.db")
     yield catalog, SqliteSchedules(catalog.file)
     catalog.close()
+
+
+def schedules_on_aws() -> AwsSchedules:
+    aws = FakeAws()
+    aws.client("scheduler").create_schedule_group(Name="cloudfn-main")
+    clients = aws.clients()
+    records = ScheduleRecords(Table(clients, aws.make_table(), aws.clock), aws.clock)
+    aims = Aims(
+        "cloudfn-main",
+        "arn:aws:iam::123456789012:role/cloudfn-main-scheduler",
+        "arn:aws:lambda:eu-central-1:123456789012:function:cloudfn-main-planner",
+        "/cloudfn/main/pools",
+    )
+    return AwsSchedules(clients, records, aims, aws.clock)
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ from cloudfn.testing.aws.knobs import (
     EcrKnobs,
     FleetKnobs,
     Knobs,
+    LambdaKnobs,
     LogsKnobs,
     S3Knobs,
+    SchedulerKnobs,
     SqsKnobs,
     SsmKnobs,
 )
@@ -24,8 +26,10 @@ __all__ = [
     "Faults",
     "FleetKnobs",
     "Knobs",
+    "LambdaKnobs",
     "LogsKnobs",
     "S3Knobs",
+    "SchedulerKnobs",
     "SqsKnobs",
     "SsmKnobs",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 from random import Random
 from threading import Lock
@@ -14,12 +15,15 @@ from cloudfn.testing.aws.ec2 import Ec2
 from cloudfn.testing.aws.ecr import Ecr
 from cloudfn.testing.aws.faults import Faults
 from cloudfn.testing.aws.fleet import Fleet
+from cloudfn.testing.aws.functions import Functions
 from cloudfn.testing.aws.knobs import Knobs
 from cloudfn.testing.aws.logs import Logs
 from cloudfn.testing.aws.s3_uploads import S3
+from cloudfn.testing.aws.scheduler import Scheduler
 from cloudfn.testing.aws.service import Service
 from cloudfn.testing.aws.sqs import Sqs
 from cloudfn.testing.aws.ssm import Ssm
+from cloudfn.testing.aws.sts import Sts
 from cloudfn.testing.clock import FakeClock
 
 
@@ -56,6 +60,14 @@ class FakeAws:
         self.fleet = Fleet(self.clock, Random(f"{seed} fleet"), knobs.fleet)
         self.logs = Logs(self.clock, Random(f"{seed} logs"), *place, knobs.logs)
         self.ecr = Ecr(self.clock, Random(f"{seed} ecr"), *place, knobs.ecr)
+        self.functions = Functions(self.clock, Random(f"{seed} functions"), *place, knobs.functions)
+        self.scheduler = Scheduler(
+            self.clock,
+            Random(f"{seed} scheduler"),
+            *place,
+            knobs.scheduler,
+            partial(self.client, attempts=8),
+        )
         services: tuple[Service, ...] = (
             self.sqs,
             self.dynamodb,
@@ -65,6 +77,9 @@ class FakeAws:
             Ec2(self.fleet, Random(f"{seed} ec2"), *place),
             self.logs,
             self.ecr,
+            self.functions,
+            self.scheduler,
+            Sts(self.clock, Random(f"{seed} sts"), *place),
         )
         self._services = {service.name: service for service in services}
 

@@ -214,6 +214,44 @@ class EcrKnobs:
 
 
 @dataclass(frozen=True, slots=True)
+class SchedulerKnobs:
+    """Schedules.
+
+    From "What is Amazon EventBridge Scheduler?" (at least once), "Schedule types in EventBridge
+    Scheduler" and "Quotas for Amazon EventBridge Scheduler".
+    """
+
+    #: seconds within which a due time is delivered
+    precision: float = 60.0
+    #: chance that it is delivered twice
+    doubled: float = 0.1
+    #: chance that an update meets another one
+    conflicts: float = 0.03
+    #: calls a second
+    calls: float = 50.0
+
+    @classmethod
+    def calm(cls) -> SchedulerKnobs:
+        """Return knobs for schedules that do what one would like them to do."""
+        return cls(precision=0, doubled=0, conflicts=0, calls=float("inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaKnobs:
+    """Functions. From "Invoking a Lambda function asynchronously"."""
+
+    #: seconds until an asynchronous invocation begins, at most
+    event_takes: float = 2.0
+    #: chance that it comes twice
+    doubled: float = 0.05
+
+    @classmethod
+    def calm(cls) -> LambdaKnobs:
+        """Return knobs for functions that do what one would like them to do."""
+        return cls(event_takes=0, doubled=0)
+
+
+@dataclass(frozen=True, slots=True)
 class Knobs:
     """How nasty an account is."""
 
@@ -224,11 +262,13 @@ class Knobs:
     fleet: FleetKnobs = field(default_factory=FleetKnobs)
     logs: LogsKnobs = field(default_factory=LogsKnobs)
     ecr: EcrKnobs = field(default_factory=EcrKnobs)
+    scheduler: SchedulerKnobs = field(default_factory=SchedulerKnobs)
+    functions: LambdaKnobs = field(default_factory=LambdaKnobs)
 
     @classmethod
     def calm(cls) -> Knobs:
         """Return knobs for an account that does what one would like it to do."""
         return cls(
             SqsKnobs.calm(), DynamoKnobs.calm(), S3Knobs.calm(), SsmKnobs.calm(), FleetKnobs.calm(),
-            LogsKnobs.calm(), EcrKnobs.calm(),
+            LogsKnobs.calm(), EcrKnobs.calm(), SchedulerKnobs.calm(), LambdaKnobs.calm(),
         )  # fmt: skip

@@ -170,6 +170,37 @@ def the_end_of_old_events(account):
     return told["tooOldLogEventEndIndex"]
 
 
+def a_schedule_group_twice(account):
+    scheduler = account.client("scheduler")
+    scheduler.create_schedule_group(Name="group")
+    return answer_of(scheduler.create_schedule_group, Name="group")
+
+
+def create_schedule(account, **changes):
+    params = {
+        "Name": "schedule",
+        "ScheduleExpression": "cron(0 6 * * ? *)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {
+            "Arn": "arn:aws:lambda:eu-central-1:123456789012:function:planner",
+            "RoleArn": "arn:aws:iam::123456789012:role/scheduler",
+        },
+    }
+    return answer_of(account.client("scheduler").create_schedule, **{**params, **changes})
+
+
+def both_kinds_of_days(account):
+    return create_schedule(account, ScheduleExpression="cron(0 6 1 * 2 *)")
+
+
+def no_such_zone(account):
+    return create_schedule(account, ScheduleExpressionTimezone="Mars/Olympus")
+
+
+def no_such_schedule_group(account):
+    return create_schedule(account, GroupName="nowhere")
+
+
 def group(account):
     if account.fake is None:
         account.client("ec2").create_launch_template(
@@ -250,6 +281,10 @@ WRONG = [
     (two_words, ["one and two"], []),
     (events_of_two_days, "InvalidParameterException", "accepted"),
     (the_end_of_old_events, 1, 0),
+    (a_schedule_group_twice, "ConflictException", "accepted"),
+    (both_kinds_of_days, "ValidationException", "accepted"),
+    (no_such_zone, "ValidationException", "accepted"),
+    (no_such_schedule_group, "ResourceNotFoundException", "crashed"),
 ]
 
 
