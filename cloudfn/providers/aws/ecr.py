@@ -186,7 +186,7 @@ class EcrRepository:
 
     def _digests(self, details: Mapping[str, Any]) -> list[str]:
         """Return the specs of this platform that an image is of."""
-        found = map(_TAG.fullmatch, details["imageTags"])
+        found = map(_TAG.fullmatch, details.get("imageTags", ()))
         return [each[1] for each in found if each and each[2] == PLATFORMS[self.platform]]
 
     def _image(self, digest: str, details: Mapping[str, Any]) -> BuiltImage:
