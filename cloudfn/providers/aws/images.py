@@ -103,8 +103,11 @@ class EcrImages:
         return self._repository.all()
 
     def remove(self, digest: str) -> bool:
-        self._docker.remove(digest)
-        return self._repository.remove(digest)
+        gone = self._repository.remove(digest)
+        with suppress(Error):
+            # Docker may be away, or never have had it.
+            self._docker.remove(digest)
+        return gone
 
     def _push(self, built: BuiltImage) -> BuiltImage:
         repository = self._repository

@@ -162,6 +162,22 @@ def test_many_images_are_all_listed(cloud):
     assert len(images.list()) == 130
 
 
+def test_an_image_is_removed_for_all_also_where_docker_is_away(cloud):
+    class Away(MemoryImages):
+        def remove(self, digest):
+            raise ConnectionError("No Docker engine answers.")
+
+    laptop, _, _ = cloud.laptop()
+    laptop.build(SPEC, quiet)
+    other, _, carrier = cloud.laptop()
+    other = EcrImages(other._repository, other._login, Away(), carrier)
+
+    assert other.remove(DIGEST)
+    assert cloud.tags() == []
+    assert laptop.find(SPEC) is None
+    assert not other.remove(DIGEST)
+
+
 def test_a_cancelled_build_is_not_pushed(cloud):
     images, docker, carrier = cloud.laptop()
     docker.gate.clear()
