@@ -37,8 +37,9 @@ _NEWEST = 2 * 3_600_000 - 60_000
 #: characters of one entry; longer texts become several. In JSON a character has up to 12 bytes, and
 #: 256 KiB is what an event could have for years.
 _LONGEST_TEXT = 16 << 10
-#: milliseconds of the first look for the last entries; each further one is so much longer
-_FIRST_LOOK = 600_000
+#: milliseconds of the first look for the last entries, which reads all that is in it; each further
+#: one is so much longer
+_FIRST_LOOK = 20_000
 _FURTHER = 12
 _LONGEST_LOOK = 15 * 24 * 3_600_000
 #: the stream for output that belongs to an app and none of its containers
