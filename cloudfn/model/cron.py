@@ -55,9 +55,7 @@ _FIELDS = (
 def check_cron(text: str) -> None:
     """Raise InvalidError, naming the field, unless `text` is a cron expression that can be due."""
     _, _, days, months, _ = field_numbers(text)
-    if text.split()[4] in _EVERY and not any(
-        day <= _LENGTHS[month - 1] for day in days for month in months
-    ):
+    if text.split()[4] in _EVERY and not days_exist(days, months):
         raise _wrong(
             text, "none of its months has such a day", "Use L for the last day of a month."
         )
@@ -76,6 +74,11 @@ def field_numbers(text: str) -> list[set[int]]:
     if len(fields) != len(_FIELDS):
         raise _wrong(text, *_how_many(text, len(fields)))
     return [_Reader(text, field).values(part) for field, part in zip(_FIELDS, fields, strict=True)]
+
+
+def days_exist(days: set[int], months: set[int]) -> bool:
+    """Whether one of some months can have one of some days."""
+    return any(day <= _LENGTHS[month - 1] for day in days for month in months)
 
 
 def split_days(text: str) -> list[str]:

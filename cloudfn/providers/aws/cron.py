@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from math import ceil
 
-from cloudfn.model.cron import field_numbers, split_days
+from cloudfn.model.cron import days_exist, field_numbers, split_days
 from cloudfn.model.schedule import Cron, Period, Rule, ScaleAt
 
 #: characters of an expression, and of a time zone
@@ -19,8 +19,6 @@ _LONGEST = 256
 _LONGEST_ZONE = 50
 #: minutes of a rate
 _LONGEST_RATE = 366 * 24 * 60
-#: the most days that a month can have, January first
-_LENGTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def aws_expressions(cron: Cron) -> tuple[str, ...]:
 def _expression(text: str) -> str:
     """Return an expression with one kind of days; empty where there is no such day."""
     minutes, hours, days, months, weekdays = field_numbers(text)
-    if not any(day <= _LENGTHS[month - 1] for day in days for month in months):
+    if not days_exist(days, months):
         return ""
     # Theirs count from Sunday as 1; ours has Sunday as 0 and 7.
     weekdays = {weekday % 7 + 1 for weekday in weekdays}

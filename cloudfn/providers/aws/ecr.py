@@ -103,6 +103,7 @@ class EcrRepository:
         self.address = address
         self.platform = platform
         self._name = found[1]
+        self._about = f"repository {self._name}"
 
     def tag(self, digest: str) -> str:
         """Return the tag of a spec's image."""
@@ -126,10 +127,9 @@ class EcrRepository:
 
     def all(self) -> list[BuiltImage]:
         """Return all images of the platform, the newest first."""
-        about = f"repository {self._name}"
         pages = self._clients.of("ecr").get_paginator("describe_images")
         found: list[BuiltImage] = []
-        with explained("ecr", "DescribeImages", about):
+        with explained("ecr", "DescribeImages", self._about):
             for page in pages.paginate(repositoryName=self._name, filter={"tagStatus": "TAGGED"}):
                 for details in page["imageDetails"]:
                     found += [self._image(each, details) for each in self._digests(details)]
@@ -146,7 +146,7 @@ class EcrRepository:
             return
         with (
             suppress(AlreadyExistsError),
-            explained("ecr", "PutImage", f"repository {self._name}"),
+            explained("ecr", "PutImage", self._about),
         ):
             self._clients.of("ecr").put_image(
                 repositoryName=self._name,
@@ -160,7 +160,7 @@ class EcrRepository:
         details = self._describe(self.tag(digest))
         if details is None:
             return False
-        with explained("ecr", "BatchDeleteImage", f"repository {self._name}"):
+        with explained("ecr", "BatchDeleteImage", self._about):
             told = self._clients.of("ecr").batch_delete_image(
                 repositoryName=self._name, imageIds=[{"imageDigest": details["imageDigest"]}]
             )
@@ -168,7 +168,7 @@ class EcrRepository:
 
     def _describe(self, tag: str) -> Mapping[str, Any] | None:
         ecr = self._clients.of("ecr")
-        with explained("ecr", "DescribeImages", f"repository {self._name}"):
+        with explained("ecr", "DescribeImages", self._about):
             try:
                 told = ecr.describe_images(repositoryName=self._name, imageIds=[{"imageTag": tag}])
             except ecr.exceptions.ImageNotFoundException:
@@ -176,7 +176,7 @@ class EcrRepository:
         return next(iter(told["imageDetails"]), None)
 
     def _get(self, image_id: Mapping[str, str]) -> Mapping[str, Any] | None:
-        with explained("ecr", "BatchGetImage", f"repository {self._name}"):
+        with explained("ecr", "BatchGetImage", self._about):
             told = self._clients.of("ecr").batch_get_image(
                 repositoryName=self._name,
                 imageIds=[image_id],
