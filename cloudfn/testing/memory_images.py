@@ -18,6 +18,9 @@ _SIZE = 1 << 20
 class MemoryImages:
     """The `Images` port as a dictionary.
 
+    Args:
+        python: The version of Python that all of them have.
+
     Attributes:
         builds: How often each digest was built.
         impossible: Methods that this runtime cannot do, and why.
@@ -25,7 +28,8 @@ class MemoryImages:
         gate: Builds wait until it is set.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, python: str = _PYTHON) -> None:
+        self._python = python
         self.builds: Counter[str] = Counter()
         self.impossible: dict[str, str] = {}
         self.broken: set[str] = set()
@@ -56,7 +60,7 @@ class MemoryImages:
                 return self._images[spec.digest]
             self._carry_out(spec, report)
             image = BuiltImage(
-                spec.digest, f"memory:{spec.digest}", f"{spec.python or _PYTHON}.0", _SIZE,
+                spec.digest, f"memory:{spec.digest}", f"{spec.python or self._python}.0", _SIZE,
                 float(sum(self.builds.values())),
             )  # fmt: skip
             self.builds[spec.digest] += 1

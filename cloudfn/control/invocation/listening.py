@@ -20,10 +20,10 @@ _log = logging.getLogger(__name__)
 
 #: seconds that the mailbox is listened to at a time, at most
 _LONGEST = 20.0
+#: and at least, where that is possible: less is no waiting at all
+_SHORTEST = 1.0
 #: seconds that the thread stays for the next call
 _LINGER = 10.0
-#: seconds after which a mailbox that nobody listens to may have been swept
-_STALE = 60.0
 _GROWTH = 1.5
 _NEVER = float("inf")
 
@@ -64,8 +64,6 @@ class Listening:
         self._closed = False
         self._opening = Lock()
         self._address = ""
-        #: monotonic time at which the mailbox was listened to last
-        self._heard = 0.0
 
     def address(self) -> str:
         """Return where this process hears of its calls; opens the mailbox if need be.
@@ -74,12 +72,8 @@ class Listening:
             Error: It cannot be opened, or others cannot be told that we are there.
         """
         with self._opening:
-            stale = self._clock.monotonic() - self._heard > _STALE
-            if not self._address or (stale and self._thread is None):
-                if self._address:
-                    self._wakeups.close()
+            if not self._address:
                 self._address = self._wakeups.open()
-                self._heard = self._clock.monotonic()
         self._attendance.attend(self._address)
         return self._address
 
@@ -180,7 +174,7 @@ class Listening:
                 self._schedule(watch)
 
     def _seconds(self, now: float) -> float:
-        moments = [each.next_look for each in self._all() if not each.looking]
+        moments = [now + each.least if each.looking else each.next_look for each in self._all()]
         if self._attendance.next_beat is not None:
             moments.append(self._attendance.next_beat)
         return min(max(min(moments, default=now + _LONGEST) - now, 0.05), _LONGEST)
@@ -192,14 +186,13 @@ class Listening:
                     self._news.wait(min(seconds, _LINGER))
             return
         try:
-            notes = self._wakeups.listen(seconds)
+            notes = self._wakeups.listen(max(seconds, _SHORTEST))
         except Error as error:
             if not self._closed:
                 _log.warning("the mailbox cannot be listened to: %s", error)
             with self._news:
                 self._news.wait(min(seconds, 1.0))
             return
-        self._heard = self._clock.monotonic()
         self.hear(notes)
 
     def _all(self) -> list[Watch]:

@@ -1,0 +1,358 @@
+"""Programs of the real SDK against a cloud in memory: no daemon, no socket."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import cloudfn
+from cloudfn import settings
+from cloudfn.clock import SystemClock
+from cloudfn.control.invocation.client import CloudClient
+from cloudfn.control.invocation.front import Front
+from cloudfn.exception import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    RemoteError,
+    ResourceExhaustedError,
+    UnimplementedError,
+)
+from cloudfn.model import ids
+from cloudfn.providers.base import Place
+from cloudfn.sdk.client import using
+from cloudfn.settings import Limits
+from cloudfn.testing.cloud import MemoryCloud
+from cloudfn.testing.cloud_machine import CloudMachine
+
+app = cloudfn.App("cloud-tests")
+
+
+@app.function()
+def double(x):
+    return 2 * x
+
+
+@app.function()
+def fail(x):
+    raise ValueError(f"no {x}")
+
+
+@app.function()
+def large(data):
+    return data + data
+
+
+@app.function()
+def count_to(n):
+    yield from range(n)
+
+
+@app.cls()
+class Adder:
+    start: int = cloudfn.parameter(default=1)
+
+    @cloudfn.method()
+    def add(self, x):
+        return self.start + x
+
+
+site = cloudfn.App("site")
+
+
+@site.function()
+@cloudfn.fastapi_endpoint()
+def page():
+    return "hello"
+
+
+class World:
+    """A cloud, a machine, and clients."""
+
+    def __init__(self, folder: Path, limits: Limits | None = None) -> None:
+        self.folder = folder
+        self.cloud = MemoryCloud(folder, limits)
+        self.machine = CloudMachine(self.cloud, "i-1", folder / "machines")
+        self.clients: list[CloudClient] = []
+
+    def client(self) -> CloudClient:
+        place = Place("main", ids.mint("cl"), self.folder / "cache")
+        known = settings.load({"CLOUDFN_PROVIDER": "memory"})
+        front = Front(self.cloud.open(place), place, known)
+        folder = self.folder / f"payloads-{len(self.clients)}"
+        client = CloudClient(front, "ada@laptop", folder, 1_000)
+        self.clients.append(client)
+        return client
+
+    @contextmanager
+    def program(self) -> Iterator[CloudClient]:
+        with using(self.client()) as client:
+            yield client
+        client.close()
+
+    def calls(self, method: str) -> int:
+        """How often the clients so far used a method of their ledgers."""
+        return sum(client._front.cloud.ledger.asked.get(method, 0) for client in self.clients)
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+        self.machine.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def small_world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path, Limits(pending=3, total=5, spawn_pending=3))
+    yield world
+    world.close()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    event, clock = threading.Event(), SystemClock()
+    end = clock.monotonic() + 20
+    while not condition():
+        assert clock.monotonic() < end, "nothing happened"
+        event.wait(0.01)
+
+
+def test_a_function_is_called_and_its_value_comes_back(world: World) -> None:
+    with world.program(), app.run(runtime="docker"):
+        assert double.remote(21) == 42
+
+
+def test_an_exception_of_user_code_is_raised_where_it_was_called(world: World) -> None:
+    with world.program(), app.run(runtime="docker"), pytest.raises(ValueError, match="no 7"):
+        fail.remote(7)
+
+
+def test_results_of_a_map_come_in_the_order_of_its_inputs(world: World) -> None:
+    with world.program(), app.run(runtime="docker"):
+        assert list(double.map(range(300))) == [2 * x for x in range(300)]
+
+
+def test_a_map_of_tiny_inputs_takes_few_requests(world: World) -> None:
+    world.machine.gate.clear()
+    with world.program(), app.run(runtime="docker"):
+        results = double.map(range(2_000), order_outputs=False)
+        opened = threading.Thread(target=lambda: world.machine.gate.set())
+        opened.start()
+        assert sum(results) == sum(2 * x for x in range(2_000))
+        opened.join()
+    assert world.calls("submit") < 200
+
+
+def test_failures_of_a_map_are_results_where_that_is_wanted(world: World) -> None:
+    with world.program(), app.run(runtime="docker"):
+        found = list(fail.map([1, 2], return_exceptions=True))
+    assert [str(each) for each in found] == ["no 1", "no 2"]
+
+
+def test_big_arguments_and_results_travel_through_the_depot_and_leave_nothing(
+    world: World,
+) -> None:
+    data = bytes(100_000)
+    with world.program(), app.run(runtime="docker"):
+        assert large.remote(data) == data + data
+        assert list(large.map([data] * 3)) == [data + data] * 3
+    assert not world.cloud.depot.payloads
+    assert not list(world.folder.glob("payloads-*"))
+
+
+def test_awaiting_works_as_well(world: World) -> None:
+    async def program() -> tuple[int, list[int]]:
+        async with app.run(runtime="docker"):
+            mapped = [value async for value in double.map.aio(range(50))]
+            return await double.remote.aio(4), mapped
+
+    with world.program():
+        assert asyncio.run(program()) == (8, [2 * x for x in range(50)])
+
+
+def test_calls_of_several_threads_do_not_disturb_each_other(world: World) -> None:
+    found: dict[int, int] = {}
+    with world.program(), app.run(runtime="docker"):
+
+        def call(number: int) -> None:
+            found[number] = double.remote(number)
+
+        threads = [threading.Thread(target=call, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == {number: 2 * number for number in range(8)}
+
+
+def test_methods_of_a_class_with_parameters_have_a_pool_of_their_own(world: World) -> None:
+    with world.program(), app.run(runtime="docker"):
+        assert Adder(start=5).add.remote(1) == 6
+        assert Adder().add.remote(1) == 2
+
+
+def test_items_of_a_generator_come_as_they_are_yielded(world: World) -> None:
+    with world.program(), app.run(runtime="docker"):
+        assert list(count_to.remote_gen(200)) == list(range(200))
+
+
+def test_a_spawned_call_is_found_by_a_later_process(world: World) -> None:
+    with world.program():
+        app.deploy(runtime="docker")
+        call_id = cloudfn.Function.from_name("cloud-tests", "double").spawn(4).object_id
+    with world.program():
+        assert cloudfn.FunctionCall.from_id(call_id).get(timeout=20) == 8
+
+
+def test_a_client_that_nobody_tells_looks_itself(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.machine.close()
+    world.machine = CloudMachine(world.cloud, "i-2", tmp_path / "quiet", quiet=True)
+    with world.program(), app.run(runtime="docker"):
+        assert double.remote(1) == 2
+        assert list(count_to.remote_gen(3)) == [0, 1, 2]
+    world.close()
+
+
+def test_a_cancelled_call_raises_and_its_machine_is_told(world: World) -> None:
+    world.machine.gate.clear()
+    with world.program():
+        app.deploy(runtime="docker")
+        call = cloudfn.Function.from_name("cloud-tests", "double").spawn(4)
+        pool = world.machine.cloud.ledger.pools()[0]
+        (claim,) = world.machine.claim(pool)
+        call.cancel()
+        with pytest.raises(RemoteError, match="cancelled"):
+            call.get(timeout=20)
+    assert world.cloud.machines.orders("i-1").cancelled == ((claim.seq, claim.fence),)
+
+
+def test_a_map_that_is_left_early_is_cancelled_and_forgotten(world: World) -> None:
+    world.machine.gate.clear()
+    with world.program(), app.run(runtime="docker"):
+        results = iter(double.map(range(10)))
+        started = threading.Thread(target=lambda: next(results, None))
+        started.start()
+        wait_until(lambda: bool(world.machine.cloud.ledger.pools()))
+        world.machine.gate.set()
+        started.join()
+        results.close()
+        wait_until(lambda: not world.machine.cloud.ledger.calls(limit=10))
+
+
+def test_a_limit_holds_a_map_up_and_refuses_a_single_input(small_world: World) -> None:
+    world = small_world
+    world.machine.gate.clear()
+    with world.program():
+        app.deploy(runtime="docker")
+        handle = cloudfn.Function.from_name("cloud-tests", "double")
+        for number in range(3):
+            handle.spawn(number)
+        with pytest.raises(ResourceExhaustedError, match="as many waiting inputs"):
+            handle.spawn(3)
+        world.machine.gate.set()
+        assert list(handle.map(range(12))) == [2 * x for x in range(12)]
+
+
+def test_where_nobody_plans_a_planner_is_woken(world: World) -> None:
+    with world.program(), app.run(runtime="docker"):
+        before = world.cloud.woken
+        assert before > 0
+        assert double.remote(1) == 2
+
+
+def test_a_network_that_fails_for_a_moment_is_tried_again(world: World) -> None:
+    with world.program() as client, app.run(runtime="docker"):
+        client._front.cloud.ledger.fail_next("submit", cloudfn.exception.ConnectionError("down"))
+        assert double.remote(1) == 2
+
+
+def test_a_store_that_refuses_for_good_says_so(world: World) -> None:
+    with world.program() as client, app.run(runtime="docker"):
+        client._front.cloud.ledger.fail_next("submit", cloudfn.exception.AuthError("not allowed"))
+        with pytest.raises(cloudfn.exception.AuthError, match="not allowed"):
+            double.remote(1)
+
+
+def test_a_client_is_there_while_its_app_lives_and_says_what_ends_with_it(world: World) -> None:
+    with world.program():
+        with app.run(runtime="docker") as running:
+            (row,) = world.cloud.presence.list()
+            assert row.owned == (running.app_id,)
+            double.remote(1)
+            (row,) = world.cloud.presence.list()
+            assert len(row.addresses) == 1
+        (row,) = world.cloud.presence.list()
+        assert row.owned == ()
+    assert world.cloud.presence.list() == []
+
+
+def test_web_functions_are_refused_with_a_way_out(world: World) -> None:
+    with world.program(), pytest.raises(UnimplementedError, match="HTTP") as caught:
+        site.deploy(runtime="docker")
+    assert "--provider local" in caught.value.hint
+
+
+def test_processes_are_refused_on_a_cloud(world: World) -> None:
+    with world.program(), pytest.raises(InvalidError, match="Docker"):
+        app.deploy(runtime="process")
+
+
+def test_what_is_asked_of_an_app_that_was_stopped_is_not_found(world: World) -> None:
+    with world.program():
+        app.deploy(runtime="docker")
+        handle = cloudfn.Function.from_name("cloud-tests", "double")
+        assert handle.remote(1) == 2
+        app.stop()
+        with pytest.raises(NotFoundError):
+            cloudfn.Function.from_name("cloud-tests", "double").remote(1)
+
+
+def test_a_named_map_goes_on_and_belongs_to_one_client(world: World) -> None:
+    with world.program():
+        app.deploy(runtime="docker")
+        handle = cloudfn.Function.from_name("cloud-tests", "double")
+        assert list(handle.map(range(5), resume="numbers")) == [0, 2, 4, 6, 8]
+    ran = len(world.machine.ran)
+    with world.program():
+        handle = cloudfn.Function.from_name("cloud-tests", "double")
+        assert list(handle.map(range(5), resume="numbers")) == [0, 2, 4, 6, 8]
+        assert len(world.machine.ran) == ran
+        with pytest.raises(ConflictError, match="differ"):
+            list(handle.map(range(1, 6), resume="numbers"))
+
+
+def test_dicts_and_queues_are_shared(world: World) -> None:
+    with world.program():
+        shared = cloudfn.Dict.from_name("d", create_if_missing=True)
+        shared["big"] = bytes(100_000)
+        shared["small"] = 1
+        queue = cloudfn.Queue.from_name("q", create_if_missing=True)
+        queue.put_many([1, 2])
+    with world.program():
+        shared = cloudfn.Dict.from_name("d")
+        assert shared["big"] == bytes(100_000)
+        assert shared["small"] == 1
+        queue = cloudfn.Queue.from_name("q")
+        assert queue.get() == 1
+        assert queue.get_many(5) == [2]
+        assert queue.get(block=False) is None
+
+
+def test_a_queue_is_waited_for(world: World) -> None:
+    with world.program():
+        queue = cloudfn.Queue.from_name("q", create_if_missing=True)
+        found: list[object] = []
+        getter = threading.Thread(target=lambda: found.append(queue.get(timeout=20)))
+        getter.start()
+        queue.put("late")
+        getter.join()
+    assert found == ["late"]
