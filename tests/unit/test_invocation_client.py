@@ -144,7 +144,7 @@ def test_a_map_of_tiny_inputs_takes_few_requests(world: World) -> None:
     world.machine.gate.clear()
     with world.program(), app.run(runtime="docker"):
         results = double.map(range(2_000), order_outputs=False)
-        opened = threading.Thread(target=lambda: world.machine.gate.set())
+        opened = threading.Thread(target=world.machine.gate.set)
         opened.start()
         assert sum(results) == sum(2 * x for x in range(2_000))
         opened.join()
