@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cloudfn.errors import InvalidError
@@ -169,6 +169,15 @@ class Settings:
         """The private directory of this environment."""
         return self.root / self.environment
 
+    def on(self, provider: str | None, region: str | None) -> Settings:
+        """Return these for another provider or region; None: as it is."""
+        if provider is None and region is None:
+            return self
+        provider = provider or self.provider
+        runtime = self.runtime if provider == self.provider else _runtimes(provider)[0]
+        region = region or self.region
+        return replace(self, provider=provider, region=region, runtime=runtime)
+
 
 def load(environ: Mapping[str, str] | None = None, *, environment: str | None = None) -> Settings:
     """Read the settings.
@@ -248,10 +257,9 @@ def choose_environment(name: str) -> None:
     os.environ["CLOUDFN_ENVIRONMENT"] = name
 
 
-def choose_provider(name: str | None, region: str | None) -> None:
-    """Make these the provider and region of this process and of what it starts; None: as it is."""
-    if name is not None:
-        os.environ["CLOUDFN_PROVIDER"] = name
+def choose_provider(name: str, region: str | None) -> None:
+    """Make these the provider and region of this process and of what it starts."""
+    os.environ["CLOUDFN_PROVIDER"] = name
     if region is not None:
         os.environ["CLOUDFN_REGION"] = region
 

@@ -14,6 +14,7 @@ from cloudfn.cli import moments, terminal
 from cloudfn.cli.options import EnvironmentOption, JsonOption, command_group
 from cloudfn.cli.session import Session, session_of
 from cloudfn.cli.systemd import unit_name, unit_text
+from cloudfn.settings import LOCAL
 
 #: seconds that `stop` waits for running inputs to end
 _STOP_DEADLINE = 60.0
@@ -24,12 +25,23 @@ _LOG_NAME = "daemon.log"
 def build() -> typer.Typer:
     """Return the command group."""
     app = command_group("Look after this machine's engine. It starts by itself when it is needed.")
+    app.callback()(check_local)
     app.command("start")(start)
     app.command("stop")(stop)
     app.command("status")(status)
     app.command("logs")(show_logs)
     app.command("install")(install)
     return app
+
+
+def check_local(context: typer.Context) -> None:
+    """Look after this machine's engine. It starts by itself when it is needed."""
+    session = context.find_object(Session)
+    if session is not None and session.provider not in (None, LOCAL):
+        raise errors.InvalidError(
+            f"A daemon is of this machine, and there is none for {session.provider}.",
+            hint="Leave `--provider` away; `cloudfn app list` shows what runs elsewhere.",
+        )
 
 
 def start(context: typer.Context, env: EnvironmentOption = None) -> None:

@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from cloudfn import errors
 from cloudfn.cli.options import EnvironmentOption
+from cloudfn.cli.providers import add_options, options
 from cloudfn.cli.session import Host, Session, system_host
 
 #: command → (module whose `build()` makes it, what `cloudfn --help` says of it)
@@ -44,6 +45,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+#: commands that are about this machine
+_LOCAL = frozenset({"daemon", "destroy", "doctor", "environment", "infra", "rehearse"})
+
+
 class _LazyGroup(TyperGroup):
     """The root: knows its commands' names, and imports a command's module when it is used."""
 
@@ -56,6 +61,8 @@ class _LazyGroup(TyperGroup):
         if cmd_name not in self.commands:
             command = get_command(import_module(_COMMANDS[cmd_name][0]).build())
             command.name = cmd_name
+            if cmd_name not in _LOCAL:
+                add_options(command)
             self.commands[cmd_name] = command
         return self.commands[cmd_name]
 
@@ -102,7 +109,9 @@ def main(argv: Sequence[str], host: Host | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     session = Session(host or system_host())
     try:
-        get_command(build()).main(args=list(argv), prog_name="cloudfn", obj=session)
+        command = get_command(build())
+        command.params += options()
+        command.main(args=list(argv), prog_name="cloudfn", obj=session)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import typer
 
@@ -84,12 +84,16 @@ class Session:
 
     host: Host
     environment: str | None = None
+    #: where functions run, and in which region of it; None: as the settings say
+    provider: str | None = None
+    region: str | None = None
     _client: Client | None = None
 
     @property
     def settings(self) -> Settings:
-        """The settings of the chosen environment."""
-        return self.host.load_settings(self.environment)
+        """The settings of the chosen environment and provider."""
+        known = self.host.load_settings(self.environment)
+        return known.on(self.provider, self.region)
 
     @property
     def client(self) -> Client:
@@ -146,12 +150,16 @@ def system_host() -> Host:
 
 
 def _connect(settings: Settings, start: bool) -> Client:
+    if settings.provider != settings_module.LOCAL:
+        return cast("Client", _open_program(settings))
     from cloudfn.sdk import connection
 
     return connection.connect(settings, start=start)
 
 
 def _prestart(settings: Settings) -> None:
+    if settings.provider != settings_module.LOCAL:
+        return
     from cloudfn.sdk import connection
 
     connection.prestart(settings)
@@ -160,8 +168,9 @@ def _prestart(settings: Settings) -> None:
 def _open_program(settings: Settings) -> SdkClient:
     from cloudfn.sdk.client import default_client
 
-    # What the program looks up by name is looked up in the same environment.
+    # What the program looks up by name is looked up in the same place.
     settings_module.choose_environment(settings.environment)
+    settings_module.choose_provider(settings.provider, settings.region)
     return default_client(settings.environment)
 
 

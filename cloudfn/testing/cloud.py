@@ -8,7 +8,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, cast
 
+from cloudfn.clock import SystemClock
 from cloudfn.providers.base import Cloud, Place
+from cloudfn.providers.machines import MachineReport, MachineState
 from cloudfn.providers.shared_ledger import SharedLedger
 from cloudfn.settings import Limits, StoreLimits
 from cloudfn.testing.memory_catalog import MemoryCatalog
@@ -30,6 +32,8 @@ from cloudfn.testing.memory_wakeups import MemoryWakeups, Post
 from cloudfn.testing.provider import MemoryLogs
 
 _KEY = bytes(range(32))
+#: seconds that a machine lives without another word
+_LEASE = 600.0
 
 
 class Guarded:
@@ -76,6 +80,7 @@ class MemoryCloud:
         self, folder: Path, limits: Limits | None = None, stores: StoreLimits | None = None
     ) -> None:
         stores = stores or StoreLimits()
+        self.folder = folder
         self.records = Records.make(limits)
         self.post = Post()
         self.woken = 0
@@ -115,6 +120,11 @@ class MemoryCloud:
             close=lambda: None,
             **self.ports,
         )
+
+    def join(self, machine_id: str) -> None:
+        """Add a machine that does nothing by itself."""
+        report = MachineReport(machine_id, "small", MachineState.READY, 1.0, 1024)
+        self.machines.join(report, SystemClock().wall(), _LEASE)
 
     def _wake(self) -> None:
         self.woken += 1

@@ -10,7 +10,6 @@ from cloudfn.model.call import Raised, Status
 from cloudfn.model.variant import parameters_of, served
 from cloudfn.providers.base import Cloud, Place
 from cloudfn.providers.ledger import Claim, Entry
-from cloudfn.providers.machines import MachineReport, MachineState
 from cloudfn.providers.wakeups import Note
 from cloudfn.testing.cloud import MemoryCloud
 from cloudfn.testing.generators import Generation
@@ -21,8 +20,6 @@ from cloudfn.worker.blobs import Blobs
 
 #: seconds between two looks for work
 _PAUSE = 0.01
-#: seconds that it lives without another word
-_LEASE = 600.0
 _LOT = 100
 
 
@@ -52,8 +49,7 @@ class CloudMachine:
         self._folder.mkdir(parents=True)
         self._code = InProcess(Blobs(machine_id, str(self._folder), str(self._folder)))
         self._over = Event()
-        report = MachineReport(machine_id, "small", MachineState.READY, 1.0, 1024)
-        self.cloud.machines.join(report, self._clock.wall(), _LEASE)
+        world.join(machine_id)
         self._thread = Thread(target=self._run, name=machine_id, daemon=True)
         self._thread.start()
 

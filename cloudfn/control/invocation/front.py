@@ -19,6 +19,7 @@ from cloudfn.control.invocation.operations.calls import CallOperations
 from cloudfn.control.invocation.operations.functions import FunctionOperations
 from cloudfn.control.invocation.operations.images import ImageOperations
 from cloudfn.control.invocation.operations.output import OutputOperations
+from cloudfn.control.invocation.operations.schedules import ScheduleOperations
 from cloudfn.control.invocation.operations.stores import (
     DictOperations,
     ObjectOperations,
@@ -79,6 +80,7 @@ class Front:
                 QueueOperations(self),
                 ImageOperations(self),
                 OutputOperations(self),
+                ScheduleOperations(self),
             ]
         )
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from cloudfn.control.schedules.shown import schedule_json
 from cloudfn.control.schedules.times import check_fires
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import InvalidError
 from cloudfn.model.cls import shown_name
-from cloudfn.model.schedule import Cron, Period, ScaleAt, check_rule, rule_from_json
-from cloudfn.providers.schedules import Fire, ScheduleRecord
+from cloudfn.model.schedule import ScaleAt, check_rule, rule_from_json
+from cloudfn.providers.schedules import ScheduleRecord
 
 _HISTORY = 100
 _MOST_TIMES = 1000
@@ -75,29 +76,5 @@ class ScheduleOperations(Group):
 
     def _schedule(self, record: ScheduleRecord) -> Fields:
         function = self._engine.catalog.function(record.function_id)
-        last = self._agenda.history(record.schedule_id, 1)
-        return {
-            "schedule_id": record.schedule_id,
-            "app_id": record.app_id,
-            "app_name": self._engine.app_names.get(record.app_id, ""),
-            "function_name": function.shown if function else "",
-            **_rule(record.rule),
-            "paused": record.paused,
-            "dynamic": record.dynamic,
-            "next": self._agenda.next_of(record.schedule_id),
-            "last": _last(last),
-        }
-
-
-def _rule(rule: Cron | Period | ScaleAt) -> Fields:
-    return {
-        "kind": type(rule).__name__.lower(),
-        "when": str(rule) if isinstance(rule, Period) else rule.cron_string,
-        "timezone": "UTC" if isinstance(rule, Period) else rule.timezone,
-        "overlap": isinstance(rule, ScaleAt) or rule.overlap,
-        "changes": rule.changes if isinstance(rule, ScaleAt) else {},
-    }
-
-
-def _last(fires: list[Fire]) -> Fields | None:
-    return asdict(fires[0]) if fires else None
+        app_name = self._engine.app_names.get(record.app_id, "")
+        return schedule_json(self._agenda, record, app_name, function.shown if function else "")

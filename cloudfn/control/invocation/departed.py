@@ -1,0 +1,61 @@
+"""Ends what vanished clients have left; a part of the planner's tick."""
+
+from __future__ import annotations
+
+from cloudfn.control.invocation.apps import close_app
+from cloudfn.control.invocation.ending import cancel
+from cloudfn.control.stores.stores import Stores
+from cloudfn.model.variant import base_id
+from cloudfn.providers.base import Cloud
+from cloudfn.providers.presence import ClientRow
+
+
+def end_departed(cloud: Cloud, stores: Stores, now: float) -> int:
+    """End the transient calls, apps and objects of clients whose lease is over.
+
+    Calls of detached apps are finished first, and the row of their client stays until then. Done
+    again, or by several at once, it comes to the same end.
+
+    Args:
+        cloud: Where they are.
+        stores: Deletes objects; see `open_stores`.
+        now: Seconds since the epoch.
+
+    Returns:
+        How many clients are gone for good.
+    """
+    departed = [row for row in cloud.presence.list() if row.lease_until <= now]
+    return sum(_end(cloud, stores, row, now) for row in departed)
+
+
+def _end(cloud: Cloud, stores: Stores, row: ClientRow, now: float) -> bool:
+    left = _end_calls(cloud, row)
+    for owned in row.owned:
+        if owned.startswith("ap-"):
+            app = cloud.catalog.app(owned)
+            if app is not None and app.state == "ephemeral":
+                close_app(cloud, owned, now)
+        elif not owned.startswith("fc-"):  # named calls go on without their client
+            stores.registry.delete(owned)
+    return not left and cloud.presence.remove(row.client_id, row.lease_until)
+
+
+def _end_calls(cloud: Cloud, row: ClientRow) -> int:
+    """End a client's transient calls; return how many are to be finished first."""
+    left = 0
+    for record in cloud.ledger.open_calls() if row.addresses else ():
+        spec = record.spec
+        if spec.durable or spec.reply not in row.addresses:
+            continue
+        if record.finished < record.known and _is_detached(cloud, spec.function_id):
+            left += 1
+            continue
+        cancel(cloud, spec.call_id)
+        cloud.ledger.forget(spec.call_id)
+    return left
+
+
+def _is_detached(cloud: Cloud, function_id: str) -> bool:
+    function = cloud.catalog.function(base_id(function_id))
+    app = cloud.catalog.app(function.app_id) if function else None
+    return app is not None and app.state == "detached"

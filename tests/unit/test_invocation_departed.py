@@ -1,0 +1,97 @@
+"""What becomes of what vanished clients leave."""
+
+import pytest
+
+from cloudfn.control.invocation.departed import end_departed
+from cloudfn.control.invocation.stores import open_stores
+from cloudfn.model.call import CallKind, Status
+from cloudfn.providers.base import Place
+from cloudfn.providers.ledger import CallSpec
+from cloudfn.providers.presence import ClientRow
+from cloudfn.settings import load
+from cloudfn.testing.clock import FakeClock
+from cloudfn.testing.cloud import MemoryCloud
+
+FUNCTION = "fu-1"
+
+
+class Left:
+    """A cloud in which one client was, until it vanished at second 100."""
+
+    def __init__(self, folder):
+        self.world = MemoryCloud(folder)
+        self.cloud = self.world.open(Place("main", "planner", folder))
+        self.stores = open_stores(self.cloud, load({}), FakeClock())
+
+    def row(self, *owned, until=100.0):
+        self.cloud.presence.beat(ClientRow("cl-1", ("reply-1",), owned, until))
+
+    def call(self, call_id, kind=CallKind.MAP, reply="reply-1", function=FUNCTION):
+        spec = CallSpec(call_id, function, f"{function}@1", kind, 1.0, durable=kind.durable)
+        spec = spec._replace(reply=reply)
+        self.cloud.ledger.submit(spec, 0, [b"\x80"], sealed=True, now=1.0)
+
+    def end(self, now=101.0):
+        return end_departed(self.cloud, self.stores, now)
+
+
+@pytest.fixture
+def left(tmp_path):
+    return Left(tmp_path)
+
+
+def test_nothing_of_a_client_that_is_there_ends(left):
+    left.row()
+    left.call("fc-1")
+
+    assert left.end(now=99.0) == 0
+    assert left.cloud.ledger.statuses("fc-1") == [Status.PENDING]
+
+
+def test_transient_calls_of_a_vanished_client_are_forgotten_and_so_is_its_row(left):
+    left.row()
+    left.call("fc-1")
+
+    assert left.end() == 1
+    assert left.cloud.ledger.call("fc-1") is None
+    assert left.cloud.presence.list() == []
+
+
+def test_spawned_calls_and_those_of_other_clients_go_on(left):
+    left.row()
+    left.call("fc-spawned", CallKind.SPAWN)
+    left.call("fc-other", reply="reply-2")
+
+    left.end()
+
+    for call_id in ("fc-spawned", "fc-other"):
+        assert left.cloud.ledger.statuses(call_id) == [Status.PENDING]
+
+
+def test_what_runs_of_them_is_stopped_where_it_runs(left):
+    left.row()
+    left.call("fc-1")
+    machine = left.world.open(Place("main", "i-1", left.world.folder))
+    (claim,) = machine.ledger.claim(f"{FUNCTION}@1", 1, 2.0)
+    left.world.join("i-1")
+
+    left.end()
+
+    assert left.cloud.machines.orders("i-1").cancelled == ((claim.seq, claim.fence),)
+
+
+def test_ephemeral_objects_of_a_vanished_client_are_deleted(left):
+    told = left.stores.registry.open({"kind": "dict", "object_id": "di-1"}, 1.0)
+    left.row(told["object_id"])
+
+    left.end()
+
+    assert not left.stores.registry.knows("di-1")
+
+
+def test_a_client_without_a_mailbox_leaves_no_calls(left):
+    left.cloud.presence.beat(ClientRow("cl-2", (), (), 100.0))
+    left.call("fc-1", reply="")
+
+    assert left.end() == 1
+    assert left.cloud.ledger.statuses("fc-1") == [Status.PENDING]
