@@ -32,7 +32,7 @@ def both(request):
         S3Depot(
             aws.clients(),
             bucket,
-            KEY,
+            lambda: KEY,
             writes_results=results,
             clock=aws.clock,
             random=Random(1),

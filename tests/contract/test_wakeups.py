@@ -12,7 +12,6 @@ from cloudfn.providers.wakeups import Note
 from cloudfn.testing import FakeClock
 from cloudfn.testing.aws import FakeAws, Knobs
 from cloudfn.testing.memory_wakeups import MemoryWakeups, Post
-from cloudfn.wire.seals import result_seals
 
 KEY = bytes(range(32))
 DEAD = "arn:aws:sqs:eu-central-1:123456789012:cloudfn-main-dead"
@@ -43,7 +42,7 @@ def opener(request, clock):
         ATTRIBUTES,
         "",
         tags={"cloudfn:environment": "main"},
-        seals=result_seals(KEY),
+        key=lambda: KEY,
         clock=clock,
         random=Random(1),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -33,7 +34,7 @@ class S3Depot:
     Args:
         clients: Where the client comes from.
         bucket: Its name.
-        key: The environment's key, of which those of the seals are made.
+        key: Returns the environment's key; asked for when the first payload is stored or fetched.
         writes_results: Whether this is a machine, whose payloads are results.
         clock: Waits between two tries.
         random: Spreads the waits.
@@ -44,7 +45,7 @@ class S3Depot:
         self,
         clients: ClientSource,
         bucket: str,
-        key: bytes,
+        key: Callable[[], bytes],
         *,
         writes_results: bool,
         clock: Clock,
@@ -52,11 +53,13 @@ class S3Depot:
         part: int = PART,
     ) -> None:
         self._bucket = Bucket(clients, bucket, clock, random, part)
-        self._seals: Mapping[str, Seals] = {
-            INPUTS: input_seals(key),
-            RESULTS: result_seals(key),
-        }
+        self._key = key
         self._own, self._other = (RESULTS, INPUTS) if writes_results else (INPUTS, RESULTS)
+
+    @cached_property
+    def _seals(self) -> Mapping[str, Seals]:
+        key = self._key()
+        return {INPUTS: input_seals(key), RESULTS: result_seals(key)}
 
     def store(self, ref: BlobRef, source: Path) -> None:
         """See the port.

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from random import Random
 from re import compile as pattern
 from threading import Lock
@@ -19,7 +20,7 @@ from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.notes import messages_of, notes_in
 from cloudfn.providers.aws.sqs import Message, Sqs, with_policy
 from cloudfn.providers.wakeups import Note
-from cloudfn.wire.seals import Seals
+from cloudfn.wire.seals import Seals, result_seals
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class SqsWakeups:
             their RedrivePolicy, are taken from here.
         policy: Of each queue, as JSON with %s for its ARN; empty for none.
         tags: Of each queue.
-        seals: Those of results.
+        key: Returns the environment's key; asked for when the first note is written or read.
         clock: What time it is; waits between two tries.
         random: Spreads the waits.
     """
@@ -62,7 +63,7 @@ class SqsWakeups:
         policy: str,
         *,
         tags: Mapping[str, str],
-        seals: Seals,
+        key: Callable[[], bytes],
         clock: Clock,
         random: Random,
     ) -> None:
@@ -72,7 +73,7 @@ class SqsWakeups:
         self._attributes = attributes
         self._policy = policy
         self._tags = tags
-        self._seals = seals
+        self._key = key
         self._clock = clock
         self._lock = Lock()
         self._own = ""
@@ -82,6 +83,10 @@ class SqsWakeups:
         #: mailboxes that were not found, and when they may be looked for again
         self._gone: dict[str, float] = {}
         self._warned = False
+
+    @cached_property
+    def _seals(self) -> Seals:
+        return result_seals(self._key())
 
     def open(self) -> str:
         """See the port. Asked again, it returns the same mailbox."""

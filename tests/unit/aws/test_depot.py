@@ -34,7 +34,7 @@ def made(aws, *, machine=False, key=KEY, attempts=6):
     return S3Depot(
         aws.clients(attempts),
         "bkt",
-        key,
+        lambda: key,
         writes_results=machine,
         clock=aws.clock,
         random=Random(1),

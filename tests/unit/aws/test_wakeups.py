@@ -34,14 +34,14 @@ def account(**nasty):
     return FakeAws(knobs=Knobs(sqs=replace(SqsKnobs.calm(), **nasty)), seed=9)
 
 
-def made(aws, attempts=8, seals=None):
+def made(aws, attempts=8, key=KEY):
     return SqsWakeups(
         aws.clients(attempts),
         "cloudfn-main-",
         ATTRIBUTES,
         POLICY,
         tags={"cloudfn:environment": "main"},
-        seals=seals or result_seals(KEY),
+        key=key if callable(key) else lambda: key,
         clock=aws.clock,
         random=Random(1),
     )
@@ -96,6 +96,17 @@ def test_a_mailbox_that_was_never_listened_to_goes_by_its_birth_and_others_are_l
     assert left == ["cloudfn-main-fu-f", "cloudfn-main-reply-young", "cloudfn-prod-reply-old"]
 
 
+def test_who_only_sweeps_needs_no_key():
+    aws = account()
+    made(aws).open()
+    aws.clock.advance(3_600)
+
+    def none():
+        raise AssertionError("nobody gives the planner the key")
+
+    assert made(aws, key=none).sweep(aws.clock.wall(), 1_800) == 1
+
+
 # ------------------------------------------------------------------------------------------ notes
 
 
@@ -104,14 +115,14 @@ def test_notes_of_whoever_lacks_the_key_are_dropped_with_one_warning(caplog):
     client, other = made(aws), made(aws)
     address = client.open()
     # Under another key, under that of inputs, and moved from another mailbox.
-    made(aws, seals=result_seals(bytes(32))).tell(address, [NOTE])
-    made(aws, seals=input_seals(KEY)).tell(address, [NOTE])
+    made(aws, key=bytes(32)).tell(address, [NOTE])
+    of_inputs = input_seals(KEY).seal(next(messages_of([NOTE])), "notes", address)
     made(aws).tell(other.open(), [NOTE])
     sqs = aws.client("sqs")
     moved = aws.sqs.truth(other.open())
     unversioned = b64encode(result_seals(KEY).seal(b"\x09" * 40, "notes", address)).decode()
     cut = b64encode(result_seals(KEY).seal(b"\x01", "notes", address)).decode()
-    for body in [*moved, "nonsense", "schön", unversioned, cut]:
+    for body in [*moved, b64encode(of_inputs).decode(), "nonsense", "schön", unversioned, cut]:
         sqs.send_message(QueueUrl=url_of(aws, address), MessageBody=body)
 
     with caplog.at_level(logging.WARNING):
