@@ -22,6 +22,7 @@ from cloudfn.providers.ledger import (
 from cloudfn.providers.local.ledger import SqliteLedger
 from cloudfn.settings import Limits
 from cloudfn.testing.memory_ledger import MemoryLedger
+from tests.contract.dynamo_ledgers import account, open_ledger
 
 NOW = 1_000.0
 WEEK = 7 * 86_400.0
@@ -82,10 +83,37 @@ class MemoryWorld:
         self.ledger._failures.clear()
 
 
+class DynamoWorld:
+    """A machine's ledger in DynamoDB; a crash is its end, and another one comes."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._aws = account()
+        self._limits = limits
+        self._numbers = count(1)
+        self._open()
+
+    def _open(self) -> None:
+        self._holder = f"ma-{next(self._numbers)}"
+        self.ledger = open_ledger(self._aws, self._holder, self._limits)
+
+    def crash(self) -> None:
+        self._open()
+        self.ledger.repair(lambda holder: holder == self._holder, NOW)
+
+    def fill_disk(self) -> None:
+        raise AssertionError("there is no disk")
+
+    def free_disk(self) -> None:
+        raise AssertionError("there is no disk")
+
+
 Build = Callable[..., World]
+#: Tests of a ledger that one process owns: what it does between two commits, when its disk is full,
+#: and what it thinks of the time meanwhile. A shared ledger's writes are durable at once.
+owned = pytest.mark.parametrize("build", ["sqlite", "memory"], indirect=True)
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "dynamodb"])
 def build(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Build]:
     worlds: list[World] = []
     numbers = count()
@@ -95,6 +123,8 @@ def build(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Build]:
         world: World
         if request.param == "sqlite":
             world = SqliteWorld(tmp_path / f"ledger-{next(numbers)}.db", limits)
+        elif request.param == "dynamodb":
+            world = DynamoWorld(limits)
         else:
             world = MemoryWorld(limits)
         worlds.append(world)

@@ -1,4 +1,4 @@
-"""What every Ledger promises; one suite for the SQLite ledger and the fake in memory."""
+"""What every Ledger promises; one suite for SQLite, DynamoDB and the fake in memory."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from tests.contract.ledger_worlds import (
     ledger,
     look_up,
     names,
+    owned,
     spec,
     submit,
     world,
@@ -188,6 +189,7 @@ class TestExpiry:
         assert world.ledger.expire(NOW + 2 * WEEK, WEEK) == []
         assert world.ledger.call("fc-s") is None
 
+    @owned
     def test_counts_from_the_end_of_the_call(self, ledger):
         submit(ledger, spec("s", CallKind.SPAWN), sealed=True)
         (one,) = claim(ledger)
@@ -262,6 +264,7 @@ class TestQuestions:
 
 
 class TestCrashes:
+    @owned
     def test_what_was_not_committed_never_was(self, world):
         submit(world.ledger, number=2)
         world.ledger.commit()
@@ -298,6 +301,7 @@ class TestCrashes:
         assert report["error"] == "InputLost"
         assert "lost 10 times" in report["message"]
 
+    @owned
     def test_a_claim_that_was_not_committed_counts_no_loss(self, world):
         submit(world.ledger)
         world.ledger.commit()
@@ -307,6 +311,7 @@ class TestCrashes:
         assert claim(world.ledger)[0].counters == Counters()
 
 
+@owned
 class TestAFullDisk:
     def test_undoes_what_was_written_since_the_last_commit(self, world):
         submit(world.ledger, number=2)

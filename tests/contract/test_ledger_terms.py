@@ -11,7 +11,17 @@ from cloudfn.providers.ledger import PoolCounts
 from cloudfn.providers.local import schema
 from cloudfn.providers.local.ledger import SqliteLedger
 from cloudfn.settings import Limits
-from tests.contract.ledger_worlds import NOW, POOL, build, finish, ledger, spec, submit, world
+from tests.contract.ledger_worlds import (
+    NOW,
+    POOL,
+    build,
+    finish,
+    ledger,
+    owned,
+    spec,
+    submit,
+    world,
+)
 
 __all__ = ["build", "ledger", "world"]
 
@@ -172,6 +182,7 @@ def test_a_retry_that_waits_beyond_its_deadline_is_overdue(ledger, alone):
     assert ledger.next_due(NOW + 60) is None
 
 
+@owned
 def test_a_failed_commit_loses_no_overdue_input(world):
     submit(world.ledger, spawned("soon", deadline=NOW + 10), 2, sealed=True)
     world.ledger.commit()

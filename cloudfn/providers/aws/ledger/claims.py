@@ -1,0 +1,381 @@
+"""Waiting inputs are claimed, given back, and tried again.
+
+A process looks at pages that it heard of first, then at those that it remembers, and only then
+into the index. A claim is one update of one page; who comes too late is told what is there instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from cloudfn.errors import DataLossError, Error
+from cloudfn.model.call import Counters, Status
+from cloudfn.providers.aws.errors import ConditionFailed
+from cloudfn.providers.aws.ledger import changes, pages
+from cloudfn.providers.aws.ledger.book import Line
+from cloudfn.providers.aws.ledger.changes import Change
+from cloudfn.providers.aws.ledger.core import Core
+from cloudfn.providers.aws.ledger.counts import Counts
+from cloudfn.providers.aws.ledger.inputs import payloads_of
+from cloudfn.providers.aws.ledger.packing import Ended, seal_outcome, unclose
+from cloudfn.providers.aws.ledger.pages import (
+    WAITS,
+    Page,
+    Scar,
+    ended,
+    fence_of,
+    label_of,
+    split_seq,
+)
+from cloudfn.providers.aws.ledger.turns import Waiting
+from cloudfn.providers.doorbells import Ring
+from cloudfn.providers.endings import lost_payload
+from cloudfn.providers.ledger import Claim
+
+#: seconds after which a pool's index is looked into although doorbells bring enough
+_LOOK = 5.0
+#: seconds for which a page that had nothing is not read again unless somebody rings
+_READ = 2.0
+#: how often a claim tries its luck where others are faster
+_TRIES = 6
+
+
+class Claims:
+    """Claims inputs, and lets go of them.
+
+    Args:
+        core: The table, and what is remembered of it.
+        counts: Keeps counters up to date.
+    """
+
+    def __init__(self, core: Core, counts: Counts) -> None:
+        self._core = core
+        self._book = core.book
+        self._counts = counts
+
+    def hear(self, ring: Ring) -> None:
+        line = self._book.line(ring.pool, self._core.clock.monotonic())
+        number = int(ring.page, 16)
+        if ring.enclosed and self._book.page(number) is None:
+            # A ring that is not authentic says no more than that somebody rang.
+            with suppress(DataLossError):
+                page, payloads = unclose(self._core.inputs, ring.page, ring.enclosed)
+                self._book.note(page)
+                self._book.keep(number, payloads)
+        page_now = self._book.page(number)
+        if page_now is None or not page_now.waiting:
+            line.unread[number] = None
+        line.numbers[number] = None
+
+    def claim(self, pool: str, limit: int, now: float) -> list[Claim]:
+        self._book.see(now)
+        claims: list[Claim] = []
+        if limit < 1:
+            return claims
+        line = self._book.line(pool, self._core.clock.monotonic())
+        with line.lock:
+            try:
+                self._claim(line, limit, now, claims)
+            except Error:
+                # What this process has, it hands out; what it asked for in vain comes up again.
+                if not claims:
+                    raise
+        return claims
+
+    def _claim(self, line: Line, limit: int, now: float, claims: list[Claim]) -> None:
+        self._read(line, [number for number in line.numbers if self._is_unread(line, number)])
+        self._hand_out(line, limit, claims)
+        self._take(line, limit, now, claims)
+        moment = self._core.clock.monotonic()
+        if not claims or (len(claims) < limit and moment >= line.looked + _LOOK):
+            self._look(line, moment)
+            self._hand_out(line, limit, claims)
+            self._take(line, limit, now, claims)
+
+    def overdue(self, now: float) -> list[Claim]:
+        self._book.see(now)
+        late: dict[str, list[int]] = {}
+        for pool, number, row in self._core.rows():
+            if row.get("dl", now + 1) <= now:
+                late.setdefault(pool, []).append(number)
+        claims: list[Claim] = []
+        for pool, numbers in late.items():
+            line = self._book.line(pool, self._core.clock.monotonic())
+            with line.lock:
+                try:
+                    self._claim_late(line, numbers, now, claims)
+                except Error:
+                    if not claims:
+                        raise
+        return claims
+
+    def _claim_late(
+        self, line: Line, numbers: Sequence[int], now: float, claims: list[Claim]
+    ) -> None:
+        for page in self._core.read_all(numbers).values():
+            slots = [slot for slot, value in enumerate(page.slots) if value == WAITS]
+            if slots and page.is_late(now):
+                self._claim_page(line, page, slots, now, claims)
+
+    # What there is to claim
+
+    def _is_unread(self, line: Line, number: int) -> bool:
+        unread = number in line.unread or number in line.doubts
+        return unread or self._book.page(number) is None
+
+    def _read(self, line: Line, numbers: Sequence[int]) -> None:
+        """Read pages again, and find claims of ours whose answers were lost."""
+        if not numbers:
+            return
+        found = self._core.read_all(numbers)
+        moment = self._core.clock.monotonic()
+        for number in numbers:
+            line.unread.pop(number, None)
+            line.doubts.pop(number, None)
+            line.read[number] = moment
+        for page in found.values():
+            self._find(line, page)
+
+    def _look(self, line: Line, moment: float) -> None:
+        """Look into the index for pages of a pool, and read those that may have changed."""
+        line.looked = moment
+        numbers = [number for _, number, _ in self._core.rows(line.pool)]
+        for number in set(line.numbers) - set(numbers):
+            line.numbers.pop(number, None)
+            line.read.pop(number, None)
+        again = []
+        for number in numbers:
+            line.numbers[number] = None
+            page = self._book.page(number)
+            if page is None or moment >= line.read.get(number, -_READ) + _READ:
+                again.append(number)
+        self._read(line, again)
+
+    def _find(self, line: Line, page: Page) -> None:
+        """Note inputs that this process holds, says the page, and that it does not know of."""
+        for slot, value in page.running():
+            if label_of(value) == self._core.label and not self._book.holds(
+                page.seq(slot), fence_of(value)
+            ):
+                line.found[page.number, slot] = None
+
+    def _hand_out(self, line: Line, limit: int, claims: list[Claim]) -> None:
+        """Hand out what was claimed before, with an answer that was lost."""
+        while line.found and len(claims) < limit:
+            number, slot = next(iter(line.found))
+            page = self._book.page(number)
+            if (
+                page is not None
+                and page.slots[slot] > WAITS
+                and label_of(page.slots[slot]) == self._core.label
+                and not self._book.holds(page.seq(slot), fence_of(page.slots[slot]))
+            ):
+                payloads = payloads_of(self._core, page, [slot])
+                claims.append(self._make(page, slot, payloads[slot]))
+            del line.found[number, slot]
+
+    def _take(self, line: Line, limit: int, now: float, claims: list[Claim]) -> None:
+        """Claim what waits on pages that are known, as fairly as may be."""
+        for _ in range(_TRIES):
+            if len(claims) >= limit or any(claim.alone for claim in claims):
+                return
+            waiting = self._waiting(line, now)
+            chosen = line.turns.choose(waiting, limit - len(claims), alone=not claims)
+            if not chosen:
+                return
+            lucky = True
+            for number, slots in chosen.items():
+                page = self._book.page(number)
+                if page is not None:
+                    lucky &= self._claim_page(line, page, slots, now, claims)
+            if lucky:
+                return
+
+    def _waiting(self, line: Line, now: float) -> list[Waiting]:
+        found = []
+        for number in list(line.numbers):
+            page = self._book.page(number)
+            if page is None or not page.waiting:
+                line.numbers.pop(number, None)
+                continue
+            free, alone = page.claimable(now)
+            if free or alone:
+                spawn = page.kind.durable
+                found.append(
+                    Waiting(
+                        number,
+                        page.call_id,
+                        page.created,
+                        page.first,
+                        spawn,
+                        page.priority,
+                        free,
+                        alone,
+                    )
+                )
+        return found
+
+    # One page
+
+    def _claim_page(
+        self, line: Line, page: Page, slots: Sequence[int], now: float, claims: list[Claim]
+    ) -> bool:
+        """Claim slots of a page, or as many others of it if somebody is faster.
+
+        Returns:
+            Whether there were as many as wanted.
+        """
+        wanted, overdue = len(slots), page.is_late(now)
+        alone = len(slots) == 1 and slots[0] in page.scars and page.scars[slots[0]].alone
+        for _ in range(_TRIES):
+            try:
+                payloads = payloads_of(self._core, page, slots)
+            except DataLossError as error:
+                self._give_up(page, slots, error)
+                return False
+            write = changes.claim(page, slots, self._core.label, self._core.holder)
+            try:
+                after = self._core.write(write)
+            except ConditionFailed as failed:
+                seen = self._core.seen(page.number, failed)
+                if seen is None:
+                    return False
+                page = seen
+                if page.holders.get(self._core.label, self._core.holder) != self._core.holder:
+                    self._core.new_label()
+                self._find(line, page)
+                if overdue:
+                    slots = [slot for slot, value in enumerate(page.slots) if value == WAITS]
+                else:
+                    slots = page.claimable(now)[alone][:wanted]
+                if not slots:
+                    return False
+                continue
+            except Error:
+                # Perhaps it was done: the page says so when it is read.
+                line.numbers[page.number] = None
+                line.doubts[page.number] = None
+                raise
+            claims += [self._make(after, slot, payloads[slot]) for slot in slots]
+            self._book.spend(page.number, slots)
+            self._find(line, after)
+            return len(slots) == wanted
+        return False
+
+    def _make(self, page: Page, slot: int, payload: bytes) -> Claim:
+        """Return the claim of an input that this process holds, says its page."""
+        seq, fence = page.seq(slot), fence_of(page.slots[slot])
+        self._book.hold(seq, fence)
+        scar = page.scars.get(slot)
+        return Claim(
+            seq,
+            fence,
+            page.pool,
+            page.call_id,
+            page.first + slot,
+            payload,
+            page.counters(slot),
+            bool(scar and scar.alone),
+            page.durable,
+            page.deadline,
+        )
+
+    def _give_up(self, page: Page, slots: Sequence[int], error: DataLossError) -> None:
+        """End inputs that nobody can run: what they were called with is not there any more."""
+        change = Change(page)
+        for slot in slots:
+            payload = lost_payload(page.call_id, page.first + slot, error.message.rstrip("."))
+            change.slot(slot, WAITS, ended(0, Status.LOST, payload))
+            outcome = Ended(slot, 0, Status.LOST, payload)
+            change.outcome(slot, seal_outcome(self._core.results, page, outcome))
+        change.end(self._core.now())
+        with suppress(ConditionFailed):
+            self._core.write(change.write())
+
+    # Back
+
+    def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:
+        by_page: dict[int, dict[int, int]] = {}
+        for seq, fence in claims:
+            number, slot = split_seq(seq)
+            by_page.setdefault(number, {})[slot] = fence
+        done = {
+            (number << pages.SEQ_BITS | slot, fences[slot])
+            for number, fences in by_page.items()
+            for slot in self._release(number, fences, {})
+        }
+        results = []
+        for claim in claims:
+            results.append(claim in done)
+            done.discard(claim)
+        return results
+
+    def retry(
+        self, seq: int, fence: int, counters: Counters, not_before: float, *, alone: bool = False
+    ) -> bool:
+        number, slot = split_seq(seq)
+        scar = Scar(counters, not_before, alone)
+        return bool(self._release(number, {slot: fence}, {slot: scar}))
+
+    def _release(
+        self, number: int, fences: Mapping[int, int], scars: Mapping[int, Scar]
+    ) -> list[int]:
+        """RUNNING → PENDING, or CANCELLED if the call is, where the fences are not superseded.
+
+        Returns:
+            The slots of which that is true.
+        """
+        page = self._core.page(number)
+        fresh = False
+        for _ in range(_TRIES):
+            slots = [
+                slot
+                for slot, fence in fences.items()
+                if page is not None
+                and slot < len(page.slots)
+                and page.slots[slot] > WAITS
+                and fence_of(page.slots[slot]) == fence
+            ]
+            if len(slots) < len(fences) and not fresh:
+                page, fresh = self._core.read(number), True
+                continue
+            if page is None or not slots:
+                break
+            try:
+                page = self._core.write(changes.release(page, slots, scars, self._core.now()))
+            except ConditionFailed as failed:
+                page, fresh = self._core.seen(number, failed), True
+                continue
+            self._after_release(page, slots)
+            break
+        else:
+            slots = []
+        for slot, fence in fences.items():
+            self._book.let_go(number << pages.SEQ_BITS | slot, fence)
+        return slots
+
+    def _after_release(self, page: Page, slots: Sequence[int]) -> None:
+        """Let others hear of what waits again, and the counters too if they said less."""
+        if page.waiting > page.folded_waiting or not page.unfinished:
+            with suppress(Error):
+                self._counts.fold([page])
+        if all(page.slots[slot] < WAITS for slot in slots):
+            return
+        self._book.line_up(page, front=True)
+        now = self._core.now()
+        if any(page.slots[slot] == WAITS and page.due(slot) <= now for slot in slots):
+            self._book.ring(Ring(page.function_id, page.pool, pages.name_of(page.number)))
+
+    def let_go(self) -> None:
+        """Give back claims whose answers were lost and which nobody has asked for again."""
+        for line in self._book.lines():
+            if not line.doubts and not line.found:
+                continue
+            with line.lock:
+                self._read(line, list(line.doubts))
+                for number, slot in list(line.found):
+                    page = self._book.page(number)
+                    if page is not None and page.slots[slot] > WAITS:
+                        self._release(number, {slot: fence_of(page.slots[slot])}, {})
+                    del line.found[number, slot]

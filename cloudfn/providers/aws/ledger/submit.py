@@ -1,0 +1,419 @@
+"""Inputs come: what is admitted of a submission, in transactions of up to some thousand inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cloudfn.errors import ConflictError, ResourceExhaustedError
+from cloudfn.providers.aws.errors import ConditionFailed
+from cloudfn.providers.aws.ledger import heads, pages
+from cloudfn.providers.aws.ledger.core import Core
+from cloudfn.providers.aws.ledger.counts import Counts, counters_key, reserve
+from cloudfn.providers.aws.ledger.heads import HEAD, Head
+from cloudfn.providers.aws.ledger.packing import (
+    enclose,
+    pieces,
+    seal_inputs,
+    segment_key,
+    size_of,
+)
+from cloudfn.providers.aws.ledger.pages import (
+    CANCELLED,
+    PAGE,
+    SLOTS,
+    WAITS,
+    Page,
+    new_page,
+    renewed,
+    segment,
+)
+from cloudfn.providers.aws.table import Write, put, update
+from cloudfn.providers.doorbells import Ring
+from cloudfn.providers.ledger import Admission, CallSpec
+
+#: inputs of one transaction, which has at most 100 writes: two for each page
+_LOT = 40 * SLOTS
+#: bytes of a page below which its inputs lie on it: one write unit
+_SMALL = 1_024
+_TRIES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Inputs of a lot that come onto one page."""
+
+    #: the page as it is with them, if it is new; else what is known of it without a look
+    page: Page
+    #: slot of the first one
+    slot: int
+    payloads: Sequence[bytes]
+    #: version of the page that was there before, of a call that was begun anew
+    before: int | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many of them wait; others are cancelled, or were finished before."""
+        return sum(value == WAITS for value in self.page.slots[self.slot :])
+
+
+@dataclass(slots=True)
+class _Request:
+    """What a client asked for, and how far it got."""
+
+    spec: CallSpec
+    first: int
+    payloads: Sequence[bytes]
+    sealed: bool
+    digests: Sequence[bytes]
+    head: Head | None = None
+    #: free places and what stands in the way of more; None: not asked yet
+    room: tuple[int, str] | None = None
+    refused: str = ""
+    #: the transaction that was sent last
+    writes: Sequence[Write] = ()
+
+    @property
+    def known(self) -> int:
+        return self.head.known if self.head else 0
+
+    @property
+    def missing(self) -> Sequence[bytes]:
+        """What the ledger lacks."""
+        return self.payloads[self.known - self.first :]
+
+    @property
+    def seals(self) -> bool:
+        """Whether the call is sealed when everything is there."""
+        return self.sealed and self.first + len(self.payloads) >= self.known
+
+
+class Submissions:
+    """Admits inputs.
+
+    Args:
+        core: The table, and what is remembered of it.
+        counts: Knows limits.
+    """
+
+    def __init__(self, core: Core, counts: Counts) -> None:
+        self._core = core
+        self._counts = counts
+        self._heads: dict[str, Head] = {}
+
+    def forget(self, call_id: str) -> None:
+        """Know nothing of a call any more."""
+        self._heads.pop(call_id, None)
+
+    def submit(
+        self,
+        call: CallSpec,
+        first: int,
+        payloads: Sequence[bytes],
+        *,
+        sealed: bool,
+        digests: Sequence[bytes] = (),
+    ) -> Admission:
+        asked = _Request(call, first, payloads, sealed, digests)
+        asked.head = self._heads.get(call.call_id)
+        try:
+            if asked.head is None and first:
+                asked.head = self._core.head(call.call_id)
+            return self._submit(asked)
+        except BaseException:
+            # What of it was done is for the next one to find out.
+            self.forget(call.call_id)
+            raise
+
+    def _submit(self, asked: _Request) -> Admission:
+        for _ in range(_TRIES + len(asked.payloads) // _LOT):
+            if self._must_look(asked):
+                asked.head = self._core.head(asked.spec.call_id)
+            if (answer := self._answer(asked)) is not None:
+                return answer
+            try:
+                self._send(asked)
+            except ConditionFailed as failed:
+                self._learn(asked, failed)
+        raise ResourceExhaustedError(
+            f"Too many others submit to {asked.spec.function_id} at this moment.",
+            hint="Submit again: what was admitted is not admitted twice.",
+        )
+
+    def _must_look(self, asked: _Request) -> bool:
+        """Say whether what is remembered of the call would have us refuse something."""
+        head = asked.head
+        return head is not None and (
+            head.spec.function_id != asked.spec.function_id
+            or asked.first > head.known
+            or (head.sealed and len(asked.missing) > 0)
+        )
+
+    def _answer(self, asked: _Request) -> Admission | None:
+        """Return the answer, as soon as there is nothing more to be done.
+
+        Raises:
+            ConflictError: The call is one of another function, or is sealed.
+        """
+        head, spec = asked.head, asked.spec
+        if asked.first > asked.known:
+            return Admission(asked.known)
+        if head is None:
+            return Admission(0, asked.refused) if asked.refused and not self._free(asked) else None
+        if head.spec.function_id != spec.function_id:
+            raise ConflictError(
+                f"Call {spec.call_id} is one of function {head.spec.function_id}, "
+                f"not of {spec.function_id}.",
+                hint="Make a new call with an id of its own.",
+            )
+        if asked.missing and head.sealed:
+            raise ConflictError(
+                f"Call {spec.call_id} is sealed: it has {head.known} inputs for ever.",
+                hint="Make a new call for further inputs.",
+            )
+        if asked.missing:
+            return Admission(head.known, asked.refused) if self._is_full(asked) else None
+        return None if asked.seals and not head.sealed else Admission(head.known)
+
+    def _free(self, asked: _Request) -> int:
+        return asked.room[0] if asked.room else 0
+
+    def _is_full(self, asked: _Request) -> bool:
+        return asked.room is not None and not asked.room[0]
+
+    def _send(self, asked: _Request) -> None:
+        """Send the next lot, or the seal alone.
+
+        Raises:
+            ConditionFailed: The call is not as was thought, or the limits do not allow it.
+        """
+        lot = list(self._lot(asked))
+        whole = len(lot) == len(asked.missing)
+        seal = asked.seals and whole
+        if not lot and not asked.missing and asked.head is not None:
+            asked.writes = [_seal(asked.head)]
+            self._core.table.write(asked.writes[0])
+            asked.head = self._keep(replace(asked.head, sealed=True, total=None))
+            return
+        if asked.missing and not lot:
+            return
+        head, parts = self._place(asked, lot, seal=seal)
+        self._store(head, parts)
+        asked.writes = self._writes(asked, head, parts)
+        self._core.table.transact(asked.writes)
+        asked.head = self._keep(head)
+        if asked.room is not None:
+            asked.room = asked.room[0] - len(lot), asked.room[1]
+        self._announce(parts)
+
+    def _lot(self, asked: _Request) -> Sequence[bytes]:
+        """Return what is sent next; it is noted what stands in the way of the rest."""
+        missing = asked.missing
+        if asked.head is not None and asked.head.cancelled:
+            return missing[:_LOT]
+        most = min(self._counts.limits_of(asked.spec))
+        if asked.room is None and len(missing) > most:
+            asked.room = self._counts.room(asked.spec, len(missing))
+        if asked.room is None:
+            return missing[:_LOT]
+        free, reason = asked.room
+        if free < len(missing):
+            asked.refused = reason
+        return missing[: min(free, _LOT)]
+
+    def _learn(self, asked: _Request, failed: ConditionFailed) -> None:
+        """Find out why a transaction was refused.
+
+        Raises:
+            ConflictError: Its name, or a page, belongs to another call.
+        """
+        refused = {
+            write.pk for write, held in zip(asked.writes, failed.held, strict=True) if not held
+        }
+        if heads.partition(asked.spec.call_id) in refused:
+            asked.head = self._core.head(asked.spec.call_id)
+        elif counters_key(asked.spec.function_id) in refused:
+            asked.room = self._counts.room(asked.spec, len(asked.missing))
+        elif heads.NAMES in refused:
+            raise ConflictError(
+                f"Another call has the name {asked.spec.name}.",
+                hint="Wait until it has ended, or take another name.",
+            )
+        else:
+            raise ConflictError(
+                f"Pages of call {asked.spec.call_id} are not as its head says.",
+                hint="Make a new call; this one cannot be continued.",
+            )
+
+    def _keep(self, head: Head) -> Head:
+        if len(self._heads) > 10_000:
+            self._heads.clear()
+        self._heads[head.spec.call_id] = head
+        return head
+
+    # The writes of a lot
+
+    def _place(
+        self, asked: _Request, lot: Sequence[bytes], *, seal: bool
+    ) -> tuple[Head, list[Part]]:
+        """Return the head as it is with a lot, and which inputs come onto which page."""
+        head = asked.head or Head(asked.spec, self._core.nonce())
+        known = head.known + len(lot)
+        digested = head.digested
+        if asked.first <= digested:
+            digested = max(digested, min(asked.first + len(asked.digests), known))
+        old = (
+            self._core.read_all(head.numbers(head.known, known)) if head.reach > head.known else {}
+        )
+        parts = []
+        for number, slot, count in heads.ranges(head.known, len(lot)):
+            at = number * SLOTS + slot - head.known
+            state = CANCELLED if head.cancelled else WAITS
+            slots = [CANCELLED] * slot + [state] * count
+            page = new_page(head.spec, head.number(number), number * SLOTS, slots)
+            payloads = () if head.cancelled else lot[at : at + count]
+            before = old.get(page.number)
+            if before is None:
+                parts.append(Part(self._with_inputs(page, slot, payloads), slot, payloads))
+            else:
+                page = renewed(before, page, slot, len(payloads))
+                parts.append(Part(page, slot, payloads, before.version))
+        later = replace(
+            head,
+            known=known,
+            reach=max(head.reach, known),
+            sealed=head.sealed or seal,
+            digested=digested,
+        )
+        return later, parts
+
+    def _with_inputs(self, page: Page, slot: int, payloads: Sequence[bytes]) -> Page:
+        """Return a page that says where its inputs lie: on itself where they are small."""
+        if not payloads:
+            return page
+        page = replace(page, segments=((slot, len(payloads), 0),))
+        small = sum(map(len, payloads)) + 4 * len(payloads) + 32
+        if slot == 0 and size_of(page) + small <= _SMALL:
+            return replace(page, inputs=seal_inputs(self._core.inputs, page, slot, payloads))
+        return page
+
+    def _store(self, head: Head, parts: Sequence[Part]) -> None:
+        """Store inputs that do not lie on their pages, before anybody can find them."""
+        expires = self._core.expiry(head.spec.durable)
+        writes: list[Write] = []
+        for part in parts:
+            if part.payloads and (part.before is not None or not part.page.inputs):
+                data = seal_inputs(self._core.inputs, part.page, part.slot, part.payloads)
+                key = segment_key(part.page.segments[-1])
+                writes += pieces(part.page.key, key, data, expires)
+        if len(writes) == 1:
+            self._core.table.write(writes[0])
+        elif writes:
+            self._core.table.write_all(writes)
+
+    def _writes(self, asked: _Request, head: Head, parts: Sequence[Part]) -> list[Write]:
+        """Return the transaction: the head, the counters, and the rest in any order."""
+        before, spec = asked.head, head.spec
+        writes = [self._head_write(before, head)]
+        pending = sum(part.waiting for part in parts)
+        if pending:
+            writes.append(reserve(spec, pending, self._counts.limits_of(spec)))
+        for part in parts:
+            if part.before is not None:
+                item = pages.to_item(part.page)
+                writes.append(put(item, "#v=:before", before=part.before))
+            elif part.slot:
+                writes.append(_extension(part))
+            else:
+                writes.append(put(pages.to_item(part.page), "attribute_not_exists(pk)"))
+            if part.waiting:
+                writes.append(self._core.row(part.page))
+        if before is None:
+            writes += _announcements(spec, self._core.expiry(spec.durable))
+        have = before.digested if before else 0
+        if head.digested > have:
+            digests = b"".join(asked.digests[have - asked.first : head.digested - asked.first])
+            key = {"pk": heads.partition(spec.call_id), "sk": f"D#{have:010d}"}
+            writes.append(put({**key, "y": digests}))
+        return writes
+
+    def _head_write(self, before: Head | None, head: Head) -> Write:
+        if before is None:
+            item = heads.to_item(head, self._core.expiry(head.spec.durable))
+            return put(item, "attribute_not_exists(pk)")
+        change = "SET #known=:known,#reach=:reach,#digested=:digested"
+        values = {"known": head.known, "reach": head.reach, "digested": head.digested}
+        if head.sealed:
+            change, values["yes"] = f"{change},#sealed=:yes", True
+        when = "#known=:was AND #nonce=:nonce AND attribute_not_exists(#gone)"
+        when += f" AND attribute_{'' if before.cancelled else 'not_'}exists(#cancelled)"
+        return update(
+            heads.partition(head.spec.call_id),
+            HEAD,
+            change,
+            when,
+            was=before.known,
+            nonce=head.nonce,
+            **values,
+        )
+
+    def _announce(self, parts: Sequence[Part]) -> None:
+        """Let others hear of what may be claimed now."""
+        now = self._core.now()
+        for part in parts:
+            page = part.page
+            if not part.waiting:
+                continue
+            if part.slot and part.before is None:
+                self._core.book.drop(page.number)
+            else:
+                self._core.book.note(page)
+            self._core.book.line_up(page)
+            if page.not_before <= now:
+                enclosed = b""
+                if part.before is None:
+                    enclosed = enclose(self._core.inputs, page, part.slot, part.payloads)
+                name = pages.name_of(page.number)
+                self._core.book.ring(Ring(page.function_id, page.pool, name, enclosed))
+
+
+def _seal(head: Head) -> Write:
+    return update(
+        heads.partition(head.spec.call_id),
+        HEAD,
+        "SET #sealed=:yes",
+        "#known=:known AND #nonce=:nonce",
+        yes=True,
+        known=head.known,
+        nonce=head.nonce,
+    )
+
+
+def _extension(part: Part) -> Write:
+    """Return the write that appends inputs to a page that has room."""
+    page = part.page
+    added = page.slots[part.slot :]
+    more = len(part.payloads)
+    change = "SET #s=list_append(#s,:s),#v=#v+:one"
+    values = {"s": added, "one": 1}
+    if more:
+        change += ",#g=list_append(#g,:g),#w=#w+:k,#u=#u+:k,#fw=#fw+:k,#fu=#fu+:k"
+        change += " REMOVE #z,#expires"
+        values |= {"g": [segment(part.slot, more, 0)], "k": more}
+    # How many slots it has follows from what the head says, which the transaction holds it to.
+    return update(page.key, PAGE, change, "attribute_exists(pk)", **values)
+
+
+def _announcements(spec: CallSpec, expires: int | None) -> list[Write]:
+    """Return what makes a new call be found: by its age, its maker, its name."""
+    more = {} if expires is None else {"expires": expires}
+    writes = [
+        put({"pk": heads.CALLS, "sk": heads.place(spec), "fn": spec.function_id, **more}),
+    ]
+    if spec.parent is not None:
+        key = {"pk": heads.partition(spec.parent[0]), "sk": f"K#{heads.place(spec)}"}
+        writes.append(put({**key, **more}))
+    if spec.name:
+        item = {"pk": heads.NAMES, "sk": spec.name, "call": spec.call_id}
+        writes.append(put(item, "attribute_not_exists(pk) OR #call=:call", call=spec.call_id))
+    return writes
