@@ -8,9 +8,9 @@ from math import inf
 
 from cloudfn.model.call import Status
 from cloudfn.providers.aws.ledger import heads
-from cloudfn.providers.aws.ledger.core import Core
 from cloudfn.providers.aws.ledger.heads import HEAD, Head
 from cloudfn.providers.aws.ledger.pages import Page, fence_of, label_of
+from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.ledger import CallRecord
 from cloudfn.providers.shared_ledger import Held
 from cloudfn.wire.messages import DIGEST
@@ -23,14 +23,14 @@ class Calls:
     """Knows calls.
 
     Args:
-        core: The table, and what is remembered of it.
+        shelf: The table, and what is remembered of it.
     """
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
 
     def call(self, call_id: str) -> CallRecord | None:
-        head = self._core.head(call_id)
+        head = self._shelf.head(call_id)
         return None if head is None else self._record(head)
 
     def _record(self, head: Head) -> CallRecord:
@@ -50,24 +50,24 @@ class Calls:
         )
 
     def statuses(self, call_id: str) -> list[Status]:
-        head = self._core.head(call_id)
+        head = self._shelf.head(call_id)
         return [] if head is None else self._statuses(head)
 
     def _statuses(self, head: Head) -> list[Status]:
-        found = self._core.pages_of(head, 0, head.known)
+        found = self._shelf.pages_of(head, 0, head.known)
         return [status for page in found for status in page.statuses()][: head.known]
 
     def held(self, call_id: str) -> list[Held]:
-        head = self._core.head(call_id)
+        head = self._shelf.head(call_id)
         if head is None:
             return []
-        return [one for page in self._core.pages_of(head, 0, head.known) for one in held_of(page)]
+        return [one for page in self._shelf.pages_of(head, 0, head.known) for one in held_of(page)]
 
     def reply_to(self, call_id: str) -> str:
-        known = self._core.book.reply(call_id)
+        known = self._shelf.book.reply(call_id)
         if known is not None:
             return known
-        head = self._core.head(call_id)
+        head = self._shelf.head(call_id)
         return "" if head is None else head.spec.reply
 
     # Which there are
@@ -96,7 +96,7 @@ class Calls:
         ]
 
     def children(self, call_id: str) -> list[CallRecord]:
-        rows = self._core.table.query(heads.partition(call_id), begins="K#")
+        rows = self._shelf.table.query(heads.partition(call_id), begins="K#")
         found = self._heads(row["sk"].rpartition("#")[2] for row in rows)
         return [self._record(head) for head in found]
 
@@ -113,7 +113,7 @@ class Calls:
         high = inf if until is None else until
         yield from self._heads(
             row["sk"].rpartition("#")[2]
-            for row in self._core.table.query(heads.CALLS, forward=forward)
+            for row in self._shelf.table.query(heads.CALLS, forward=forward)
             if low <= float(row["sk"].partition("#")[0]) <= high
             and (functions is None or row["fn"] in functions)
         )
@@ -122,7 +122,7 @@ class Calls:
         ids = iter(ids)
         while some := list(islice(ids, _TOGETHER)):
             keys = [(heads.partition(call_id), HEAD) for call_id in some]
-            found = self._core.table.get_all(keys)
+            found = self._shelf.table.get_all(keys)
             for key in keys:
                 head = heads.from_item(found[key]) if key in found else None
                 if head is not None and not head.gone:
@@ -131,33 +131,33 @@ class Calls:
     # Named calls
 
     def named(self, name: str) -> str | None:
-        item = self._core.table.get(heads.NAMES, name)
+        item = self._shelf.table.get(heads.NAMES, name)
         return None if item is None else str(item["call"])
 
     def names(self) -> dict[str, str]:
-        return {item["sk"]: item["call"] for item in self._core.table.query(heads.NAMES)}
+        return {item["sk"]: item["call"] for item in self._shelf.table.query(heads.NAMES)}
 
     def digests(self, call_id: str, start: int, end: int) -> list[bytes]:
         found: list[bytes] = []
-        for item in self._core.table.query(heads.partition(call_id), begins="D#"):
+        for item in self._shelf.table.query(heads.partition(call_id), begins="D#"):
             first, data = int(item["sk"][2:]), item["y"]
             at = range(max(start - first, 0), min(end - first, len(data) // DIGEST))
             found += [data[each * DIGEST : (each + 1) * DIGEST] for each in at]
         return found
 
     def digest_count(self, call_id: str) -> int:
-        head = self._core.head(call_id)
+        head = self._shelf.head(call_id)
         return 0 if head is None else head.digested
 
     def settled(self, call_id: str, start: int = 0, end: int | None = None) -> list[int]:
-        head = self._core.head(call_id)
+        head = self._shelf.head(call_id)
         if head is None:
             return []
         end = max(head.reach, head.known) if end is None else end
         later = max(start, head.known)
         kept = [
             page.first + slot
-            for page in self._core.pages_of(head, later, end)
+            for page in self._shelf.pages_of(head, later, end)
             for slot, status in enumerate(page.statuses())
             if later <= page.first + slot < end and status.terminal and status != Status.CANCELLED
         ]

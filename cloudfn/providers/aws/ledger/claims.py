@@ -15,7 +15,6 @@ from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.ledger import changes, pages
 from cloudfn.providers.aws.ledger.book import Line
 from cloudfn.providers.aws.ledger.changes import Change
-from cloudfn.providers.aws.ledger.core import Core
 from cloudfn.providers.aws.ledger.counts import Counts
 from cloudfn.providers.aws.ledger.inputs import payloads_of
 from cloudfn.providers.aws.ledger.packing import Ended, seal_outcome, unclose
@@ -28,6 +27,7 @@ from cloudfn.providers.aws.ledger.pages import (
     label_of,
     split_seq,
 )
+from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.aws.ledger.turns import Waiting
 from cloudfn.providers.doorbells import Ring
 from cloudfn.providers.endings import lost_payload
@@ -45,22 +45,22 @@ class Claims:
     """Claims inputs, and lets go of them.
 
     Args:
-        core: The table, and what is remembered of it.
+        shelf: The table, and what is remembered of it.
         counts: Keeps counters up to date.
     """
 
-    def __init__(self, core: Core, counts: Counts) -> None:
-        self._core = core
-        self._book = core.book
+    def __init__(self, shelf: Shelf, counts: Counts) -> None:
+        self._shelf = shelf
+        self._book = shelf.book
         self._counts = counts
 
     def hear(self, ring: Ring) -> None:
-        line = self._book.line(ring.pool, self._core.clock.monotonic())
+        line = self._book.line(ring.pool, self._shelf.clock.monotonic())
         number = int(ring.page, 16)
         if ring.enclosed and self._book.page(number) is None:
             # A ring that is not authentic says no more than that somebody rang.
             with suppress(DataLossError):
-                page, payloads = unclose(self._core.inputs, ring.page, ring.enclosed)
+                page, payloads = unclose(self._shelf.inputs, ring.page, ring.enclosed)
                 self._book.note(page)
                 self._book.keep(number, payloads)
         page_now = self._book.page(number)
@@ -73,7 +73,7 @@ class Claims:
         claims: list[Claim] = []
         if limit < 1:
             return claims
-        line = self._book.line(pool, self._core.clock.monotonic())
+        line = self._book.line(pool, self._shelf.clock.monotonic())
         with line.lock:
             try:
                 self._claim(line, limit, now, claims)
@@ -87,7 +87,7 @@ class Claims:
         self._read(line, [number for number in line.numbers if self._is_unread(line, number)])
         self._hand_out(line, limit, claims)
         self._take(line, limit, now, claims)
-        moment = self._core.clock.monotonic()
+        moment = self._shelf.clock.monotonic()
         if not claims or (len(claims) < limit and moment >= line.looked + _LOOK):
             self._look(line, moment)
             self._hand_out(line, limit, claims)
@@ -96,12 +96,12 @@ class Claims:
     def overdue(self, now: float) -> list[Claim]:
         self._book.see(now)
         late: dict[str, list[int]] = {}
-        for pool, number, row in self._core.rows():
+        for pool, number, row in self._shelf.rows():
             if row.get("dl", now + 1) <= now:
                 late.setdefault(pool, []).append(number)
         claims: list[Claim] = []
         for pool, numbers in late.items():
-            line = self._book.line(pool, self._core.clock.monotonic())
+            line = self._book.line(pool, self._shelf.clock.monotonic())
             with line.lock:
                 try:
                     self._claim_late(line, numbers, now, claims)
@@ -113,7 +113,7 @@ class Claims:
     def _claim_late(
         self, line: Line, numbers: Sequence[int], now: float, claims: list[Claim]
     ) -> None:
-        for page in self._core.read_all(numbers).values():
+        for page in self._shelf.read_all(numbers).values():
             slots = [slot for slot, value in enumerate(page.slots) if value == WAITS]
             if slots and page.is_late(now):
                 self._claim_page(line, page, slots, now, claims)
@@ -128,8 +128,8 @@ class Claims:
         """Read pages again, and find claims of ours whose answers were lost."""
         if not numbers:
             return
-        found = self._core.read_all(numbers)
-        moment = self._core.clock.monotonic()
+        found = self._shelf.read_all(numbers)
+        moment = self._shelf.clock.monotonic()
         for number in numbers:
             line.unread.pop(number, None)
             line.doubts.pop(number, None)
@@ -140,7 +140,7 @@ class Claims:
     def _look(self, line: Line, moment: float) -> None:
         """Look into the index for pages of a pool, and read those that may have changed."""
         line.looked = moment
-        numbers = [number for _, number, _ in self._core.rows(line.pool)]
+        numbers = [number for _, number, _ in self._shelf.rows(line.pool)]
         for number in set(line.numbers) - set(numbers):
             line.numbers.pop(number, None)
             line.read.pop(number, None)
@@ -154,25 +154,31 @@ class Claims:
 
     def _find(self, line: Line, page: Page) -> None:
         """Note inputs that this process holds, says the page, and that it does not know of."""
-        for slot, value in page.running():
-            if label_of(value) == self._core.label and not self._book.holds(
-                page.seq(slot), fence_of(value)
-            ):
+        for slot, _ in page.running():
+            if self._is_lost(page, slot):
                 line.found[page.number, slot] = None
+
+    def _is_lost(self, page: Page, slot: int) -> bool:
+        value = page.slots[slot]
+        return (
+            value > WAITS
+            and label_of(value) == self._shelf.label
+            and not self._book.holds(page.seq(slot), fence_of(value))
+        )
 
     def _hand_out(self, line: Line, limit: int, claims: list[Claim]) -> None:
         """Hand out what was claimed before, with an answer that was lost."""
-        while line.found and len(claims) < limit:
-            number, slot = next(iter(line.found))
+        for number, slot in list(line.found):
             page = self._book.page(number)
-            if (
-                page is not None
-                and page.slots[slot] > WAITS
-                and label_of(page.slots[slot]) == self._core.label
-                and not self._book.holds(page.seq(slot), fence_of(page.slots[slot]))
-            ):
-                payloads = payloads_of(self._core, page, [slot])
-                claims.append(self._make(page, slot, payloads[slot]))
+            if page is None or not self._is_lost(page, slot):
+                del line.found[number, slot]
+                continue
+            scar = page.scars.get(slot)
+            alone = bool(scar and scar.alone)
+            if len(claims) >= limit or (claims and (alone or claims[0].alone)):
+                return
+            payloads = payloads_of(self._shelf, page, [slot])
+            claims.append(self._make(page, slot, payloads[slot]))
             del line.found[number, slot]
 
     def _take(self, line: Line, limit: int, now: float, claims: list[Claim]) -> None:
@@ -189,6 +195,7 @@ class Claims:
                 page = self._book.page(number)
                 if page is not None:
                     lucky &= self._claim_page(line, page, slots, now, claims)
+            self._hand_out(line, limit, claims)
             if lucky:
                 return
 
@@ -230,21 +237,24 @@ class Claims:
         alone = len(slots) == 1 and slots[0] in page.scars and page.scars[slots[0]].alone
         for _ in range(_TRIES):
             try:
-                payloads = payloads_of(self._core, page, slots)
+                payloads = payloads_of(self._shelf, page, slots)
             except DataLossError as error:
                 self._give_up(page, slots, error)
                 return False
-            write = changes.claim(page, slots, self._core.label, self._core.holder)
+            write = changes.claim(page, slots, self._shelf.label, self._shelf.holder)
             try:
-                after = self._core.write(write)
+                after = self._shelf.write(write)
             except ConditionFailed as failed:
-                seen = self._core.seen(page.number, failed)
+                seen = self._shelf.seen(page.number, failed)
                 if seen is None:
                     return False
                 page = seen
-                if page.holders.get(self._core.label, self._core.holder) != self._core.holder:
-                    self._core.new_label()
+                if page.holders.get(self._shelf.label, self._shelf.holder) != self._shelf.holder:
+                    self._shelf.new_label()
                 self._find(line, page)
+                if any(number == page.number for number, _ in line.found):
+                    # It was done at the first try, of which the answer was lost.
+                    return True
                 if overdue:
                     slots = [slot for slot, value in enumerate(page.slots) if value == WAITS]
                 else:
@@ -288,10 +298,10 @@ class Claims:
             payload = lost_payload(page.call_id, page.first + slot, error.message.rstrip("."))
             change.slot(slot, WAITS, ended(0, Status.LOST, payload))
             outcome = Ended(slot, 0, Status.LOST, payload)
-            change.outcome(slot, seal_outcome(self._core.results, page, outcome))
-        change.end(self._core.now())
+            change.outcome(slot, seal_outcome(self._shelf.results, page, outcome))
+        change.end(self._shelf.now())
         with suppress(ConditionFailed):
-            self._core.write(change.write())
+            self._shelf.write(change.write())
 
     # Back
 
@@ -326,7 +336,7 @@ class Claims:
         Returns:
             The slots of which that is true.
         """
-        page = self._core.page(number)
+        page = self._shelf.page(number)
         fresh = False
         for _ in range(_TRIES):
             slots = [
@@ -338,14 +348,14 @@ class Claims:
                 and fence_of(page.slots[slot]) == fence
             ]
             if len(slots) < len(fences) and not fresh:
-                page, fresh = self._core.read(number), True
+                page, fresh = self._shelf.read(number), True
                 continue
             if page is None or not slots:
                 break
             try:
-                page = self._core.write(changes.release(page, slots, scars, self._core.now()))
+                page = self._shelf.write(changes.release(page, slots, scars, self._shelf.now()))
             except ConditionFailed as failed:
-                page, fresh = self._core.seen(number, failed), True
+                page, fresh = self._shelf.seen(number, failed), True
                 continue
             self._after_release(page, slots)
             break
@@ -363,7 +373,7 @@ class Claims:
         if all(page.slots[slot] < WAITS for slot in slots):
             return
         self._book.line_up(page, front=True)
-        now = self._core.now()
+        now = self._shelf.now()
         if any(page.slots[slot] == WAITS and page.due(slot) <= now for slot in slots):
             self._book.ring(Ring(page.function_id, page.pool, pages.name_of(page.number)))
 

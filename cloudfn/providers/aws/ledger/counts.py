@@ -14,8 +14,8 @@ from typing import Any
 
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.ledger import changes, pages
-from cloudfn.providers.aws.ledger.core import Core
 from cloudfn.providers.aws.ledger.pages import WAITS, Page
+from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.aws.table import Item, Write, update
 from cloudfn.providers.ledger import CallSpec, PoolCounts
 
@@ -73,16 +73,16 @@ class Counts:
     """Counts of inputs.
 
     Args:
-        core: The table, and what is remembered of it.
+        shelf: The table, and what is remembered of it.
     """
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
 
     def counts(self, pool: str) -> PoolCounts:
-        now = self._core.now()
+        now = self._shelf.now()
         pending = delayed = running = 0
-        for page in self._core.open_pages(pool):
+        for page in self._shelf.open_pages(pool):
             running += page.unfinished - page.waiting
             if page.not_before > now:
                 delayed += page.waiting
@@ -93,19 +93,19 @@ class Counts:
         return PoolCounts(pending, delayed, running)
 
     def pools(self) -> list[str]:
-        found = (page.pool for page in self._core.open_pages() if page.unfinished)
+        found = (page.pool for page in self._shelf.open_pages() if page.unfinished)
         return list(dict.fromkeys(found))
 
     def next_due(self, now: float) -> float | None:
-        self._core.book.see(now)
-        due = min((page.next_due(now) for page in self._core.open_pages()), default=inf)
+        self._shelf.book.see(now)
+        due = min((page.next_due(now) for page in self._shelf.open_pages()), default=inf)
         return None if due == inf else due
 
     # Limits
 
     def limits_of(self, spec: CallSpec) -> tuple[int, int]:
         """Return how many inputs of a call's kind may wait in its function, and may be in all."""
-        limits = self._core.limits
+        limits = self._shelf.limits
         if spec.kind.durable:
             return limits.spawn_pending, limits.spawn_pending
         return limits.pending, limits.total
@@ -118,14 +118,14 @@ class Counts:
         free, reason = self._free(spec)
         if free >= wanted:
             return free, reason
-        mine = [number for _, number, row in self._core.rows() if row["fn"] == spec.function_id]
+        mine = [number for _, number, row in self._shelf.rows() if row["fn"] == spec.function_id]
         for at in range(0, len(mine), 100):
-            found = self._core.read_all(mine[at : at + 100]).values()
+            found = self._shelf.read_all(mine[at : at + 100]).values()
             self.fold([page for page in found if page.kind.durable == spec.kind.durable])
         return self._free(spec)
 
     def _free(self, spec: CallSpec) -> tuple[int, str]:
-        item: Item = self._core.table.get(counters_key(spec.function_id), COUNTERS) or {}
+        item: Item = self._shelf.table.get(counters_key(spec.function_id), COUNTERS) or {}
         pending, total = self.limits_of(spec)
         function = f"function {spec.function_id}"
         if spec.kind.durable:
@@ -162,16 +162,16 @@ class Counts:
                     writes.append(changes.fold(page))
                     of.append(page)
                 else:
-                    writes.append(changes.close(page, self._core.expiry(page.durable)))
-                    writes.append(self._core.no_row(page.pool, page.number))
+                    writes.append(changes.close(page, self._shelf.expiry(page.durable)))
+                    writes.append(self._shelf.no_row(page.pool, page.number))
                     of += [page, None]
             try:
-                self._core.table.transact(writes)
+                self._shelf.table.transact(writes)
             except ConditionFailed as failed:
                 found = self._again(of, failed)
                 continue
             for page in found:
-                self._core.book.note(
+                self._shelf.book.note(
                     replace(
                         page,
                         folded_waiting=page.waiting,
@@ -190,7 +190,7 @@ class Counts:
             if held:
                 again.append(page)
             elif item is not None:
-                now = self._core.book.note(pages.from_item(item))
+                now = self._shelf.book.note(pages.from_item(item))
                 if not now.closed and (now.counters_differ or not now.unfinished):
                     again.append(now)
         return again

@@ -10,12 +10,12 @@ from cloudfn.errors import ConflictError, DataLossError
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.ledger import changes, heads
 from cloudfn.providers.aws.ledger.calls import Calls
-from cloudfn.providers.aws.ledger.core import Core
 from cloudfn.providers.aws.ledger.counts import Counts, settle_counters
 from cloudfn.providers.aws.ledger.heads import HEAD, Head
 from cloudfn.providers.aws.ledger.inputs import read_payloads
 from cloudfn.providers.aws.ledger.outcomes import Outcomes
 from cloudfn.providers.aws.ledger.pages import PAGE, Page, fence_of, status_of
+from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.aws.table import Write, delete, put, update
 from cloudfn.providers.ledger import CallSpec, DeadLetter
 
@@ -28,14 +28,14 @@ class Ends:
     """Ends calls.
 
     Args:
-        core: The table, and what is remembered of it.
+        shelf: The table, and what is remembered of it.
         counts: Keeps counters up to date.
         calls: Lists calls.
         outcomes: Reads outcomes.
     """
 
-    def __init__(self, core: Core, counts: Counts, calls: Calls, outcomes: Outcomes) -> None:
-        self._core = core
+    def __init__(self, shelf: Shelf, counts: Counts, calls: Calls, outcomes: Outcomes) -> None:
+        self._shelf = shelf
         self._counts = counts
         self._calls = calls
         self._outcomes = outcomes
@@ -43,8 +43,8 @@ class Ends:
     # Cancelling
 
     def cancel(self, call_id: str) -> list[tuple[int, int, int]]:
-        head = self._core.head(call_id)
-        if head is None or _complete(head, self._core.pages_of(head, 0, head.known)):
+        head = self._shelf.head(call_id)
+        if head is None or _complete(head, self._shelf.pages_of(head, 0, head.known)):
             return []
         # First the head, so that nothing comes after the pages that are cancelled next.
         try:
@@ -56,10 +56,10 @@ class Ends:
                 yes=True,
                 nonce=head.nonce,
             )
-            head = heads.from_item(self._core.table.write(write, "ALL_NEW"))
+            head = heads.from_item(self._shelf.table.write(write, "ALL_NEW"))
         except ConditionFailed:
             return []
-        found = [self._cancel(page) for page in self._core.pages_of(head, 0, head.known)]
+        found = [self._cancel(page) for page in self._shelf.pages_of(head, 0, head.known)]
         after = [page for page in found if page is not None]
         self._counts.fold(after)
         return [
@@ -69,35 +69,36 @@ class Ends:
         ]
 
     def _cancel(self, page: Page | None) -> Page | None:
-        now = self._core.now()
+        now = self._shelf.now()
         while page is not None and page.unfinished and (page.waiting or not page.cancelled):
             try:
-                return self._core.write(changes.cancel(page, now))
+                return self._shelf.write(changes.cancel(page, now))
             except ConditionFailed as failed:
-                page = self._core.seen(page.number, failed)
+                page = self._shelf.seen(page.number, failed)
         return page
 
     # Forgetting
 
     def forget(self, call_id: str) -> None:
-        item = self._core.table.get(heads.partition(call_id), HEAD)
+        item = self._shelf.table.get(heads.partition(call_id), HEAD)
         if item is None:
             return
         head = heads.from_item(item)
         numbers = head.numbers()
         if len(numbers) > _TOGETHER:
             with suppress(ConditionFailed):
-                self._core.table.write(_mark(head, "gone"))
+                self._shelf.table.write(_mark(head, "gone"))
         while len(numbers) > _TOGETHER:
             self._delete(head, numbers[:_TOGETHER], [])
             numbers = numbers[_TOGETHER:]
         self._delete(head, numbers, _traces(head))
-        digests = self._core.table.query(heads.partition(call_id), begins="D#")
-        self._clear(head, [(each["pk"], each["sk"]) for each in digests])
+        if head.digested:
+            digests = self._shelf.table.query(heads.partition(call_id), begins="D#")
+            self._clear([(each["pk"], each["sk"]) for each in digests])
 
     def _delete(self, head: Head, numbers: Sequence[int], more: Sequence[Write]) -> None:
         """Delete pages, and take their inputs out of the counters in the same transaction."""
-        found = self._core.read_all(numbers) if numbers else {}
+        found = self._shelf.read_all(numbers) if numbers else {}
         for _ in range(_TRIES):
             writes = [*more]
             by_function: dict[str, list[Page]] = {}
@@ -112,44 +113,44 @@ class Ends:
                     )
                 )
                 if not page.closed:
-                    writes.append(self._core.no_row(page.pool, page.number))
+                    writes.append(self._shelf.no_row(page.pool, page.number))
                     by_function.setdefault(page.function_id, []).append(page)
             writes += [settle_counters(each, of, gone=True) for each, of in by_function.items()]
             try:
                 if writes:
-                    self._core.table.transact(writes)
+                    self._shelf.table.transact(writes)
                 break
             except ConditionFailed:
-                found = self._core.read_all(numbers) if numbers else {}
+                found = self._shelf.read_all(numbers) if numbers else {}
         else:
             raise ConflictError(
                 f"Call {head.spec.call_id} is written to all the time.",
                 hint="Cancel it, and forget it later.",
             )
         for number in numbers:
-            self._core.book.drop(number)
+            self._shelf.book.drop(number)
         self._clear_beside(head, found.values())
 
     def _clear_beside(self, head: Head, found: Iterable[Page]) -> None:
         """Delete inputs and outcomes beside pages; those that may go by themselves do so."""
-        if self._core.expiry(head.spec.durable) is not None:
+        if self._shelf.expiry(head.spec.durable) is not None:
             return
         for page in found:
-            items = self._core.table.query(page.key)
+            items = self._shelf.table.query(page.key)
             keys = [(each["pk"], each["sk"]) for each in items if each["sk"] != PAGE]
-            self._clear(head, keys)
+            self._clear(keys)
 
-    def _clear(self, head: Head, keys: Sequence[tuple[str, str]]) -> None:
+    def _clear(self, keys: Sequence[tuple[str, str]]) -> None:
         if keys:
-            self._core.table.write_all([delete(*key) for key in keys])
+            self._shelf.table.write_all([delete(*key) for key in keys])
 
     # Expiry
 
     def expire(self, now: float, retention: float) -> list[str]:
-        self._core.book.see(now)
+        self._shelf.book.see(now)
         over, expired = [], []
         for head in self._calls.heads(until=now - retention):
-            found = self._core.pages_of(head, 0, head.known)
+            found = self._shelf.pages_of(head, 0, head.known)
             ended = max((page.ended for page in found), default=head.spec.created)
             if not _complete(head, found):
                 continue
@@ -157,7 +158,7 @@ class Ends:
                 over.append(head.spec.call_id)
             elif not head.expired and ended <= now - retention:
                 with suppress(ConditionFailed):
-                    self._core.table.write(_mark(head, "expired"))
+                    self._shelf.table.write(_mark(head, "expired"))
                     self._clear_beside(head, found)
                     expired.append(head.spec.call_id)
         for call_id in over:
@@ -167,12 +168,12 @@ class Ends:
     # Beginning anew
 
     def reopen(self, call: CallSpec) -> None:
-        head = self._core.head(call.call_id)
+        head = self._shelf.head(call.call_id)
         if head is None:
             return
-        found = self._core.pages_of(head)
+        found = self._shelf.pages_of(head)
         self._counts.fold(found)
-        if any(not page.closed for page in self._core.pages_of(head)):
+        if any(not page.closed for page in self._shelf.pages_of(head)):
             raise ConflictError(
                 f"Something of call {call.call_id} still waits or runs.",
                 hint="Cancel it, and wait until what runs has ended.",
@@ -187,7 +188,7 @@ class Ends:
         row = {"pk": heads.CALLS, "sk": heads.place(call), "fn": call.function_id}
         writes = [
             put(
-                heads.to_item(anew, self._core.expiry(call.durable)),
+                heads.to_item(anew, self._shelf.expiry(call.durable)),
                 "#nonce=:nonce AND #known=:known",
                 nonce=head.nonce,
                 known=head.known,
@@ -196,7 +197,7 @@ class Ends:
         ]
         if heads.place(call) != heads.place(head.spec):
             writes.append(delete(heads.CALLS, heads.place(head.spec)))
-        self._core.table.transact(writes)
+        self._shelf.table.transact(writes)
 
     # Dead letters
 
@@ -204,13 +205,13 @@ class Ends:
         if call_id is None:
             found = self._calls.heads(forward=False)
         else:
-            head = self._core.head(call_id)
+            head = self._shelf.head(call_id)
             found = iter([head] if head else [])
         letters = (
             letter
             for head in found
             if head.spec.durable and not head.expired
-            for page in self._core.pages_of(head, 0, head.known)
+            for page in self._shelf.pages_of(head, 0, head.known)
             for letter in self._letters(head, page)
         )
         return list(islice(letters, limit))
@@ -224,7 +225,7 @@ class Ends:
         if not slots:
             return []
         try:
-            payloads = read_payloads(self._core, page)
+            payloads = read_payloads(self._shelf, page)
         except DataLossError:
             # Nobody can run them again.
             return []
@@ -242,14 +243,14 @@ class Ends:
         ]
 
     def bury(self, call_id: str, indices: Sequence[int]) -> None:
-        head = self._core.head(call_id)
+        head = self._shelf.head(call_id)
         if head is None or not indices:
             return
-        for page in self._core.pages_of(head, min(indices), max(indices) + 1):
+        for page in self._shelf.pages_of(head, min(indices), max(indices) + 1):
             slots = {index - page.first for index in indices} & set(range(len(page.slots)))
             if slots - page.buried:
                 with suppress(ConditionFailed):
-                    self._core.write(changes.add_to_set(page, "b", slots - page.buried))
+                    self._shelf.write(changes.add_to_set(page, "b", slots - page.buried))
 
 
 def _complete(head: Head, found: Sequence[Page]) -> bool:

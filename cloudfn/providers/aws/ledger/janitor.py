@@ -11,7 +11,6 @@ from collections.abc import Callable
 from cloudfn.model.call import Again, ContainerLost, Status, settle
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.ledger.changes import Change
-from cloudfn.providers.aws.ledger.core import Core
 from cloudfn.providers.aws.ledger.counts import Counts
 from cloudfn.providers.aws.ledger.packing import Ended, seal_outcome
 from cloudfn.providers.aws.ledger.pages import (
@@ -24,6 +23,7 @@ from cloudfn.providers.aws.ledger.pages import (
     label_of,
     name_of,
 )
+from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.doorbells import Ring
 from cloudfn.providers.endings import lost_payload
 from cloudfn.providers.shared_ledger import Repairs
@@ -38,20 +38,20 @@ class Janitor:
     """Repairs what dead holders and lost doorbells left.
 
     Args:
-        core: The table, and what is remembered of it.
+        shelf: The table, and what is remembered of it.
         counts: Keeps counters up to date.
     """
 
-    def __init__(self, core: Core, counts: Counts) -> None:
-        self._core = core
+    def __init__(self, shelf: Shelf, counts: Counts) -> None:
+        self._shelf = shelf
         self._counts = counts
         #: (when a page is rung for next, seconds until the time after that)
         self._next: dict[int, tuple[float, float]] = {}
 
     def repair(self, alive: Callable[[str], bool], now: float) -> Repairs:
-        self._core.book.see(now)
-        rows = [(pool, number) for pool, number, _ in self._core.rows()]
-        found = self._core.read_all([number for _, number in rows]) if rows else {}
+        self._shelf.book.see(now)
+        rows = [(pool, number) for pool, number, _ in self._shelf.rows()]
+        found = self._shelf.read_all([number for _, number in rows]) if rows else {}
         asked: dict[str, bool] = {}
 
         def lives(holder: str) -> bool:
@@ -65,7 +65,7 @@ class Janitor:
         for pool, number in rows:
             page: Page | None = found.get(number)
             if page is None:
-                self._core.table.write(self._core.no_row(pool, number))
+                self._shelf.table.write(self._shelf.no_row(pool, number))
                 continue
             page, again, lost = self._lose(page, lives, now)
             returned += again
@@ -75,7 +75,7 @@ class Janitor:
             pages.append(page)
             if self._must_ring(page, now, returned=bool(again)):
                 rings.append(Ring(page.function_id, page.pool, name_of(page.number)))
-                self._core.book.line_up(page)
+                self._shelf.book.line_up(page)
         open_ = {page.number for page in pages if page.waiting}
         self._next = {number: times for number, times in self._next.items() if number in open_}
         self._counts.fold(pages)
@@ -106,9 +106,9 @@ class Janitor:
             if again < len(slots):
                 change.end(now)
             try:
-                after = self._core.write(change.write())
+                after = self._shelf.write(change.write())
             except ConditionFailed as failed:
-                seen = self._core.seen(seen.number, failed)
+                seen = self._shelf.seen(seen.number, failed)
                 continue
             given_up = sum(after.slots[slot] < CANCELLED for slot in slots)
             return after, again, given_up if not after.cancelled else 0
@@ -129,7 +129,7 @@ class Janitor:
         payload = lost_payload(page.call_id, page.first + slot, verdict.reason)
         outcome = Ended(slot, fence_of(value), Status.LOST, payload)
         change.slot(slot, value, ended(outcome.fence, outcome.status, payload))
-        change.outcome(slot, seal_outcome(self._core.results, page, outcome))
+        change.outcome(slot, seal_outcome(self._shelf.results, page, outcome))
         return False
 
     def _must_ring(self, page: Page, now: float, *, returned: bool) -> bool:

@@ -10,11 +10,11 @@ from cloudfn.model.call import Counters, Status
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.ledger.calls import Calls
 from cloudfn.providers.aws.ledger.claims import Claims
-from cloudfn.providers.aws.ledger.core import Core
 from cloudfn.providers.aws.ledger.counts import Counts
 from cloudfn.providers.aws.ledger.ends import Ends
 from cloudfn.providers.aws.ledger.janitor import Janitor
 from cloudfn.providers.aws.ledger.outcomes import Outcomes
+from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.aws.ledger.submit import Submissions
 from cloudfn.providers.aws.table import Table
 from cloudfn.providers.doorbells import Ring
@@ -61,7 +61,7 @@ class DynamoLedger:
         clock: Clock,
         random: Random | None = None,
     ) -> None:
-        core = Core(
+        shelf = Shelf(
             Table(clients, table, clock),
             holder,
             inputs,
@@ -70,14 +70,14 @@ class DynamoLedger:
             clock,
             random or SystemRandom(),
         )
-        self._book = core.book
-        self._counts = Counts(core)
-        self._submissions = Submissions(core, self._counts)
-        self._claims = Claims(core, self._counts)
-        self._outcomes = Outcomes(core, self._counts)
-        self._calls = Calls(core)
-        self._ends = Ends(core, self._counts, self._calls, self._outcomes)
-        self._janitor = Janitor(core, self._counts)
+        self._book = shelf.book
+        self._counts = Counts(shelf)
+        self._submissions = Submissions(shelf, self._counts)
+        self._claims = Claims(shelf, self._counts)
+        self._outcomes = Outcomes(shelf, self._counts)
+        self._calls = Calls(shelf)
+        self._ends = Ends(shelf, self._counts, self._calls, self._outcomes)
+        self._janitor = Janitor(shelf, self._counts)
 
     # Inputs come
 

@@ -15,7 +15,6 @@ from cloudfn.errors import DataLossError, Error, NotFoundError
 from cloudfn.model.call import Status
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.ledger import changes
-from cloudfn.providers.aws.ledger.core import Core
 from cloudfn.providers.aws.ledger.counts import Counts
 from cloudfn.providers.aws.ledger.packing import (
     Ended,
@@ -38,6 +37,7 @@ from cloudfn.providers.aws.ledger.pages import (
     split_seq,
     status_of,
 )
+from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.endings import cancelled_payload
 from cloudfn.providers.ledger import Entry, Outcome
 
@@ -51,12 +51,12 @@ class Outcomes:
     """Records outcomes, and reads them.
 
     Args:
-        core: The table, and what is remembered of it.
+        shelf: The table, and what is remembered of it.
         counts: Closes pages.
     """
 
-    def __init__(self, core: Core, counts: Counts) -> None:
-        self._core = core
+    def __init__(self, shelf: Shelf, counts: Counts) -> None:
+        self._shelf = shelf
         self._counts = counts
 
     def record(self, entries: Sequence[Entry]) -> list[bool]:
@@ -77,14 +77,14 @@ class Outcomes:
 
     def _record(self, number: int, asked: Mapping[int, Entry]) -> list[int]:
         """Record outcomes of one page; return the slots that say so."""
-        page = self._core.page(number)
+        page = self._shelf.page(number)
         fresh = stored = False
         done: list[int] = []
         for _ in range(_TRIES):
             after = {slot: ended(e.fence, e.status, e.payload) for slot, e in asked.items()}
             done, open_ = _sorted_out(page, asked, after)
             if len(done) + len(open_) < len(asked) and not fresh:
-                page, fresh = self._core.read(number), True
+                page, fresh = self._shelf.read(number), True
                 continue
             if page is None or not open_:
                 break
@@ -98,15 +98,15 @@ class Outcomes:
                 stored = True
             ends = {slot: after[slot] for slot in open_}
             try:
-                page = self._core.write(changes.record(page, ends, inline, self._core.now()))
+                page = self._shelf.write(changes.record(page, ends, inline, self._shelf.now()))
             except ConditionFailed as failed:
-                page, fresh = self._core.seen(number, failed), True
+                page, fresh = self._shelf.seen(number, failed), True
                 continue
             done += open_
             self._after(page)
             break
         for entry in asked.values():
-            self._core.book.let_go(entry.seq, entry.fence)
+            self._shelf.book.let_go(entry.seq, entry.fence)
         return done
 
     def _inline(self, page: Page, outcomes: Sequence[Ended]) -> dict[int, bytes]:
@@ -114,16 +114,16 @@ class Outcomes:
         size = size_of(page) + sum(sealed_size(each.payload) for each in outcomes)
         if size > (_FULL if len(page.slots) > 1 else _FULL_ALONE):
             return {}
-        return {each.slot: seal_outcome(self._core.results, page, each) for each in outcomes}
+        return {each.slot: seal_outcome(self._shelf.results, page, each) for each in outcomes}
 
     def _store(self, page: Page, outcomes: Sequence[Ended]) -> None:
-        sealed = seal_chunk(self._core.results, page, outcomes)
+        sealed = seal_chunk(self._shelf.results, page, outcomes)
         key = chunk_key(sealed)
-        writes = pieces(page.key, key, sealed, self._core.expiry(page.durable))
+        writes = pieces(page.key, key, sealed, self._shelf.expiry(page.durable))
         if len(writes) == 1:
-            self._core.table.write(writes[0])
+            self._shelf.table.write(writes[0])
         else:
-            self._core.table.write_all(writes)
+            self._shelf.table.write_all(writes)
 
     def _after(self, page: Page) -> None:
         """Close a page whose inputs have all ended.
@@ -138,14 +138,14 @@ class Outcomes:
     # Reading
 
     def outcomes(self, call_id: str, start: int = 0, end: int | None = None) -> list[Outcome]:
-        head = self._core.head(call_id)
+        head = self._shelf.head(call_id)
         if head is None:
             raise NotFoundError(f"There is no call {call_id}.", hint="See `cloudfn call list`.")
         if head.expired:
             return []
         end = head.known if end is None else min(end, head.known)
         found = []
-        for page in self._core.pages_of(head, start, end):
+        for page in self._shelf.pages_of(head, start, end):
             wanted = [
                 slot
                 for slot in range(
@@ -173,7 +173,7 @@ class Outcomes:
             if value == CANCELLED:
                 found[slot] = cancelled_payload(page.call_id)
             elif slot in page.outcomes:
-                found[slot] = open_outcome(self._core.results, page, slot, status_of(value))
+                found[slot] = open_outcome(self._shelf.results, page, slot, status_of(value))
             else:
                 elsewhere[slot] = value
         if elsewhere:
@@ -190,17 +190,17 @@ class Outcomes:
         return found
 
     def _chunks(self, page: Page) -> Iterator[Ended]:
-        for sealed in joined(self._core.table.query(page.key, begins="O#")).values():
-            yield from open_chunk(self._core.results, page, sealed)
+        for sealed in joined(self._shelf.table.query(page.key, begins="O#")).values():
+            yield from open_chunk(self._shelf.results, page, sealed)
 
     # What clients have
 
     def delivered(self, call_id: str, indices: Sequence[int]) -> None:
-        head = self._core.head(call_id)
+        head = self._shelf.head(call_id)
         if head is None or head.spec.durable or not indices:
             return
         wanted = {index for index in indices if 0 <= index < head.known}
-        for page in self._core.pages_of(head, min(indices), max(indices) + 1):
+        for page in self._shelf.pages_of(head, min(indices), max(indices) + 1):
             slots = {
                 slot
                 for slot, value in enumerate(page.slots)
@@ -208,7 +208,7 @@ class Outcomes:
             }
             if slots:
                 with suppress(ConditionFailed):
-                    self._core.write(changes.add_to_set(page, "d", slots))
+                    self._shelf.write(changes.add_to_set(page, "d", slots))
 
 
 def _sorted_out(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from cloudfn.errors import ConflictError, ResourceExhaustedError
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.ledger import heads, pages
-from cloudfn.providers.aws.ledger.core import Core
 from cloudfn.providers.aws.ledger.counts import Counts, counters_key, reserve
 from cloudfn.providers.aws.ledger.heads import HEAD, Head
 from cloudfn.providers.aws.ledger.packing import (
@@ -28,6 +27,7 @@ from cloudfn.providers.aws.ledger.pages import (
     renewed,
     segment,
 )
+from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.aws.table import Write, put, update
 from cloudfn.providers.doorbells import Ring
 from cloudfn.providers.ledger import Admission, CallSpec
@@ -92,12 +92,12 @@ class Submissions:
     """Admits inputs.
 
     Args:
-        core: The table, and what is remembered of it.
+        shelf: The table, and what is remembered of it.
         counts: Knows limits.
     """
 
-    def __init__(self, core: Core, counts: Counts) -> None:
-        self._core = core
+    def __init__(self, shelf: Shelf, counts: Counts) -> None:
+        self._shelf = shelf
         self._counts = counts
         self._heads: dict[str, Head] = {}
 
@@ -118,7 +118,7 @@ class Submissions:
         asked.head = self._heads.get(call.call_id)
         try:
             if asked.head is None and first:
-                asked.head = self._core.head(call.call_id)
+                asked.head = self._shelf.head(call.call_id)
             return self._submit(asked)
         except BaseException:
             # What of it was done is for the next one to find out.
@@ -128,7 +128,7 @@ class Submissions:
     def _submit(self, asked: _Request) -> Admission:
         for _ in range(_TRIES + len(asked.payloads) // _LOT):
             if self._must_look(asked):
-                asked.head = self._core.head(asked.spec.call_id)
+                asked.head = self._shelf.head(asked.spec.call_id)
             if (answer := self._answer(asked)) is not None:
                 return answer
             try:
@@ -192,7 +192,7 @@ class Submissions:
         seal = asked.seals and whole
         if not lot and not asked.missing and asked.head is not None:
             asked.writes = [_seal(asked.head)]
-            self._core.table.write(asked.writes[0])
+            self._shelf.table.write(asked.writes[0])
             asked.head = self._keep(replace(asked.head, sealed=True, total=None))
             return
         if asked.missing and not lot:
@@ -200,7 +200,7 @@ class Submissions:
         head, parts = self._place(asked, lot, seal=seal)
         self._store(head, parts)
         asked.writes = self._writes(asked, head, parts)
-        self._core.table.transact(asked.writes)
+        self._shelf.table.transact(asked.writes)
         asked.head = self._keep(head)
         if asked.room is not None:
             asked.room = asked.room[0] - len(lot), asked.room[1]
@@ -231,9 +231,10 @@ class Submissions:
             write.pk for write, held in zip(asked.writes, failed.held, strict=True) if not held
         }
         if heads.partition(asked.spec.call_id) in refused:
-            asked.head = self._core.head(asked.spec.call_id)
+            asked.head = self._shelf.head(asked.spec.call_id)
         elif counters_key(asked.spec.function_id) in refused:
             asked.room = self._counts.room(asked.spec, len(asked.missing))
+            asked.refused = asked.room[1]
         elif heads.NAMES in refused:
             raise ConflictError(
                 f"Another call has the name {asked.spec.name}.",
@@ -257,13 +258,13 @@ class Submissions:
         self, asked: _Request, lot: Sequence[bytes], *, seal: bool
     ) -> tuple[Head, list[Part]]:
         """Return the head as it is with a lot, and which inputs come onto which page."""
-        head = asked.head or Head(asked.spec, self._core.nonce())
+        head = asked.head or Head(asked.spec, self._shelf.nonce())
         known = head.known + len(lot)
         digested = head.digested
         if asked.first <= digested:
             digested = max(digested, min(asked.first + len(asked.digests), known))
         old = (
-            self._core.read_all(head.numbers(head.known, known)) if head.reach > head.known else {}
+            self._shelf.read_all(head.numbers(head.known, known)) if head.reach > head.known else {}
         )
         parts = []
         for number, slot, count in heads.ranges(head.known, len(lot)):
@@ -294,22 +295,22 @@ class Submissions:
         page = replace(page, segments=((slot, len(payloads), 0),))
         small = sum(map(len, payloads)) + 4 * len(payloads) + 32
         if slot == 0 and size_of(page) + small <= _SMALL:
-            return replace(page, inputs=seal_inputs(self._core.inputs, page, slot, payloads))
+            return replace(page, inputs=seal_inputs(self._shelf.inputs, page, slot, payloads))
         return page
 
     def _store(self, head: Head, parts: Sequence[Part]) -> None:
         """Store inputs that do not lie on their pages, before anybody can find them."""
-        expires = self._core.expiry(head.spec.durable)
+        expires = self._shelf.expiry(head.spec.durable)
         writes: list[Write] = []
         for part in parts:
             if part.payloads and (part.before is not None or not part.page.inputs):
-                data = seal_inputs(self._core.inputs, part.page, part.slot, part.payloads)
+                data = seal_inputs(self._shelf.inputs, part.page, part.slot, part.payloads)
                 key = segment_key(part.page.segments[-1])
                 writes += pieces(part.page.key, key, data, expires)
         if len(writes) == 1:
-            self._core.table.write(writes[0])
+            self._shelf.table.write(writes[0])
         elif writes:
-            self._core.table.write_all(writes)
+            self._shelf.table.write_all(writes)
 
     def _writes(self, asked: _Request, head: Head, parts: Sequence[Part]) -> list[Write]:
         """Return the transaction: the head, the counters, and the rest in any order."""
@@ -327,9 +328,9 @@ class Submissions:
             else:
                 writes.append(put(pages.to_item(part.page), "attribute_not_exists(pk)"))
             if part.waiting:
-                writes.append(self._core.row(part.page))
+                writes.append(self._shelf.row(part.page))
         if before is None:
-            writes += _announcements(spec, self._core.expiry(spec.durable))
+            writes += _announcements(spec, self._shelf.expiry(spec.durable))
         have = before.digested if before else 0
         if head.digested > have:
             digests = b"".join(asked.digests[have - asked.first : head.digested - asked.first])
@@ -339,7 +340,7 @@ class Submissions:
 
     def _head_write(self, before: Head | None, head: Head) -> Write:
         if before is None:
-            item = heads.to_item(head, self._core.expiry(head.spec.durable))
+            item = heads.to_item(head, self._shelf.expiry(head.spec.durable))
             return put(item, "attribute_not_exists(pk)")
         change = "SET #known=:known,#reach=:reach,#digested=:digested"
         values = {"known": head.known, "reach": head.reach, "digested": head.digested}
@@ -359,22 +360,22 @@ class Submissions:
 
     def _announce(self, parts: Sequence[Part]) -> None:
         """Let others hear of what may be claimed now."""
-        now = self._core.now()
+        now = self._shelf.now()
         for part in parts:
             page = part.page
             if not part.waiting:
                 continue
             if part.slot and part.before is None:
-                self._core.book.drop(page.number)
+                self._shelf.book.drop(page.number)
             else:
-                self._core.book.note(page)
-            self._core.book.line_up(page)
+                self._shelf.book.note(page)
+            self._shelf.book.line_up(page)
             if page.not_before <= now:
                 enclosed = b""
                 if part.before is None:
-                    enclosed = enclose(self._core.inputs, page, part.slot, part.payloads)
+                    enclosed = enclose(self._shelf.inputs, page, part.slot, part.payloads)
                 name = pages.name_of(page.number)
-                self._core.book.ring(Ring(page.function_id, page.pool, name, enclosed))
+                self._shelf.book.ring(Ring(page.function_id, page.pool, name, enclosed))
 
 
 def _seal(head: Head) -> Write:

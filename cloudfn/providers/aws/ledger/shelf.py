@@ -22,7 +22,7 @@ OPEN = "L#OPEN"
 _KEPT = 30 * 86_400.0
 
 
-class Core:
+class Shelf:
     """The table and this process's view of it. Thread-safe.
 
     Args:

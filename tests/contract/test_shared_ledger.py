@@ -1,0 +1,514 @@
+"""What a ledger promises to several processes at once: rings, races, fences, lost answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from cloudfn.errors import DataLossError, Error
+from cloudfn.model.call import LOSS_CAP, CallKind, Counters, Status
+from cloudfn.model.terms import Terms
+from cloudfn.providers.aws.ledger import pages
+from cloudfn.providers.ledger import Admission, Entry, PoolCounts
+from cloudfn.providers.shared_ledger import Held
+from cloudfn.settings import Limits
+from cloudfn.testing.aws import Knobs
+from tests.contract.dynamo_ledgers import NOW, TABLE, account, open_ledger
+from tests.contract.ledger_worlds import POOL, SPEC, finish, names, spec, submit
+
+
+@pytest.fixture
+def aws():
+    return account()
+
+
+@pytest.fixture
+def client(aws):
+    return open_ledger(aws, "cl-1")
+
+
+@pytest.fixture
+def one(aws):
+    return open_ledger(aws, "ma-1")
+
+
+@pytest.fixture
+def two(aws):
+    return open_ledger(aws, "ma-2")
+
+
+def alive(*holders):
+    return lambda holder: holder in holders
+
+
+def entries(claims, status=Status.RETURNED, payload=b"result"):
+    return [Entry(c.seq, c.fence, status, payload) for c in claims]
+
+
+def claim(ledger, limit=100, now=NOW):
+    return ledger.claim(POOL, limit, now)
+
+
+class TestRings:
+    def test_a_submission_rings_once_for_each_page(self, client):
+        submit(client, number=200)
+
+        rings = client.rings()
+
+        assert [(ring.function_id, ring.pool) for ring in rings] == [("fu-f", POOL)] * 3
+        assert client.rings() == []
+
+    def test_who_hears_a_ring_claims_without_reading(self, aws, client, one):
+        submit(client, number=5)
+        (ring,) = client.rings()
+        before = dict(aws.faults.calls)
+        one.hear(ring)
+
+        claims = claim(one)
+
+        assert names(claims) == ["map0", "map1", "map2", "map3", "map4"]
+        assert claims[3].payload == b"fc-map[3]"
+        asked = {op: n - before.get(op, 0) for op, n in aws.faults.calls.items()}
+        assert {op: n for op, n in asked.items() if n} == {("dynamodb", "UpdateItem"): 1}
+
+    def test_a_ring_without_anything_enclosed_is_as_good(self, client, one):
+        submit(client, number=5)
+        (ring,) = client.rings()
+        one.hear(ring._replace(enclosed=b""))
+
+        assert len(claim(one)) == 5
+
+    def test_a_forged_ring_brings_nothing_in(self, client, one):
+        submit(client, number=2)
+        (ring,) = client.rings()
+        one.hear(ring._replace(enclosed=ring.enclosed[:-1] + b"X"))
+
+        assert [c.payload for c in claim(one)] == [b"fc-map[0]", b"fc-map[1]"]
+
+    def test_doubled_and_late_rings_change_nothing(self, client, one, two):
+        submit(client, number=3)
+        (ring,) = client.rings()
+        for ledger in (one, one, two):
+            ledger.hear(ring)
+        claims = claim(one)
+        assert claim(two) == []
+        finish(one, claims)
+        for ledger in (one, two):
+            ledger.hear(ring)
+            assert claim(ledger) == []
+        client.forget(SPEC.call_id)
+        two.hear(ring)
+        assert claim(two) == []
+
+    def test_a_late_ring_does_not_let_a_retry_begin_too_early(self, client, one, two):
+        submit(client, number=2)
+        (ring,) = client.rings()
+        first, second = claim(one)
+        one.retry(first.seq, first.fence, Counters(failures=1), NOW + 60)
+        one.retry(second.seq, second.fence, Counters(crashes=1), 0.0, alone=True)
+
+        two.hear(ring)
+        claims = claim(two)
+
+        assert [(c.index, c.alone, c.counters) for c in claims] == [(1, True, Counters(crashes=1))]
+
+    def test_what_comes_back_is_rung_for(self, client, one, two):
+        submit(client, number=2)
+        (ring,) = client.rings()
+        given, retried = claim(one)
+        one.give_back([(given.seq, given.fence)])
+        one.retry(retried.seq, retried.fence, Counters(failures=1), 0.0)
+
+        assert [each.page for each in one.rings()] == [ring.page]
+
+    def test_what_waits_for_a_time_is_not_rung_for_before(self, client, one):
+        submit(client)
+        client.rings()
+        (held,) = claim(one)
+        one.retry(held.seq, held.fence, Counters(failures=1), NOW + 60)
+        submit(client, spec("s", CallKind.SPAWN)._replace(terms=Terms(not_before=NOW + 60)))
+
+        assert one.rings() == client.rings() == []
+
+    def test_inputs_that_fill_a_page_up_are_rung_for_and_claimed(self, client, one):
+        submit(client, number=10)
+        (first,) = client.rings()
+        one.hear(first)
+        claim(one)
+        submit(client, number=10, first=10)
+        (second,) = client.rings()
+        assert second.page == first.page
+
+        one.hear(second)
+        assert [c.index for c in claim(one)] == list(range(10, 20))
+
+    def test_a_large_page_encloses_nothing(self, client, one):
+        client.submit(SPEC, 0, [b"x" * 60_000] * 2, sealed=True, now=NOW)
+        (ring,) = client.rings()
+        assert ring.enclosed == b""
+
+        one.hear(ring)
+        assert [len(c.payload) for c in claim(one)] == [60_000] * 2
+
+
+class TestSeveralHolders:
+    def test_share_a_page_and_never_an_input(self, client, one, two):
+        submit(client, number=90)
+        (ring,) = client.rings()
+        one.hear(ring)
+        two.hear(ring)
+        claims = {1: [], 2: []}
+        for _ in range(10):
+            claims[1] += claim(one, 5)
+            claims[2] += claim(two, 4)
+
+        indices = [c.index for side in claims.values() for c in side]
+        assert sorted(indices) == list(range(90))
+        assert all(claims.values())
+
+    def test_finish_inputs_of_one_page_without_meeting(self, client, one, two):
+        submit(client, number=20, sealed=True)
+        first, second = claim(one, 10), claim(two, 10)
+        for a, b in zip(first, second, strict=True):
+            assert one.record(entries([a], payload=b"one")) == [True]
+            assert two.record(entries([b], payload=b"two")) == [True]
+
+        found = client.outcomes(SPEC.call_id)
+        assert [o.payload for o in found] == [b"one"] * 10 + [b"two"] * 10
+        assert client.pools() == []
+
+    def test_see_what_the_others_gave_back(self, client, one, two):
+        submit(client, number=3)
+        held = claim(one)
+        assert claim(two) == []
+        one.give_back([(held[1].seq, held[1].fence)])
+        for each in one.rings():
+            two.hear(each)
+
+        (again,) = claim(two)
+        assert (again.index, again.payload) == (1, b"fc-map[1]")
+        assert again.fence > held[1].fence
+
+    def test_are_told_by_name(self, client, one, two):
+        submit(client, number=2)
+        (a,) = claim(one, 1)
+        (b,) = claim(two, 1)
+
+        assert client.held(SPEC.call_id) == [
+            Held(a.seq, a.fence, SPEC.call_id, 0, "ma-1"),
+            Held(b.seq, b.fence, SPEC.call_id, 1, "ma-2"),
+        ]
+        assert client.held("fc-nobody") == []
+
+    def test_a_superseded_holder_is_refused_in_everything(self, client, one, two):
+        submit(client, number=3)
+        old = claim(one)
+        client.repair(alive("ma-2"), NOW)
+        new = claim(two)
+        assert all(b.fence > a.fence for a, b in zip(old, new, strict=True))
+
+        assert one.record(entries(old[:1])) == [False]
+        assert one.give_back([(old[1].seq, old[1].fence)]) == [False]
+        assert not one.retry(old[2].seq, old[2].fence, Counters(failures=9), 0.0)
+        assert client.counts(POOL) == PoolCounts(0, 0, 3)
+        finish(two, new)
+
+    def test_the_chunk_of_a_superseded_holder_counts_for_nothing(self, client, one, two):
+        submit(client, number=50, sealed=True)
+        old = claim(one)
+        client.repair(alive("ma-2"), NOW)
+        new = claim(two)
+        assert not any(one.record(entries(old, payload=b"old" * 100)))
+        finish(two, new)
+
+        found = client.outcomes(SPEC.call_id)
+        assert [o.payload for o in found] == [b"result of fc-map[%d]" % i for i in range(50)]
+
+    def test_the_counters_of_a_call_that_moved_on_are_kept(self, client, one, two):
+        submit(client, number=1)
+        (held,) = claim(one)
+        one.retry(held.seq, held.fence, Counters(failures=2), 0.0)
+        (again,) = claim(two)
+        client.repair(alive(), NOW)
+
+        (third,) = claim(one)
+        assert third.counters == Counters(failures=2, losses=1)
+        assert third.fence > again.fence
+
+
+class TestTheJanitor:
+    def test_returns_what_dead_machines_held_and_rings(self, client, one, two):
+        submit(client, number=4)
+        claim(one, 2)
+        claim(two, 2)
+
+        repairs = client.repair(alive("ma-2"), NOW)
+
+        assert (repairs.returned, repairs.given_up) == (2, 0)
+        (ring,) = repairs.rings
+        two.hear(ring)
+        assert names(claim(two)) == ["map0", "map1"]
+        assert client.repair(alive("ma-2"), NOW).returned == 0
+
+    def test_gives_up_what_was_lost_too_often(self, client, one):
+        submit(client, sealed=True)
+        for number in range(1, LOSS_CAP + 1):
+            assert len(claim(one)) == 1
+            repairs = client.repair(alive(), NOW)
+            for ring in repairs.rings:
+                one.hear(ring)
+            assert repairs[:2] == ((1, 0) if number < LOSS_CAP else (0, 1))
+
+        (outcome,) = client.outcomes(SPEC.call_id)
+        assert outcome.status == Status.LOST
+        assert b"lost 10 times" in outcome.payload
+        assert client.pools() == []
+
+    def test_cancels_what_a_dead_machine_held_of_a_cancelled_call(self, client, one):
+        submit(client, number=2, sealed=True)
+        claim(one)
+        client.cancel(SPEC.call_id)
+
+        assert client.repair(alive(), NOW)[:2] == (0, 0)
+        assert client.statuses(SPEC.call_id) == [Status.CANCELLED] * 2
+
+    def test_leaves_to_the_living_what_they_hold(self, client, one):
+        submit(client, number=2)
+        held = claim(one)
+
+        assert client.repair(alive("ma-1"), NOW + 1_000)[:2] == (0, 0)
+        finish(one, held)
+
+    def test_rings_for_what_waits_and_nobody_heard_of(self, client):
+        janitor = client
+        submit(client)
+        (ring,) = client.rings()
+
+        assert janitor.repair(alive(), NOW + 1).rings == ()
+        (again,) = janitor.repair(alive(), NOW + 31).rings
+        assert again == ring._replace(enclosed=b"")
+        assert janitor.repair(alive(), NOW + 32).rings == ()
+        assert len(janitor.repair(alive(), NOW + 62).rings) == 1
+        assert janitor.repair(alive(), NOW + 93).rings == ()
+
+    def test_rings_as_soon_as_a_delay_is_over(self, client, one):
+        submit(client, spec("s", CallKind.SPAWN)._replace(terms=Terms(not_before=NOW + 60)))
+        submit(client)
+        (held,) = claim(one)
+        one.retry(held.seq, held.fence, Counters(failures=1), NOW + 50)
+
+        assert client.repair(alive("ma-1"), NOW + 29).rings == ()
+        (retried,) = client.repair(alive("ma-1"), NOW + 50).rings
+        (delayed,) = client.repair(alive("ma-1"), NOW + 60).rings
+        one.hear(retried)
+        one.hear(delayed)
+        assert sorted(names(claim(one, now=NOW + 60))) == ["map0", "s0"]
+
+    def test_may_be_several(self, aws, client, one):
+        submit(client, number=4)
+        claim(one)
+        janitors = [open_ledger(aws, f"pl-{number}") for number in range(3)]
+
+        assert sum(each.repair(alive(), NOW).returned for each in janitors) == 4
+        aws.clock.advance(5)
+        assert [c.counters for c in claim(one)] == [Counters(losses=1)] * 4
+
+    def test_clears_up_after_a_call_that_was_half_forgotten(self, aws, client):
+        submit(client, number=2)
+        (ring,) = client.rings()
+        aws.client("dynamodb").delete_item(
+            TableName=TABLE, Key={"pk": {"S": f"P#{ring.page}"}, "sk": {"S": "PAGE"}}
+        )
+
+        assert client.repair(alive(), NOW).rings == ()
+        assert not [i for i in aws.dynamodb.truth(TABLE) if i["pk"]["S"] == "L#OPEN"]
+
+
+class TestLostAnswers:
+    """Who gets none asks again, in the same words."""
+
+    @pytest.mark.parametrize("operation", ["TransactWriteItems", "PutItem", "BatchWriteItem"])
+    def test_of_a_submission(self, aws, client, one, operation):
+        payloads = [b"x" * 2_000] * 200
+        aws.faults.lose_answer("dynamodb", operation)
+        for _ in range(2):
+            try:
+                admission = client.submit(SPEC, 0, payloads, sealed=True, now=NOW)
+                break
+            except Error:
+                continue
+
+        assert admission == Admission(200)
+        assert client.counts(POOL) == PoolCounts(200, 0, 0)
+        assert [len(c.payload) for c in claim(one, 300)] == [2_000] * 200
+
+    def test_of_a_submission_that_botocore_sends_again(self, aws, one):
+        client = open_ledger(aws, "cl-1", attempts=5)
+        aws.faults.lose_answer("dynamodb", "TransactWriteItems")
+
+        assert submit(client, number=3) == Admission(3)
+        assert len(client.rings()) == 1
+
+    def test_of_a_claim_are_handed_out_with_the_next_one(self, aws, client, one):
+        submit(client, number=3)
+        aws.faults.lose_answer("dynamodb", "UpdateItem")
+        with pytest.raises(Error):
+            claim(one, 2)
+
+        assert names(claim(one)) == ["map0", "map1", "map2"]
+        assert client.counts(POOL) == PoolCounts(0, 0, 3)
+
+    def test_of_a_claim_that_botocore_sends_again(self, aws, client):
+        one = open_ledger(aws, "ma-1", attempts=5)
+        submit(client, number=3)
+        aws.faults.lose_answer("dynamodb", "UpdateItem")
+
+        assert names(claim(one, 2)) == ["map0", "map1"]
+        assert names(claim(one)) == ["map2"]
+
+    def test_of_a_claim_that_nobody_repeats_goes_back(self, aws, client, one, two):
+        submit(client, number=1)
+        aws.faults.lose_answer("dynamodb", "UpdateItem")
+        with pytest.raises(Error):
+            claim(one)
+        assert client.counts(POOL) == PoolCounts(0, 0, 1)
+
+        for ring in one.rings():
+            two.hear(ring)
+        assert len(claim(two)) == 1
+
+    @pytest.mark.parametrize("size", [10, 5_000])
+    @pytest.mark.parametrize("attempts", [1, 5])
+    def test_of_a_record_are_true_for_what_it_said(self, aws, client, size, attempts):
+        one = open_ledger(aws, "ma-1", attempts=attempts)
+        submit(client, number=3, sealed=True)
+        wanted = entries(claim(one), payload=b"r" * size)
+        aws.faults.lose_answer("dynamodb", "UpdateItem")
+        try:
+            answer = one.record(wanted)
+        except Error:
+            answer = one.record(wanted)
+
+        assert answer == [True] * 3
+        other = [each._replace(payload=b"another") for each in wanted]
+        assert one.record(other) == [False] * 3
+        assert [o.payload for o in client.outcomes(SPEC.call_id)] == [b"r" * size] * 3
+        assert client.pools() == []
+
+    def test_of_giving_back_lose_nothing(self, aws, client, one):
+        submit(client)
+        (held,) = claim(one)
+        aws.faults.lose_answer("dynamodb", "UpdateItem")
+        with pytest.raises(Error):
+            one.give_back([(held.seq, held.fence)])
+
+        assert one.give_back([(held.seq, held.fence)]) == [False]
+        assert len(claim(one)) == 1
+
+    def test_of_a_forgotten_call_are_harmless(self, aws, client):
+        submit(client, number=100)
+        aws.faults.lose_answer("dynamodb", "TransactWriteItems")
+        with pytest.raises(Error):
+            client.forget(SPEC.call_id)
+        client.forget(SPEC.call_id)
+
+        assert client.call(SPEC.call_id) is None
+        assert client.counts(POOL) == PoolCounts(0, 0, 0)
+        assert submit(client, number=2000) == Admission(2000)
+
+
+class TestFaults:
+    def test_throttling_is_waited_for(self, aws):
+        client = open_ledger(aws, "cl-1", attempts=5)
+        for operation in ("TransactWriteItems", "UpdateItem", "Query", "BatchGetItem", "PutItem"):
+            aws.faults.fail("dynamodb", operation, "ThrottlingException", times=3)
+
+        submit(client, number=100, sealed=True)
+        finish(client, claim(client))
+        assert len(client.outcomes(SPEC.call_id)) == 100
+
+    def test_a_nasty_table_does_no_harm(self):
+        aws = account(Knobs(), seed=3)
+        client, one = (open_ledger(aws, name, attempts=8) for name in ("cl-1", "ma-1"))
+        submit(client, number=300, sealed=True)
+        while claims := claim(one, 50):
+            finish(one, claims)
+
+        assert len(client.outcomes(SPEC.call_id)) == 300
+        assert client.pools() == []
+
+    def test_what_was_changed_in_the_table_is_not_run(self, aws, client, one):
+        submit(client, number=100, sealed=True)
+        table = aws.client("dynamodb")
+        (item,) = [
+            each
+            for each in aws.dynamodb.truth(TABLE)
+            if each["sk"]["S"].startswith("IN#") and len(each["y"]["B"]) > 800
+        ]
+        table.put_item(TableName=TABLE, Item={**item, "y": {"B": b"x" * 900}})
+
+        claims = claim(one)
+        assert [c.index for c in claims] == list(range(96, 100))
+        lost = client.outcomes(SPEC.call_id)
+        assert [o.status for o in lost] == [Status.LOST] * 96
+        assert b"not authentic" in lost[0].payload
+
+    def test_what_was_changed_in_the_table_is_no_result(self, aws, client, one):
+        submit(client, number=1, sealed=True)
+        finish(one, claim(one))
+        (page,) = [i for i in aws.dynamodb.truth(TABLE) if i["sk"]["S"] == "PAGE"]
+        page["o"]["M"]["k0"] = {"B": b"x" * 60}
+        aws.client("dynamodb").put_item(TableName=TABLE, Item=page)
+
+        with pytest.raises(DataLossError):
+            client.outcomes(SPEC.call_id)
+
+
+class TestLimits:
+    LIMITS = Limits(pending=100, total=150, spawn_pending=40)
+
+    def test_hold_for_all_clients_together(self, aws):
+        clients = [open_ledger(aws, f"cl-{i}", self.LIMITS) for i in range(4)]
+        calls = [spec(f"{i}", CallKind.MAP) for i in range(4)]
+        known = [submit(c, call, 30).known for c, call in zip(clients, calls, strict=True)]
+
+        assert known == [30, 30, 30, 10]
+        one = open_ledger(aws, "ma-1", self.LIMITS)
+        claim(one, 60)
+        more = submit(clients[3], calls[3], 50, first=10)
+        assert more.known == 60
+        assert submit(clients[2], calls[2], 50, first=30).known == 30
+        refused = submit(clients[0], calls[0], 5, first=30)
+        assert "has 150 inputs, the limit is 150" in refused.refused
+
+    def test_are_not_used_up_by_calls_that_nobody_cleared_away(self, aws):
+        client = open_ledger(aws, "cl-1", self.LIMITS)
+        one = open_ledger(aws, "ma-1", self.LIMITS)
+        for number in range(60):
+            assert submit(client, spec(f"s{number}", CallKind.SPAWN), sealed=True).known == 1
+            assert submit(client, spec(f"r{number}"), sealed=True).known == 1
+            finish(one, claim(one))
+
+
+class TestRepliesAndTimes:
+    def test_the_address_of_the_client_is_known(self, client, one, two):
+        submit(client, SPEC._replace(reply="queue-7"))
+        (ring,) = client.rings()
+        one.hear(ring)
+
+        assert one.reply_to(SPEC.call_id) == "queue-7"
+        assert two.reply_to(SPEC.call_id) == "queue-7"
+        assert two.reply_to("fc-nobody") == ""
+
+    def test_what_nobody_fetches_goes_by_itself(self, aws, client, one):
+        client.submit(SPEC, 0, [b"x" * 2_000] * 3, sealed=True, now=NOW)
+        client.submit(spec("s", CallKind.SPAWN_MAP), 0, [b"x" * 2_000] * 3, sealed=True, now=NOW)
+        for each in claim(one):
+            one.record(entries([each], payload=b"y" * 3_000))
+        aws.clock.advance(40 * 86_400)
+        client.repair(alive(), aws.clock.wall())
+
+        left = {item["pk"]["S"] for item in aws.dynamodb.truth(TABLE)}
+        numbers = [pages.partition(each.seq >> pages.SEQ_BITS) for each in claim(one)]
+        assert numbers == []
+        assert len([pk for pk in left if pk.startswith("P#")]) == 1
+        assert len(client.outcomes("fc-s")) == 3
