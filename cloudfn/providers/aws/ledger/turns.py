@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -100,18 +100,18 @@ class Turns:
         calls: dict[str, list[Waiting]] = {}
         for page in sorted(lane, key=_age):
             calls.setdefault(page.call_id, []).append(page)
-        order = deque(sorted(calls, key=lambda call: self._served.get(call, 0)))
+        order = sorted(calls, key=lambda call: self._served.get(call, 0))
         left = limit
         while left > 0 and order:
-            share = min(left, left // len(order) or 1)
-            call = order.popleft()
-            taken = _take_from(calls[call], share, chosen)
-            left -= taken
-            if taken:
-                self._stamp += 1
-                self._served[call] = self._stamp
-            if taken == share:
-                order.append(call)
+            share, more = left // len(order) or 1, []
+            for call in order:
+                taken = _take_from(calls[call], min(share, left), chosen)
+                left -= taken
+                if taken:
+                    self._stamp += 1
+                    self._served[call] = self._stamp
+                    more.append(call)
+            order = more
         return limit - left
 
 
