@@ -62,6 +62,9 @@ def up(
     module: Annotated[
         str | None, typer.Option(metavar="NAME", help="What machines run instead of the agent.")
     ] = None,
+    handler: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What Lambda calls instead of the planner.")
+    ] = None,
     bundle: Annotated[
         Path | None,
         typer.Option(
@@ -83,6 +86,7 @@ def up(
         "auth": auth,
         "bundle": bundle and str(bundle.absolute()),
         "module": module,
+        "handler": handler,
         "classes": {
             name: {"instance_types": each, "purchase": purchase, "max_machines": machines}
             for name, (each, purchase) in types.items()

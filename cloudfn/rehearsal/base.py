@@ -38,6 +38,7 @@ def make_base(of: Callable[[str], Any], wanted: Wanted, bundle: Path, sha256: st
     _roles(of("iam"), names)
     of("scheduler").create_schedule_group(Name=names.prefix)
     make_key(of("ssm"), wanted.environment)
+    _planner(of, names, wanted.handler or userdata.planner_handler(), f"agent/{sha256}.zip")
     subnet = _network(of("ec2"))
     for name, each in wanted.classes.items():
         text = user_data(wanted, name, sha256)
@@ -106,6 +107,30 @@ def _roles(iam: Any, names: Names) -> None:
     for role in ROLES:
         policy = userdata.render((folder / f"{role}.json.tftpl").read_text(), values)
         iam.put_role_policy(RoleName=names.role(role), PolicyName="cloudfn", PolicyDocument=policy)
+
+
+def _planner(of: Callable[[str], Any], names: Names, handler: str, key: str) -> None:
+    functions, events = of("lambda"), of("events")
+    made = functions.create_function(
+        FunctionName=names.planner,
+        Runtime="python3.12",
+        Role=names.role_arn("planner"),
+        Handler=handler,
+        Code={"S3Bucket": names.bucket, "S3Key": key},
+        Timeout=75,
+        MemorySize=512,
+        Environment={"Variables": {"CLOUDFN_ENVIRONMENT": names.environment}},
+    )
+    functions.put_function_event_invoke_config(
+        FunctionName=names.planner, MaximumRetryAttempts=0, MaximumEventAgeInSeconds=60
+    )
+    events.put_rule(Name=names.planner, ScheduleExpression="rate(1 minute)")
+    target = {
+        "Id": "planner",
+        "Arn": made["FunctionArn"],
+        "Input": json.dumps({"source": "minute"}),
+    }
+    events.put_targets(Rule=names.planner, Targets=[target])
 
 
 def _network(ec2: Any) -> str:

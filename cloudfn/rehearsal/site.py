@@ -98,8 +98,9 @@ class Wanted:
     auth: bool = False
     #: zip that machines fetch; None: made as `cloudfn infra apply` makes it
     bundle: str | None = None
-    #: what a machine runs; None: what infra/terraform says
+    #: what a machine runs, and what the planner's function calls; None: what infra/terraform says
     module: str | None = None
+    handler: str | None = None
     classes: Mapping[str, MachineClass] = field(default_factory=lambda: MappingProxyType(_CLASSES))
 
     @property
@@ -113,7 +114,7 @@ class Wanted:
         return json.dumps({**{k: getattr(self, k) for k in _PLAIN}, "classes": classes})
 
 
-_PLAIN = ("environment", "region", "port", "boot_delay", "auth", "bundle", "module")
+_PLAIN = ("environment", "region", "port", "boot_delay", "auth", "bundle", "module", "handler")
 
 
 def wanted_of(text: str) -> Wanted:

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
 from cloudfn.clock import Clock
@@ -78,7 +77,6 @@ class Supervisor:
         self._launcher = Launcher(
             self._site, self._wanted, plan, hub, role, self._groups.vanish, self._clock
         )
-        self._start_planner()
         Control(self._site.control, self._obey).start()
         self._site.environ.write_text(json.dumps(variables(self._wanted)))
         tell("ready", self._wanted.url)
@@ -91,9 +89,6 @@ class Supervisor:
             self._launcher.reconcile(self._groups.tick())
         except (Error, OSError) as error:
             print(f"supervisor: {error}", file=sys.stderr, flush=True)
-        for name, process in self._parts.items():
-            if process.poll() is not None and name == "planner":
-                self._start_planner()
 
     # ------------------------------------------------------------------------------------- parts
 
@@ -148,12 +143,6 @@ class Supervisor:
             make_base(clients.of, self._wanted, bundle, sha256)
         finally:
             clients.close()
-
-    def _start_planner(self) -> None:
-        if find_spec("cloudfn.cli.planner") is None:
-            return
-        settings = {"CLOUDFN_ENVIRONMENT": self._wanted.environment}
-        self._start("planner", [sys.executable, "-m", "cloudfn", "planner", "run"], settings)
 
     def _start(
         self,

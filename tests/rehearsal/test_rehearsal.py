@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 from pathlib import Path
@@ -72,6 +73,24 @@ def test_a_container_gets_no_answer_from_the_metadata_service(machine):
         assert "timed out" in told or "TimeoutError" in told
     assert machine.run("python3.11", "-c", look) == ""
     machine.run("docker", "rm", "--force", "one")
+
+
+def test_the_planner_is_a_function_of_lambda_that_can_be_woken(cloud):
+    ssm = cloud.of("ssm")
+    cloud.of("lambda").invoke(
+        FunctionName="cloudfn-main-planner",
+        InvocationType="Event",
+        Payload=json.dumps({"source": "wake"}),
+    )
+    told = {"event": {"source": "wake"}, "environment": "main"}
+    cloud.until(lambda: json.loads(_parameter(ssm, "/planned")) == told, "the planner has come")
+
+
+def _parameter(ssm, name: str) -> str:
+    try:
+        return ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    except ssm.exceptions.ParameterNotFound:
+        return "null"
 
 
 def test_a_disturbed_service_is_whole_again_when_its_time_is_over(cloud):

@@ -64,7 +64,8 @@ class World:
                 archive.write(Path(__file__).with_name("agent.py"), "rehearsed_agent.py")
         self.cloudfn(
             "up", "--port", str(self.port), "--boot-delay", "0.5",
-            "--module", "rehearsed_agent", "--bundle", str(self.bundle),
+            "--module", "rehearsed_agent", "--handler", "rehearsed_agent.planner",
+            "--bundle", str(self.bundle),
         )  # fmt: skip
 
     def of(self, service: str) -> Any:

@@ -63,6 +63,12 @@ def test_the_dead_man_switch_looks_each_minute(machine):
     assert unit_of(name, text) == TimerUnit(60.0, 60.0)
 
 
+def test_the_planners_own_default_is_found():
+    module, _, function = userdata.planner_handler().rpartition(".")
+    assert module.startswith("cloudfn.")
+    assert function.isidentifier()
+
+
 def test_the_modules_own_defaults_are_found():
     assert userdata.defaults(userdata.module_folder()).keys() == {
         "python",

@@ -70,7 +70,7 @@ def test_every_role_has_a_policy_of_terraforms_that_can_be_rendered():
 
 
 def test_what_is_wanted_survives_its_way_to_the_supervisor():
-    wanted = Wanted(environment="other", port=4599, module="a.b")
+    wanted = Wanted(environment="other", port=4599, module="a.b", handler="c.d")
     assert wanted_of(wanted.text()) == wanted
 
 
