@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import takewhile
 from random import Random
 from threading import Lock
 from typing import Any
@@ -129,11 +130,8 @@ class DynamoDicts:
             entry = self._table.get(listed["entry"], _ENTRY)
             if entry is not None and entry["until"] <= now:
                 self._remove(listed["dict_id"], [entry], now)
-        gone = []
-        for item in self._table.query(_GONE):
-            if item["at"] > now - patience:
-                break
-            gone.append(item)
+        late = takewhile(lambda item: item["at"] <= now - patience, self._table.query(_GONE))
+        gone = list(late)
         self._table.write_all([delete(item["pk"], item["sk"]) for item in gone])
         return [item["value"] for item in gone]
 

@@ -1,0 +1,488 @@
+"""What queues hold, in DynamoDB. Thin I/O; thread-safe.
+
+- `QU#<queue>#<partition>`/`HEAD`: until when the partition lives, its generation, how many elements
+  are free (`count`), and the position of the next one.
+- `QU#<queue>#<partition>`/`I#<generation>#<position>`: an element; `taken` names the request that
+  has it, until that is settled. What is not small lies in `<that>#<this>`/`V`, in a partition of
+  its own, so that a megabyte a second is not all that a queue can take.
+- `QU#R#<request>`/`R`: a request: what it did, and what it holds.
+- `QU#<queue>`/`P#<partition>` and `QU#`/`<queue>`: which partitions and queues there are.
+- `QU#GONE`/`<time>#…`: an element that is gone and refers to a blob.
+
+What is read and decided is written in one transaction, whose conditions say that nobody was
+faster; it is decided anew where one does not hold. A partition whose time is over gets a new
+generation with the next put, so that elements of the old one are found by nobody.
+
+Nobody hears of a client that died after a take. What is not settled for a while goes back to the
+front when the next one wants elements; settling it as kept is refused from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import takewhile
+from random import Random
+
+from cloudfn.clock import Clock
+from cloudfn.errors import ConflictError
+from cloudfn.providers.aws.clients import ClientSource
+from cloudfn.providers.aws.errors import ConditionFailed
+from cloudfn.providers.aws.queue_records import (
+    BACK,
+    GONE,
+    HEAD,
+    HELD,
+    KEPT,
+    MOST_PARTS,
+    PUT,
+    REQUEST,
+    as_read,
+    away_key,
+    blobs_of,
+    element_sort,
+    elements,
+    far,
+    gone,
+    holding_record,
+    partition_key,
+    portions,
+    request_key,
+)
+from cloudfn.providers.aws.table import Item, Table, Write, delete, put, update
+from cloudfn.providers.queues import Leftovers, too_many_partitions
+
+_ALL = "QU#"
+#: seconds that the end of a request is known, kept or put, and given back
+_REMEMBERED = 86_400
+_REMEMBERED_BACK = 7 * 86_400
+#: times that a change is decided anew, and seconds before the first of them, at most
+_TRIES = 20
+_PAUSE = 0.01
+_LONGEST_PAUSE = 0.5
+#: elements that one request takes at most
+_MOST_TAKEN = 1_000
+
+
+class DynamoQueues:
+    """The `Queues` port on a table.
+
+    Args:
+        clients: Where the client of DynamoDB comes from.
+        table: The name of the environment's table.
+        clock: Waits between two tries.
+        capacity: Elements that a partition holds.
+        partitions: Partitions that a queue may have.
+        hold: Seconds after which elements go back that were taken and not settled.
+    """
+
+    def __init__(
+        self,
+        clients: ClientSource,
+        table: str,
+        clock: Clock,
+        capacity: int,
+        partitions: int,
+        hold: float = 60.0,
+    ) -> None:
+        self._table = Table(clients, table, clock)
+        self._clock = clock
+        self._capacity = capacity
+        self._partitions = partitions
+        self._hold = hold
+        self._random = Random()
+
+    def put(
+        self,
+        queue_id: str,
+        partition: str,
+        items: Sequence[bytes],
+        *,
+        request: str,
+        ttl: float,
+        now: float,
+    ) -> bool:
+        pk = partition_key(queue_id, partition)
+        parts = list(portions(items))
+        for n in range(_TRIES):
+            found = self._table.get_all([(pk, HEAD), request_key(request)])
+            record, head = found.get(request_key(request)), found.get((pk, HEAD))
+            if record is None:
+                free = head["count"] if head is not None and head["until"] > now else 0
+                if free + len(items) > self._capacity:
+                    return False
+                if head is None:
+                    self._check_partitions(queue_id, now)
+                record = self._begin(queue_id, partition, head, parts, request, now + ttl, now)
+            if record is not None:
+                # What is too much for one transaction follows; who is asked again goes on there.
+                for done in range(record["done"], len(parts)):
+                    record = self._go_on(record, parts, done)
+                return True
+            self._pause(n)
+        raise _too_busy(queue_id)
+
+    def take(
+        self, queue_id: str, partition: str, limit: int, size: int, *, request: str, now: float
+    ) -> list[bytes]:
+        record = self._table.get(*request_key(request))
+        if record is not None and record["state"] == HELD:
+            return list(self._payloads(record["partition"], record["positions"]).values())
+        if record is not None and record["state"] == BACK:
+            self._give_back(record, now)
+        taken: list[bytes] = []
+        limit = min(limit, _MOST_TAKEN)
+        holding: Item | None = None
+        while len(taken) < limit:
+            wanted = min(limit - len(taken), MOST_PARTS)
+            taking = self._take(queue_id, partition, wanted, size, request, holding, now)
+            if taking is None:
+                break
+            holding, some = taking
+            taken += some
+            size -= sum(map(len, some))
+            if len(some) < wanted:
+                break
+        return taken
+
+    def settle(self, requests: Sequence[str], *, keep: bool, now: float) -> list[bool]:
+        return [self._settle(request, keep=keep, now=now) for request in requests]
+
+    def peek(
+        self, queue_id: str, partition: str, after: int, limit: int, size: int, now: float
+    ) -> list[tuple[int, bytes]]:
+        pk = partition_key(queue_id, partition)
+        head = self._table.get(pk, HEAD)
+        if head is None or head["until"] <= now:
+            return []
+        found, _ = self._front(pk, head, after, limit, size, now)
+        payloads = self._payloads(pk, [item["sk"] for item in found])
+        return [(int(sk.rpartition("#")[2]), payload) for sk, payload in payloads.items()]
+
+    def counts(self, queue_id: str, now: float) -> Mapping[str, int]:
+        heads = self._heads(queue_id)
+        return {
+            partition: head["count"]
+            for partition, head in heads.items()
+            if head["until"] > now and head["count"]
+        }
+
+    def expire(self, now: float, patience: float) -> Leftovers:
+        holders: dict[str, None] = {}
+        for queue in self._table.query(_ALL):
+            for partition, head in self._heads(queue["sk"]).items():
+                pk = partition_key(queue["sk"], partition)
+                holders |= dict.fromkeys(
+                    item["taken"] for item in self._table.query(pk, begins="I#") if "taken" in item
+                )
+                if head["until"] <= now:
+                    self._drop(queue["sk"], partition, head, now)
+        records = self._table.get_all([request_key(request) for request in holders])
+        late = takewhile(lambda item: item["at"] <= now - patience, self._table.query(GONE))
+        items = list(late)
+        self._table.write_all([delete(item["pk"], item["sk"]) for item in items])
+        return Leftovers(
+            tuple(each["request"] for each in records.values() if each["state"] == HELD),
+            tuple(item["payload"] for item in items),
+        )
+
+    def close(self) -> None:
+        """See the port; connections belong to the clients."""
+
+    # Putting
+
+    def _begin(
+        self,
+        queue_id: str,
+        partition: str,
+        head: Item | None,
+        parts: Sequence[Sequence[bytes]],
+        request: str,
+        until: float,
+        now: float,
+    ) -> Item | None:
+        """Write the first portion, and make room for all; None when somebody else was first."""
+        pk = partition_key(queue_id, partition)
+        number = sum(map(len, parts))
+        more: list[Write] = []
+        if head is not None and head["until"] > now:
+            generation, first = head["generation"], head["next"]
+            heading = update(
+                pk,
+                HEAD,
+                "SET #next = :next, #until = :until, #count = #count + :number",
+                "#generation = :generation AND #next = :first AND #count <= :room",
+                next=first + number,
+                until=until,
+                number=number,
+                generation=generation,
+                first=first,
+                room=self._capacity - number,
+            )
+        else:
+            last = 0 if head is None else head["generation"]
+            generation, first = max(last + 1, int(self._clock.wall() * 1_000)), 1
+            heading = put(
+                {
+                    "pk": pk,
+                    "sk": HEAD,
+                    "generation": generation,
+                    "next": first + number,
+                    "until": until,
+                    "count": number,
+                },
+                "attribute_not_exists(pk)" if head is None else "#generation = :last",
+                **({} if head is None else {"last": last}),
+            )
+            more = [
+                put({"pk": f"QU#{queue_id}", "sk": f"P#{partition}"}),
+                put({"pk": _ALL, "sk": queue_id}),
+            ]
+        record: Item = {
+            "pk": request_key(request)[0],
+            "sk": REQUEST,
+            "request": request,
+            "state": PUT,
+            "partition": pk,
+            "generation": generation,
+            "first": first,
+            "done": 1,
+            "expires": self._later(_REMEMBERED),
+        }
+        remembering = put(record, "attribute_not_exists(pk)")
+        writing = elements(record, first, parts[0] if parts else ())
+        try:
+            self._table.transact([heading, remembering, *more, *writing])
+        except ConditionFailed:
+            return None
+        if head is not None and generation != head["generation"]:
+            self._discard_before(pk, generation, now)
+        return record
+
+    def _go_on(self, record: Item, parts: Sequence[Sequence[bytes]], done: int) -> Item:
+        """Write a further portion, once."""
+        first = record["first"] + sum(map(len, parts[:done]))
+        after = {**record, "done": done + 1}
+        remembering = put(after, "#done = :done", done=done)
+        # Whoever sent the same request at the same time has done it.
+        with suppress(ConditionFailed):
+            self._table.transact([remembering, *elements(record, first, parts[done])])
+        return after
+
+    def _check_partitions(self, queue_id: str, now: float) -> None:
+        heads = self._heads(queue_id)
+        if len(heads) < self._partitions:
+            return
+        dead = {name: head for name, head in heads.items() if head["until"] <= now}
+        for partition, head in dead.items():
+            self._drop(queue_id, partition, head, now)
+        if len(heads) - len(dead) >= self._partitions:
+            raise too_many_partitions(self._partitions)
+
+    # Taking
+
+    def _take(
+        self,
+        queue_id: str,
+        partition: str,
+        limit: int,
+        size: int,
+        request: str,
+        holding: Item | None,
+        now: float,
+    ) -> tuple[Item, list[bytes]] | None:
+        """Take what one transaction can; None when there is nothing for this request."""
+        pk = partition_key(queue_id, partition)
+        for n in range(_TRIES):
+            head = self._table.get(pk, HEAD)
+            if head is None or head["until"] <= now:
+                return None
+            if holding is not None and holding["generation"] != head["generation"]:
+                return None
+            found, late = self._front(pk, head, 0, limit, size, now)
+            if late:
+                self._bring_back(pk, late, now)
+                continue
+            if not found or (holding is not None and found[0]["size"] > size):
+                return None
+            record = holding_record(request, pk, head["generation"], found, holding, now)
+            if holding is None:
+                held = put(record, "attribute_not_exists(pk) OR #state <> :held", held=HELD)
+            else:
+                held = put(
+                    record,
+                    "#state = :held AND size(#positions) = :number",
+                    held=HELD,
+                    number=len(holding["positions"]),
+                )
+            counting = update(
+                pk,
+                HEAD,
+                "SET #count = #count - :number",
+                "#generation = :generation",
+                number=len(found),
+                generation=head["generation"],
+            )
+            taking = [
+                update(
+                    pk,
+                    item["sk"],
+                    "SET #taken = :request, #taken_at = :now",
+                    "attribute_exists(pk) AND attribute_not_exists(#taken)",
+                    request=request,
+                    now=now,
+                )
+                for item in found
+            ]
+            try:
+                self._table.transact([held, counting, *taking])
+            except ConditionFailed as failed:
+                if not failed.held[0]:
+                    # The same request, sent at the same time, was first.
+                    return None
+                self._pause(n)
+            else:
+                payloads = self._payloads(pk, [item["sk"] for item in found])
+                return record, list(payloads.values())
+        return None
+
+    def _front(
+        self, pk: str, head: Item, after: int, limit: int, size: int, now: float
+    ) -> tuple[list[Item], dict[str, list[Item]]]:
+        """Return free elements beyond a position; and, by request, what was taken for too long."""
+        found: list[Item] = []
+        late: dict[str, list[Item]] = {}
+        start = f"{element_sort(head['generation'], after)}~"
+        for item in self._table.query(pk, after=start, limit=min(limit, MOST_PARTS) + 5):
+            if "taken" in item:
+                if item["taken_at"] <= now - self._hold:
+                    late.setdefault(item["taken"], []).append(item)
+                continue
+            size -= item["size"]
+            if len(found) == limit or (found and size < 0):
+                break
+            found.append(item)
+        return found, late
+
+    def _payloads(self, pk: str, positions: Sequence[str]) -> dict[str, bytes]:
+        """Return elements by the sort keys of their positions, those that are still there."""
+        found = self._table.get_all([(pk, sk) for sk in positions])
+        items = {sk: found[pk, sk] for sk in positions if (pk, sk) in found}
+        away = {sk: away_key(pk, sk) for sk in far(items.values())}
+        values = self._table.get_all(list(away.values()))
+        whole = {sk: values.get(away[sk]) if sk in away else item for sk, item in items.items()}
+        return {sk: item["payload"] for sk, item in whole.items() if item is not None}
+
+    # Settling
+
+    def _settle(self, request: str, *, keep: bool, now: float) -> bool:
+        wanted = KEPT if keep else BACK
+        for n in range(_TRIES):
+            record = self._table.get(*request_key(request))
+            if record is None:
+                # Its client knows best.
+                return True
+            if record["state"] == BACK:
+                self._give_back(record, now)
+            if record["state"] != HELD:
+                return bool(record["state"] == wanted)
+            if self._end(record, KEPT, now) if keep else self._give_back(record, now):
+                return True
+            self._pause(n)
+        raise _too_busy(request)
+
+    def _end(self, record: Item, state: str, now: float) -> bool:
+        """Settle a request whose elements go for good; False when somebody else has settled it."""
+        after = {**record, "state": state, "positions": [], "expires": self._later(_REMEMBERED)}
+        try:
+            self._table.write(put(after, **as_read(record)))
+        except ConditionFailed:
+            return False
+        # Nobody gets them any more; who dies here leaves them to the next one who comes by.
+        self._table.write_all([gone(payload, now) for payload in record["blobs"]])
+        self._delete(record["partition"], record["positions"], record["away"])
+        return True
+
+    def _give_back(self, record: Item, now: float) -> bool:
+        """Let elements of a request be free again; False when somebody else has settled it."""
+        while record["positions"]:
+            some, rest = record["positions"][:MOST_PARTS], record["positions"][MOST_PARTS:]
+            after = {
+                **record,
+                "state": BACK,
+                "positions": rest,
+                "expires": self._later(_REMEMBERED_BACK),
+            }
+            pk = record["partition"]
+            counting = update(
+                pk,
+                HEAD,
+                "SET #count = #count + :number",
+                "#generation = :generation",
+                number=len(some),
+                generation=record["generation"],
+            )
+            freeing = [update(pk, sk, "REMOVE #taken, #taken_at") for sk in some]
+            try:
+                self._table.transact([put(after, **as_read(record)), counting, *freeing])
+            except ConditionFailed as failed:
+                # Unless its partition has had its time, and there is no queue to go back to.
+                return failed.held[0] and self._end(record, BACK, now)
+            record = after
+        return True
+
+    def _bring_back(self, pk: str, late: Mapping[str, Sequence[Item]], now: float) -> None:
+        """Give back what nobody settled, or delete what somebody kept and could not delete."""
+        for request, items in late.items():
+            record = self._table.get(*request_key(request))
+            if record is not None and record["state"] != KEPT:
+                self._settle(request, keep=False, now=now)
+            else:
+                self._discard(pk, items, now)
+
+    # Dropping
+
+    def _drop(self, queue_id: str, partition: str, head: Item, now: float) -> None:
+        """Drop a partition that has had its time, unless somebody puts into it at this moment."""
+        pk = partition_key(queue_id, partition)
+        ending = delete(
+            pk,
+            HEAD,
+            "#generation = :generation AND #until = :until",
+            generation=head["generation"],
+            until=head["until"],
+        )
+        with suppress(ConditionFailed):
+            self._table.transact([ending, delete(f"QU#{queue_id}", f"P#{partition}")])
+            self._discard_before(pk, head["generation"] + 1, now)
+
+    def _discard_before(self, pk: str, generation: int, now: float) -> None:
+        """Delete the elements of earlier generations that no request holds."""
+        end = element_sort(generation, 0)
+        items = [item for item in self._table.query(pk, begins="I#") if item["sk"] < end]
+        self._discard(pk, [item for item in items if "taken" not in item], now)
+
+    def _discard(self, pk: str, items: Sequence[Item], now: float) -> None:
+        self._table.write_all([gone(payload, now) for payload in blobs_of(items)])
+        self._delete(pk, [item["sk"] for item in items], far(items))
+
+    def _delete(self, pk: str, positions: Sequence[str], away: Iterable[str]) -> None:
+        keys = [*((pk, sk) for sk in positions), *(away_key(pk, sk) for sk in away)]
+        self._table.write_all([delete(*key) for key in keys])
+
+    def _heads(self, queue_id: str) -> dict[str, Item]:
+        rows = self._table.query(f"QU#{queue_id}", begins="P#")
+        names = [row["sk"].removeprefix("P#") for row in rows]
+        found = self._table.get_all([(partition_key(queue_id, name), HEAD) for name in names])
+        places = {name: (partition_key(queue_id, name), HEAD) for name in names}
+        return {name: found[place] for name, place in places.items() if place in found}
+
+    def _later(self, seconds: float) -> int:
+        return int(self._clock.wall() + seconds)
+
+    def _pause(self, n: int) -> None:
+        self._clock.sleep(self._random.uniform(0, min(_PAUSE * 2**n, _LONGEST_PAUSE)))
+
+
+def _too_busy(what: str) -> ConflictError:
+    return ConflictError(f"Others change {what} all the time.", hint="Try again.")
