@@ -212,9 +212,22 @@ def test_what_is_not_settled_for_a_while_goes_back_to_the_front_and_cannot_be_ke
     assert take(queues, 2, request="x", now=1.0) == [b"1", b"2"]
 
     assert take(queues, 9, request="y", now=60.0) == [b"3"]
-    assert take(queues, 9, request="z", now=61.0) == [b"1", b"2"]
+    put(queues, b"4", ttl=900.0, now=61.0)
+    assert take(queues, 3, request="z", now=61.0) == [b"1", b"2", b"4"]
     assert settle(queues, "x", keep=True, now=61.0) == [False]
-    assert settle(queues, "z", "y", keep=True, now=61.0) == [True, True]
+    assert settle(queues, "z", keep=True, now=61.0) == [True]
+    assert take(queues, 9, now=121.0) == [b"3"]
+
+
+def test_a_look_at_a_queue_without_free_elements_is_one_request():
+    aws = FakeAws(knobs=Knobs.calm())
+    queues = on_aws(aws)
+    put(queues, b"1")
+    take(queues, now=2.0)
+    aws.faults.calls.clear()
+
+    assert take(queues, now=3.0) == []
+    assert dict(aws.faults.calls) == {("dynamodb", "BatchGetItem"): 1}
 
 
 def test_requests_whose_answers_are_lost_have_their_effect_once():

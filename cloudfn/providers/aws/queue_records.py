@@ -39,9 +39,9 @@ def away_key(pk: str, sk: str) -> tuple[str, str]:
     return f"{pk}#{sk}", _VALUE
 
 
-def far(items: Iterable[Item]) -> list[str]:
-    """Return the sort keys of those elements that are not small."""
-    return [item["sk"] for item in items if "payload" not in item]
+def is_far(item: Item) -> bool:
+    """Say whether an element is not small, and lies elsewhere."""
+    return "payload" not in item
 
 
 def blobs_of(items: Iterable[Item]) -> list[bytes]:
@@ -64,12 +64,7 @@ def elements(record: Item, first: int, payloads: Sequence[bytes]) -> list[Write]
 
 
 def holding_record(
-    request: str,
-    pk: str,
-    generation: int,
-    found: Sequence[Item],
-    before: Item | None,
-    now: float,
+    request: str, head: Item, found: Sequence[Item], before: Item | None, now: float
 ) -> Item:
     """Return the record of a request that holds elements, and those that it held before."""
     return {
@@ -78,10 +73,13 @@ def holding_record(
         "request": request,
         "state": HELD,
         "at": now,
-        "partition": pk,
-        "generation": generation,
+        "partition": head["pk"],
+        "generation": head["generation"],
         "positions": [*(before["positions"] if before else ()), *(each["sk"] for each in found)],
-        "away": [*(before["away"] if before else ()), *far(found)],
+        "away": [
+            *(before["away"] if before else ()),
+            *(each["sk"] for each in found if is_far(each)),
+        ],
         "blobs": [*(before["blobs"] if before else ()), *blobs_of(found)],
     }
 

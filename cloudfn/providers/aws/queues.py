@@ -14,7 +14,8 @@ faster; it is decided anew where one does not hold. A partition whose time is ov
 generation with the next put, so that elements of the old one are found by nobody.
 
 Nobody hears of a client that died after a take. What is not settled for a while goes back to the
-front when the next one wants elements; settling it as kept is refused from then on.
+front when the next one wants elements, which may be as long again after the last take from a queue
+that has none; settling it as kept is refused from then on.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ from cloudfn.providers.aws.queue_records import (
     blobs_of,
     element_sort,
     elements,
-    far,
     gone,
     holding_record,
+    is_far,
     partition_key,
     portions,
     request_key,
@@ -125,17 +126,19 @@ class DynamoQueues:
     def take(
         self, queue_id: str, partition: str, limit: int, size: int, *, request: str, now: float
     ) -> list[bytes]:
-        record = self._table.get(*request_key(request))
+        place = partition_key(queue_id, partition), HEAD
+        found = self._table.get_all([place, request_key(request)])
+        record, head = found.get(request_key(request)), found.get(place)
         if record is not None and record["state"] == HELD:
-            return list(self._payloads(record["partition"], record["positions"]).values())
+            return self._held(record)
         if record is not None and record["state"] == BACK:
             self._give_back(record, now)
         taken: list[bytes] = []
         limit = min(limit, _MOST_TAKEN)
         holding: Item | None = None
-        while len(taken) < limit:
+        while head is not None and len(taken) < limit:
             wanted = min(limit - len(taken), MOST_PARTS)
-            taking = self._take(queue_id, partition, wanted, size, request, holding, now)
+            taking = self._take(head, wanted, size, request, holding, now)
             if taking is None:
                 break
             holding, some = taking
@@ -155,8 +158,8 @@ class DynamoQueues:
         head = self._table.get(pk, HEAD)
         if head is None or head["until"] <= now:
             return []
-        found, _ = self._front(pk, head, after, limit, size, now)
-        payloads = self._payloads(pk, [item["sk"] for item in found])
+        found, _ = self._front(head, after, limit, size, now)
+        payloads = self._payloads(found)
         return [(int(sk.rpartition("#")[2]), payload) for sk, payload in payloads.items()]
 
     def counts(self, queue_id: str, now: float) -> Mapping[str, int]:
@@ -283,45 +286,50 @@ class DynamoQueues:
 
     def _take(
         self,
-        queue_id: str,
-        partition: str,
+        head: Item,
         limit: int,
         size: int,
         request: str,
         holding: Item | None,
         now: float,
     ) -> tuple[Item, list[bytes]] | None:
-        """Take what one transaction can; None when there is nothing for this request."""
-        pk = partition_key(queue_id, partition)
+        """Take what one transaction can; None when there is nothing for this request.
+
+        Args:
+            head: That of the partition, as it was read.
+            limit: Elements, at most.
+            size: Bytes, about.
+            request: Who takes them.
+            holding: The record of what the request holds already.
+            now: Seconds since the epoch.
+        """
+        pk, generation = head["pk"], head["generation"]
         for n in range(_TRIES):
-            head = self._table.get(pk, HEAD)
-            if head is None or head["until"] <= now:
+            if head["until"] <= now or head["generation"] != generation:
                 return None
-            if holding is not None and holding["generation"] != head["generation"]:
+            if not head["count"] and now < head.get("taken_at", now) + self._hold:
+                # None is free, and of those that are taken none is late.
                 return None
-            found, late = self._front(pk, head, 0, limit, size, now)
+            found, late = self._front(head, 0, limit, size, now)
             if late:
                 self._bring_back(pk, late, now)
+                head = self._table.get(pk, HEAD) or head
                 continue
             if not found or (holding is not None and found[0]["size"] > size):
                 return None
-            record = holding_record(request, pk, head["generation"], found, holding, now)
+            record = holding_record(request, head, found, holding, now)
             if holding is None:
                 held = put(record, "attribute_not_exists(pk) OR #state <> :held", held=HELD)
             else:
-                held = put(
-                    record,
-                    "#state = :held AND size(#positions) = :number",
-                    held=HELD,
-                    number=len(holding["positions"]),
-                )
+                held = put(record, **as_read(holding))
             counting = update(
                 pk,
                 HEAD,
-                "SET #count = #count - :number",
+                "SET #count = #count - :number, #taken_at = :now",
                 "#generation = :generation",
                 number=len(found),
-                generation=head["generation"],
+                now=now,
+                generation=generation,
             )
             taking = [
                 update(
@@ -341,19 +349,19 @@ class DynamoQueues:
                     # The same request, sent at the same time, was first.
                     return None
                 self._pause(n)
+                head = self._table.get(pk, HEAD) or head
             else:
-                payloads = self._payloads(pk, [item["sk"] for item in found])
-                return record, list(payloads.values())
+                return record, list(self._payloads(found).values())
         return None
 
     def _front(
-        self, pk: str, head: Item, after: int, limit: int, size: int, now: float
+        self, head: Item, after: int, limit: int, size: int, now: float
     ) -> tuple[list[Item], dict[str, list[Item]]]:
         """Return free elements beyond a position; and, by request, what was taken for too long."""
         found: list[Item] = []
         late: dict[str, list[Item]] = {}
         start = f"{element_sort(head['generation'], after)}~"
-        for item in self._table.query(pk, after=start, limit=min(limit, MOST_PARTS) + 5):
+        for item in self._table.query(head["pk"], after=start, limit=min(limit, MOST_PARTS) + 5):
             if "taken" in item:
                 if item["taken_at"] <= now - self._hold:
                     late.setdefault(item["taken"], []).append(item)
@@ -364,14 +372,17 @@ class DynamoQueues:
             found.append(item)
         return found, late
 
-    def _payloads(self, pk: str, positions: Sequence[str]) -> dict[str, bytes]:
+    def _held(self, record: Item) -> list[bytes]:
+        found = self._table.get_all([(record["partition"], sk) for sk in record["positions"]])
+        items = sorted(found.values(), key=lambda item: str(item["sk"]))
+        return list(self._payloads(items).values())
+
+    def _payloads(self, items: Sequence[Item]) -> dict[str, bytes]:
         """Return elements by the sort keys of their positions, those that are still there."""
-        found = self._table.get_all([(pk, sk) for sk in positions])
-        items = {sk: found[pk, sk] for sk in positions if (pk, sk) in found}
-        away = {sk: away_key(pk, sk) for sk in far(items.values())}
+        away = {item["sk"]: away_key(item["pk"], item["sk"]) for item in items if is_far(item)}
         values = self._table.get_all(list(away.values()))
-        whole = {sk: values.get(away[sk]) if sk in away else item for sk, item in items.items()}
-        return {sk: item["payload"] for sk, item in whole.items() if item is not None}
+        whole = {item["sk"]: values.get(away.get(item["sk"], ("", "")), item) for item in items}
+        return {sk: item["payload"] for sk, item in whole.items() if "payload" in item}
 
     # Settling
 
@@ -464,7 +475,9 @@ class DynamoQueues:
 
     def _discard(self, pk: str, items: Sequence[Item], now: float) -> None:
         self._table.write_all([gone(payload, now) for payload in blobs_of(items)])
-        self._delete(pk, [item["sk"] for item in items], far(items))
+        self._delete(
+            pk, [item["sk"] for item in items], [item["sk"] for item in items if is_far(item)]
+        )
 
     def _delete(self, pk: str, positions: Sequence[str], away: Iterable[str]) -> None:
         keys = [*((pk, sk) for sk in positions), *(away_key(pk, sk) for sk in away)]
