@@ -20,6 +20,7 @@ from cloudfn.providers.machines import Machines
 from cloudfn.providers.objects import Objects
 from cloudfn.providers.presence import Presence
 from cloudfn.providers.queues import Queues
+from cloudfn.providers.scheduled import ScheduledSettings
 from cloudfn.providers.schedules import Schedules
 from cloudfn.providers.secrets import Secrets
 from cloudfn.providers.shared_ledger import SharedLedger
@@ -95,3 +96,5 @@ class Cloud:
     key: Callable[[], bytes]
     #: ends what was opened, in this process alone
     close: Callable[[], None]
+    #: None: schedules of the provider cannot write settings
+    scheduled: ScheduledSettings | None = None

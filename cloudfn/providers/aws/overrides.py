@@ -14,19 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from json import dumps, loads
 from typing import Any
 
 from cloudfn.clock import Clock
-from cloudfn.errors import Error, InvalidError, NotFoundError
-from cloudfn.model.function import AutoscalerSettings
+from cloudfn.errors import Error, NotFoundError
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed, explained
 from cloudfn.providers.aws.retries import conflicts
 from cloudfn.providers.aws.table import Item, Table, Write, update
 from cloudfn.providers.catalog import Override, settings_changed
+from cloudfn.providers.scheduled import Scheduled, scheduled
 
 _SORT = "OV#"
 #: times that a copy is written anew because its original changed meanwhile
@@ -180,22 +179,8 @@ def parameter_name(pools: str, function_id: str) -> str:
     return f"{pools}/{function_id.replace('+', '.')}"
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduled:
-    """What stands in a pool's `scheduled` parameter."""
-
-    #: autoscaler settings by name; empty where something is wrong
-    changes: Mapping[str, int | None]
-    #: who wrote it, as far as it says so
-    by: str
-    #: seconds since the epoch
-    written: float
-    #: what is wrong with it; empty: nothing
-    trouble: str = ""
-
-
-class ScheduledSettings:
-    """What schedules wrote for pools. Thread-safe.
+class SsmScheduledSettings:
+    """The `ScheduledSettings` port on Parameter Store.
 
     Args:
         clients: Where the client of Parameter Store comes from.
@@ -207,11 +192,8 @@ class ScheduledSettings:
         self._pools = pools
 
     def read(self) -> dict[str, Scheduled]:
-        """Return what stands there, by the id of the function or variant.
-
-        A page has ten parameters, copies of overrides among them, and all machines of an account
-        share 40 requests a second: once a minute is enough.
-        """
+        # A page has ten parameters, copies of overrides among them, and all machines of an account
+        # share 40 requests a second.
         pages = self._clients.of("ssm").get_paginator("get_parameters_by_path")
         found: dict[str, Scheduled] = {}
         with explained("ssm", "GetParametersByPath", self._pools):
@@ -222,25 +204,3 @@ class ScheduledSettings:
                         written = parameter["LastModifiedDate"].timestamp()
                         found[name.replace(".", "+")] = scheduled(parameter["Value"], written)
         return found
-
-
-def scheduled(text: str, written: float) -> Scheduled:
-    """Read a parameter's value. Pure; never fails.
-
-    Args:
-        text: JSON with autoscaler settings by name, and perhaps "by".
-        written: When it was written, in seconds since the epoch.
-    """
-    try:
-        data = loads(text)
-    except ValueError as error:
-        return Scheduled({}, "", written, f"it is no JSON: {error}")
-    if not isinstance(data, dict):
-        return Scheduled({}, "", written, "it is no JSON object with settings by name")
-    by = str(data.pop("by", ""))
-    try:
-        # By themselves; whether they fit the declared ones is for whoever merges them.
-        AutoscalerSettings().merged(data)
-    except InvalidError as error:
-        return Scheduled({}, by, written, str(error))
-    return Scheduled(data, by, written)

@@ -9,7 +9,7 @@ from cloudfn.errors import ConflictError
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.variant import Variant
 from cloudfn.providers.aws.catalog import DynamoCatalog
-from cloudfn.providers.aws.overrides import Scheduled, ScheduledSettings, scheduled
+from cloudfn.providers.aws.overrides import SsmScheduledSettings
 from cloudfn.providers.catalog import RevisionSpec
 from cloudfn.testing import FakeAws
 
@@ -147,41 +147,6 @@ def test_of_updates_at_once_each_sees_the_one_before_and_the_copy_is_of_the_last
 # What schedules wrote
 
 
-@pytest.mark.parametrize(
-    ("text", "changes", "by"),
-    [
-        ('{"min_containers": 3}', {"min_containers": 3}, ""),
-        ('{"max_containers": null, "by": "nightly"}', {"max_containers": None}, "nightly"),
-        ("{}", {}, ""),
-    ],
-)
-def test_settings_that_a_schedule_wrote_are_read(text, changes, by):
-    assert scheduled(text, 5.0) == Scheduled(changes, by, 5.0)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("", "no JSON"),
-        ("{", "no JSON"),
-        ("[3]", "no JSON object"),
-        ("null", "no JSON object"),
-        ('{"min_containers": "3"}', "must be an int, not str"),
-        ('{"min_containers": true}', "must be an int, not bool"),
-        ('{"min_containers": NaN}', "must be an int, not float"),
-        ('{"minimum": 3}', "no autoscaler setting `minimum`"),
-        ('{"min_containers": 3, "max_containers": 2}', "cannot be greater"),
-        ('{"scaledown_window": 1}', "between 2 and 3600"),
-        ('{"by": {"min_containers": 3}, "max_containers": [1]}', "must be an int"),
-    ],
-)
-def test_what_makes_no_sense_changes_nothing_and_says_why(text, said):
-    found = scheduled(text, 5.0)
-
-    assert found.changes == {}
-    assert said in found.trouble
-
-
 def test_all_scheduled_settings_of_an_environment_are_read_over_pages(aws):
     ssm = aws.client("ssm")
     for n in range(25):
@@ -195,7 +160,7 @@ def test_all_scheduled_settings_of_an_environment_are_read_over_pages(aws):
     ssm.put_parameter(Name=other, Value="{}", Type="String")
     aws.clock.advance(60)
 
-    found = ScheduledSettings(aws.clients(), POOLS).read()
+    found = SsmScheduledSettings(aws.clients(), POOLS).read()
 
     assert {name: each.changes["min_containers"] for name, each in found.items()} == {
         f"fu-{n:02}+v": n for n in range(25)
