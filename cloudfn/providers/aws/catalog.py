@@ -12,19 +12,28 @@ Revisions and functions never change: a process keeps what it has read of them.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Hashable, Iterable, Mapping
 from itertools import count
-from json import dumps, loads
+from json import dumps
 from typing import Generic, TypeVar
 
 from cloudfn.clock import Clock
-from cloudfn.errors import ConflictError, Error, RequestSizeError
-from cloudfn.model.ids import derive, mint
+from cloudfn.errors import ConflictError, Error
+from cloudfn.model.ids import mint
 from cloudfn.model.variant import Variant
+from cloudfn.providers.aws.catalog_records import (
+    app_of,
+    function_id_of,
+    function_item,
+    function_of,
+    revision_item,
+    revision_of,
+    revision_sort,
+)
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.overrides import Overrides
+from cloudfn.providers.aws.retries import tries
 from cloudfn.providers.aws.table import Item, Table, Write, delete, put, update
 from cloudfn.providers.catalog import (
     AppRecord,
@@ -38,16 +47,11 @@ from cloudfn.providers.catalog import (
     no_app,
     no_function,
     unforgettable,
-    unreadable,
 )
 
 _CAT = "CAT"
-#: bytes of a compressed revision; an item may have 400 KB
-_MOST_BYTES = 390_000
 #: overrides that go with their functions in the same transaction, which may have 100 parts
 _MOST_DROPPED = 90
-#: times that a change is decided anew because somebody else was first
-_TRIES = 10
 #: revisions, and functions, that a process keeps
 _KEPT = 2_000
 
@@ -66,6 +70,7 @@ class DynamoCatalog:
 
     def __init__(self, clients: ClientSource, table: str, pools: str, clock: Clock) -> None:
         self._table = Table(clients, table, clock)
+        self._clock = clock
         self._overrides = Overrides(clients, self._table, pools, clock)
         self._revisions: _Kept[RevisionRecord] = _Kept()
         self._functions: _Kept[FunctionRecord] = _Kept()
@@ -85,7 +90,7 @@ class DynamoCatalog:
             "created": now,
             "order": next(self._order),
         }
-        writes = [put(adding), put(_revision_item(RevisionRecord(app.app_id, 1, spec, now)))]
+        writes = [put(adding), put(revision_item(RevisionRecord(app.app_id, 1, spec, now)))]
         if state == "deployed":
             writes.append(_taking(name, app.app_id))
         self._write_functions(app.app_id, spec)
@@ -99,7 +104,7 @@ class DynamoCatalog:
         self, app_id: str, spec: RevisionSpec, now: float, *, rollback_of: int | None = None
     ) -> RevisionRecord:
         names = {function.name for function in spec.functions}
-        for _ in range(_TRIES):
+        for _ in tries(self._clock):
             app = self._live_app(app_id)
             self._write_functions(app_id, spec)
             record = RevisionRecord(app_id, app.revision + 1, spec, now, rollback_of)
@@ -120,7 +125,7 @@ class DynamoCatalog:
             )
             dropping = [self._overrides.dropping(app_id, each) for each in gone[:_MOST_DROPPED]]
             try:
-                self._table.transact([switching, put(_revision_item(record)), *dropping])
+                self._table.transact([switching, put(revision_item(record)), *dropping])
             except ConditionFailed:
                 continue
             self._drop(app_id, gone[_MOST_DROPPED:])
@@ -130,7 +135,7 @@ class DynamoCatalog:
         raise _too_busy(app_id)
 
     def stop_app(self, app_id: str, now: float) -> None:
-        for _ in range(_TRIES):
+        for _ in tries(self._clock):
             item = self._table.get(_CAT, f"APP#{app_id}")
             if item is None or item["state"] == "stopped":
                 return
@@ -143,13 +148,13 @@ class DynamoCatalog:
                 now=now,
                 state=item["state"],
             )
-            if self._change(stopping, _leaving(_app(item))):
+            if self._change(stopping, _leaving(app_of(item))):
                 return
         raise _too_busy(app_id)
 
     def set_state(self, app_id: str, state: str) -> None:
         check_state(state)
-        for _ in range(_TRIES):
+        for _ in tries(self._clock):
             app = self._live_app(app_id)
             if app.state == state:
                 return
@@ -195,7 +200,7 @@ class DynamoCatalog:
             raise unforgettable(item["name"])
         self.clear_overrides(app_id)
         names = {f.name for r in self.revisions(app_id) for f in r.spec.functions}
-        functions = [_function_id(app_id, name) for name in names]
+        functions = [function_id_of(app_id, name) for name in names]
         functions += [each.function_id for each in self._all_variants(app_id)]
         parts = list(self._table.query(f"APP#{app_id}"))
         self._table.write_all(
@@ -211,7 +216,7 @@ class DynamoCatalog:
 
     def app(self, app_id: str) -> AppRecord | None:
         item = self._table.get(_CAT, f"APP#{app_id}")
-        return None if item is None else _app(item)
+        return None if item is None else app_of(item)
 
     def deployed(self, name: str) -> AppRecord | None:
         holder = self._table.get(_CAT, f"NAME#{name}")
@@ -221,28 +226,28 @@ class DynamoCatalog:
     def apps(self, *, stopped: bool = False) -> list[AppRecord]:
         items = list(self._table.query(_CAT, begins="APP#"))
         items.sort(key=lambda item: (-item["created"], -item["order"]))
-        return [_app(item) for item in items if stopped or item["state"] != "stopped"]
+        return [app_of(item) for item in items if stopped or item["state"] != "stopped"]
 
     def revisions(self, app_id: str) -> list[RevisionRecord]:
-        return [_revision(item) for item in self._table.query(f"APP#{app_id}", begins="REV#")]
+        return [revision_of(item) for item in self._table.query(f"APP#{app_id}", begins="REV#")]
 
     def revision(self, app_id: str, number: int) -> RevisionRecord | None:
-        key = f"APP#{app_id}", _revision_sort(number)
+        key = f"APP#{app_id}", revision_sort(number)
         known = self._revisions.get(key)
         if known is None and (item := self._table.get(*key)) is not None:
-            known = self._revisions.keep(key, _revision(item))
+            known = self._revisions.keep(key, revision_of(item))
         return known
 
     def functions(self, app_id: str) -> list[FunctionRecord]:
         return [
-            FunctionRecord(_function_id(app_id, name), app_id, name)
+            FunctionRecord(function_id_of(app_id, name), app_id, name)
             for name in self._live_names(app_id)
         ]
 
     def function(self, function_id: str) -> FunctionRecord | None:
         known = self._functions.get(function_id)
         if known is None and (item := self._table.get(f"FN#{function_id}", "FN")) is not None:
-            known = self._functions.keep(function_id, _function(item))
+            known = self._functions.keep(function_id, function_of(item))
         return known
 
     def bind(self, function_id: str, variant: Variant) -> FunctionRecord:
@@ -252,10 +257,10 @@ class DynamoCatalog:
         base = self.function(function_id)
         if base is None or base.variant is not None:
             raise no_function(function_id)
-        item = _function_item(FunctionRecord(variant_id, base.app_id, base.name, variant))
+        item = function_item(FunctionRecord(variant_id, base.app_id, base.name, variant))
         listed = item | {"pk": f"APP#{base.app_id}", "sk": f"VA#{variant_id}"}
         self._table.transact([put(item), put(listed)])
-        return self._functions.keep(variant_id, _function(item))
+        return self._functions.keep(variant_id, function_of(item))
 
     def variants(self, app_id: str) -> list[FunctionRecord]:
         live = set(self._live_names(app_id))
@@ -304,16 +309,16 @@ class DynamoCatalog:
         return [] if record is None else [function.name for function in record.spec.functions]
 
     def _all_variants(self, app_id: str) -> list[FunctionRecord]:
-        return [_function(item) for item in self._table.query(f"APP#{app_id}", begins="VA#")]
+        return [function_of(item) for item in self._table.query(f"APP#{app_id}", begins="VA#")]
 
     def _write_functions(self, app_id: str, spec: RevisionSpec) -> None:
         """Write what leads from functions to their app; of no meaning without a revision."""
         records = [
-            FunctionRecord(_function_id(app_id, each.name), app_id, each.name)
+            FunctionRecord(function_id_of(app_id, each.name), app_id, each.name)
             for each in spec.functions
         ]
         new = [each for each in records if self._functions.get(each.function_id) is None]
-        self._table.write_all([put(_function_item(each)) for each in new])
+        self._table.write_all([put(function_item(each)) for each in new])
         for each in new:
             self._functions.keep(each.function_id, each)
 
@@ -351,10 +356,6 @@ class _Kept(Generic[V]):
             self._values.pop(key, None)
 
 
-def _function_id(app_id: str, name: str) -> str:
-    return derive("fu", app_id, name)
-
-
 def _taking(name: str, app_id: str) -> Write:
     """Return the write by which an app takes a name, if no other one has it."""
     item = {"pk": _CAT, "sk": f"NAME#{name}", "app_id": app_id}
@@ -364,72 +365,6 @@ def _taking(name: str, app_id: str) -> Write:
 def _leaving(app: AppRecord) -> list[Write]:
     """Return the write by which a deployed app gives its name back."""
     return [delete(_CAT, f"NAME#{app.name}")] if app.state == "deployed" else []
-
-
-def _app(item: Item) -> AppRecord:
-    stopped = item.get("stopped")
-    return AppRecord(
-        item["sk"].removeprefix("APP#"),
-        item["name"],
-        item["state"],
-        item["revision"],
-        float(item["created"]),
-        None if stopped is None else float(stopped),
-        loads(item.get("tags", "{}")),
-    )
-
-
-def _revision_sort(number: int) -> str:
-    return f"REV#{number:08}"
-
-
-def _revision_item(record: RevisionRecord) -> Item:
-    text = dumps(record.spec.to_json(), separators=(",", ":"))
-    spec = zlib.compress(text.encode())
-    if len(spec) > _MOST_BYTES:
-        raise RequestSizeError(
-            f"The app's functions and settings take {len(spec) >> 10} KiB, compressed; at most"
-            f" {_MOST_BYTES >> 10} are possible.",
-            hint="Import functions from modules rather than with serialized=True, and pass large"
-            " values as arguments.",
-        )
-    item: Item = {
-        "pk": f"APP#{record.app_id}",
-        "sk": _revision_sort(record.number),
-        "spec": spec,
-        "created": record.created,
-    }
-    if record.rollback_of is not None:
-        item["rollback_of"] = record.rollback_of
-    return item
-
-
-def _revision(item: Item) -> RevisionRecord:
-    app_id = item["pk"].removeprefix("APP#")
-    number = int(item["sk"].removeprefix("REV#"))
-    try:
-        spec = RevisionSpec.from_json(loads(zlib.decompress(item["spec"])))
-    except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
-        raise unreadable(number, app_id, "DynamoDB") from error
-    return RevisionRecord(app_id, number, spec, float(item["created"]), item.get("rollback_of"))
-
-
-def _function_item(record: FunctionRecord) -> Item:
-    item: Item = {
-        "pk": f"FN#{record.function_id}",
-        "sk": "FN",
-        "function_id": record.function_id,
-        "app_id": record.app_id,
-        "name": record.name,
-    }
-    if record.variant is not None:
-        item["variant"] = dumps(record.variant.to_json())
-    return item
-
-
-def _function(item: Item) -> FunctionRecord:
-    variant = Variant.from_json(loads(item["variant"])) if "variant" in item else None
-    return FunctionRecord(item["function_id"], item["app_id"], item["name"], variant)
 
 
 def _too_busy(app_id: str) -> Error:

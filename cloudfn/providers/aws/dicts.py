@@ -29,6 +29,7 @@ from cloudfn.errors import ConflictError
 from cloudfn.model.ids import mint
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
+from cloudfn.providers.aws.retries import tries
 from cloudfn.providers.aws.table import Item, Table, Write, delete, put, update
 from cloudfn.providers.dicts import DictEntry
 from cloudfn.wire.messages import is_blob
@@ -44,10 +45,6 @@ _GRAIN = 0.01
 #: seconds that DynamoDB leaves what is over, and that it keeps answers
 _SLACK = 2 * 86_400
 _REMEMBERED = 86_400
-#: times that a change is decided anew, and seconds before the first of them, at most
-_TRIES = 16
-_PAUSE = 0.02
-_LONGEST_PAUSE = 1.0
 #: entries that a scan looks at together
 _PAGE = 100
 
@@ -144,19 +141,15 @@ class DynamoDicts:
         """Carry a change out once, and return its answer."""
         places = [_place(change.dict_id, key) for key in change.keys]
         wanted = [(answer, _ANSWER), *((place, _ENTRY) for place in places)]
-        for n in range(_TRIES):
+        for _ in tries(self._clock):
             found = self._table.get_all(wanted)
             if (known := found.get((answer, _ANSWER))) is not None:
                 return known
             entries = [found.get((place, _ENTRY)) for place in places]
             told, writes = change.decide(entries, now, self._ttl)
             item = {"pk": answer, "sk": _ANSWER, "expires": self._later(_REMEMBERED), **told}
-            try:
+            with suppress(ConditionFailed):
                 self._table.transact([put(item, "attribute_not_exists(pk)"), *writes])
-            except ConditionFailed:
-                pause = min(_PAUSE * 2**n, _LONGEST_PAUSE)
-                self._clock.sleep(self._random.uniform(0, pause))
-            else:
                 return item
         raise ConflictError(
             f"Others change the same keys of {change.dict_id} all the time.", hint="Try again."

@@ -13,11 +13,9 @@ from cloudfn.clock import Clock
 from cloudfn.errors import ConflictError
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
+from cloudfn.providers.aws.retries import tries
 from cloudfn.providers.aws.table import Table, Write, delete, put, update
 from cloudfn.providers.objects import ObjectKind, ObjectRecord, no_object, taken
-
-#: times that a change is decided anew because somebody else was first
-_TRIES = 10
 
 
 class DynamoObjects:
@@ -31,6 +29,7 @@ class DynamoObjects:
 
     def __init__(self, clients: ClientSource, table: str, clock: Clock) -> None:
         self._table = Table(clients, table, clock)
+        self._clock = clock
 
     def create(self, record: ObjectRecord) -> None:
         adding = put({**_item(record), "sk": f"ID#{record.object_id}"}, "attribute_not_exists(pk)")
@@ -54,7 +53,7 @@ class DynamoObjects:
         return sorted(records, key=lambda record: (record.created, record.object_id), reverse=True)
 
     def rename(self, object_id: str, name: str) -> None:
-        for _ in range(_TRIES):
+        for _ in tries(self._clock):
             record = self.get(object_id)
             if record is None:
                 raise no_object(object_id)
@@ -77,7 +76,7 @@ class DynamoObjects:
         raise _too_busy(object_id)
 
     def delete(self, object_id: str) -> None:
-        for _ in range(_TRIES):
+        for _ in tries(self._clock):
             record = self.get(object_id)
             if record is None:
                 return

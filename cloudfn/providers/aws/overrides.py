@@ -22,7 +22,7 @@ from cloudfn.clock import Clock
 from cloudfn.errors import Error, NotFoundError
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed, explained
-from cloudfn.providers.aws.retries import conflicts
+from cloudfn.providers.aws.retries import conflicts, tries
 from cloudfn.providers.aws.table import Item, Table, Write, update
 from cloudfn.providers.catalog import Override, settings_changed
 from cloudfn.providers.scheduled import Scheduled, scheduled
@@ -125,7 +125,7 @@ class Overrides:
             self._show(app_id, function_id)
 
     def _show(self, app_id: str, function_id: str) -> None:
-        for _ in range(_TRIES):
+        for _ in tries(self._clock, _TRIES):
             item = self._table.get(_pk(app_id), _SORT + function_id)
             if item is None or item.get("shown") == item["version"]:
                 return

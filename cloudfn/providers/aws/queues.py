@@ -20,13 +20,11 @@ that has none; settling it as kept is refused from then on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
-from random import Random
 
 from cloudfn.clock import Clock
-from cloudfn.errors import ConflictError
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.queue_records import (
@@ -34,33 +32,25 @@ from cloudfn.providers.aws.queue_records import (
     GONE,
     HEAD,
     HELD,
-    KEPT,
     MOST_PARTS,
     PUT,
     REQUEST,
     as_read,
     away_key,
-    blobs_of,
     element_sort,
     elements,
-    gone,
     holding_record,
     is_far,
     partition_key,
     portions,
     request_key,
 )
+from cloudfn.providers.aws.queue_settling import REMEMBERED, Settling, too_busy
+from cloudfn.providers.aws.retries import tries
 from cloudfn.providers.aws.table import Item, Table, Write, delete, put, update
 from cloudfn.providers.queues import Leftovers, too_many_partitions
 
 _ALL = "QU#"
-#: seconds that the end of a request is known, kept or put, and given back
-_REMEMBERED = 86_400
-_REMEMBERED_BACK = 7 * 86_400
-#: times that a change is decided anew, and seconds before the first of them, at most
-_TRIES = 20
-_PAUSE = 0.01
-_LONGEST_PAUSE = 0.5
 #: elements that one request takes at most
 _MOST_TAKEN = 1_000
 
@@ -91,7 +81,7 @@ class DynamoQueues:
         self._capacity = capacity
         self._partitions = partitions
         self._hold = hold
-        self._random = Random()
+        self._settling = Settling(self._table, clock)
 
     def put(
         self,
@@ -105,7 +95,7 @@ class DynamoQueues:
     ) -> bool:
         pk = partition_key(queue_id, partition)
         parts = list(portions(items))
-        for n in range(_TRIES):
+        for _ in tries(self._clock):
             found = self._table.get_all([(pk, HEAD), request_key(request)])
             record, head = found.get(request_key(request)), found.get((pk, HEAD))
             if record is None:
@@ -120,8 +110,7 @@ class DynamoQueues:
                 for done in range(record["done"], len(parts)):
                     record = self._go_on(record, parts, done)
                 return True
-            self._pause(n)
-        raise _too_busy(queue_id)
+        raise too_busy(queue_id)
 
     def take(
         self, queue_id: str, partition: str, limit: int, size: int, *, request: str, now: float
@@ -132,7 +121,7 @@ class DynamoQueues:
         if record is not None and record["state"] == HELD:
             return self._held(record)
         if record is not None and record["state"] == BACK:
-            self._give_back(record, now)
+            self._settling.give_back(record, now)
         taken: list[bytes] = []
         limit = min(limit, _MOST_TAKEN)
         holding: Item | None = None
@@ -149,7 +138,7 @@ class DynamoQueues:
         return taken
 
     def settle(self, requests: Sequence[str], *, keep: bool, now: float) -> list[bool]:
-        return [self._settle(request, keep=keep, now=now) for request in requests]
+        return [self._settling.settle(request, keep=keep, now=now) for request in requests]
 
     def peek(
         self, queue_id: str, partition: str, after: int, limit: int, size: int, now: float
@@ -250,7 +239,7 @@ class DynamoQueues:
             "generation": generation,
             "first": first,
             "done": 1,
-            "expires": self._later(_REMEMBERED),
+            "expires": int(self._clock.wall() + REMEMBERED),
         }
         remembering = put(record, "attribute_not_exists(pk)")
         writing = elements(record, first, parts[0] if parts else ())
@@ -259,7 +248,7 @@ class DynamoQueues:
         except ConditionFailed:
             return None
         if head is not None and generation != head["generation"]:
-            self._discard_before(pk, generation, now)
+            self._settling.discard_before(pk, generation, now)
         return record
 
     def _go_on(self, record: Item, parts: Sequence[Sequence[bytes]], done: int) -> Item:
@@ -304,7 +293,7 @@ class DynamoQueues:
             now: Seconds since the epoch.
         """
         pk, generation = head["pk"], head["generation"]
-        for n in range(_TRIES):
+        for _ in tries(self._clock):
             if head["until"] <= now or head["generation"] != generation:
                 return None
             if not head["count"] and now < head.get("taken_at", now) + self._hold:
@@ -312,7 +301,7 @@ class DynamoQueues:
                 return None
             found, late = self._front(head, 0, limit, size, now)
             if late:
-                self._bring_back(pk, late, now)
+                self._settling.bring_back(pk, late, now)
                 head = self._table.get(pk, HEAD) or head
                 continue
             if not found or (holding is not None and found[0]["size"] > size):
@@ -348,7 +337,6 @@ class DynamoQueues:
                 if not failed.held[0]:
                     # The same request, sent at the same time, was first.
                     return None
-                self._pause(n)
                 head = self._table.get(pk, HEAD) or head
             else:
                 return record, list(self._payloads(found).values())
@@ -384,73 +372,6 @@ class DynamoQueues:
         whole = {item["sk"]: values.get(away.get(item["sk"], ("", "")), item) for item in items}
         return {sk: item["payload"] for sk, item in whole.items() if "payload" in item}
 
-    # Settling
-
-    def _settle(self, request: str, *, keep: bool, now: float) -> bool:
-        wanted = KEPT if keep else BACK
-        for n in range(_TRIES):
-            record = self._table.get(*request_key(request))
-            if record is None:
-                # Its client knows best.
-                return True
-            if record["state"] == BACK:
-                self._give_back(record, now)
-            if record["state"] != HELD:
-                return bool(record["state"] == wanted)
-            if self._end(record, KEPT, now) if keep else self._give_back(record, now):
-                return True
-            self._pause(n)
-        raise _too_busy(request)
-
-    def _end(self, record: Item, state: str, now: float) -> bool:
-        """Settle a request whose elements go for good; False when somebody else has settled it."""
-        after = {**record, "state": state, "positions": [], "expires": self._later(_REMEMBERED)}
-        try:
-            self._table.write(put(after, **as_read(record)))
-        except ConditionFailed:
-            return False
-        # Nobody gets them any more; who dies here leaves them to the next one who comes by.
-        self._table.write_all([gone(payload, now) for payload in record["blobs"]])
-        self._delete(record["partition"], record["positions"], record["away"])
-        return True
-
-    def _give_back(self, record: Item, now: float) -> bool:
-        """Let elements of a request be free again; False when somebody else has settled it."""
-        while record["positions"]:
-            some, rest = record["positions"][:MOST_PARTS], record["positions"][MOST_PARTS:]
-            after = {
-                **record,
-                "state": BACK,
-                "positions": rest,
-                "expires": self._later(_REMEMBERED_BACK),
-            }
-            pk = record["partition"]
-            counting = update(
-                pk,
-                HEAD,
-                "SET #count = #count + :number",
-                "#generation = :generation",
-                number=len(some),
-                generation=record["generation"],
-            )
-            freeing = [update(pk, sk, "REMOVE #taken, #taken_at") for sk in some]
-            try:
-                self._table.transact([put(after, **as_read(record)), counting, *freeing])
-            except ConditionFailed as failed:
-                # Unless its partition has had its time, and there is no queue to go back to.
-                return failed.held[0] and self._end(record, BACK, now)
-            record = after
-        return True
-
-    def _bring_back(self, pk: str, late: Mapping[str, Sequence[Item]], now: float) -> None:
-        """Give back what nobody settled, or delete what somebody kept and could not delete."""
-        for request, items in late.items():
-            record = self._table.get(*request_key(request))
-            if record is not None and record["state"] != KEPT:
-                self._settle(request, keep=False, now=now)
-            else:
-                self._discard(pk, items, now)
-
     # Dropping
 
     def _drop(self, queue_id: str, partition: str, head: Item, now: float) -> None:
@@ -465,23 +386,7 @@ class DynamoQueues:
         )
         with suppress(ConditionFailed):
             self._table.transact([ending, delete(f"QU#{queue_id}", f"P#{partition}")])
-            self._discard_before(pk, head["generation"] + 1, now)
-
-    def _discard_before(self, pk: str, generation: int, now: float) -> None:
-        """Delete the elements of earlier generations that no request holds."""
-        end = element_sort(generation, 0)
-        items = [item for item in self._table.query(pk, begins="I#") if item["sk"] < end]
-        self._discard(pk, [item for item in items if "taken" not in item], now)
-
-    def _discard(self, pk: str, items: Sequence[Item], now: float) -> None:
-        self._table.write_all([gone(payload, now) for payload in blobs_of(items)])
-        self._delete(
-            pk, [item["sk"] for item in items], [item["sk"] for item in items if is_far(item)]
-        )
-
-    def _delete(self, pk: str, positions: Sequence[str], away: Iterable[str]) -> None:
-        keys = [*((pk, sk) for sk in positions), *(away_key(pk, sk) for sk in away)]
-        self._table.write_all([delete(*key) for key in keys])
+            self._settling.discard_before(pk, head["generation"] + 1, now)
 
     def _heads(self, queue_id: str) -> dict[str, Item]:
         rows = self._table.query(f"QU#{queue_id}", begins="P#")
@@ -489,13 +394,3 @@ class DynamoQueues:
         found = self._table.get_all([(partition_key(queue_id, name), HEAD) for name in names])
         places = {name: (partition_key(queue_id, name), HEAD) for name in names}
         return {name: found[place] for name, place in places.items() if place in found}
-
-    def _later(self, seconds: float) -> int:
-        return int(self._clock.wall() + seconds)
-
-    def _pause(self, n: int) -> None:
-        self._clock.sleep(self._random.uniform(0, min(_PAUSE * 2**n, _LONGEST_PAUSE)))
-
-
-def _too_busy(what: str) -> ConflictError:
-    return ConflictError(f"Others change {what} all the time.", hint="Try again.")

@@ -9,7 +9,7 @@ into answers that are good in part: UnprocessedItems, UnprocessedKeys, Failed en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -49,6 +49,18 @@ def _met_another(error: BaseException) -> bool:
         return sort is Kind.CONFLICT
     answer = getattr(error, "response", {}).get("Error", {})
     return bool(answer.get("Code") == "TransactionCanceledException")
+
+
+def tries(clock: Clock, number: int = 20) -> Iterator[int]:
+    """Yield numbers of tries from 0, with a wait before each but the first.
+
+    For what is read and decided anew because somebody else was first.
+    """
+    random = Random()
+    for n in range(number):
+        if n:
+            clock.sleep(random.uniform(0, min(_SHORTEST * 2 ** (n - 2), 1.0)))
+        yield n
 
 
 def to_the_last(

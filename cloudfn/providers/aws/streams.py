@@ -16,6 +16,7 @@ from cloudfn.clock import Clock
 from cloudfn.errors import ConflictError, DataLossError
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
+from cloudfn.providers.aws.retries import tries
 from cloudfn.providers.aws.table import Table, delete, put, update
 from cloudfn.providers.streams import Appended
 from cloudfn.wire.messages import WINDOW_ITEMS
@@ -25,8 +26,6 @@ _HEAD, _ITEM = "HEAD", "I"
 _KEPT = 8 * 86_400
 #: bytes of items in one transaction, which may have 4 MB
 _MOST_BYTES = 3 << 20
-#: times that an append is decided anew because another one was first
-_TRIES = 10
 
 
 class DynamoStreams:
@@ -92,7 +91,7 @@ class DynamoStreams:
         self, stream: str, head: Mapping[str, Any], fence: int, first: int, items: Sequence[bytes]
     ) -> tuple[Mapping[str, Any], Sequence[bytes]]:
         """Append what there is room for; return the head after it, and what was dropped."""
-        for _ in range(_TRIES):
+        for _ in tries(self._clock):
             known, last = _known(head), head.get("fence", 0)
             if fence < last or first > known:
                 return head, items

@@ -27,6 +27,7 @@ from cloudfn.model.ids import derive, mint
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.manifests import Manifest, pack, unpack
+from cloudfn.providers.aws.retries import tries
 from cloudfn.providers.aws.s3 import Bucket
 from cloudfn.providers.aws.table import Item, Table, delete, put
 from cloudfn.providers.volumes import StagedFile, VolumeFile
@@ -40,10 +41,6 @@ _THREADS = 16
 _REMEMBERED = 86_400.0
 #: seconds after which what was staged and never committed is deleted
 _ABANDONED = 86_400.0
-#: times that a commit is decided anew, and seconds before the first of them, at most
-_TRIES = 20
-_PAUSE = 0.02
-_LONGEST_PAUSE = 1.0
 _EMPTY = sha256().hexdigest()
 
 
@@ -69,8 +66,7 @@ class S3Volumes:
         prefix: str = "volumes/",
     ) -> None:
         self._table = Table(clients, table, clock)
-        self._random = Random()
-        self._bucket = Bucket(clients, bucket, clock, self._random)
+        self._bucket = Bucket(clients, bucket, clock, Random())
         self._cache = cache
         self._clock = clock
         self._prefix = prefix
@@ -153,7 +149,7 @@ class S3Volumes:
 
     def _read(self, volume_id: str) -> tuple[Item | None, Manifest]:
         """Return the head of a volume, if there is one, and the manifest that it names."""
-        for n in range(_TRIES):
+        for _ in tries(self._clock):
             head = self._table.get(f"VO#{volume_id}", _HEAD)
             if head is None:
                 return None, Manifest()
@@ -166,7 +162,6 @@ class S3Volumes:
                 self._known[volume_id] = head["manifest"], manifest
                 return head, manifest
             # A commit came between, which deletes the manifest before its own.
-            self._pause(n)
         raise DataLossError(f"The list of the files of {volume_id} is not there.")
 
     def _packed(self, volume_id: str, head: Item) -> bytes | None:
@@ -180,7 +175,7 @@ class S3Volumes:
             return None
 
     def _change(self, volume_id: str, change: Callable[[Manifest], Manifest]) -> None:
-        for n in range(_TRIES):
+        for _ in tries(self._clock):
             head, before = self._read(volume_id)
             after = change(before)
             if after == before:
@@ -192,7 +187,6 @@ class S3Volumes:
                 self._table.transact([leading, put({"pk": _ALL, "sk": volume_id})])
             except ConditionFailed:
                 self._forget(volume_id, new)
-                self._pause(n)
                 continue
             self._known[volume_id] = new["manifest"], after
             if head is not None:
@@ -272,9 +266,6 @@ class S3Volumes:
 
     def _local(self, volume_id: str, key: str) -> Path:
         return self._cache / volume_id / "content" / key
-
-    def _pause(self, n: int) -> None:
-        self._clock.sleep(self._random.uniform(0, min(_PAUSE * 2**n, _LONGEST_PAUSE)))
 
 
 def _lost(volume_id: str, key: str, why: str) -> DataLossError:
