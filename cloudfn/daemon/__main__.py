@@ -76,10 +76,10 @@ async def _serve(settings: Settings, marker: str, zygotes: Zygotes, clock: Clock
     from cloudfn.agent.machine import this_machine
     from cloudfn.daemon.engine import Engine, Place
     from cloudfn.daemon.lifecycle import listen
-    from cloudfn.daemon.runtime_folder import RuntimeFolder
     from cloudfn.daemon.server import Server
     from cloudfn.providers.local import open_provider
     from cloudfn.providers.local.images import LocalImages
+    from cloudfn.providers.runtime_folder import RuntimeFolder
 
     loop = asyncio.get_running_loop()
     state_dir = settings.state_dir

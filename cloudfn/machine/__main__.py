@@ -23,7 +23,6 @@ from cloudfn.agent.zygotes import MARKER, Zygotes
 from cloudfn.clock import Clock, SystemClock
 from cloudfn.control.invocation.front import Front
 from cloudfn.daemon.lifecycle import Lock, end_leftovers, raise_descriptor_limit
-from cloudfn.daemon.runtime_folder import RuntimeFolder
 from cloudfn.errors import Error, InvalidError
 from cloudfn.machine import engine as parts
 from cloudfn.machine.config import MachineConfig, read_config
@@ -33,6 +32,7 @@ from cloudfn.machine.openings import Openings
 from cloudfn.machine.sockets import Sockets
 from cloudfn.providers.base import Cloud, Place
 from cloudfn.providers.registry import open_cloud
+from cloudfn.providers.runtime_folder import RuntimeFolder
 from cloudfn.settings import Settings, container_environ, load, machine_environ
 
 _log = logging.getLogger("cloudfn.machine")
@@ -59,12 +59,9 @@ def main(arguments: list[str]) -> int:
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = Lock(config.state_dir)
         lock.acquire()
-        place = Place(
-            config.environment,
-            identity.instance_id,
-            config.state_dir / "cache",
-            config.region or identity.region or None,
-        )
+        settings = replace(_settings(config), region=config.region or identity.region or None)
+        cache = config.state_dir / "cache"
+        place = Place(settings, identity.instance_id, cache, on_machine=True)
         cloud = open_cloud(config.provider, place)
     except Error as error:
         _log.error("%s", error)
@@ -150,7 +147,7 @@ def put_together(
     engine = parts.Engine(loop, settings, place, root.cloud, zygotes, root.clock)
     if engine.desk.had_cells:
         engine.cells.end_leftovers()
-    front = partial(Front, root.cloud, root.place, settings, root.clock)
+    front = partial(Front, root.cloud, root.place, root.clock)
     sockets = Sockets(loop, engine, place.key, front, settings.limits.map_window)
     sockets.serve(state_dir / "machine.sock")
     openings = Openings(root.cloud, state_dir / "bundles", config.runtimes)

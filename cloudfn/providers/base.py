@@ -20,6 +20,7 @@ from cloudfn.providers.machines import Machines
 from cloudfn.providers.objects import Objects
 from cloudfn.providers.presence import Presence
 from cloudfn.providers.queues import Queues
+from cloudfn.providers.reach import Reach
 from cloudfn.providers.scheduled import ScheduledSettings
 from cloudfn.providers.schedules import Schedules
 from cloudfn.providers.secrets import Secrets
@@ -27,6 +28,7 @@ from cloudfn.providers.shared_ledger import SharedLedger
 from cloudfn.providers.streams import Streams
 from cloudfn.providers.volumes import Volumes
 from cloudfn.providers.wakeups import Wakeups
+from cloudfn.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,14 @@ class Provider:
 class Place:
     """From where a `Cloud` is used, and by whom."""
 
-    environment: str
+    #: which environment, in which region, and what its stores may hold
+    settings: Settings
     #: id of the machine that claims, or of the client that calls
     holder: str
     #: private folder of this process for what it fetches; may be emptied between runs
     cache: Path
-    #: where the provider has regions; None: what its own configuration says
-    region: str | None = None
+    #: this process is the agent of one of the machines
+    on_machine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ class Cloud:
     volumes: Volumes
     #: those of Docker, which its machines run
     images: Images
+    #: lets people in to its machines; None: nobody gets in
+    reach: Reach | None
     #: returns the environment's key, 32 bytes, which clients and agents may read
     key: Callable[[], bytes]
     #: ends what was opened, in this process alone

@@ -31,7 +31,7 @@ from cloudfn.providers.machines import Orders
 from cloudfn.providers.presence import ClientRow
 from cloudfn.providers.shared_ledger import Held, Repairs
 from cloudfn.sdk.bundle import BundleFile, digest_of
-from cloudfn.settings import container_environ
+from cloudfn.settings import container_environ, load
 from cloudfn.testing.memory_catalog import MemoryCatalog
 from cloudfn.testing.memory_depot import MemoryDepot
 from cloudfn.testing.memory_dicts import MemoryDicts
@@ -243,6 +243,7 @@ class World:
             secrets=self.secrets,
             volumes=self.volumes,
             images=MemoryImages(),
+            reach=None,
             key=lambda: bytes(32),
             close=lambda: None,
         )
@@ -356,7 +357,9 @@ class Machine:
             timing=timing,
         )
         cloud = world.cloud(machine_id)
-        place = Place("main", machine_id, self.state / "cache")
+        place = Place(
+            load({}, environment="main"), machine_id, self.state / "cache", on_machine=True
+        )
         self._root = Root(config, Identity(machine_id), cloud, CLOCK, place)
         self.host: Host | None = None
         self._dead = False

@@ -52,7 +52,7 @@ class Front:
         self, cloud: Cloud, place: Place, settings: Settings, clock: Clock | None = None
     ) -> None:
         self.cloud = cloud
-        self.environment = place.environment
+        self.environment = settings.environment
         #: where sources are stored before machines get them
         self.bundles = place.cache / "bundles"
         self.clock = clock or SystemClock()

@@ -28,7 +28,7 @@ def open_client(settings: Settings) -> CloudClient:
         InvalidError: There is no such provider, or it lacks something that it needs.
     """
     folder = settings.state_dir / settings.provider
-    place = Place(settings.environment, ids.mint("cl"), folder, settings.region)
+    place = Place(settings, ids.mint("cl"), folder)
     cloud = open_cloud(settings.provider, place)
     payloads = _folder_of_payloads(folder)
     front = Front(cloud, place, settings)

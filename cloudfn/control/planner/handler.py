@@ -42,7 +42,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: 
     logging.getLogger().setLevel(logging.INFO)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     settings = load()
-    place = Place(settings.environment, ids.mint("pl"), Path(gettempdir()))
+    place = Place(settings, ids.mint("pl"), Path(gettempdir()))
     cloud = open_cloud("aws", place)
     try:
         return invoked(cloud, event, place.holder, SystemClock(), settings)
