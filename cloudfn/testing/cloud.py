@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any, cast
 
 from cloudfn.clock import SystemClock
-from cloudfn.providers.base import Cloud, Place
+from cloudfn.providers.base import Cloud
 from cloudfn.providers.machines import MachineReport, MachineState
 from cloudfn.providers.shared_ledger import SharedLedger
 from cloudfn.settings import Limits, StoreLimits
@@ -102,9 +102,9 @@ class MemoryCloud:
             "volumes": Guarded(MemoryVolumes(folder / "volumes")),
         }
 
-    def open(self, place: Place) -> Cloud:
-        """Return the ports as a machine or client at a place has them."""
-        ledger = Guarded(MemorySharedLedger(self.records, place.holder))
+    def open(self, holder: str) -> Cloud:
+        """Return the ports as a machine or client of that id has them."""
+        ledger = Guarded(MemorySharedLedger(self.records, holder))
         return Cloud(
             name="memory",
             ledger=cast("SharedLedger", ledger),
@@ -116,6 +116,7 @@ class MemoryCloud:
             fleet=cast("Any", None),
             leadership=self.leadership,
             images=self.images,
+            reach=None,
             key=lambda: _KEY,
             close=lambda: None,
             **self.ports,

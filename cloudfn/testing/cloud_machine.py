@@ -8,7 +8,7 @@ from threading import Event, Thread
 from cloudfn.clock import SystemClock
 from cloudfn.model.call import Raised, Status
 from cloudfn.model.variant import parameters_of, served
-from cloudfn.providers.base import Cloud, Place
+from cloudfn.providers.base import Cloud
 from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.providers.wakeups import Note
 from cloudfn.testing.cloud import MemoryCloud
@@ -36,7 +36,7 @@ class CloudMachine:
     def __init__(
         self, world: MemoryCloud, machine_id: str, folder: Path, *, quiet: bool = False
     ) -> None:
-        self.cloud: Cloud = world.open(Place("main", machine_id, folder))
+        self.cloud: Cloud = world.open(machine_id)
         self.machine_id = machine_id
         #: calls and indices in the order in which they were run
         self.ran: list[tuple[str, int]] = []

@@ -79,9 +79,9 @@ class World:
         self.clients: list[CloudClient] = []
 
     def client(self) -> CloudClient:
-        place = Place("main", ids.mint("cl"), self.folder / "cache")
         known = settings.load({"CLOUDFN_PROVIDER": "memory"})
-        front = Front(self.cloud.open(place), place, known)
+        place = Place(known, ids.mint("cl"), self.folder / "cache")
+        front = Front(self.cloud.open(place.holder), place)
         folder = self.folder / f"payloads-{len(self.clients)}"
         client = CloudClient(front, "ada@laptop", folder, 1_000)
         self.clients.append(client)

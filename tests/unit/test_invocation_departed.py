@@ -5,7 +5,6 @@ import pytest
 from cloudfn.control.invocation.departed import end_departed
 from cloudfn.control.invocation.stores import open_stores
 from cloudfn.model.call import CallKind, Status
-from cloudfn.providers.base import Place
 from cloudfn.providers.ledger import CallSpec
 from cloudfn.providers.presence import ClientRow
 from cloudfn.settings import load
@@ -20,7 +19,7 @@ class Left:
 
     def __init__(self, folder):
         self.world = MemoryCloud(folder)
-        self.cloud = self.world.open(Place("main", "planner", folder))
+        self.cloud = self.world.open("planner")
         self.stores = open_stores(self.cloud, load({}), FakeClock())
 
     def row(self, *owned, until=100.0):
@@ -71,7 +70,7 @@ def test_spawned_calls_and_those_of_other_clients_go_on(left):
 def test_what_runs_of_them_is_stopped_where_it_runs(left):
     left.row()
     left.call("fc-1")
-    machine = left.world.open(Place("main", "i-1", left.world.folder))
+    machine = left.world.open("i-1")
     (claim,) = machine.ledger.claim(f"{FUNCTION}@1", 1, 2.0)
     left.world.join("i-1")
 

@@ -31,7 +31,6 @@ from cloudfn.control.invocation.operations.table import Operations
 from cloudfn.control.invocation.pools import Pools
 from cloudfn.control.invocation.stores import open_stores
 from cloudfn.providers.base import Cloud, Place
-from cloudfn.settings import Settings
 from cloudfn.wire.messages import BlobRef
 
 #: seconds that a front which is closed waits for what is under way
@@ -43,14 +42,12 @@ class Front:
 
     Args:
         cloud: The ports, opened at `place`.
-        place: From where.
-        settings: Limits, and how long clients may be away.
+        place: From where, with limits and how long clients may be away.
         clock: The time.
     """
 
-    def __init__(
-        self, cloud: Cloud, place: Place, settings: Settings, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, cloud: Cloud, place: Place, clock: Clock | None = None) -> None:
+        settings = place.settings
         self.cloud = cloud
         self.environment = settings.environment
         #: where sources are stored before machines get them

@@ -31,7 +31,7 @@ def open_client(settings: Settings) -> CloudClient:
     place = Place(settings, ids.mint("cl"), folder)
     cloud = open_cloud(settings.provider, place)
     payloads = _folder_of_payloads(folder)
-    front = Front(cloud, place, settings)
+    front = Front(cloud, place)
     client = CloudClient(front, _name(), payloads, settings.limits.map_window)
     atexit.register(client.close)
     return client
