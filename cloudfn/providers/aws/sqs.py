@@ -22,7 +22,7 @@ from cloudfn.providers.aws.retries import to_the_last
 BATCH = 10
 BATCH_BYTES = 1_000_000
 #: seconds for which the name of a deleted queue is taken, and then some; and between two tries
-_NAME_IS_TAKEN = 75.0
+NAME_IS_TAKEN = 75.0
 _PAUSE = 5.0
 #: queues whose URL is remembered
 _URLS = 10_000
@@ -52,13 +52,25 @@ class Sqs:
         self._urls: dict[str, str] = {}
         self._lock = Lock()
 
-    def create(self, name: str, attributes: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    def create(
+        self,
+        name: str,
+        attributes: Mapping[str, str],
+        tags: Mapping[str, str],
+        patience: float = NAME_IS_TAKEN,
+    ) -> None:
         """Have a queue with these attributes and tags. Idempotent.
+
+        Args:
+            name: Of the queue.
+            attributes: As SQS names them.
+            tags: Beside those that it may have.
+            patience: Seconds to wait where its name is taken by one that was deleted.
 
         Raises:
             ExecutionError: It was deleted so recently that its name stays taken.
         """
-        until = self._clock.monotonic() + _NAME_IS_TAKEN
+        until = self._clock.monotonic() + patience
         while True:
             try:
                 with explained("sqs", "CreateQueue", f"queue {name}"):

@@ -15,7 +15,7 @@ from re import compile as pattern
 from threading import Lock
 
 from cloudfn.clock import Clock
-from cloudfn.errors import DataLossError, NotFoundError
+from cloudfn.errors import DataLossError, ExecutionError, NotFoundError
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.notes import messages_of, notes_in
 from cloudfn.providers.aws.sqs import Message, Sqs, with_policy
@@ -30,6 +30,8 @@ HEARTBEAT = 120.0
 _RETENTION = 3_600
 #: seconds after which notes come again whose receipt was lost on the way
 _VISIBILITY = 10
+#: seconds that one waits at most for the name of a mailbox that was just swept
+_PAUSE = 5.0
 #: seconds for which a mailbox that was not found is not looked for again
 _GONE = 10.0
 #: mailboxes that are remembered to be gone
@@ -121,9 +123,7 @@ class SqsWakeups:
             self._sqs.forget(name, received)
             found = self._sqs.receive(name, int(seconds), 10)
         except NotFoundError:
-            with self._lock:
-                if self._own == name:
-                    self._make(name)
+            self._make_again(name, seconds)
             return []
         with self._lock:
             self._received += [message.handle for message in found]
@@ -168,8 +168,16 @@ class SqsWakeups:
                 "VisibilityTimeout": str(_VISIBILITY),
             },
             {**self._tags, _HEARD: str(int(now))},
+            patience=0,
         )
         self._tagged = now
+
+    def _make_again(self, name: str, seconds: float) -> None:
+        """Make a mailbox that was swept, or wait until that may be done, and no longer."""
+        try:
+            self._make(name)
+        except ExecutionError:
+            self._clock.sleep(min(seconds, _PAUSE))
 
     def _say_heard(self, name: str) -> None:
         now = self._clock.wall()

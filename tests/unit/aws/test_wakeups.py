@@ -96,6 +96,23 @@ def test_a_mailbox_that_was_never_listened_to_goes_by_its_birth_and_others_are_l
     assert left == ["cloudfn-main-fu-f", "cloudfn-main-reply-young", "cloudfn-prod-reply-old"]
 
 
+def test_a_mailbox_that_was_swept_a_moment_ago_keeps_nobody_waiting_for_its_name():
+    aws = account()
+    client, machine = made(aws), made(aws)
+    address = client.open()
+    aws.clock.advance(3_600)
+    machine.sweep(aws.clock.wall(), 1_800)
+    before = aws.clock.wall()
+
+    assert client.listen(20) == []
+    assert aws.clock.wall() - before <= 20
+
+    while aws.clock.wall() - before < 70:
+        client.listen(20)
+    machine.tell(address, [NOTE])
+    assert client.listen(20) == [NOTE]
+
+
 def test_who_only_sweeps_needs_no_key():
     aws = account()
     made(aws).open()
