@@ -6,6 +6,7 @@ entries are kept is the group's retention, which Terraform sets.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from cloudfn.errors import AlreadyExistsError, Error, InvalidError, NotFoundErro
 from cloudfn.model.log import LogEntry, LogQuery
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import explained
+
+_log = logging.getLogger(__name__)
 
 #: entries that one query returns at most, however wide it is
 MOST_ENTRIES = 100_000
@@ -128,11 +131,17 @@ class CloudWatchLogs:
         with self._flushing:
             with self._lock:
                 waiting, self._waiting, self._size = self._waiting, {}, 0
-            self.trouble = None
+            before, self.trouble = self.trouble, None
             for stream, lines in waiting.items():
                 unsent = lines if self._is_stuck() else self._send(stream, lines)
                 if unsent:
                     self._put_back(stream, unsent)
+            self._say(before)
+
+    def _say(self, before: Error | None) -> None:
+        """Say that there is trouble, once for as long as it lasts."""
+        if before is None and self.trouble is not None:
+            _log.warning("logs cannot be sent: %s", self.trouble.message)
 
     def _is_stuck(self) -> bool:
         """Whether the next stream would meet the same trouble: they share a group."""

@@ -121,6 +121,19 @@ def test_what_aws_cannot_take_now_is_sent_by_the_next_flush_in_order(aws, logs):
     assert sent(aws) == {"ap-1/co-1": ["a", "c"], "ap-1/co-2": ["b"]}
 
 
+def test_trouble_is_said_once_for_as_long_as_it_lasts(aws, logs, caplog):
+    aws.faults.cut("logs")
+    for _ in range(3):
+        logs.write(entry())
+        logs.flush()
+    aws.faults.heal()
+    logs.flush()
+
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+    assert "logs:CreateLogStream" in caplog.text
+    assert len(sent(aws)["ap-1/co-1"]) == 3
+
+
 def test_a_lost_answer_makes_two_lines_and_one_entry(aws, logs):
     aws.faults.lose_answer("logs", "PutLogEvents")
     logs.write(entry())
