@@ -67,7 +67,7 @@ class Calls:
         )
         self.named = NamedCalls(cloud.ledger, functions, self, clock)
         self._submissions = Submissions(
-            cloud.ledger, cloud.depot, alarm, self.listening, functions, self.named, crew, clock
+            cloud, alarm, self.listening, functions, self.named, crew, clock, self._sealed
         )
         self._own: dict[Watch, Own] = {}
         #: function → inputs that returned, and that failed, of calls that are over
@@ -213,7 +213,9 @@ class Calls:
 
     def is_taken(self, call_id: str) -> bool:
         """Whether a client has a named call, here or elsewhere."""
-        if any(o.spec and o.spec.name and o.watch.call_id == call_id for o in self._own.values()):
+        # One that is only about to be opened asks this about itself.
+        mine = (own.watch for own in list(self._own.values()) if own.spec and own.spec.name)
+        if any(watch.call_id == call_id and not watch.over for watch in mine):
             return True
         return any(call_id in row.owned for row in self._attendance.others())
 
@@ -246,6 +248,14 @@ class Calls:
         elif len(own.untold) >= _TELL:
             self._ledger.delivered(watch.call_id, own.untold)
             own.untold = []
+
+    def _sealed(self, own: Own) -> None:
+        """The ledger has all inputs of a call, of which perhaps nothing more is to be heard."""
+        assert own.spec is not None
+        if own.spec.durable and not own.spec.name:
+            self._end(own)  # whoever wants its outcomes attaches to it
+        elif not own.spec.durable and own.delivered >= own.known:
+            self._forget(own)
 
     def _release(self, own: Own, *, unfinished: bool) -> None:
         spec = own.spec

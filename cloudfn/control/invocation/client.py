@@ -193,6 +193,7 @@ class CloudClient:
             box.put(FAILED, error)
         self._conversation.close()
         self._front.close()
+        self._front.cloud.close()
         self._files.remove()
 
     # What the front says

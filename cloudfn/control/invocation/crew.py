@@ -45,7 +45,10 @@ class Crew:
             if self._idle >= len(self._works):
                 self._news.notify()
                 return True
-        Thread(target=self._run, name=self._name, daemon=True).start()
+        try:
+            Thread(target=self._run, name=self._name, daemon=True).start()
+        except RuntimeError:  # Python is about to end, and starts no threads any more
+            self._finish()
         return True
 
     def map(self, function: Callable[[T], object], values: Iterable[T]) -> None:
@@ -99,12 +102,24 @@ class Crew:
             if not self._lanes:
                 self._news.notify_all()
 
+    def _finish(self) -> None:
+        """Do here what waits for a thread that there will not be."""
+        while self._works:
+            try:
+                work = self._works.popleft()
+            except IndexError:  # another one was faster
+                return
+            self._do(work)
+
     def _run(self) -> None:
         while (work := self._next()) is not None:
-            try:
-                work()
-            except Exception:  # noqa: BLE001 - the next work is another one
-                _log.exception("a work of %s failed", self._name)
+            self._do(work)
+
+    def _do(self, work: Work) -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - the next work is another one
+            _log.exception("a work of %s failed", self._name)
 
     def _next(self) -> Work | None:
         with self._news:

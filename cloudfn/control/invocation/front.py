@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from cloudfn.clock import Clock, SystemClock
 from cloudfn.control.deploy.directory import Directory
@@ -113,14 +112,11 @@ class Front:
         self.stores.registry.delete(object_id)
         self.attendance.disown(object_id)
 
-    def decisions(self, function_id: str, limit: int) -> list[dict[str, Any]]:
-        """Return what the planner decided about a function lately: nothing that is kept yet."""
-        del function_id, limit
-        return []
-
     def close(self) -> None:
-        """Wait a moment for what is under way, then hear of nothing more. Idempotent."""
+        """Wait a moment for what is under way, then hear of nothing more. Idempotent.
+
+        The cloud is left to whoever opened it.
+        """
         self.crew.settle(_LAST_WORDS)
         self.calls.close()
         self.crew.close()
-        self.cloud.close()

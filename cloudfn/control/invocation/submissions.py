@@ -20,9 +20,8 @@ from cloudfn.control.invocation.watches import Watch
 from cloudfn.errors import Error, InternalError
 from cloudfn.model.call import CallKind
 from cloudfn.model.terms import Terms
-from cloudfn.providers.depot import Depot
+from cloudfn.providers.base import Cloud
 from cloudfn.providers.ledger import Admission, CallSpec
-from cloudfn.providers.shared_ledger import SharedLedger
 from cloudfn.wire.messages import Ack, BlobRef, Kind, Submit, encode_json, is_blob
 from cloudfn.wire.replies import error_json
 
@@ -82,35 +81,36 @@ class Submissions:
     """Sends inputs.
 
     Args:
-        ledger: Takes them.
-        depot: Takes their big payloads.
+        cloud: Its ledger takes them, and its depot their big payloads.
         alarm: Tells others.
         listening: Hears of their outcomes.
         functions: Know where calls go.
         named: Named calls.
         crew: Stores several at a time.
         clock: The time.
+        sealed: Is called with a call that the ledger has all inputs of.
     """
 
     def __init__(
         self,
-        ledger: SharedLedger,
-        depot: Depot,
+        cloud: Cloud,
         alarm: Alarm,
         listening: Listening,
         functions: Functions,
         named: NamedCalls,
         crew: Crew,
         clock: Clock,
+        sealed: Callable[[Own], object],
     ) -> None:
-        self._ledger = ledger
-        self._depot = depot
+        self._ledger = cloud.ledger
+        self._depot = cloud.depot
         self._alarm = alarm
         self._listening = listening
         self._functions = functions
         self._named = named
         self._crew = crew
         self._clock = clock
+        self._sealed = sealed
 
     def take(self, own: Own, message: Submit) -> None:
         """Take inputs; they are sent soon."""
@@ -191,25 +191,36 @@ class Submissions:
         else:
             kind = CallKind(header["kind"])
             function_id, parent = str(header["function"]), header.get("parent")
+            pool, reply = self._places(function_id, durable=kind.durable)
             spec = CallSpec(
                 call_id=own.watch.call_id,
                 function_id=function_id,
-                pool=self._functions.pool_for(function_id),
+                pool=pool,
                 kind=kind,
                 created=self._clock.wall(),
                 parent=own.watch.caller.running(parent) if parent else None,
                 durable=kind.durable,
                 terms=Terms.from_json(header["terms"]) if "terms" in header else None,
-                reply=self._reply(durable=kind.durable),
+                reply=reply,
             )
         own.spec, own.watch.kind = spec, spec.kind
         if spec.name or not spec.durable:
             self._listening.watch(own.watch)
         return spec
 
-    def _reply(self, *, durable: bool) -> str:
-        """Return where outcomes are told; a spawn alone opens no mailbox, as nobody may wait."""
-        return self._listening.known_address if durable else self._listening.address()
+    def _places(self, function_id: str, *, durable: bool) -> tuple[str, str]:
+        """Return the pool of a function, and where outcomes are told; asks for both at once."""
+        found = ["", self._listening.known_address]
+
+        def pool() -> None:
+            found[0] = self._functions.pool_for(function_id)
+
+        def reply() -> None:
+            found[1] = self._listening.address()
+
+        # A spawn alone opens no mailbox, as nobody may wait for it.
+        self._crew.map(lambda ask: ask(), [pool] if durable else [pool, reply])
+        return found[0], found[1]
 
     def _store(self, own: Own, payloads: Sequence[bytes]) -> None:
         refs = [BlobRef.decode(each) for each in payloads if is_blob(each)]
@@ -242,8 +253,8 @@ class Submissions:
         own.hunger = _HUNGER[0]
         if spec.kind != CallKind.REMOTE:
             own.watch.tell(Kind.ACK, Ack(own.watch.ref, own.known).encode())
-        if own.sealed and spec.durable and not spec.name:
-            self.end(own)  # whoever wants its outcomes attaches to it
+        if own.sealed:
+            self._sealed(own)
 
     def _confirm(self, own: Own, end: int) -> None:
         """The inputs of a named call are those that it was begun with, up to here: tell of them."""

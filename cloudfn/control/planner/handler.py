@@ -15,7 +15,10 @@ from typing import Any
 
 from cloudfn.clock import Clock, SystemClock
 from cloudfn.control.deploy.overrides import update_override
+from cloudfn.control.invocation.departed import end_departed
+from cloudfn.control.invocation.stores import open_stores
 from cloudfn.control.planner.environment import EnvironmentPlanner, Options, Tick
+from cloudfn.control.planner.janitor import Departed
 from cloudfn.control.schedules.firing import Firing
 from cloudfn.errors import Error, NotFoundError
 from cloudfn.model import ids
@@ -69,7 +72,9 @@ def invoked(
     if event.get("source") == "schedule":
         # Whoever leads fires it as well, or has fired it: it is one call.
         firing.look(max(clock.wall(), _due(event)))
-    planner = EnvironmentPlanner(cloud, holder, clock, firing, no_clients, options(settings))
+    planner = EnvironmentPlanner(
+        cloud, holder, clock, firing, departing(cloud, settings, clock), options(settings)
+    )
     until = clock.monotonic() + INVOCATION
     count = 0
     tick = Tick(led=False)
@@ -117,7 +122,9 @@ def open_planner(cloud: Cloud, holder: str, clock: Clock, settings: Settings) ->
         settings: Of the environment.
     """
     firing = Firing(cloud, partial(rescale, cloud))
-    return EnvironmentPlanner(cloud, holder, clock, firing, no_clients, options(settings))
+    return EnvironmentPlanner(
+        cloud, holder, clock, firing, departing(cloud, settings, clock), options(settings)
+    )
 
 
 def options(settings: Settings) -> Options:
@@ -145,8 +152,14 @@ def rescale(
     update_override(cloud.catalog, function_id, declared, changes, now=now, by=by)
 
 
-def no_clients(now: float) -> None:
-    """Nothing belongs to clients."""
+def departing(cloud: Cloud, settings: Settings, clock: Clock) -> Departed:
+    """Return what ends that which belongs to clients that are gone."""
+    stores = open_stores(cloud, settings, clock)
+
+    def end(now: float) -> None:
+        end_departed(cloud, stores, now)
+
+    return end
 
 
 def _due(event: Mapping[str, Any]) -> float:

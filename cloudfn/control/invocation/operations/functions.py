@@ -9,6 +9,7 @@ from cloudfn.control.invocation.caller import Fields
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.fleet import function_of, present
 from cloudfn.control.invocation.operations.table import Group
+from cloudfn.control.stores.ring import Ring
 from cloudfn.errors import Error, NotFoundError, PermissionDeniedError
 from cloudfn.model.cls import cls_name
 from cloudfn.model.secret import secret_ref
@@ -17,6 +18,10 @@ from cloudfn.providers.catalog import FunctionRecord
 
 if TYPE_CHECKING:
     from cloudfn.control.invocation.front import Front
+
+
+#: of what the planner did lately, so much is looked through
+_CHAPTERS = 200
 
 
 class FunctionOperations(Group):
@@ -108,8 +113,23 @@ class FunctionOperations(Group):
         return {**stats, "num_gpus": 0}
 
     def op_decisions(self, _conversation: Conversation, fields: Fields) -> Fields:
-        limit = int(fields.get("limit") or 100)
-        return {"decisions": self._front.decisions(fields["function_id"], limit)}
+        wanted, limit = fields["function_id"], int(fields.get("limit") or 100)
+        ring = Ring(self._front.cloud.dicts)
+        chapters = ring.latest(_CHAPTERS, self._front.clock.wall())
+        found = [
+            {
+                "at": chapter["at"],
+                "pool": fate["pool"],
+                "from": fate["current"],
+                "to": fate["desired"],
+                "limiting": fate["limiting"],
+                "reason": fate["reason"],
+            }
+            for chapter in chapters
+            for fate in chapter["pools"]
+            if function_of(fate["pool"]) == wanted
+        ]
+        return {"decisions": found[-limit:]}
 
     def op_container_list(self, _conversation: Conversation, fields: Fields) -> Fields:
         """Machines tell how many containers they have, and not which: a line for each pool."""
