@@ -64,6 +64,7 @@ def test_what_cron_understands_is_accepted(text):
         ("*/0 * * * *", "the step of '\\*/0'"),
         ("*/70 * * * *", "the step of '\\*/70'"),
         ("5-5 * * * *", "a range of one"),
+        ("0 6 * * 7-0", "a range of one"),
         ("50-10/5 * * * *", "runs past the end with a step"),
         ("1,, * * * *", "minute: '' is not understood"),
         ("? * * * *", "minute: '\\?' is not understood"),
