@@ -55,18 +55,18 @@ resource "aws_s3_bucket_lifecycle_configuration" "data" {
   bucket = aws_s3_bucket.data.id
 
   dynamic "rule" {
-    for_each = toset(["inputs/", "results/"])
+    for_each = { inputs = var.input_retention_days, results = var.retention_days }
 
     content {
-      id     = "expire-${trimsuffix(rule.value, "/")}"
+      id     = "expire-${rule.key}"
       status = "Enabled"
 
       filter {
-        prefix = rule.value
+        prefix = "${rule.key}/"
       }
 
       expiration {
-        days = var.retention_days
+        days = rule.value
       }
     }
   }

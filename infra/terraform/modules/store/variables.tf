@@ -13,8 +13,19 @@ variable "bucket" {
   }
 }
 
+variable "input_retention_days" {
+  description = "After how many days payloads of inputs, and of what clients put into dicts and queues, are removed. Those that are done with are removed at once: this is how long an input may wait."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.input_retention_days >= 8 && floor(var.input_retention_days) == var.input_retention_days
+    error_message = "input_retention_days must be a whole number of at least 8."
+  }
+}
+
 variable "retention_days" {
-  description = "After how many days payloads of inputs and results are removed. The ledger forgets outcomes after 7."
+  description = "After how many days payloads of results are removed. The ledger forgets outcomes after 7."
   type        = number
   default     = 8
 
