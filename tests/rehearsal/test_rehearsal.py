@@ -140,6 +140,36 @@ def test_a_machine_drains_before_it_ends(cloud):
     cloud.until(lambda: machine.id not in _machines(cloud), "its machine is gone")
 
 
+def test_a_group_chases_its_desired_capacity_and_spares_what_is_protected(cloud):
+    scaling, group = cloud.of("autoscaling"), {"AutoScalingGroupName": "cloudfn-main-spot"}
+    scaling.set_desired_capacity(**group, DesiredCapacity=1)
+    (name,) = cloud.until(lambda: _instances(scaling, group), "an instance")
+    machine = Machine(cloud, name)
+    cloud.until(lambda: machine.state() == "InService", f"{name} serves")
+    described = cloud.of("ec2").describe_instances(InstanceIds=[name])
+    instance = described["Reservations"][0]["Instances"][0]
+    assert instance["InstanceLifecycle"] == "spot"
+    assert {"Key": "cloudfn:machine-class", "Value": "spot"} in instance["Tags"]
+
+    scaling.set_desired_capacity(**group, DesiredCapacity=0)
+    machine.run("sleep", "1")  # several looks of the group
+    assert machine.state() == "InService"
+    scaling.set_instance_protection(**group, InstanceIds=[name], ProtectedFromScaleIn=False)
+    cloud.until(lambda: not machine.state(), f"{name} is gone")
+    told = scaling.describe_scaling_activities(**group)["Activities"]
+    assert [each["Description"] for each in told] == [
+        f"Terminating EC2 instance: {name}",
+        f"Launching a new EC2 instance: {name}",
+    ]
+
+
+def _instances(scaling, group) -> list[str]:
+    (told,) = scaling.describe_auto_scaling_groups(
+        AutoScalingGroupNames=[group["AutoScalingGroupName"]]
+    )["AutoScalingGroups"]
+    return [each["InstanceId"] for each in told["Instances"]]
+
+
 def test_a_spot_notice_is_told_and_comes_true_and_the_group_replaces_what_it_lost(cloud):
     machine = cloud.machine()
     cloud.cloudfn("spot", machine.id, "--seconds", "6")

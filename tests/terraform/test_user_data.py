@@ -23,6 +23,7 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from cloudfn.rehearsal import userdata
 from tests.terraform import toolbox
 
 _BOOT = toolbox.MODULES / "modules" / "machine_class" / "boot.py"
@@ -44,6 +45,21 @@ def test_cloud_init_accepts_it(user_data, tmp_path):
     done = check(config)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Valid" in done.stdout
+
+
+def test_the_rehearsal_renders_the_same_without_terraform(user_data):
+    folder = userdata.module_folder()
+    digest = hashlib.sha256(b"bundle").hexdigest()
+    values = {
+        **userdata.defaults(folder),
+        "bucket": "cloudfn-main-123456789012-eu-central-1",
+        "environment": "main",
+        "key": f"agent/{digest}.zip",
+        "machine_class": "cpu",
+        "region": "eu-central-1",
+        "sha256": digest,
+    }
+    assert userdata.rendered(folder, values) == user_data
 
 
 @pytest.mark.parametrize(
