@@ -11,6 +11,7 @@ from cloudfn.providers.catalog import RevisionSpec
 from cloudfn.providers.fleet import InstanceState, MachineClass
 from cloudfn.providers.ledger import PoolCounts
 from cloudfn.providers.machines import MachineReport, MachineState, Orders, PoolReport
+from cloudfn.providers.queues import Leftovers
 from cloudfn.providers.shared_ledger import Repairs
 from cloudfn.testing.clock import FakeClock
 from cloudfn.testing.memory_catalog import MemoryCatalog
@@ -231,6 +232,10 @@ class World:
             fleet=self.fleet,
             logs=self.logs,
             dicts=self.dicts,
+            queues=SimpleNamespace(expire=lambda now, patience: Leftovers((), ())),
+            volumes=SimpleNamespace(expire=lambda now, patience: None),
+            depot=SimpleNamespace(delete=len),
+            scheduled=None,
             doorbells=SimpleNamespace(ring=len, dead=lambda limit: [], answer=len),
             wakeups=SimpleNamespace(sweep=lambda now, patience: 0),
         )

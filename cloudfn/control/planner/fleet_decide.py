@@ -127,6 +127,8 @@ def _fate(want: Demand, placing: Placing, growth: Growth) -> PoolFate:
         limiting, reason = "gate", f"{reason}; {unworthy} are not worth another machine"
     if lacking := growth.lacking.get(name, 0):
         limiting, reason = "capacity", f"{reason}; {lacking} have no machine"
+    if want.pool.remark:
+        reason += f"; {want.pool.remark}"
     return PoolFate(name, want.present, want.desired, here, coming, limiting, reason)
 
 

@@ -49,6 +49,8 @@ class PoolView:
     single_use: bool = False
     #: its name for people
     name: str = ""
+    #: what of its settings was ignored or clamped; empty: nothing
+    remark: str = ""
 
     @property
     def shown(self) -> str:

@@ -15,7 +15,7 @@ from cloudfn.providers.base import Cloud
 from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.providers.machines import MachineRow
 from cloudfn.providers.wakeups import Note
-from cloudfn.wire.messages import encode_json
+from cloudfn.wire.messages import BlobRef, encode_json
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 _MAILBOX_KEPT = 900.0
 #: rings that nobody answered, looked at in one go
 _DEAD_AT_ONCE = 10
+#: seconds between two looks for what stores hold no more, and for which it can still be read
+_STORES, _READ_FOR = 1_800.0, 600.0
 
 #: ends what belongs to clients that are gone; seconds since the epoch
 Departed = Callable[[float], None]
@@ -58,6 +60,9 @@ class Janitor:
             Chore("dead", 60.0, self._bury_rings),
             Chore("expire", 600.0, self._expire),
             Chore("sweep", 600.0, self._sweep),
+            Chore("dicts", _STORES, lambda now: self._forget(cloud.dicts.expire(now, _READ_FOR))),
+            Chore("queues", _STORES, self._expire_queues),
+            Chore("volumes", _STORES, lambda now: cloud.volumes.expire(now, _READ_FOR)),
         )
 
     def work(
@@ -118,6 +123,14 @@ class Janitor:
 
     def _expire(self, now: float) -> None:
         self._cloud.ledger.expire(now, self._retention)
+
+    def _expire_queues(self, now: float) -> None:
+        # What nobody settled goes back when the next one wants elements.
+        self._forget(self._cloud.queues.expire(now, _READ_FOR).gone)
+
+    def _forget(self, payloads: Sequence[bytes]) -> None:
+        """Delete payloads in the depot that no store names any more."""
+        self._cloud.depot.delete([BlobRef.decode(each) for each in payloads])
 
     def _sweep(self, now: float) -> None:
         self._cloud.wakeups.sweep(now, _MAILBOX_KEPT)

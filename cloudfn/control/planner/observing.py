@@ -29,7 +29,7 @@ class Observer:
     def __init__(self, cloud: Cloud, keep_alive: float | None) -> None:
         self._cloud = cloud
         self._keep_alive = keep_alive
-        self.book = PoolBook(cloud.catalog)
+        self.book = PoolBook(cloud.catalog, cloud.scheduled)
         self._classes: tuple[MachineClass, ...] = ()
         self._classes_at = float("-inf")
         self._instances: tuple[Instance, ...] = ()

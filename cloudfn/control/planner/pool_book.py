@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cloudfn.control.deploy.directory import version_of
@@ -16,14 +18,18 @@ from cloudfn.providers.catalog import (
     FunctionRecord,
     Override,
     RevisionSpec,
-    effective,
 )
 from cloudfn.providers.ledger import PoolCounts
+from cloudfn.providers.scheduled import Scheduled, ScheduledSettings, in_force
+
+_log = logging.getLogger(__name__)
 
 #: seconds for which apps and their functions are taken to be as they were
 _APPS_FOR = 5.0
 #: and settings, of pools that have work and of all others
 _SETTINGS_FOR, _IDLE_SETTINGS_FOR = 3.0, 15.0
+#: and what schedules of the provider wrote
+_SCHEDULED_FOR = 30.0
 _NOTHING = PoolCounts(0, 0, 0)
 
 
@@ -53,10 +59,14 @@ class PoolBook:
 
     Args:
         catalog: The truth.
+        scheduled: What schedules of the provider write by themselves; None: they cannot.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, scheduled: ScheduledSettings | None = None) -> None:
         self._catalog = catalog
+        self._scheduled = scheduled
+        self._wanted: Mapping[str, Scheduled] = {}
+        self._wanted_at = float("-inf")
         self._revisions: dict[tuple[str, int], RevisionSpec | None] = {}
         self._live: dict[str, Facts] = {}
         self._others: dict[str, Facts | None] = {}
@@ -71,6 +81,13 @@ class PoolBook:
         self._others.clear()
         found = [facts for app in self._catalog.apps() for facts in self._of_app(app)]
         self._live = {facts.pool: facts for facts in found}
+        if self._scheduled is not None and now - self._wanted_at >= _SCHEDULED_FOR:
+            self._wanted_at = now
+            try:
+                self._wanted = self._scheduled.read()
+            except Error as error:
+                # What was read last counts until they can be read again.
+                _log.warning("settings that schedules wrote cannot be read: %s", error.message)
 
     def live(self) -> list[str]:
         """Return the pools of the live revisions of all apps."""
@@ -97,10 +114,12 @@ class PoolBook:
             return None
         spec = facts.function
         override = self._override(facts.function_id, now, idle=counts is None)
+        wanted = self._wanted.get(facts.function_id)
+        settings, remark = in_force(spec.autoscaler, override, wanted)
         pending, delayed, running = counts or _NOTHING
         return PoolView(
             pool,
-            effective(spec, override),
+            settings,
             facts.live,
             pending,
             delayed,
@@ -112,6 +131,7 @@ class PoolBook:
             spec.target_slots,
             spec.single_use,
             facts.full_name,
+            remark,
         )
 
     def _override(self, function_id: str, now: float, *, idle: bool) -> Override | None:
