@@ -56,6 +56,7 @@ def open_ledger(
     *,
     attempts: int = 1,
     seed: int = 0,
+    threads: int = 1,
 ) -> DynamoLedger:
     """Return a ledger as one process opens it."""
     return DynamoLedger(
@@ -66,5 +67,6 @@ def open_ledger(
         result_seals(KEY),
         limits or Limits(),
         aws.clock,
-        Random(f"{holder} {seed}"),
+        random=Random(f"{holder} {seed}"),
+        threads=threads,
     )

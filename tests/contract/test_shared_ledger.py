@@ -446,11 +446,24 @@ class TestFaults:
         ]
         table.put_item(TableName=TABLE, Item={**item, "y": {"B": b"x" * 900}})
 
-        claims = claim(one)
-        assert [c.index for c in claims] == list(range(96, 100))
+        assert [c.index for c in claim(one)] == list(range(96, 100))
+        with pytest.raises(DataLossError, match="not authentic"):
+            claim(one)
+        assert client.counts(POOL) == PoolCounts(96, 0, 4)
+
+    def test_what_has_gone_from_the_table_is_given_up(self, aws, client, one):
+        submit(client, number=100, sealed=True)
+        (key,) = [
+            {name: each[name] for name in ("pk", "sk")}
+            for each in aws.dynamodb.truth(TABLE)
+            if each["sk"]["S"].startswith("IN#") and len(each["y"]["B"]) > 800
+        ]
+        aws.client("dynamodb").delete_item(TableName=TABLE, Key=key)
+
+        assert [c.index for c in claim(one)] == list(range(96, 100))
         lost = client.outcomes(SPEC.call_id)
         assert [o.status for o in lost] == [Status.LOST] * 96
-        assert b"not authentic" in lost[0].payload
+        assert b"are gone" in lost[0].payload
 
     def test_what_was_changed_in_the_table_is_no_result(self, aws, client, one):
         submit(client, number=1, sealed=True)

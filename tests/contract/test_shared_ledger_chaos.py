@@ -328,8 +328,12 @@ def together(acts: list[tuple[Any, ...]], problems: list[BaseException]) -> None
 def test_threads_of_several_processes_do_not_get_in_each_others_way():
     aws = account()
     limits = Limits(pending=30, total=45)
-    clients = [open_ledger(aws, f"cl-{number}", limits, attempts=8) for number in range(2)]
-    machines = [open_ledger(aws, f"ma-{number}", limits, attempts=8) for number in range(2)]
+    clients = [
+        open_ledger(aws, f"cl-{number}", limits, attempts=8, threads=2) for number in range(2)
+    ]
+    machines = [
+        open_ledger(aws, f"ma-{number}", limits, attempts=8, threads=2) for number in range(2)
+    ]
     wanted = 120
     claimed: list[tuple[str, int]] = []
     problems: list[BaseException] = []

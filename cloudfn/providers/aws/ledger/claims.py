@@ -16,7 +16,7 @@ from cloudfn.providers.aws.ledger import changes, pages
 from cloudfn.providers.aws.ledger.book import Line
 from cloudfn.providers.aws.ledger.changes import Change
 from cloudfn.providers.aws.ledger.counts import Counts
-from cloudfn.providers.aws.ledger.inputs import payloads_of
+from cloudfn.providers.aws.ledger.inputs import GoneError, payloads_of
 from cloudfn.providers.aws.ledger.packing import Ended, seal_outcome, unclose
 from cloudfn.providers.aws.ledger.pages import (
     WAITS,
@@ -37,6 +37,8 @@ from cloudfn.providers.ledger import Claim
 _LOOK = 5.0
 #: seconds for which a page that had nothing is not read again unless somebody rings
 _READ = 2.0
+#: Pages that a look into the index finds, the oldest ones; others make themselves heard.
+_MOST = 2_000
 #: how often a claim tries its luck where others are faster
 _TRIES = 6
 
@@ -96,9 +98,9 @@ class Claims:
     def overdue(self, now: float) -> list[Claim]:
         self._book.see(now)
         late: dict[str, list[int]] = {}
-        for pool, number, row in self._shelf.rows():
-            if row.get("dl", now + 1) <= now:
-                late.setdefault(pool, []).append(number)
+        for row in self._shelf.rows():
+            if row.deadline is not None and row.deadline <= now:
+                late.setdefault(row.pool, []).append(row.number)
         claims: list[Claim] = []
         for pool, numbers in late.items():
             line = self._book.line(pool, self._shelf.clock.monotonic())
@@ -116,7 +118,7 @@ class Claims:
         for page in self._shelf.read_all(numbers).values():
             slots = [slot for slot, value in enumerate(page.slots) if value == WAITS]
             if slots and page.is_late(now):
-                self._claim_page(line, page, slots, now, claims)
+                claims += self._claim_page(line, page, slots, now)
 
     # What there is to claim
 
@@ -140,10 +142,11 @@ class Claims:
     def _look(self, line: Line, moment: float) -> None:
         """Look into the index for pages of a pool, and read those that may have changed."""
         line.looked = moment
-        numbers = [number for _, number, _ in self._shelf.rows(line.pool)]
-        for number in set(line.numbers) - set(numbers):
-            line.numbers.pop(number, None)
-            line.read.pop(number, None)
+        numbers = [row.number for row in self._shelf.rows(line.pool, most=_MOST)]
+        if len(numbers) < _MOST:
+            for number in set(line.numbers) - set(numbers):
+                line.numbers.pop(number, None)
+                line.read.pop(number, None)
         again = []
         for number in numbers:
             line.numbers[number] = None
@@ -190,14 +193,35 @@ class Claims:
             chosen = line.turns.choose(waiting, limit - len(claims), alone=not claims)
             if not chosen:
                 return
-            lucky = True
-            for number, slots in chosen.items():
-                page = self._book.page(number)
-                if page is not None:
-                    lucky &= self._claim_page(line, page, slots, now, claims)
+            lucky = self._claim_all(line, chosen, now, claims)
             self._hand_out(line, limit, claims)
             if lucky:
                 return
+
+    def _claim_all(
+        self, line: Line, chosen: Mapping[int, Sequence[int]], now: float, claims: list[Claim]
+    ) -> bool:
+        """Claim slots of several pages; return whether there were as many as wanted.
+
+        Raises:
+            Error: For some pages that could not be done; the claims of others are there.
+        """
+
+        def act(number: int) -> tuple[list[Claim], Error | None]:
+            page = self._book.page(number)
+            try:
+                claimed = self._claim_page(line, page, chosen[number], now) if page else []
+            except Error as error:
+                return [], error
+            return claimed, None
+
+        answers = self._shelf.crew.each(act, chosen)
+        for claimed, _ in answers:
+            claims += claimed
+        for _, error in answers:
+            if error is not None:
+                raise error
+        return all(len(answers[at][0]) == len(each) for at, each in enumerate(chosen.values()))
 
     def _waiting(self, line: Line, now: float) -> list[Waiting]:
         found = []
@@ -225,53 +249,52 @@ class Claims:
 
     # One page
 
-    def _claim_page(
-        self, line: Line, page: Page, slots: Sequence[int], now: float, claims: list[Claim]
-    ) -> bool:
-        """Claim slots of a page, or as many others of it if somebody is faster.
-
-        Returns:
-            Whether there were as many as wanted.
-        """
-        wanted, overdue = len(slots), page.is_late(now)
-        alone = len(slots) == 1 and slots[0] in page.scars and page.scars[slots[0]].alone
+    def _claim_page(self, line: Line, page: Page, slots: Sequence[int], now: float) -> list[Claim]:
+        """Claim slots of a page, or as many others of it if somebody is faster."""
+        wanted, late = len(slots), page.is_late(now)
+        alone = slots[0] in page.scars and page.scars[slots[0]].alone
         for _ in range(_TRIES):
             try:
                 payloads = payloads_of(self._shelf, page, slots)
-            except DataLossError as error:
+            except GoneError as error:
                 self._give_up(page, slots, error)
-                return False
+                return []
+            except DataLossError:
+                # Perhaps it is this process that has a wrong key: others may know better.
+                line.numbers.pop(page.number, None)
+                raise
             write = changes.claim(page, slots, self._shelf.label, self._shelf.holder)
             try:
                 after = self._shelf.write(write)
             except ConditionFailed as failed:
                 seen = self._shelf.seen(page.number, failed)
-                if seen is None:
-                    return False
+                if seen is None or self._was_mine(line, seen):
+                    return []
                 page = seen
-                if page.holders.get(self._shelf.label, self._shelf.holder) != self._shelf.holder:
-                    self._shelf.new_label()
-                self._find(line, page)
-                if any(number == page.number for number, _ in line.found):
-                    # It was done at the first try, of which the answer was lost.
-                    return True
-                if overdue:
+                if late:
                     slots = [slot for slot, value in enumerate(page.slots) if value == WAITS]
                 else:
                     slots = page.claimable(now)[alone][:wanted]
                 if not slots:
-                    return False
+                    return []
                 continue
             except Error:
                 # Perhaps it was done: the page says so when it is read.
                 line.numbers[page.number] = None
                 line.doubts[page.number] = None
                 raise
-            claims += [self._make(after, slot, payloads[slot]) for slot in slots]
+            claims = [self._make(after, slot, payloads[slot]) for slot in slots]
             self._book.spend(page.number, slots)
             self._find(line, after)
-            return len(slots) == wanted
-        return False
+            return claims
+        return []
+
+    def _was_mine(self, line: Line, page: Page) -> bool:
+        """Say whether a claim was done at its first try, of which the answer was lost."""
+        if page.holders.get(self._shelf.label, self._shelf.holder) != self._shelf.holder:
+            self._shelf.new_label()
+        self._find(line, page)
+        return any(number == page.number for number, _ in list(line.found))
 
     def _make(self, page: Page, slot: int, payload: bytes) -> Claim:
         """Return the claim of an input that this process holds, says its page."""
@@ -291,7 +314,7 @@ class Claims:
             page.deadline,
         )
 
-    def _give_up(self, page: Page, slots: Sequence[int], error: DataLossError) -> None:
+    def _give_up(self, page: Page, slots: Sequence[int], error: GoneError) -> None:
         """End inputs that nobody can run: what they were called with is not there any more."""
         change = Change(page)
         for slot in slots:
@@ -310,10 +333,13 @@ class Claims:
         for seq, fence in claims:
             number, slot = split_seq(seq)
             by_page.setdefault(number, {})[slot] = fence
+        released = self._shelf.crew.each(
+            lambda number: self._release(number, by_page[number], {}), by_page
+        )
         done = {
-            (number << pages.SEQ_BITS | slot, fences[slot])
-            for number, fences in by_page.items()
-            for slot in self._release(number, fences, {})
+            (number << pages.SEQ_BITS | slot, by_page[number][slot])
+            for number, slots in zip(by_page, released, strict=True)
+            for slot in slots
         }
         results = []
         for claim in claims:

@@ -118,7 +118,8 @@ class Counts:
         free, reason = self._free(spec)
         if free >= wanted:
             return free, reason
-        mine = [number for _, number, row in self._shelf.rows() if row["fn"] == spec.function_id]
+        rows = self._shelf.rows()
+        mine = [row.number for row in rows if row.function_id == spec.function_id]
         for at in range(0, len(mine), 100):
             found = self._shelf.read_all(mine[at : at + 100]).values()
             self.fold([page for page in found if page.kind.durable == spec.kind.durable])
@@ -163,7 +164,7 @@ class Counts:
                     of.append(page)
                 else:
                     writes.append(changes.close(page, self._shelf.expiry(page.durable)))
-                    writes.append(self._shelf.no_row(page.pool, page.number))
+                    writes.append(self._shelf.no_row(page))
                     of += [page, None]
             try:
                 self._shelf.table.transact(writes)

@@ -113,7 +113,7 @@ class Ends:
                     )
                 )
                 if not page.closed:
-                    writes.append(self._shelf.no_row(page.pool, page.number))
+                    writes.append(self._shelf.no_row(page))
                     by_function.setdefault(page.function_id, []).append(page)
             writes += [settle_counters(each, of, gone=True) for each, of in by_function.items()]
             try:

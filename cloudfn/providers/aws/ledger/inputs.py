@@ -10,11 +10,16 @@ from cloudfn.providers.aws.ledger.pages import Page
 from cloudfn.providers.aws.ledger.shelf import Shelf
 
 
+class GoneError(DataLossError):
+    """Inputs are not there any more."""
+
+
 def payloads_of(shelf: Shelf, page: Page, slots: Collection[int]) -> Mapping[int, bytes]:
     """Return inputs of a page by slot, from memory or from the table, and remember them.
 
     Raises:
-        DataLossError: Some are gone, or are not authentic.
+        GoneError: Some are gone.
+        DataLossError: Some are not authentic.
     """
     known = shelf.book.payloads(page.number)
     if all(slot in known for slot in slots):
@@ -23,7 +28,7 @@ def payloads_of(shelf: Shelf, page: Page, slots: Collection[int]) -> Mapping[int
         page = shelf.read(page.number) or page
     found = read_payloads(shelf, page)
     if missing := [page.first + slot for slot in slots if slot not in found]:
-        raise DataLossError(
+        raise GoneError(
             f"Inputs of call {page.call_id} are gone: {', '.join(map(str, missing))}.",
             hint="They were deleted from the table by something else than cloudfn.",
         )

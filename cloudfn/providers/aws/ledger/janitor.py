@@ -23,7 +23,8 @@ from cloudfn.providers.aws.ledger.pages import (
     label_of,
     name_of,
 )
-from cloudfn.providers.aws.ledger.shelf import Shelf
+from cloudfn.providers.aws.ledger.shelf import OPEN, Shelf
+from cloudfn.providers.aws.table import delete
 from cloudfn.providers.doorbells import Ring
 from cloudfn.providers.endings import lost_payload
 from cloudfn.providers.shared_ledger import Repairs
@@ -50,8 +51,8 @@ class Janitor:
 
     def repair(self, alive: Callable[[str], bool], now: float) -> Repairs:
         self._shelf.book.see(now)
-        rows = [(pool, number) for pool, number, _ in self._shelf.rows()]
-        found = self._shelf.read_all([number for _, number in rows]) if rows else {}
+        rows = self._shelf.rows()
+        found = self._shelf.read_all([row.number for row in rows]) if rows else {}
         asked: dict[str, bool] = {}
 
         def lives(holder: str) -> bool:
@@ -62,10 +63,10 @@ class Janitor:
         returned = given_up = 0
         rings = []
         pages: list[Page] = []
-        for pool, number in rows:
-            page: Page | None = found.get(number)
+        for row in rows:
+            page: Page | None = found.get(row.number)
             if page is None:
-                self._shelf.table.write(self._shelf.no_row(pool, number))
+                self._shelf.table.write(delete(OPEN, row.place))
                 continue
             page, again, lost = self._lose(page, lives, now)
             returned += again

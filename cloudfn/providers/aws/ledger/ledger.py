@@ -11,6 +11,7 @@ from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.ledger.calls import Calls
 from cloudfn.providers.aws.ledger.claims import Claims
 from cloudfn.providers.aws.ledger.counts import Counts
+from cloudfn.providers.aws.ledger.crew import Crew
 from cloudfn.providers.aws.ledger.ends import Ends
 from cloudfn.providers.aws.ledger.janitor import Janitor
 from cloudfn.providers.aws.ledger.outcomes import Outcomes
@@ -48,9 +49,11 @@ class DynamoLedger:
         limits: How many inputs a function may have.
         clock: What time it is.
         random: Makes labels of this process and nonces of calls; the system's when omitted.
+        threads: How many pages are asked for at once.
     """
 
-    def __init__(
+    # A composition root names each part, and tests choose chance and threads.
+    def __init__(  # noqa: PLR0913
         self,
         clients: ClientSource,
         table: str,
@@ -59,8 +62,11 @@ class DynamoLedger:
         results: Seals,
         limits: Limits,
         clock: Clock,
+        *,
         random: Random | None = None,
+        threads: int = 8,
     ) -> None:
+        self._crew = Crew(threads)
         shelf = Shelf(
             Table(clients, table, clock),
             holder,
@@ -69,6 +75,7 @@ class DynamoLedger:
             limits,
             clock,
             random or SystemRandom(),
+            self._crew,
         )
         self._book = shelf.book
         self._counts = Counts(shelf)
@@ -217,4 +224,5 @@ class DynamoLedger:
         """Have nothing to do."""
 
     def close(self) -> None:
-        """Have nothing to do: connections belong to who made the clients."""
+        """End the threads; connections belong to who made the clients."""
+        self._crew.close()

@@ -69,10 +69,15 @@ class Outcomes:
                 # Of two for one input, that of the later claim counts, or else the first one.
                 if slot not in places or entries[places[slot]].fence < entry.fence:
                     places[slot] = place
-        for number, places in by_page.items():
-            asked = {slot: entries[place] for slot, place in places.items()}
-            for slot in self._record(number, asked):
-                results[places[slot]] = True
+
+        def act(number: int) -> list[int]:
+            places = by_page[number]
+            recorded = self._record(number, {slot: entries[at] for slot, at in places.items()})
+            return [places[slot] for slot in recorded]
+
+        for recorded in self._shelf.crew.each(act, by_page):
+            for place in recorded:
+                results[place] = True
         return results
 
     def _record(self, number: int, asked: Mapping[int, Entry]) -> list[int]:
@@ -144,21 +149,24 @@ class Outcomes:
         if head.expired:
             return []
         end = head.known if end is None else min(end, head.known)
-        found = []
-        for page in self._shelf.pages_of(head, start, end):
+        known = end
+
+        def read(page: Page) -> list[Outcome]:
             wanted = [
                 slot
                 for slot in range(
-                    max(start - page.first, 0), min(end - page.first, len(page.slots))
+                    max(start - page.first, 0), min(known - page.first, len(page.slots))
                 )
                 if page.slots[slot] < WAITS and slot not in page.delivered
             ]
             payloads = self.payloads(page, wanted)
-            found += [
+            return [
                 Outcome(page.first + slot, status_of(page.slots[slot]), payloads[slot])
                 for slot in wanted
             ]
-        return found
+
+        found = self._shelf.crew.each(read, self._shelf.pages_of(head, start, end))
+        return [outcome for some in found for outcome in some]
 
     def payloads(self, page: Page, slots: Iterable[int]) -> dict[int, bytes]:
         """Return outcomes of a page by slot.

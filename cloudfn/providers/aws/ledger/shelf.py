@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from math import ceil
 from random import Random
+from typing import NamedTuple
 
 from cloudfn.clock import Clock
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.ledger import heads, pages
 from cloudfn.providers.aws.ledger.book import Book
+from cloudfn.providers.aws.ledger.crew import Crew
 from cloudfn.providers.aws.ledger.heads import Head
 from cloudfn.providers.aws.ledger.pages import LABEL_BITS, PAGE, Page
 from cloudfn.providers.aws.table import Item, Table, Write, delete, put
@@ -20,6 +23,21 @@ from cloudfn.wire.seals import Seals
 OPEN = "L#OPEN"
 #: Seconds that inputs and outcomes of remote and map calls are kept at most, unless they go before.
 _KEPT = 30 * 86_400.0
+
+
+#: pages that one request reads
+_TOGETHER = 100
+
+
+class Row(NamedTuple):
+    """What the index says of an open page."""
+
+    #: its sort key
+    place: str
+    pool: str
+    number: int
+    function_id: str
+    deadline: float | None
 
 
 class Shelf:
@@ -33,6 +51,7 @@ class Shelf:
         limits: How many inputs a function may have.
         clock: What time it is.
         random: Makes labels and nonces.
+        crew: Asks for several things at once.
     """
 
     def __init__(
@@ -44,6 +63,7 @@ class Shelf:
         limits: Limits,
         clock: Clock,
         random: Random,
+        crew: Crew,
     ) -> None:
         self.table = table
         self.holder = holder
@@ -51,6 +71,7 @@ class Shelf:
         self.results = results
         self.limits = limits
         self.clock = clock
+        self.crew = crew
         self.book = Book()
         self._random = random
         self.new_label()
@@ -89,7 +110,9 @@ class Shelf:
             items = [item] if item else []
         else:
             keys = [(pages.partition(number), PAGE) for number in numbers]
-            items = list(self.table.get_all(keys).values())
+            lots = [keys[at : at + _TOGETHER] for at in range(0, len(keys), _TOGETHER)]
+            answers = self.crew.each(self.table.get_all, lots)
+            items = [item for answer in answers for item in answer.values()]
         found = {}
         for item in items:
             page = self.book.note(pages.from_item(item))
@@ -115,33 +138,39 @@ class Shelf:
             return None
         return self.book.note(pages.from_item(item))
 
-    # The index of open pages
+    # The index of open pages, by pool and age
 
     def row(self, page: Page) -> Write:
         """Return the write that puts a page into the index."""
-        item: Item = {"pk": OPEN, "sk": _place(page.pool, page.number), "fn": page.function_id}
-        if page.not_before:
-            item["nb"] = page.not_before
+        item: Item = {"pk": OPEN, "sk": _place(page), "fn": page.function_id}
         if page.deadline is not None:
             item["dl"] = page.deadline
         return put(item)
 
-    def no_row(self, pool: str, number: int) -> Write:
+    def no_row(self, page: Page) -> Write:
         """Return the write that takes a page out of the index."""
-        return delete(OPEN, _place(pool, number))
+        return delete(OPEN, _place(page))
 
-    def rows(self, pool: str = "") -> list[tuple[str, int, Item]]:
-        """Return (pool, number, row) of the open pages of a pool, or of all."""
+    def rows(self, pool: str = "", *, most: int | None = None) -> list[Row]:
+        """Return what the index says of the open pages of a pool, the oldest first, or of all."""
         begins = f"{pool}#" if pool else ""
         found = []
-        for item in self.table.query(OPEN, begins=begins):
+        for item in islice(self.table.query(OPEN, begins=begins), most):
             name, _, number = item["sk"].rpartition("#")
-            found.append((name, int(number, 16), item))
+            found.append(
+                Row(
+                    item["sk"],
+                    name.rpartition("#")[0],
+                    int(number, 16),
+                    item["fn"],
+                    item.get("dl"),
+                )
+            )
         return found
 
     def open_pages(self, pool: str = "") -> list[Page]:
-        """Read the open pages of a pool, or of all, in the order of their keys."""
-        numbers = [number for _, number, _ in self.rows(pool)]
+        """Read the open pages of a pool, or of all, in the order of the index."""
+        numbers = [row.number for row in self.rows(pool)]
         found = self.read_all(numbers) if numbers else {}
         return [found[number] for number in numbers if number in found]
 
@@ -160,5 +189,5 @@ class Shelf:
         return [found[number] for number in numbers if number in found]
 
 
-def _place(pool: str, number: int) -> str:
-    return f"{pool}#{pages.name_of(number)}"
+def _place(page: Page) -> str:
+    return f"{page.pool}#{page.created:017.6f}#{pages.name_of(page.number)}"
