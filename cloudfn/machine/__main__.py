@@ -27,7 +27,7 @@ from cloudfn.errors import Error, InvalidError
 from cloudfn.machine import engine as parts
 from cloudfn.machine.config import MachineConfig, read_config
 from cloudfn.machine.host import Host, Parts
-from cloudfn.machine.metadata import Identity, Metadata, Notice
+from cloudfn.machine.metadata import Identity, Metadata, Notice, host_keys
 from cloudfn.machine.openings import Openings
 from cloudfn.machine.sockets import Sockets
 from cloudfn.providers.base import Cloud, Place
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
         metadata: Metadata | None = None
         if not config.machine_id:
             metadata = Metadata(config.metadata)
-            identity = metadata.identity()
+            identity = replace(metadata.identity(), host_keys=host_keys())
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = Lock(config.state_dir)
         lock.acquire()

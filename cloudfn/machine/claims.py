@@ -26,8 +26,10 @@ from cloudfn.wire.messages import encode_json, is_blob
 
 _log = logging.getLogger(__name__)
 
-#: seconds between two questions how much waits in the ledger
-_COUNT_PAUSE = 0.5
+#: seconds between two questions how much waits in the ledger, which reads all of a pool's pages
+_COUNT_PAUSE = 2.0
+#: seconds after which what waits here in vain goes back to where others can have it
+_IN_VAIN = 2.0
 #: seconds until a question that got no answer is asked again, at first and at most
 _PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
@@ -173,6 +175,22 @@ class AheadAndBehind:
             line.more = True
             self.poke()
 
+    def trim(self) -> None:
+        """Give back what is more than is wanted here, and has been so for a while."""
+        now = self._clock.monotonic()
+        for line in self._lines.values():
+            wanted, held = self._around.wanted(line.pool)
+            excess = min(len(line), held + len(line) - wanted)
+            if excess <= 0:
+                line.crowded = None
+            elif line.crowded is None:
+                line.crowded = now
+            elif now - line.crowded >= _IN_VAIN:
+                claims = line.take_last(excess)
+                # Whatever keeps this machine from running them, it is to go on trying.
+                line.more, line.backlog = True, line.backlog + len(claims)
+                self._return(claims)
+
     def heard(self, rings: Sequence[Ring]) -> None:
         """Doorbells rang, and were answered."""
         for ring in rings:
@@ -296,6 +314,7 @@ class AheadAndBehind:
             if len(claims) < limit:
                 line.exhausted()
             else:
+                line.claimed(len(claims))
                 self._count(line)
             self._take(line, claims)
             self.poke()

@@ -244,6 +244,8 @@ class Engine:
             return 0, 0
         function = pool.spec.function
         staying = [each for each in pool.containers.values() if not each.draining]
+        if opened.trouble and not staying:
+            return 0, 0
         # Beyond their target only where there will be no more of them.
         most = function.slots if len(staying) >= opened.quota else function.target_slots
         taking = Taking(
@@ -288,6 +290,7 @@ class Engine:
             starting=len(containers) - len(ready),
             idle=len(ready) - busy,
             busy=busy,
+            held_up=sum(each.busy and each.waits for each in ready),
             held=sum(len(each.held) for each in containers),
             waiting=self.claims.here(name),
             service=pool.service.mean,

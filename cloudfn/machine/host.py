@@ -114,6 +114,7 @@ class Host:
             code_version(),
             identity.address,
             clock.wall(),
+            host_keys=identity.host_keys,
         )
         self.heart = Heart(cloud.machines, self, config.timing, clock)
         self.done: Future[None] = loop.create_future()
@@ -231,6 +232,7 @@ class Host:
         pause = look if self._drain is None else min(look, _DRAINING_LOOK)
         self._loop.call_later(pause, self._tick)
         self._engine.forget_settled()
+        self._engine.claims.trim()
         self._apply()
         now, served = self._clock.monotonic(), self._engine.served()
         self._looked = {name: at for name, at in self._looked.items() if name in served}

@@ -38,6 +38,8 @@ class Line:
         #: how many wait in the ledger, as far as is known, and when that was asked
         self.backlog = 0
         self.counted = float("-inf")
+        #: since when more is here than is wanted; None: it is not
+        self.crowded: float | None = None
         #: rings that were answered, while their pages may hold more
         self._rings: list[Ring] = []
 
@@ -84,6 +86,15 @@ class Line:
                 each.remove(found)
                 return True
         return False
+
+    def take_last(self, count: int) -> list[Claim]:
+        """Remove and return those that would wait longest; what runs alone has its own turns."""
+        count = min(count, len(self._others))
+        return [self._others.pop() for _ in range(count)][::-1]
+
+    def claimed(self, count: int) -> None:
+        """So many came from the ledger, and there may be more."""
+        self.backlog = max(0, self.backlog - count)
 
     def clear(self) -> list[Claim]:
         """Remove and return all."""

@@ -6,9 +6,11 @@ import json
 import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from pathlib import Path
 
 from cloudfn.errors import ConnectionError  # noqa: A004 - ours
 
@@ -31,6 +33,8 @@ class Identity:
     #: private address
     address: str = ""
     spot: bool = False
+    #: of its SSH server, as lines of `ssh_host_*_key.pub`
+    host_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,15 @@ class Notice:
         if self.leaving:
             return "its group ends the machine"
         return "its provider may take the machine away soon" if self.at_risk else ""
+
+
+def host_keys(folder: Path = Path("/etc/ssh")) -> tuple[str, ...]:
+    """Return the public keys of this machine's SSH server, where it has one."""
+    found = []
+    for path in sorted(folder.glob("ssh_host_*_key.pub")):
+        with suppress(OSError):
+            found.append(path.read_text().strip())
+    return tuple(found)
 
 
 class Metadata:
