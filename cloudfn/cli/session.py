@@ -18,6 +18,7 @@ from cloudfn.clock import Clock, SystemClock
 from cloudfn.settings import Settings
 
 if TYPE_CHECKING:
+    from cloudfn.providers.base import Cloud
     from cloudfn.sdk.client import Client as SdkClient
 
 Reply = dict[str, Any]
@@ -57,6 +58,8 @@ class Host:
             raises what the function raised, or the builtin TimeoutError.
         load_settings: Reads the settings for an environment's name, or for the one that is set.
         build_environ: Says what the environment knows of package indexes, for builds of images.
+        open_cloud: Opens the cloud of the settings, for a holder that is named; raises InvalidError
+            where the environment is this machine's.
         home: Where the user's configuration lives.
     """
 
@@ -68,6 +71,7 @@ class Host:
     load_settings: Callable[[str | None], Settings]
     clock: Clock = field(default_factory=SystemClock)
     build_environ: Callable[[], dict[str, str]] = settings_module.build_environ
+    open_cloud: Callable[[Settings, str], Cloud] = field(default_factory=lambda: _open_cloud)
     home: Path = field(default_factory=Path.home)
 
     def shows_tracebacks(self) -> bool:
@@ -172,6 +176,20 @@ def _open_program(settings: Settings) -> SdkClient:
     settings_module.choose_environment(settings.environment)
     settings_module.choose_provider(settings.provider, settings.region)
     return default_client(settings.environment)
+
+
+def _open_cloud(settings: Settings, holder: str) -> Cloud:
+    from cloudfn.providers.base import Place
+    from cloudfn.providers.registry import open_cloud
+
+    if settings.provider == settings_module.LOCAL:
+        raise errors.InvalidError(
+            f"The environment {settings.environment!r} is on this machine alone.",
+            hint="Say --provider aws, or set CLOUDFN_PROVIDER. `cloudfn daemon status` tells of"
+            " this machine.",
+        )
+    folder = settings.state_dir / settings.provider
+    return open_cloud(settings.provider, Place(settings, holder, folder))
 
 
 def _execute(command: Sequence[str], environ: Mapping[str, str], cwd: str) -> None:

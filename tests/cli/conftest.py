@@ -129,6 +129,8 @@ class CommandLine:
     environments: list[str] = field(default_factory=list)
     prestarted: list[str] = field(default_factory=list)
     result: Callable[[], Any] = lambda: None
+    #: what commands see of a cloud; None: the environment is this machine's
+    cloud: Any = None
 
     def __post_init__(self) -> None:
         self.engine = FakeEngine(self.home)
@@ -146,6 +148,7 @@ class CommandLine:
             clock=self.clock,
             build_environ=lambda: {"PIP_INDEX_URL": "https://packages"},
             home=self.home,
+            **({} if self.cloud is None else {"open_cloud": lambda _chosen, _holder: self.cloud}),
         )
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> Outcome:

@@ -245,12 +245,13 @@ class EnvironmentPlanner:
         now = snapshot.now
         notes = [note for note in decision.notes if note not in self._notes]
         self._notes = decision.notes
-        if did or notes:
+        news = [fate for fate in decision.pools if self._is_news(fate, now)]
+        if did or notes or news:
             self._story.add(snapshot, decision, [*did, *notes])
         if did or now - self._remembered >= _REMEMBER:
             self._story.remember(self._memory, now)
             self._remembered = now
-        lines = [self._line(fate, now) for fate in decision.pools if self._is_news(fate, now)]
+        lines = [self._line(fate, now) for fate in news]
         try:
             for line in filter(None, lines):
                 self._cloud.logs.write(line)
@@ -284,15 +285,3 @@ def _told(wanted: Grow, grown: Grown) -> str:
         return f"no machine of {name} {wanted.reason}: {grown.refused}"
     short = f" of {wanted.count} ({grown.refused})" if grown.refused else ""
     return f"{grown.granted}{short} machines of {name} are to come, {wanted.reason}"
-
-
-def cost_sentence(decision: FleetDecision, machines: int) -> str:
-    """Say what the machines that there are cost."""
-    if not machines:
-        return "no machines: nothing bills by the hour"
-    text = f"{machines} machine{'s' if machines > 1 else ''}"
-    if decision.unpriced:
-        return (
-            f"{text}, {decision.unpriced} of unknown price, the others ${decision.cost:.2f} an hour"
-        )
-    return f"{text}: ${decision.cost:.2f} an hour"

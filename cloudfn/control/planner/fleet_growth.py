@@ -71,6 +71,8 @@ class Grower:
             missing = want.desired - placing.placed(want.pool.pool)
             if missing > 0:
                 self._grow(want, missing, placing)
+        for want in wants:
+            self._use_what_is_left(want)
         return self._growth
 
     def _grow(self, want: Demand, missing: int, placing: Placing) -> None:
@@ -90,6 +92,15 @@ class Grower:
         if left:
             self._growth.lacking[name] = left
             self._growth.notes.append(self._why(want, fit, left))
+
+    def _use_what_is_left(self, want: Demand) -> None:
+        """Let what is not worth a machine of its own have room on those that come anyway."""
+        name, unworthy = want.pool.pool, self._growth.unworthy.pop(want.pool.pool, 0)
+        found = fill(self._opened, want.pool, unworthy, self._eligible)
+        if found:
+            self._growth.coming[name] = self._growth.coming.get(name, 0) + found
+        if unworthy > found:
+            self._growth.unworthy[name] = unworthy - found
 
     def _best(self, want: Demand, fit: Sequence[MachineClass], count: int) -> MachineClass | None:
         """Return the class whose machines cost least for so many containers."""

@@ -271,7 +271,8 @@ def _leave_open(
 ) -> None:
     """Let a pool that had work lately have what is free on the fullest machine that has some."""
     name = want.pool.pool
-    if not want.pool.live or now - memory.active_at.get(name, float("-inf")) > READY_FOR:
+    lately = now - memory.active_at.get(name, float("-inf")) <= READY_FOR
+    if not want.pool.live or not (want.waiting or want.held or lately):
         return
     for room in placing.rooms:
         if room.machine_id in memory.parked or not eligible.may(want.pool, room.kind):

@@ -72,20 +72,16 @@ def invoked(
     if event.get("source") == "schedule":
         # Whoever leads fires it as well, or has fired it: it is one call.
         firing.look(max(clock.wall(), _due(event)))
-    planner = EnvironmentPlanner(
-        cloud, holder, clock, firing, departing(cloud, settings, clock), options(settings)
-    )
+    planner = open_planner(cloud, holder, clock, settings, firing)
     until = clock.monotonic() + INVOCATION
-    count = 0
-    tick = Tick(led=False)
+    ticks: list[Tick] = []
 
-    def goes_on(last: Tick) -> bool:
-        nonlocal count, tick
-        count, tick = count + 1, last
-        return last.led and last.active and clock.monotonic() + PAUSE <= until
+    def goes_on(tick: Tick) -> bool:
+        ticks.append(tick)
+        return tick.led and tick.active and clock.monotonic() + PAUSE <= until
 
     plan(planner, clock, goes_on)
-    return {"ticks": count, "led": tick.led, "active": tick.active}
+    return {"ticks": len(ticks), "led": ticks[-1].led, "active": ticks[-1].active}
 
 
 def plan(planner: EnvironmentPlanner, clock: Clock, goes_on: Callable[[Tick], bool]) -> None:
@@ -112,7 +108,9 @@ def plan(planner: EnvironmentPlanner, clock: Clock, goes_on: Callable[[Tick], bo
         planner.leave()
 
 
-def open_planner(cloud: Cloud, holder: str, clock: Clock, settings: Settings) -> EnvironmentPlanner:
+def open_planner(
+    cloud: Cloud, holder: str, clock: Clock, settings: Settings, firing: Firing | None = None
+) -> EnvironmentPlanner:
     """Return the planner of an environment.
 
     Args:
@@ -120,16 +118,12 @@ def open_planner(cloud: Cloud, holder: str, clock: Clock, settings: Settings) ->
         holder: Who this is.
         clock: What time it is.
         settings: Of the environment.
+        firing: Fires its schedules; made where there is none yet.
     """
-    firing = Firing(cloud, partial(rescale, cloud))
-    return EnvironmentPlanner(
-        cloud, holder, clock, firing, departing(cloud, settings, clock), options(settings)
-    )
-
-
-def options(settings: Settings) -> Options:
-    """Return how an environment is planned for, by its settings."""
-    return Options(keep_alive=settings.keep_alive, retention=settings.retention)
+    firing = firing or Firing(cloud, partial(rescale, cloud))
+    options = Options(keep_alive=settings.keep_alive, retention=settings.retention)
+    departed = departing(cloud, settings, clock)
+    return EnvironmentPlanner(cloud, holder, clock, firing, departed, options)
 
 
 def rescale(

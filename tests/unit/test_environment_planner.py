@@ -1,0 +1,495 @@
+"""The loop of the planner of an environment: who leads, what is told to whom, what is kept."""
+
+import json
+from dataclasses import dataclass, replace
+
+import pytest
+
+from cloudfn import settings as settings_module
+from cloudfn.control.planner.environment import LEASE
+from cloudfn.control.planner.fleet_decide import decide_fleet
+from cloudfn.control.planner.fleet_snapshot import FleetSnapshot
+from cloudfn.control.planner.handler import INVOCATION, invoked, open_planner
+from cloudfn.control.planner.survey import described, survey
+from cloudfn.control.stores.ring import Ring
+from cloudfn.errors import ConflictError, ServiceError
+from cloudfn.model.call import Status
+from cloudfn.model.schedule import Cron, Period, ScaleAt
+from cloudfn.model.terms import Terms
+from cloudfn.providers.ledger import Entry
+from cloudfn.providers.machines import MachineReport, MachineState
+from cloudfn.providers.scheduled import Scheduled
+from cloudfn.providers.schedules import ScheduleRecord
+from tests.unit.planner_cloud import SMALL, World
+
+SETTINGS = settings_module.load({"CLOUDFN_HOME": "/nowhere"})
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def a_planner(world, holder="p1"):
+    return open_planner(world.cloud, holder, world.clock, SETTINGS)
+
+
+def join(world, machine_id, **more):
+    """Let the agent of a machine say that it is there."""
+    report = MachineReport(
+        machine_id, "small", MachineState.READY, 2.0, 4_096, joined=world.clock.wall()
+    )
+    world.machines.join(replace(report, **more), world.clock.wall(), 30.0)
+
+
+def wake(world, holder="p1", **event):
+    return invoked(world.cloud, event, holder, world.clock, SETTINGS)
+
+
+# ------------------------------------------------------------------------------------ invocations
+
+
+def test_an_invocation_leaves_at_once_where_there_is_nothing_to_do(world):
+    assert wake(world) == {"ticks": 1, "led": True, "active": False}
+    assert not world.leadership.led(world.clock.wall())
+
+
+def test_an_invocation_looks_each_second_for_55_seconds_while_there_is_work(world):
+    world.submit()
+    began = world.clock.wall()
+
+    answer = wake(world)
+
+    assert answer["active"]
+    assert INVOCATION - 2 <= answer["ticks"] <= INVOCATION + 1
+    assert INVOCATION - 2 <= world.clock.wall() - began <= INVOCATION
+    assert len(world.fleet.instances()) == 1
+
+
+def test_an_invocation_leaves_at_once_where_another_leads(world):
+    world.leadership.lead("other", world.clock.wall(), LEASE)
+    world.submit()
+
+    assert wake(world) == {"ticks": 1, "led": False, "active": False}
+    assert world.fleet.instances() == []
+
+
+def test_what_one_invocation_learned_the_next_one_knows(world):
+    world.submit()
+    wake(world, "p1")
+    world.clock.advance(5)
+
+    wake(world, "p2")
+
+    assert len(world.fleet.instances()) == 1
+
+
+def test_trouble_in_one_look_does_not_end_an_invocation(world):
+    world.submit()
+    world.ledger.fail_next("counts", ServiceError("DynamoDB is away"))
+
+    answer = wake(world)
+
+    assert answer["ticks"] > 50
+    assert len(world.fleet.instances()) == 1
+
+
+def test_a_schedule_that_invokes_is_fired_once_however_often_it_does(world):
+    due = world.clock.wall() + 3600
+    record = ScheduleRecord(
+        "sc-1", world.app.app_id, world.function_id, Period(hours=1), due - 3600, due - 3600
+    )
+    world.schedules.put([record])
+    world.clock.advance(3600)
+
+    wake(world, "p1", source="schedule", schedule="sc-1", due=due)
+    wake(world, "p2", source="schedule", schedule="sc-1", due="2027-01-15T09:00:00Z")
+
+    (call,) = world.ledger.calls(limit=10)
+    assert call.spec.pool == world.pool
+    assert [fire.call_id for fire in world.schedules.history("sc-1", 9)] == [call.spec.call_id]
+    assert [h.ring.pool for h in world.doorbells.listen(world.function_id, 0, 1)] == [world.pool]
+
+
+def test_a_schedule_that_nobody_invokes_for_is_fired_by_whoever_plans(world):
+    now = world.clock.wall()
+    record = ScheduleRecord(
+        "sc-1", world.app.app_id, world.function_id, Period(seconds=20), now, now
+    )
+    world.schedules.put([record])
+
+    answer = wake(world)
+
+    assert answer["ticks"] > 50
+    assert [fire.due for fire in world.schedules.history("sc-1", 9)] == [now + 40, now + 20]
+
+
+def test_scheduled_settings_become_an_override(world):
+    now = world.clock.wall()
+    rule = ScaleAt("* * * * *", min_containers=2)
+    world.schedules.put(
+        [ScheduleRecord("sc-1", world.app.app_id, world.function_id, rule, now, now)]
+    )
+    world.clock.advance(60)
+
+    wake(world)
+
+    assert dict(world.catalog.override(world.function_id).changes) == {"min_containers": 2}
+    assert world.schedules.history("sc-1", 1)[0].outcome == "min_containers=2"
+    assert len(world.fleet.instances()) == 1
+
+
+def test_a_schedule_whose_run_has_not_ended_may_leave_one_out(world):
+    now = world.clock.wall()
+    rule = Cron("* * * * *", overlap=False)
+    record = ScheduleRecord("sc-1", world.app.app_id, world.function_id, rule, now, now)
+    world.schedules.put([record])
+    world.clock.advance(60)
+    wake(world, "p1")
+    world.clock.advance(60)
+    wake(world, "p2")
+    (claim,) = world.ledger.claim(world.pool, 9, world.clock.wall())
+    world.ledger.record([Entry(claim.seq, claim.fence, Status.RETURNED, b"r")])
+    world.clock.advance(20)
+    wake(world, "p3")
+
+    outcomes = [fire.outcome for fire in reversed(world.schedules.history("sc-1", 9))]
+
+    assert outcomes[0] == "returned"
+    assert outcomes[1].startswith("skipped")
+
+
+def test_a_schedule_of_an_app_that_is_stopped_is_no_call(world):
+    now = world.clock.wall()
+    record = ScheduleRecord(
+        "sc-1", world.app.app_id, world.function_id, Period(minutes=1), now, now
+    )
+    world.schedules.put([record])
+    world.catalog.stop_app(world.app.app_id, now)
+    world.clock.advance(60)
+
+    wake(world)
+
+    assert world.ledger.calls(limit=9) == []
+    assert world.schedules.history("sc-1", 1)[0].outcome.startswith("failed: its app is stopped")
+
+
+# -------------------------------------------------------------------------------------- machines
+
+
+def test_machines_get_orders_when_something_changes_for_them_and_not_else(world):
+    planner = a_planner(world)
+    world.fleet.grow("small", 1, "t")
+    join(world, "small-1")
+    world.submit(3)
+    planner.tick()
+    first = world.machines.orders("small-1")
+    given = []
+    world.machines.order = given.append
+
+    planner.tick()
+
+    assert first.epoch == 1
+    assert first.quotas[world.pool] >= 1
+    assert given == []
+
+
+def test_orders_of_a_new_leader_have_a_higher_epoch(world):
+    world.fleet.grow("small", 1, "t")
+    join(world, "small-1")
+    world.submit(3)
+    a_planner(world, "p1").tick()
+    world.clock.advance(LEASE + 1)
+
+    a_planner(world, "p2").tick()
+
+    assert world.machines.orders("small-1").epoch == 2
+
+
+def test_a_refused_class_is_made_up_for_in_the_same_look():
+    spot = replace(SMALL, name="spot", spot=True, price=0.01)
+    world = World(classes=(spot, SMALL))
+    world.fleet.refuse("spot", "InsufficientInstanceCapacity")
+    world.submit()
+
+    tick = a_planner(world).tick()
+
+    assert tick.did == (
+        "no machine of spot for jobs/f: InsufficientInstanceCapacity",
+        "1 machines of small are to come, for jobs/f",
+    )
+    assert [each.machine_class for each in world.fleet.instances()] == ["small"]
+
+
+def test_what_met_another_change_is_asked_for_again_at_the_next_look(world):
+    grow, world.fleet.grow = world.fleet.grow, _raises(ConflictError("busy"))
+    world.submit()
+    planner = a_planner(world)
+    planner.tick()
+    world.fleet.grow = grow
+
+    planner.tick()
+
+    assert len(world.fleet.instances()) == 1
+
+
+def test_a_fleet_that_refuses_with_an_error_is_left_alone_for_a_while(world):
+    grow, world.fleet.grow = world.fleet.grow, _raises(ServiceError("AWS failed"))
+    world.submit()
+    planner = a_planner(world)
+    assert planner.tick().did == ("no machine of small for jobs/f: AWS failed",)
+    world.fleet.grow = grow
+
+    assert planner.tick().did == ()
+    world.clock.advance(181)
+    assert len(planner.tick().did) == 1
+
+
+def test_a_look_that_took_longer_than_the_lease_allows_changes_nothing(world):
+    world.submit()
+    classes = world.fleet.classes
+
+    def slowly():
+        world.clock.advance(7)
+        return classes()
+
+    world.fleet.classes = slowly
+    planner = a_planner(world)
+
+    assert planner.tick().decision is None
+    assert world.fleet.instances() == []
+
+
+def test_a_machine_that_serves_again_at_the_second_look_is_not_ended(world):
+    world.fleet.grow("small", 1, "t")
+    join(world, "small-1", state=MachineState.EMPTY)
+    planner = a_planner(world)
+    rows, looks = world.machines.list, []
+
+    def rows_that_change():
+        looks.append(1)
+        if len(looks) > 1:
+            join(world, "small-1")
+        return rows()
+
+    world.machines.list = rows_that_change
+    assert planner.tick().did == ()
+    assert world.fleet.retired == []
+
+
+def test_an_empty_machine_is_ended_and_its_row_goes_later(world):
+    world.fleet.grow("small", 1, "t")
+    join(world, "small-1", state=MachineState.EMPTY)
+    planner = a_planner(world)
+
+    assert planner.tick().did == ("machine small-1 is ended: it has drained",)
+    world.clock.advance(200)
+    assert planner.tick().did == ("machine small-1 is gone",)
+    assert world.machines.list() == []
+
+
+def _noted(port, name):
+    """Note the calls of a method."""
+    method, calls = getattr(port, name), []
+
+    def call(*args):
+        calls.append(args)
+        return method(*args)
+
+    setattr(port, name, call)
+    return calls
+
+
+def _raises(error):
+    def call(*_, **__):
+        raise error
+
+    return call
+
+
+# --------------------------------------------------------------------------------------- janitor
+
+
+def test_inputs_of_machines_whose_lease_is_over_run_again(world):
+    world.submit(2)
+    join(world, "alive")
+    for holder in ("alive", "gone"):
+        world.opened_by(holder).claim(world.pool, 1, world.clock.wall())
+
+    a_planner(world).tick()
+
+    assert world.ledger.counts(world.pool) == (1, 0, 1)
+
+
+def test_a_machine_that_joined_after_the_look_is_alive(world):
+    world.submit(1)
+    world.opened_by("new").claim(world.pool, 1, world.clock.wall())
+    rows, looks = world.machines.list, []
+
+    def rows_that_change():
+        looks.append(1)
+        if len(looks) == 2:
+            join(world, "new")
+        return rows()
+
+    world.machines.list = rows_that_change
+    a_planner(world).tick()
+
+    assert world.ledger.counts(world.pool).running == 1
+
+
+def test_overdue_inputs_end_and_their_client_is_told(world):
+    address = world.wakeups.open()
+    world.submit(1, reply=address, terms=Terms(deadline=world.clock.wall() + 5))
+    world.clock.advance(6)
+
+    a_planner(world).tick()
+
+    (outcome,) = world.ledger.outcomes("fc-1")
+    assert outcome.status == Status.TIMED_OUT
+    assert b"DeadlineExceededError" in outcome.payload
+    (note,) = world.wakeups.listen(0)
+    assert (note.call_id, note.indices, note.statuses) == ("fc-1", (0,), (Status.TIMED_OUT,))
+
+
+def test_doorbells_of_what_nobody_heard_are_rung_and_dead_ones_forgotten(world):
+    world.doorbells.ring(world.submit(1).rings())
+    world.doorbells.listen(world.function_id, 0, 1)
+    world.clock.advance(11)
+    world.doorbells.listen(world.function_id, 0, 1)
+    assert world.doorbells.dead(1)
+
+    a_planner(world).tick()
+
+    assert world.doorbells.dead(1) == []
+    assert len(world.doorbells.listen(world.function_id, 0, 1)) == 1
+
+
+def test_one_job_that_fails_does_not_keep_others_from_being_done(world):
+    world.ledger.fail_next("overdue", ServiceError("away"))
+    world.ledger.repair = _raises(ValueError("a bug"))
+    expired = _noted(world.ledger, "expire")
+
+    a_planner(world).tick()
+
+    assert len(expired) == 1
+
+
+def test_rare_jobs_are_rare_also_over_many_planners(world):
+    expired = _noted(world.ledger, "expire")
+
+    for number in range(3):
+        wake(world, f"p{number}")
+        world.clock.advance(60)
+    world.clock.advance(600)
+    wake(world, "p9")
+
+    assert len(expired) == 2
+
+
+# ----------------------------------------------------------------------------------------- story
+
+
+def test_reasons_are_told_in_the_log_of_the_app(world):
+    world.submit(3)
+
+    a_planner(world).tick()
+
+    (line,) = world.said()
+    assert line.startswith("0 → 3 containers: 3 waiting and 0 running need 3")
+
+
+def test_a_log_that_cannot_be_written_does_not_matter(world):
+    world.logs.flush = _raises(ServiceError("away"))
+    world.submit(3)
+
+    assert a_planner(world).tick().led
+    assert len(world.fleet.instances()) == 1
+
+
+def test_each_change_is_kept_with_what_was_seen_and_can_be_decided_again(world):
+    world.submit(3)
+
+    tick = a_planner(world).tick()
+
+    (chapter,) = Ring(world.dicts).latest(9, world.clock.wall())
+    assert chapter["did"] == ["1 machines of small are to come, for jobs/f"]
+    again = decide_fleet(FleetSnapshot.from_json(chapter["saw"]))
+    assert again.grow == tick.decision.grow
+
+
+def test_a_memory_that_cannot_be_read_is_begun_anew(world):
+    Ring(world.dicts).put("memory", {"heard": {"m1": 3}}, world.clock.wall())
+    world.submit(1)
+
+    assert a_planner(world).tick().did
+
+
+def test_a_story_that_cannot_be_kept_does_not_matter(world):
+    world.dicts.put = _raises(ServiceError("away"))
+    world.submit(3)
+
+    assert a_planner(world).tick().did
+
+
+def test_a_ring_keeps_the_latest_and_says_the_oldest_of_them_first(world):
+    ring = Ring(world.dicts, size=3)
+    for number in range(5):
+        ring.add({"at": number}, 1.0)
+    Ring(world.dicts, size=3).add({"at": 5}, 1.0)
+
+    assert [each["at"] for each in ring.latest(2, 1.0)] == [4, 5]
+    assert [each["at"] for each in ring.latest(9, 1.0)] == [3, 4, 5]
+
+
+def test_people_see_what_is_planned_and_what_it_costs(world):
+    asleep = described(survey(world.cloud, world.clock.wall()))
+    world.submit(3)
+    planner = a_planner(world)
+    planner.tick()
+    join(world, "small-1")
+    active = described(survey(world.cloud, world.clock.wall()))
+
+    assert asleep["cost"] == "no machines: nothing bills by the hour"
+    assert not asleep["active"]
+    assert not asleep["led"]
+    assert active["cost"] == "1 machine: $0.10 an hour"
+    assert active["led"]
+    assert active["pools"][0]["name"] == "jobs/f"
+    assert active["machines"][0]["state"] == "serving"
+    assert active["story"][0]["did"]
+    json.dumps(active)
+
+
+def test_settings_that_a_schedule_of_the_provider_wrote_count(world):
+    written = Scheduled({"min_containers": 5}, "schedule sc-1", world.clock.wall())
+    cloud = replace(world.cloud, scheduled=Wrote({world.function_id: written}))
+    planner = open_planner(cloud, "p1", world.clock, SETTINGS)
+
+    (fate,) = planner.tick().decision.pools
+
+    assert (fate.desired, fate.limiting) == (5, "min")
+
+
+@dataclass
+class Wrote:
+    """What schedules wrote."""
+
+    found: dict[str, Scheduled]
+
+    def read(self):
+        return self.found
+
+
+# ------------------------------------------------------------------------------------- processes
+
+
+def test_two_planners_take_turns(world):
+    first, second = a_planner(world, "p1"), a_planner(world, "p2")
+    world.submit(1)
+
+    assert first.tick().led
+    assert not second.tick().led
+    first.leave()
+    assert second.tick().led
+    assert len(world.fleet.instances()) == 1
