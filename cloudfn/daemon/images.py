@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
 
+from cloudfn.control.deploy.images import found_json
 from cloudfn.control.stores.later import Fields, Later
 from cloudfn.daemon.session import Session
-from cloudfn.errors import Error, InternalError, InvalidError, NotFoundError
+from cloudfn.errors import Error, InternalError, InvalidError
 from cloudfn.model.image import ImageSpec
 from cloudfn.model.secret import SecretRef
 from cloudfn.providers.images import BuiltImage, Images
@@ -121,7 +121,7 @@ class ImageDesk:
         later = Later()
 
         def look() -> Fields:
-            return {"images": [_found(images, spec) for spec in specs]}
+            return {"images": [found_json(images, spec) for spec in specs]}
 
         def tell(told: Fields) -> None:
             for spec, each in zip(specs, told["images"], strict=True):
@@ -322,57 +322,3 @@ class ImageDesk:
 
 
 _REPORT = "See `cloudfn daemon logs`; please report this."
-
-
-def _found(images: Images, spec: ImageSpec) -> Fields:
-    image = images.find(spec)
-    return {
-        "digest": spec.digest,
-        "image": None if image is None else asdict(image),
-        "unmet": list(images.unmet(spec)),
-    }
-
-
-def find_image(
-    images: Iterable[tuple[str, BuiltImage]], name: str, runtime: str | None = None
-) -> tuple[str, BuiltImage]:
-    """Return the one of (runtime, image) that a name means.
-
-    Args:
-        images: All that there are.
-        name: `im-…`, its digest, or the beginning of either.
-        runtime: Of which runtime it is; None: there is only one.
-
-    Raises:
-        NotFoundError: There is none.
-        InvalidError: There are several.
-    """
-    wanted = name.removeprefix("im-")
-    found = [
-        (of, image)
-        for of, image in images
-        if wanted and image.digest.startswith(wanted) and runtime in (None, of)
-    ]
-    if not found:
-        of_runtime = f" of the {runtime} runtime" if runtime else ""
-        raise NotFoundError(
-            f"There is no image {name}{of_runtime}.", hint="See `cloudfn image list`."
-        )
-    if len(found) == 1:
-        return found[0]
-    if len({image.digest for _, image in found}) > 1:
-        raise InvalidError(f"{len(found)} images begin with {name}.", hint="Write more of the id.")
-    built = " and ".join(sorted(of for of, _ in found))
-    raise InvalidError(
-        f"The image {name} was built for the runtimes {built}.", hint="Say which with --runtime."
-    )
-
-
-def image_json(image: BuiltImage, runtime: str, users: Iterable[str]) -> dict[str, Any]:
-    """Return an image as clients see it, with the names of the apps that use it."""
-    return {
-        "image_id": f"im-{image.digest}",
-        "runtime": runtime,
-        **asdict(image),
-        "apps": sorted(users),
-    }

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from cloudfn.daemon.images import ImageDesk, find_image
+from cloudfn.control.deploy.images import find_image
+from cloudfn.daemon.images import ImageDesk
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.image import ImageSpec, Layer
 from cloudfn.providers.images import BuiltImage

@@ -6,20 +6,24 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from cloudfn.control.deploy.images import (
+    Key,
+    find_image,
+    image_json,
+    refuse_removal,
+    spec_from,
+    users_of_images,
+)
 from cloudfn.control.stores.later import Later
 from cloudfn.daemon.engine import Engine
-from cloudfn.daemon.images import find_image, image_json
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import ConflictError, Error, UnimplementedError
-from cloudfn.model.image import ImageSpec
 from cloudfn.model.secret import SecretRef
 from cloudfn.providers.images import BuiltImage, Registry
 
 #: the runtime whose images registries know
 _PUSHED = "docker"
-#: (runtime, digest)
-Key = tuple[str, str]
 
 
 class ImageOperations(Group):
@@ -30,14 +34,14 @@ class ImageOperations(Group):
         self._images = engine.images
 
     def op_image_find(self, _session: Session, fields: Fields) -> Later:
-        specs = [_spec(each) for each in fields["specs"]]
+        specs = [spec_from(each) for each in fields["specs"]]
         return self._images.find(fields["runtime"], specs)
 
     def op_image_build(self, session: Session, fields: Fields) -> Later:
         return self._images.build(
             session,
             fields["runtime"],
-            _spec(fields["spec"]),
+            spec_from(fields["spec"]),
             dict(fields.get("environ") or {}),
             anew=bool(fields.get("anew")),
         )
@@ -51,7 +55,7 @@ class ImageOperations(Group):
         return {}
 
     def op_image_plan(self, _session: Session, fields: Fields) -> Later:
-        images, spec = self._images.of(fields["runtime"]), _spec(fields["spec"])
+        images, spec = self._images.of(fields["runtime"]), spec_from(fields["spec"])
         return self._images.ask(
             lambda: {"plan": images.plan(spec), "unmet": list(images.unmet(spec))}
         )
@@ -93,7 +97,7 @@ class ImageOperations(Group):
                     hint="Wait until that is done.",
                 )
             if not fields.get("force"):
-                _refuse(image, sorted(users[key]), busy=key in busy)
+                refuse_removal(image, sorted(users[key]), busy=key in busy)
             self._images.of(runtime).remove(image.digest)
             return {"image_id": f"im-{image.digest}", "runtime": runtime, "size": image.size}
 
@@ -182,14 +186,7 @@ class ImageOperations(Group):
 
     def _users(self) -> defaultdict[Key, set[str]]:
         """Return the names of the apps whose live revision has an image."""
-        users: defaultdict[Key, set[str]] = defaultdict(set)
-        catalog = self._engine.catalog
-        for app in catalog.apps():
-            revision = catalog.revision(app.app_id, app.revision)
-            if revision is not None:
-                for _, spec in revision.spec.environments():
-                    users[revision.spec.runtime, spec.digest].add(app.name or app.app_id)
-        return users
+        return users_of_images(self._engine.catalog)
 
     def _busy(self) -> set[Key]:
         """Return the images that containers run on."""
@@ -202,21 +199,3 @@ class ImageOperations(Group):
                 if image is not None:
                     busy.add((revision.spec.runtime, image.digest))
         return busy
-
-
-def _spec(fields: Mapping[str, Any]) -> ImageSpec:
-    return ImageSpec(tuple(fields["layers"]))
-
-
-def _refuse(image: BuiltImage, apps: list[str], *, busy: bool) -> None:
-    """Raise ConflictError where an image is in use."""
-    if apps:
-        raise ConflictError(
-            f"The image im-{image.digest} is in use by {', '.join(apps)}.",
-            hint="Stop the app first, or use --force: its next deploy builds the image again.",
-        )
-    if busy:
-        raise ConflictError(
-            f"Containers run on the image im-{image.digest}.",
-            hint="Wait until they have ended, or use --force.",
-        )

@@ -1,22 +1,32 @@
-"""Operations on images: find, build, watch."""
+"""Operations on images: find, build, watch, list, remove."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import asdict
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cloudfn.control.deploy.images import (
+    find_image,
+    found_json,
+    image_json,
+    refuse_removal,
+    spec_from,
+    users_of_images,
+)
 from cloudfn.control.invocation.caller import Fields
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.operations.table import Group
 from cloudfn.errors import InvalidError
-from cloudfn.model.image import ImageSpec
 from cloudfn.model.secret import SecretRef
+from cloudfn.providers.images import BuiltImage
 
 if TYPE_CHECKING:
     from cloudfn.control.invocation.front import Front
+
+
+_RUNTIME = "docker"
 
 
 class ImageOperations(Group):
@@ -31,21 +41,12 @@ class ImageOperations(Group):
 
     def op_image_find(self, _conversation: Conversation, fields: Fields) -> Fields:
         _check_runtime(fields)
-        found = []
-        for spec in map(_spec, fields["specs"]):
-            image = self._images.find(spec)
-            found.append(
-                {
-                    "digest": spec.digest,
-                    "image": None if image is None else asdict(image),
-                    "unmet": list(self._images.unmet(spec)),
-                }
-            )
-        return {"images": found}
+        specs = map(spec_from, fields["specs"])
+        return {"images": [found_json(self._images, spec) for spec in specs]}
 
     def op_image_build(self, _conversation: Conversation, fields: Fields) -> Fields:
         _check_runtime(fields)
-        spec = _spec(fields["spec"])
+        spec = spec_from(fields["spec"])
         values = {ref: self._variables(ref) for ref in spec.secrets}
 
         def report(line: str) -> None:
@@ -82,8 +83,43 @@ class ImageOperations(Group):
 
     def op_image_plan(self, _conversation: Conversation, fields: Fields) -> Fields:
         _check_runtime(fields)
-        spec = _spec(fields["spec"])
+        spec = spec_from(fields["spec"])
         return {"plan": self._images.plan(spec), "unmet": list(self._images.unmet(spec))}
+
+    def op_image_list(self, _conversation: Conversation, _fields: Fields) -> Fields:
+        users = users_of_images(self._front.cloud.catalog)
+        found = [
+            image_json(image, _RUNTIME, users[_RUNTIME, image.digest])
+            for image in self._images.list()
+        ]
+        return {"images": sorted(found, key=lambda each: -each["created"]), "trouble": {}}
+
+    def op_image_show(self, _conversation: Conversation, fields: Fields) -> Fields:
+        image = self._named(fields)
+        users = users_of_images(self._front.cloud.catalog)
+        return image_json(image, _RUNTIME, users[_RUNTIME, image.digest])
+
+    def op_image_remove(self, _conversation: Conversation, fields: Fields) -> Fields:
+        image = self._named(fields)
+        if not fields.get("force"):
+            users = users_of_images(self._front.cloud.catalog)
+            refuse_removal(image, sorted(users[_RUNTIME, image.digest]), busy=False)
+        self._images.remove(image.digest)
+        return _removed(image)
+
+    def op_image_prune(self, _conversation: Conversation, fields: Fields) -> Fields:
+        users = users_of_images(self._front.cloud.catalog)
+        unused = [
+            image
+            for image in self._images.list()
+            if fields.get("all") or not users[_RUNTIME, image.digest]
+        ]
+        removed = [_removed(image) for image in unused if self._images.remove(image.digest)]
+        return {"removed": removed, "freed": sum(each["size"] for each in removed)}
+
+    def _named(self, fields: Fields) -> BuiltImage:
+        images = [(_RUNTIME, image) for image in self._images.list()]
+        return find_image(images, fields["image"], fields.get("runtime"))[1]
 
     def _variables(self, ref: SecretRef) -> dict[str, str]:
         found = self._front.stores.secrets.variables([ref])
@@ -96,12 +132,12 @@ class ImageOperations(Group):
         return found
 
 
-def _spec(fields: Mapping[str, Any]) -> ImageSpec:
-    return ImageSpec(tuple(fields["layers"]))
+def _removed(image: BuiltImage) -> Fields:
+    return {"image_id": f"im-{image.digest}", "runtime": _RUNTIME, "size": image.size}
 
 
 def _check_runtime(fields: Fields) -> None:
-    if fields["runtime"] != "docker":
+    if fields["runtime"] != _RUNTIME:
         raise InvalidError(
             f"On a cloud containers are Docker's, not those of the runtime {fields['runtime']!r}.",
             hint="Leave `--runtime` and CLOUDFN_RUNTIME away.",
