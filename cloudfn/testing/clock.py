@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Condition
 
-from cloudfn.clock import Clock
+from cloudfn.clock import Clock, SystemClock
 
 #: seconds of real time that a test waits for its own threads before it gives up
 _PATIENCE = 10.0
@@ -109,6 +109,27 @@ class FakeClock:
         with self._changed:
             if not self._changed.wait_for(lambda: self._sleepers >= count, patience):
                 raise TimeoutError(f"{self._sleepers} of {count} threads sleep on the clock.")
+
+
+class RunningClock(FakeClock):
+    """The machine's own time, for fakes that real threads of a program talk to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._real = SystemClock()
+
+    def wall(self) -> float:
+        return self._real.wall()
+
+    def monotonic(self) -> float:
+        return self._real.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self._real.sleep(seconds)
+
+    def wait(self, condition: Condition, until: float) -> None:
+        """See `FakeClock`."""
+        condition.wait(max(0.0, until - self.wall()))
 
 
 def wait_on(clock: Clock, condition: Condition, until: float) -> None:

@@ -19,7 +19,7 @@ from cloudfn.errors import ConnectionError  # noqa: A004 - ours
 from cloudfn.machine.__main__ import Root, put_together
 from cloudfn.machine.config import MachineConfig, Timing
 from cloudfn.machine.host import Host
-from cloudfn.machine.metadata import Identity
+from cloudfn.machine.metadata import Identity, Notice
 from cloudfn.model import ids
 from cloudfn.model.call import CallKind, ContainerLost, Status, settle
 from cloudfn.model.function import FunctionSpec
@@ -407,6 +407,16 @@ class Machine:
         """Return how many containers there are."""
         assert self.host is not None
         return len(self.on_loop(self.host._engine.agent.containers))
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has died or left."""
+        return self._dead or not self._thread.is_alive()
+
+    def tell(self, notice: Notice) -> None:
+        """Tell it what the metadata service says."""
+        assert self.host is not None
+        self._loop.call_soon_threadsafe(self.host.noticed, notice)
 
     def die(self) -> None:
         """Let the process vanish: no word to anybody, and all its containers with it."""

@@ -1,0 +1,294 @@
+"""An environment on AWS within this process: fakes, planners, machines with containers, clients.
+
+Only time, containers and threads are real. Containers are processes, since there is no Docker: the
+machines' catalog says so, and images are not asked for.
+"""
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from botocore.exceptions import EndpointConnectionError
+
+from cloudfn.control.invocation.client import CloudClient
+from cloudfn.control.invocation.front import Front
+from cloudfn.control.planner.handler import open_planner, plan
+from cloudfn.machine.metadata import Notice
+from cloudfn.model import ids
+from cloudfn.providers.aws.clients import ClientSource
+from cloudfn.providers.aws.outputs import parameter, read_outputs
+from cloudfn.providers.aws.provider import put_together
+from cloudfn.providers.base import Cloud, Place
+from cloudfn.providers.catalog import RevisionRecord
+from cloudfn.rehearsal.names import Names, outputs
+from cloudfn.rehearsal.site import MachineClass, Wanted
+from cloudfn.settings import Settings, load
+from cloudfn.testing.aws import FakeAws, FleetKnobs, Knobs
+from cloudfn.testing.clock import RunningClock
+from cloudfn.testing.memory_images import MemoryImages
+from tests.integration.machine_world import PATIENCE, TIMING, Machine, until
+
+#: seconds between looks of those who play the world outside
+_LOOK = 0.05
+#: machines that come quickly, with all the nastiness that takes no long time
+FLEET = replace(FleetKnobs.calm(), boot=(0.1, 0.4), shutdown=0.1, reaction=0.1)
+CLASSES = {"cpu": MachineClass(("m7i.large",), 4)}
+REGION = "eu-central-1"
+
+
+class Plug:
+    """Clients of one process, until it is unplugged."""
+
+    def __init__(self, clients: ClientSource) -> None:
+        self._clients = clients
+        self.pulled = False
+
+    def of(self, service: str) -> Any:
+        return _Plugged(self._clients.of(service), self)
+
+
+class _Plugged:
+    def __init__(self, client: Any, plug: Plug) -> None:
+        self._client = client
+        self._plug = plug
+
+    def __getattr__(self, name: str) -> Any:
+        if self._plug.pulled:
+            raise EndpointConnectionError(endpoint_url="unplugged")
+        return getattr(self._client, name)
+
+
+class _ProcessCatalog:
+    """The catalog of a machine whose containers are processes under this interpreter."""
+
+    def __init__(self, catalog: Any) -> None:
+        self._catalog = catalog
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._catalog, name)
+
+    def revision(self, app_id: str, number: int) -> RevisionRecord | None:
+        found = self._catalog.revision(app_id, number)
+        return None if found is None else _as_process(found)
+
+
+def _as_process(record: RevisionRecord) -> RevisionRecord:
+    paths = tuple(sys.path)
+    changes = {"runtime": "process", "interpreter": sys.executable, "import_paths": paths}
+    return replace(record, spec=replace(record.spec, **cast(Any, changes)))
+
+
+class Planner:
+    """One planner, in a thread."""
+
+    def __init__(self, world: "AwsWorld", name: str) -> None:
+        self.plug = Plug(world.clients)
+        cloud = world.open(name, self.plug)
+        planner = open_planner(cloud, name, world.clock, world.settings())
+        self._over = False
+        # One that dies resigns as little as a process that was killed.
+        self._thread = threading.Thread(
+            target=plan, args=(planner, world.clock, lambda _: not self._over), daemon=True
+        )
+        self._thread.start()
+
+    def die(self) -> None:
+        """Vanish without a word."""
+        self.plug.pulled = True
+        self.end()
+
+    def end(self) -> None:
+        """Leave, and wait for it."""
+        self._over = True
+        self._thread.join(PATIENCE)
+
+
+class AwsWorld:
+    """One environment.
+
+    Args:
+        root: A folder of the test's own.
+        knobs: How nasty the services are.
+        seed: Of everything that happens by chance.
+        variables: Further settings.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        knobs: Knobs | None = None,
+        seed: int = 0,
+        variables: dict[str, str] | None = None,
+    ) -> None:
+        self.root = root
+        self.clock = RunningClock()
+        calm = replace(Knobs.calm(), fleet=FLEET)
+        self.aws = FakeAws(self.clock, knobs=knobs or calm, seed=seed, region=REGION)
+        self.clients = self.aws.clients()
+        self._variables = {"CLOUDFN_KEEP_ALIVE": "1", "CLOUDFN_CLIENT_GRACE": "5"}
+        self._variables |= variables or {}
+        self._wanted = Wanted(region=REGION, classes=CLASSES)
+        self.names = Names("main", REGION)
+        self._make_base()
+        self.outputs = read_outputs(self.aws.client("ssm"), "main", REGION)
+        self._images = MemoryImages(python=".".join(map(str, sys.version_info[:2])))
+        #: as `Machine` asks for it: ids of machines that are unplugged
+        self.store = cast(Any, type("Outages", (), {"outages": _Outages(self)})())
+        self.plugs: dict[str, Plug] = {}
+        self.machines: dict[str, Machine] = {}
+        self._planners: list[Planner] = []
+        self._clients: list[CloudClient] = []
+        self._over = threading.Event()
+        self._launcher = threading.Thread(target=self._launch, daemon=True)
+        self._launcher.start()
+
+    # What Terraform makes
+
+    def _make_base(self) -> None:
+        of, names = self.aws.client, self.names
+        self.aws.make_table(names.prefix)
+        self.aws.make_bucket(names.bucket)
+        of("sqs").create_queue(QueueName=names.dead)
+        of("ecr").create_repository(repositoryName=names.repository)
+        of("logs").create_log_group(logGroupName=names.log_group)
+        of("scheduler").create_schedule_group(Name=names.prefix)
+        for name, each in self._wanted.classes.items():
+            self._make_class(names.group(name), each)
+        told = outputs(self._wanted, "0" * 64)
+        of("ssm").put_parameter(Name=parameter("main"), Value=json.dumps(told), Type="String")
+
+    def _make_class(self, group: str, shape: MachineClass) -> None:
+        scaling = self.aws.client("autoscaling")
+        scaling.create_auto_scaling_group(
+            AutoScalingGroupName=group,
+            MinSize=0,
+            MaxSize=shape.max_machines,
+            DesiredCapacity=0,
+            AvailabilityZones=[f"{REGION}a", f"{REGION}b"],
+            NewInstancesProtectedFromScaleIn=True,
+            LaunchTemplate={"LaunchTemplateName": group, "Version": "$Default"},
+        )
+        for hook, transition in (("join", "LAUNCHING"), ("drain", "TERMINATING")):
+            scaling.put_lifecycle_hook(
+                AutoScalingGroupName=group,
+                LifecycleHookName=hook,
+                LifecycleTransition=f"autoscaling:EC2_INSTANCE_{transition}",
+                HeartbeatTimeout=30,
+                DefaultResult="CONTINUE" if hook == "drain" else "ABANDON",
+            )
+
+    # Those who use it
+
+    def settings(self) -> Settings:
+        """Return the settings of everybody here."""
+        known = {"CLOUDFN_PROVIDER": "aws", "HOME": str(self.root), **self._variables}
+        return load(known, environment="main")
+
+    def open(self, holder: str, clients: ClientSource, *, on_machine: bool = False) -> Cloud:
+        """Return the cloud as somebody sees it."""
+        place = Place(self.settings(), holder, self.root / holder, on_machine)
+        made = put_together(
+            clients, self.outputs, lambda: b"k" * 32, place, lambda: None, self.clock
+        )
+        made = replace(made, images=self._images)
+        if not on_machine:
+            return made
+        return replace(made, catalog=cast(Any, _ProcessCatalog(made.catalog)))
+
+    def cloud(self, machine_id: str) -> Cloud:
+        """Return the cloud as a machine sees it."""
+        plug = self.plugs[machine_id] = Plug(self.clients)
+        return self.open(machine_id, plug, on_machine=True)
+
+    def client(self) -> CloudClient:
+        """Return a client, as another process would have one."""
+        holder = ids.mint("cl")
+        cloud = self.open(holder, Plug(self.clients))
+        place = Place(self.settings(), holder, self.root / holder)
+        folder = self.root / f"payloads-{holder}"
+        client = CloudClient(Front(cloud, place, self.clock), "laptop", folder, 1_000)
+        self._clients.append(client)
+        return client
+
+    def planner(self) -> Planner:
+        """Start a planner."""
+        planner = Planner(self, ids.mint("pl"))
+        self._planners.append(planner)
+        return planner
+
+    # Machines
+
+    def instances(self) -> dict[str, str]:
+        """Return the lifecycle state of each instance that there is."""
+        told = self.aws.client("autoscaling").describe_auto_scaling_instances()
+        return {each["InstanceId"]: each["LifecycleState"] for each in told["AutoScalingInstances"]}
+
+    def _launch(self) -> None:
+        """Be the hypervisor: machines for instances, and none without one."""
+        while not self._over.wait(_LOOK):
+            states = self.instances()
+            for machine_id, state in states.items():
+                if machine_id not in self.machines and state.startswith("Pending"):
+                    self.machines[machine_id] = Machine(cast(Any, self), machine_id, TIMING)
+                machine = self.machines.get(machine_id)
+                if machine is not None and state.startswith("Terminating"):
+                    self._notice(machine, Notice(leaving=True))
+            for machine_id, machine in list(self.machines.items()):
+                if machine_id not in states and not machine.gone:
+                    machine.die()
+
+    def _notice(self, machine: Machine, notice: Notice) -> None:
+        if machine.host is not None and not machine.gone:
+            machine.tell(notice)
+
+    def unplug(self, machine_id: str) -> None:
+        """Pull a machine's plug; EC2 notices some time later."""
+        self.machines[machine_id].die()
+        ec2 = self.aws.client("ec2")
+        ec2.terminate_instances(InstanceIds=[machine_id])
+
+    def wait_for_no_machines(self) -> None:
+        """Wait until the planner has given back every machine."""
+        until(lambda: not self.instances(), "machines are left")
+
+    # The end
+
+    @contextmanager
+    def running(self) -> Iterator["AwsWorld"]:
+        """Have one planner, and end everything at the end."""
+        try:
+            self.planner()
+            yield self
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End everything."""
+        for client in self._clients:
+            client.close()
+        for planner in self._planners:
+            planner.end()
+        self._over.set()
+        self._launcher.join(PATIENCE)
+        for machine in self.machines.values():
+            machine.leave()
+
+
+class _Outages:
+    """Ids of unplugged machines, as `Machine.die` adds to them."""
+
+    def __init__(self, world: AwsWorld) -> None:
+        self._world = world
+
+    def add(self, machine_id: str) -> None:
+        self._world.plugs[machine_id].pulled = True
+
+
+def wait(condition: Callable[[], Any], what: str) -> Any:
+    """Wait for something."""
+    return until(condition, what)
