@@ -38,8 +38,13 @@ class SharedLedger(Ledger, Protocol):
 
     Each process opens it as somebody: a machine by its id, which then holds what it claims, or a
     client. Writes are durable when a method returns; `commit` and `sync` have nothing to do.
-    `record` is all or nothing for each outcome, whatever happens to the answer: who got none asks
-    again with the same entries, and is told True for what is recorded as they say.
+    Who gets no answer asks again. `record` is all or nothing for each outcome: asked again with the
+    same entries, it says True for what is recorded as they say. `give_back` and `retry` say False
+    the second time, and what was done is done. A claim without an answer is handed out by the next
+    one of the same process, or given back by its next `rings`.
+
+    A process that opens it as a machine which died before returns first what that one held, with
+    `repair`: nobody else can tell the two apart.
     """
 
     def rings(self) -> list[Ring]:

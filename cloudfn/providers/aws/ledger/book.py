@@ -16,7 +16,7 @@ from cloudfn.providers.aws.ledger.turns import Turns
 from cloudfn.providers.doorbells import Ring
 
 #: pages that are remembered, beside those with inputs of ours
-_PAGES = 4_096
+_PAGES = 1_024
 #: bytes of inputs that are remembered
 _PAYLOADS = 64 << 20
 _REPLIES = 10_000

@@ -107,25 +107,35 @@ class Calls:
         since: float | None = None,
         until: float | None = None,
         forward: bool = True,
+        gone: bool = False,
     ) -> Iterator[Head]:
-        """Yield the heads of all calls, or of those of functions and of a time, by their age."""
+        """Yield the heads of all calls, or of those of functions and of a time, by their age.
+
+        Args:
+            functions: Ids of the functions whose calls are wanted; None: of all.
+            since: Created at this time or later, in seconds since the epoch.
+            until: Created at this time or before.
+            forward: The oldest first.
+            gone: With those that somebody began to forget.
+        """
         low = -inf if since is None else since
         high = inf if until is None else until
-        yield from self._heads(
+        ids = (
             row["sk"].rpartition("#")[2]
             for row in self._shelf.table.query(heads.CALLS, forward=forward)
             if low <= float(row["sk"].partition("#")[0]) <= high
             and (functions is None or row["fn"] in functions)
         )
+        yield from self._heads(ids, gone=gone)
 
-    def _heads(self, ids: Iterable[str]) -> Iterator[Head]:
+    def _heads(self, ids: Iterable[str], *, gone: bool = False) -> Iterator[Head]:
         ids = iter(ids)
         while some := list(islice(ids, _TOGETHER)):
             keys = [(heads.partition(call_id), HEAD) for call_id in some]
             found = self._shelf.table.get_all(keys)
             for key in keys:
                 head = heads.from_item(found[key]) if key in found else None
-                if head is not None and not head.gone:
+                if head is not None and (gone or not head.gone):
                     yield head
 
     # Named calls

@@ -144,9 +144,9 @@ class Claims:
         line.looked = moment
         numbers = [row.number for row in self._shelf.rows(line.pool, most=_MOST)]
         if len(numbers) < _MOST:
-            for number in set(line.numbers) - set(numbers):
-                line.numbers.pop(number, None)
-                line.read.pop(number, None)
+            for known in (line.numbers, line.read):
+                for number in set(known) - set(numbers):
+                    known.pop(number, None)
         again = []
         for number in numbers:
             line.numbers[number] = None

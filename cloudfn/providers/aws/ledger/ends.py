@@ -149,7 +149,10 @@ class Ends:
     def expire(self, now: float, retention: float) -> list[str]:
         self._shelf.book.see(now)
         over, expired = [], []
-        for head in self._calls.heads(until=now - retention):
+        for head in self._calls.heads(until=now - retention, gone=True):
+            if head.gone:
+                over.append(head.spec.call_id)
+                continue
             found = self._shelf.pages_of(head, 0, head.known)
             ended = max((page.ended for page in found), default=head.spec.created)
             if not _complete(head, found):

@@ -79,11 +79,11 @@ class DynamoLedger:
         )
         self._book = shelf.book
         self._counts = Counts(shelf)
-        self._submissions = Submissions(shelf, self._counts)
         self._claims = Claims(shelf, self._counts)
         self._outcomes = Outcomes(shelf, self._counts)
         self._calls = Calls(shelf)
         self._ends = Ends(shelf, self._counts, self._calls, self._outcomes)
+        self._submissions = Submissions(shelf, self._counts, self._ends.forget)
         self._janitor = Janitor(shelf, self._counts)
 
     # Inputs come

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cloudfn.errors import ConflictError, ResourceExhaustedError
@@ -94,11 +94,13 @@ class Submissions:
     Args:
         shelf: The table, and what is remembered of it.
         counts: Knows limits.
+        clear: Goes on forgetting a call that somebody began to forget.
     """
 
-    def __init__(self, shelf: Shelf, counts: Counts) -> None:
+    def __init__(self, shelf: Shelf, counts: Counts, clear: Callable[[str], None]) -> None:
         self._shelf = shelf
         self._counts = counts
+        self._clear = clear
         self._heads: dict[str, Head] = {}
 
     def forget(self, call_id: str) -> None:
@@ -228,9 +230,13 @@ class Submissions:
             ConflictError: Its name, or a page, belongs to another call.
         """
         refused = {
-            write.pk for write, held in zip(asked.writes, failed.held, strict=True) if not held
+            write.pk: item or {}
+            for write, held, item in zip(asked.writes, failed.held, failed.items, strict=True)
+            if not held
         }
-        if heads.partition(asked.spec.call_id) in refused:
+        if (found := refused.get(heads.partition(asked.spec.call_id))) is not None:
+            if found.get("gone"):
+                self._clear(asked.spec.call_id)
             asked.head = self._shelf.head(asked.spec.call_id)
         elif counters_key(asked.spec.function_id) in refused:
             asked.room = self._counts.room(asked.spec, len(asked.missing))
