@@ -138,6 +138,11 @@ class Responses(responses.AutoScalingResponse):
             {"Activities": self.groups.activities(self._get_param("AutoScalingGroupName"))}
         )
 
+    def describe_instance_refreshes(self) -> ActionResult:
+        """There are none: nothing here can begin one."""
+        self._group()
+        return ActionResult({"InstanceRefreshes": []})
+
     def _group(self) -> Any:
         name = self._get_param("AutoScalingGroupName")
         known = self.autoscaling_backend.autoscaling_groups
