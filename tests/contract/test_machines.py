@@ -1,13 +1,15 @@
 """What every register of machines promises, and what the one on DynamoDB promises beyond."""
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from zlib import crc32
 
 import pytest
 
 from cloudfn.errors import ConflictError, ResourceExhaustedError
 from cloudfn.model.gpu import Gpu
-from cloudfn.providers.aws.machines import DynamoMachines
+from cloudfn.providers.aws.machines import PARTITIONS, DynamoMachines
 from cloudfn.providers.machines import MachineReport, MachineRow, MachineState, Orders, PoolReport
 from cloudfn.testing import FakeAws
 from cloudfn.testing.aws import Knobs
@@ -83,7 +85,7 @@ def test_a_heartbeat_of_a_machine_that_was_removed_is_refused_until_it_joins_ane
 
 
 def test_orders_come_with_each_heartbeat_and_on_demand(machines):
-    wanted = Orders(1, {"fu-1": 3, "fu-2": 0}, drain=True)
+    wanted = Orders(1, {"fu-1": 3, "fu-2": 0}, {"fu-1": 2}, drain=True)
     assert machines.join(A, 1.0, 30.0) == Orders()
 
     machines.order({"i-a": wanted})
@@ -178,14 +180,27 @@ def test_requests_whose_answers_are_lost_have_their_effect_once(aws):
 def test_many_machines_are_listed_page_by_page(aws):
     machines = DynamoMachines(aws.clients(), aws.make_table(), aws.clock)
     trouble = {f"fu-{n}": PoolReport(trouble="x" * 1_000) for n in range(100)}
-    wanted = [replace(A, machine_id=f"i-{n:03}", pools=trouble) for n in range(12)]
+    names = [name for n in range(400) if partition(name := f"i-{n:03}") == 3][:12]
+    wanted = [replace(A, machine_id=name, pools=trouble) for name in names]
     for report in wanted:
         machines.join(report, 1.0, 30.0)
         aws.clock.advance(1.0)
     aws.faults.calls.clear()
 
     assert [row.report for row in machines.list()] == wanted
-    assert aws.faults.calls["dynamodb", "Query"] > 1
+    assert aws.faults.calls["dynamodb", "Query"] > PARTITIONS
+
+
+def test_machines_are_spread_over_partitions_as_one_takes_the_beats_of_few(aws):
+    shares = Counter(partition(f"i-{n:017x}") for n in range(10_000))
+
+    assert len(shares) == PARTITIONS
+    # Each beats once in 5 s and takes 2 units; a partition has 1,000 a second.
+    assert max(shares.values()) * 2 / 5 < 1_000 / 2
+
+
+def partition(machine_id):
+    return crc32(machine_id.encode()) % PARTITIONS
 
 
 def test_orders_for_many_machines_reach_all_of_them(aws):
@@ -227,7 +242,7 @@ def test_a_report_of_a_newer_version_is_read_as_far_as_it_is_known(aws):
     text = '{"machine_class":"small","state":"ready","cores":4.0,"memory":16384,"mood":"good"}'
     aws.client("dynamodb").update_item(
         TableName="cloudfn-main",
-        Key={"pk": {"S": "M#"}, "sk": {"S": "i-a"}},
+        Key={"pk": {"S": f"M#{partition('i-a'):x}"}, "sk": {"S": "i-a"}},
         UpdateExpression="SET #report = :report",
         ExpressionAttributeNames={"#report": "report"},
         ExpressionAttributeValues={":report": {"S": text}},
