@@ -89,7 +89,7 @@ class CellDesk:
 
     def furnish(self, spec: PoolSpec, container_id: str) -> Furnishing:
         """See `agent.docker.cell.Desk`."""
-        orders = self._workspaces.prepare(
+        mounts = self._workspaces.prepare(
             container_id,
             spec.function.volumes,
             None if self._owner[0] == os.getuid() else self._owner,
@@ -104,6 +104,7 @@ class CellDesk:
         self._loop.add_reader(daemon, self._accept, daemon, container_id)
 
         def prepare() -> tuple[Bind, ...]:
+            orders = mounts()
             for order in orders:
                 furnish_copy(MountOrder.from_json(order), self._owner)
             return (

@@ -437,7 +437,7 @@ class Engine:
         secrets = self.stores.secrets.variables(pool.function.secrets)
         supplies: dict[str, Any] = {"secrets": secrets} if secrets else {}
         if pool.function.volumes and self.desk.view(container_id) is None:
-            supplies["mounts"] = self.workspaces.prepare(container_id, pool.function.volumes)
+            supplies["mounts"] = self.workspaces.prepare(container_id, pool.function.volumes)()
         return supplies
 
     def _identity(self, container_id: str, app_id: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Working copies of volumes: one for each container, committed now and then and at its end.
 
-Files are looked at and copied in a thread of its own; everything else happens on the loop.
+Files are looked at and copied in a thread of its own; everything else happens on the loop. Where
+volumes are far away, they are asked in that thread, too.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import logging
 import os
 import shutil
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,7 @@ from cloudfn.errors import Error, InvalidError
 from cloudfn.model import ids
 from cloudfn.model.volume import VolumeMount
 from cloudfn.providers.volumes import StagedFile, VolumeFile
+from cloudfn.wire.replies import error_json
 from cloudfn.worker.mounts import clone
 
 _log = logging.getLogger(__name__)
@@ -84,13 +87,23 @@ class Workspaces:
         desk: The volumes.
         root: Where they lie; what an earlier daemon left there is deleted.
         clock: The time.
+        far: Volumes may be asked in any thread, and answer in their own time.
     """
 
-    def __init__(self, loop: AbstractEventLoop, desk: VolumeDesk, root: Path, clock: Clock) -> None:
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        desk: VolumeDesk,
+        root: Path,
+        clock: Clock,
+        *,
+        far: bool = False,
+    ) -> None:
         self._loop = loop
         self._desk = desk
         self._root = root
         self._clock = clock
+        self._far = far
         self._spaces: dict[str, list[Workspace]] = {}
         #: of containers that are gone, until everything of them is committed
         self._leaving: dict[str, list[Workspace]] = {}
@@ -104,37 +117,26 @@ class Workspaces:
         container_id: str,
         mounts: tuple[VolumeMount, ...],
         owner: tuple[int, int] | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return the orders for the mounts of a container that is about to start.
+    ) -> Callable[[], list[dict[str, Any]]]:
+        """Return what gives the orders for the mounts of a container that is about to start.
+
+        It is to be called once, from any thread, and may have to wait for far volumes.
 
         Args:
             container_id: The container.
             mounts: What it sees.
             owner: (uid, gid) that it runs as; None: ours.
         """
-        orders = []
+        spaces = []
         for number, mount in enumerate(mounts):
-            volume_id = self._desk.id_of({"volume": mount.object_id})
             folder = self._root / container_id / str(number)
             folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            files = dict(_inside(mount, self._desk.volumes.files(volume_id)))
-            base = {path: _Seen(file.size, file.mtime) for path, file in files.items()}
-            self._spaces.setdefault(container_id, []).append(
-                Workspace(container_id, mount, folder, base, owner)
-            )
-            orders.append(
-                {
-                    "path": mount.path,
-                    "folder": str(folder),
-                    "read_only": mount.read_only,
-                    "files": [
-                        [path, str(self._desk.volumes.content(volume_id, f.key)), f.mtime, f.mode]
-                        for path, f in files.items()
-                    ],
-                }
-            )
+            spaces.append(Workspace(container_id, mount, folder, {}, owner))
+        orders = None if self._far else [self._order(space) for space in spaces]
+        if spaces:
+            self._spaces.setdefault(container_id, []).extend(spaces)
         self._arm()
-        return orders
+        return lambda: orders if orders is not None else [self._order(each) for each in spaces]
 
     def mounts(self, container_id: str | None, volume_id: str) -> list[dict[str, str]]:
         """Return where a container has a volume: mount path and folder."""
@@ -151,27 +153,29 @@ class Workspaces:
                 "The volume is mounted read-only here: there is nothing to commit.",
                 hint="Mount it without `read_only()`.",
             )
-        self._commit_all(spaces, lambda: later.give({}))
+        self._commit_all(spaces, lambda error: later.give(_told(error)))
         return later
 
     def reload(self, container_id: str | None, volume_id: str) -> Later:
         """Commit what a container changed, and bring its copy to what is committed."""
         later, spaces = Later(), self._of(container_id, volume_id)
 
-        def renew() -> None:
-            works = []
-            for space in spaces:
-                files = dict(_inside(space.mount, self._desk.volumes.files(volume_id)))
-                sources = {
-                    p: self._desk.volumes.content(volume_id, f.key) for p, f in files.items()
-                }
-                works.append((space, files, sources))
+        def renew(failed: Error | None) -> None:
+            if failed is not None:
+                later.give(_told(failed))
+                return
+            found = None if self._far else [self._committed(space) for space in spaces]
 
-            def work() -> None:
-                for each in works:
-                    _renew(*each)
+            def work() -> Error | None:
+                try:
+                    for number, space in enumerate(spaces):
+                        files = found[number] if found else self._committed(space)
+                        _renew(space, files, self._sources(space, files))
+                except Error as error:
+                    return error
+                return None
 
-            self._later(work, lambda _: later.give({}))
+            self._later(work, lambda error: later.give(_told(error)))
 
         self._commit_all([s for s in spaces if not s.mount.read_only], renew)
         return later
@@ -181,10 +185,7 @@ class Workspaces:
         spaces = self._spaces.pop(container_id, None)
         if spaces is not None:
             self._leaving[container_id] = spaces
-            self._commit_all(
-                [space for space in spaces if not space.mount.read_only],
-                lambda: self._forget(container_id),
-            )
+            self._leave(container_id)
 
     def close(self) -> None:
         """Commit what there is, and stop; all containers are gone."""
@@ -194,15 +195,49 @@ class Workspaces:
         self._thread.shutdown()
         for spaces in [*self._spaces.values(), *self._leaving.values()]:
             for space in spaces:
-                if not space.mount.read_only and self._can_commit(space):
-                    self._record(space, self._collected(space))
+                if not space.mount.read_only:
+                    self._commit(space)
         shutil.rmtree(self._root, ignore_errors=True)
 
     # How
 
-    def _forget(self, container_id: str) -> None:
-        self._leaving.pop(container_id, None)
-        self._later(lambda: _clear(self._root / container_id), lambda _: None)
+    def _order(self, space: Workspace) -> dict[str, Any]:
+        """Return what a container is told of its copy, which is to be what is committed now."""
+        files = self._committed(space)
+        sources = self._sources(space, files)
+        space.base = {path: _Seen(file.size, file.mtime) for path, file in files.items()}
+        return {
+            "path": space.mount.path,
+            "folder": str(space.folder),
+            "read_only": space.mount.read_only,
+            "files": [
+                [path, str(sources[path]), file.mtime, file.mode] for path, file in files.items()
+            ],
+        }
+
+    def _committed(self, space: Workspace) -> dict[str, VolumeFile]:
+        """Return the committed files that a container sees, by path in the folder."""
+        volume_id = self._desk.id_of({"volume": space.mount.object_id})
+        return dict(_inside(space.mount, self._desk.volumes.files(volume_id)))
+
+    def _sources(self, space: Workspace, files: Mapping[str, VolumeFile]) -> dict[str, Path]:
+        volume_id, volumes = space.mount.object_id, self._desk.volumes
+        volumes.fetch(volume_id, [file.key for file in files.values()])
+        return {path: volumes.content(volume_id, file.key) for path, file in files.items()}
+
+    def _leave(self, container_id: str) -> None:
+        """Commit what a container left; far volumes are asked until they answer."""
+
+        def committed(error: Error | None) -> None:
+            if error is not None and self._far:
+                self._loop.call_later(_PAUSE, partial(self._leave, container_id))
+                return
+            self._leaving.pop(container_id, None)
+            self._later(lambda: _clear(self._root / container_id), lambda _: None)
+
+        spaces = [each for each in self._leaving[container_id] if not each.mount.read_only]
+        if not self._closed:
+            self._commit_all(spaces, committed)
 
     def _of(self, container_id: str | None, volume_id: str) -> list[Workspace]:
         found = [
@@ -217,36 +252,49 @@ class Workspaces:
             )
         return found
 
-    def _commit_all(self, spaces: list[Workspace], done: Callable[[], None]) -> None:
-        """Commit one after the other, then go on."""
+    def _commit_all(self, spaces: list[Workspace], done: Callable[[Error | None], None]) -> None:
+        """Commit one after the other up to the first that fails, then go on."""
         if not spaces:
-            done()
+            done(None)
             return
         space, *rest = spaces
-        if not self._can_commit(space):
-            self._commit_all(rest, done)
-            return
 
-        def recorded(changes: _Changes) -> None:
-            self._record(space, changes)
-            self._commit_all(rest, done)
+        def recorded(error: Error | None) -> None:
+            if error is not None:
+                done(error)
+            else:
+                self._commit_all(rest, done)
 
-        stage = self._stage(space)
-        self._later(lambda: _collect(space, stage), recorded)
+        if self._far:
+            self._later(lambda: self._commit(space), recorded)
+        elif not self._can_commit(space):
+            recorded(None)
+        else:
+            stage = self._stage(space)
+            self._later(
+                lambda: _collect(space, stage),
+                lambda changes: recorded(self._record(space, changes)),
+            )
+
+    def _commit(self, space: Workspace) -> Error | None:
+        """Commit one at once; return what went wrong."""
+        try:
+            if not self._can_commit(space):
+                return None
+        except Error as error:
+            return error
+        return self._record(space, _collect(space, self._stage(space)))
 
     def _can_commit(self, space: Workspace) -> bool:
         """Whether the copy is whole, and the volume still there."""
         return space.ready and self._desk.knows(space.mount.object_id)
 
-    def _collected(self, space: Workspace) -> _Changes:
-        return _collect(space, self._stage(space))
-
     def _stage(self, space: Workspace) -> Path:
         return self._desk.volumes.stage(space.mount.object_id) / ids.mint("rq")
 
-    def _record(self, space: Workspace, changes: _Changes) -> None:
-        if changes.puts or changes.removes:
-            try:
+    def _record(self, space: Workspace, changes: _Changes) -> Error | None:
+        try:
+            if changes.puts or changes.removes:
                 self._desk.volumes.commit(
                     space.mount.object_id,
                     changes.puts,
@@ -255,9 +303,12 @@ class Workspaces:
                     now=self._clock.wall(),
                 )
                 space.base = changes.seen
-            except Error:
-                _log.exception("a commit of volume %s failed", space.mount.object_id)
-        shutil.rmtree(changes.stage, ignore_errors=True)
+        except Error as error:
+            _log.exception("a commit of volume %s failed", space.mount.object_id)
+            return error
+        finally:
+            shutil.rmtree(changes.stage, ignore_errors=True)
+        return None
 
     def _later(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Do work in the thread, and go on here with what came of it."""
@@ -287,12 +338,16 @@ class Workspaces:
             for space in spaces:
                 if not space.mount.read_only and not space.busy:
                     space.busy = True
-                    self._commit_all([space], lambda space=space: _free(space))  # type: ignore[misc]
+                    self._commit_all([space], partial(_free, space))
         self._arm()
 
 
-def _free(space: Workspace) -> None:
+def _free(space: Workspace, _error: Error | None) -> None:
     space.busy = False
+
+
+def _told(error: Error | None) -> dict[str, Any]:
+    return {} if error is None else {"error": error_json(error)}
 
 
 def _inside(mount: VolumeMount, files: list[VolumeFile]) -> Iterator[tuple[str, VolumeFile]]:

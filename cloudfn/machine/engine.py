@@ -119,7 +119,8 @@ class Engine:
         self.logs = LogsBehind(cloud.logs)
         self.output = Output(loop, self.logs, clock, self)
         volumes = VolumeDesk(cloud.volumes, Registry(cloud.objects, {}))
-        self.workspaces = Workspaces(loop, volumes, place.state_dir / "workspaces", clock)
+        folder = place.state_dir / "workspaces"
+        self.workspaces = Workspaces(loop, volumes, folder, clock, far=True)
         self.desk = CellDesk(
             loop, place.state_dir, place.library, self.blobs, self.workspaces, worker_ids()
         )
@@ -441,7 +442,7 @@ class Engine:
         secrets = dict(self._opened[pool.pool].opening.secrets)
         supplies: dict[str, Any] = {"secrets": secrets} if secrets else {}
         if pool.function.volumes and self.desk.view(container_id) is None:
-            supplies["mounts"] = self.workspaces.prepare(container_id, pool.function.volumes)
+            supplies["mounts"] = self.workspaces.prepare(container_id, pool.function.volumes)()
         return supplies
 
     def _identity(self, container_id: str, app_id: str) -> dict[str, str]:

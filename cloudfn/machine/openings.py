@@ -78,6 +78,11 @@ class Openings:
         spec = pool_spec(function, revision, runtime, bundles, app.name)
         for digest in _bundles_of(spec, revision):
             self._fetch(digest)
+        for mount in spec.function.volumes:
+            # Before containers start, which have only so much time for it.
+            files = self._cloud.volumes.files(mount.object_id)
+            seen = [file.key for file in files if file.path.startswith(mount.sub_path or "")]
+            self._cloud.volumes.fetch(mount.object_id, seen)
         return Opening(
             spec,
             effective(spec.function, catalog.override(function_id)),

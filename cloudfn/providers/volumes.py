@@ -51,6 +51,10 @@ class Volumes(Protocol):
         """
         ...
 
+    def fetch(self, volume_id: str, keys: Sequence[str]) -> None:
+        """Have contents here, several at once, so that `content` need not wait for each."""
+        ...
+
     def stage(self, volume_id: str) -> Path:
         """Return the folder in which folders of files to be committed are made."""
         ...

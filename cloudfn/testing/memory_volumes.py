@@ -29,6 +29,9 @@ class MemoryVolumes:
     def content(self, volume_id: str, key: str) -> Path:
         return self._folder / volume_id / key
 
+    def fetch(self, volume_id: str, keys: Sequence[str]) -> None:
+        """See the port; all contents are here."""
+
     def stage(self, volume_id: str) -> Path:
         stage = self._folder / volume_id / "stage"
         stage.mkdir(parents=True, exist_ok=True)

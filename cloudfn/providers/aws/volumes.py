@@ -88,10 +88,11 @@ class S3Volumes:
             self._fetch(volume_id, key, target)
         return target
 
-    def fetch(self, volume_id: str, keys: Iterable[str]) -> None:
-        """Fetch contents, several at once, so that `content` finds them here."""
-        with ThreadPoolExecutor(_THREADS) as threads:
-            list(threads.map(lambda key: self.content(volume_id, key), keys))
+    def fetch(self, volume_id: str, keys: Sequence[str]) -> None:
+        missing = [key for key in keys if not self._local(volume_id, key).exists()]
+        if missing:
+            with ThreadPoolExecutor(min(len(missing), _THREADS)) as threads:
+                list(threads.map(lambda key: self.content(volume_id, key), missing))
 
     def stage(self, volume_id: str) -> Path:
         stage = self._cache / volume_id / "stage"
