@@ -16,6 +16,7 @@ from cloudfn.cli.options import (
     command_group,
     complete_app,
     complete_container,
+    program_of,
 )
 from cloudfn.cli.session import session_of
 
@@ -145,6 +146,7 @@ def execute(
 
     In the docker runtime it runs in the container itself.
     """
+    command = program_of(command)
     session = session_of(context, env)
     place = session.request("container_exec", container_id=container)
     session.close()

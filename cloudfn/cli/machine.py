@@ -1,14 +1,15 @@
-"""`cloudfn machine`: list, drain."""
+"""`cloudfn machine`: list, drain; the ways in are in `machine_shell.py`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from cloudfn import errors
-from cloudfn.cli import moments, terminal
+from cloudfn.cli import machine_shell, moments, terminal
+from cloudfn.cli.machine_shell import MachineArgument
 from cloudfn.cli.options import EnvironmentOption, JsonOption, command_group
 from cloudfn.cli.session import Session, session_of
 
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
 #: seconds until a machine that lives has certainly heard its orders and said so
 _HEARD = 60
 
-MachineArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a machine.")]
-
 
 def build() -> typer.Typer:
     """Return the command group."""
     app = command_group("Look after the machines of an environment in a cloud.")
     app.command("list")(list_machines)
     app.command("drain")(drain)
+    app.command("shell")(machine_shell.shell)
+    app.command(
+        "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+    )(machine_shell.execute)
+    app.command("logs")(machine_shell.show_logs)
     return app
 
 

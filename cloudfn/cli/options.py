@@ -77,6 +77,18 @@ def command_group(help: str | None = None) -> typer.Typer:
     )
 
 
+def program_of(command: list[str]) -> list[str]:
+    """Return a program and its arguments, which may stand behind `--`.
+
+    Raises:
+        BadParameter: There is none (exit code 2).
+    """
+    found = command[1:] if command[0] == "--" else command
+    if not found:
+        raise typer.BadParameter("Say which program to run.")
+    return found
+
+
 def complete_app(context: typer.Context, incomplete: str) -> list[str]:
     """Return the names of apps, as far as a running daemon knows them."""
     return [name for name in _apps(context) if name.startswith(incomplete)]

@@ -39,7 +39,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "environment": ("cloudfn.cli.environment", "List, make and delete separate worlds."),
     "infra": ("cloudfn.cli.infra", "Make and remove an environment in your AWS account."),
     "destroy": ("cloudfn.cli.destroy", "Remove an environment from your AWS account, whole."),
-    "machine": ("cloudfn.cli.machine", "List the machines of an environment, and drain them."),
+    "machine": ("cloudfn.cli.machine", "List, enter and drain the machines of an environment."),
     "planner": ("cloudfn.cli.planner", "See what is planned for an environment, or plan for it."),
     "daemon": ("cloudfn.cli.daemon", "Start, stop and look at this machine's engine."),
     "rehearse": ("cloudfn.cli.rehearse", "Try everything on an emulated AWS on this machine."),

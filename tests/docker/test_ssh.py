@@ -125,7 +125,7 @@ def test_a_shell_does_what_is_typed_and_ends_with_it(machine: Machine) -> None:
     shown = bytearray()
     os.write(writing, b"tty >/dev/null && echo a $((6*7)) terminal; exit 5\n")
     with machine.connect() as connection, open(reading, "rb", buffering=0) as stdin:
-        status = connection.shell(Size(80, 24), stdin, shown.extend)
+        status = connection.shell(lambda: Size(80, 24), stdin, shown.extend)
     os.close(writing)
     assert status == 5
     assert b"a 42 terminal" in shown

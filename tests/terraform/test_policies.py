@@ -124,6 +124,14 @@ CONDITIONS: list[tuple[str, str, str, dict[str, str], bool]] = [
     ("deployer", "ssm:StartSession", _MACHINE, {"ssm:resourceTag/cloudfn:environment": "main"}, True),
     ("deployer", "ssm:StartSession", _MACHINE, {"ssm:resourceTag/cloudfn:environment": "prod"}, False),
     ("deployer", "ssm:StartSession", _MACHINE, {}, False),
+    (
+        "deployer", "ec2-instance-connect:SendSSHPublicKey", _MACHINE,
+        {"aws:ResourceTag/cloudfn:environment": "main"}, True,
+    ),
+    (
+        "deployer", "ec2-instance-connect:SendSSHPublicKey", _MACHINE,
+        {"aws:ResourceTag/cloudfn:environment": "prod"}, False,
+    ),
     ("agent", "s3:ListBucket", _BUCKET, {"s3:prefix": "volumes/models"}, True),
     ("agent", "s3:ListBucket", _BUCKET, {"s3:prefix": "inputs/"}, False),
     ("invoker", "s3:ListBucket", _BUCKET, {}, False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from base64 import b64decode
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from cloudfn.providers.reach import Way
 #: seconds until there is a connection, and until the other side has said who it is
 _PATIENCE = 20.0
 _CHUNK = 32 << 10
+#: seconds between signs of life
+_KEEPALIVE = 30
 #: seconds between looks at a channel that says nothing: its end alone may not wake us
 _LOOK = 1.0
 #: what a command without an exit status ended with: the connection was lost, or a signal came
@@ -102,6 +105,8 @@ class SshConnection:
                     hint="Somebody may be in between: do not go on.",
                 )
             self._transport.auth_publickey(user, keys.key)
+            # Who says nothing for long is cut off on the way.
+            self._transport.set_keepalive(_KEEPALIVE)
         except paramiko.AuthenticationException as error:
             self.close()
             raise AuthError(
@@ -134,26 +139,44 @@ class SshConnection:
         _pass_on(channel, out, err)
         return _status(channel)
 
-    def shell(self, size: Size, stdin: IO[bytes], out: Callable[[bytes], object]) -> int:
+    def shell(
+        self,
+        size: Callable[[], Size],
+        stdin: IO[bytes],
+        out: Callable[[bytes], object],
+        resized: IO[bytes] | None = None,
+    ) -> int:
         """Be the terminal of a shell there until it ends; return its exit status.
 
         The caller has put its own terminal into raw mode.
+
+        Args:
+            size: Asks how large the terminal is.
+            stdin: What is typed; has to be a file of the operating system.
+            out: Shows what the shell says.
+            resized: A pipe in which there is something whenever `size` may have changed.
         """
         import select
 
         channel = self._transport.open_session(timeout=_PATIENCE)
-        channel.get_pty("xterm-256color", size.columns, size.rows)
+        now = size()
+        channel.get_pty("xterm-256color", now.columns, now.rows)
         channel.invoke_shell()
-        reading: list[Any] = [channel, stdin]
+        reading: list[Any] = [channel, stdin, *([] if resized is None else [resized])]
         while True:
             ready, _, _ = select.select(reading, [], [])
+            if resized is not None and resized in ready:
+                os.read(resized.fileno(), _CHUNK)
+                now = size()
+                channel.resize_pty(now.columns, now.rows)
             if channel in ready:
                 data = channel.recv(_CHUNK)
                 if not data:
                     return _status(channel)
                 out(data)
             if stdin in ready:
-                typed = stdin.read1(_CHUNK) if hasattr(stdin, "read1") else stdin.read(1)
+                # Not through a buffer, in which something could stay behind.
+                typed = os.read(stdin.fileno(), _CHUNK)
                 if not typed:
                     channel.shutdown_write()
                     reading.remove(stdin)
