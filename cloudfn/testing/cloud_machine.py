@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Event, Thread
+from typing import Protocol
 
 from cloudfn.clock import SystemClock
 from cloudfn.model.call import Raised, Status
@@ -11,7 +12,6 @@ from cloudfn.model.variant import parameters_of, served
 from cloudfn.providers.base import Cloud
 from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.providers.wakeups import Note
-from cloudfn.testing.cloud import MemoryCloud
 from cloudfn.testing.generators import Generation
 from cloudfn.testing.inprocess import InProcess
 from cloudfn.testing.pools import Pool
@@ -23,18 +23,30 @@ _PAUSE = 0.01
 _LOT = 100
 
 
+class Environment(Protocol):
+    """What a machine needs of the cloud that it is in."""
+
+    def open(self, machine_id: str) -> Cloud:
+        """Return the ports as the machine has them."""
+        ...
+
+    def join(self, machine_id: str) -> None:
+        """Add the machine."""
+        ...
+
+
 class CloudMachine:
     """Runs whatever waits, one input at a time, until it is closed.
 
     Args:
-        world: The cloud.
+        world: The environment.
         machine_id: Its id.
         folder: For payloads in files.
         quiet: Clients are told of nothing, and have to look themselves.
     """
 
     def __init__(
-        self, world: MemoryCloud, machine_id: str, folder: Path, *, quiet: bool = False
+        self, world: Environment, machine_id: str, folder: Path, *, quiet: bool = False
     ) -> None:
         self.cloud: Cloud = world.open(machine_id)
         self.machine_id = machine_id

@@ -130,11 +130,8 @@ class Listening:
                 return
             self._closed = True
             self._news.notify_all()
-        try:
-            self._attendance.leave()
-            self._wakeups.close()
-        except Error as error:
-            _log.warning("the mailbox cannot be closed: %s", error)
+        self._try("leave", self._attendance.leave)
+        self._try("close its mailbox", self._wakeups.close)
 
     # The thread
 
@@ -155,7 +152,10 @@ class Listening:
                 self._keep_row()
             self._look_at_those_due(now)
             self._wait(self._seconds(now))
-        if not self._closed:
+        if self._closed:
+            # It may have been made anew while it was being closed.
+            self._try("close its mailbox", self._wakeups.close)
+        else:
             self._try("leave", self._attendance.leave)
 
     def _keep_row(self) -> None:
