@@ -18,7 +18,6 @@ from json import dumps
 from typing import Generic, TypeVar
 
 from cloudfn.clock import Clock
-from cloudfn.errors import ConflictError, Error
 from cloudfn.model.ids import mint
 from cloudfn.model.variant import Variant
 from cloudfn.providers.aws.catalog_records import (
@@ -33,7 +32,7 @@ from cloudfn.providers.aws.catalog_records import (
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.overrides import Overrides
-from cloudfn.providers.aws.retries import tries
+from cloudfn.providers.aws.retries import too_busy, tries
 from cloudfn.providers.aws.table import Item, Table, Write, delete, put, update
 from cloudfn.providers.catalog import (
     AppRecord,
@@ -132,7 +131,7 @@ class DynamoCatalog:
             for function_id in gone[:_MOST_DROPPED]:
                 self._overrides.hide(app_id, function_id)
             return record
-        raise _too_busy(app_id)
+        raise too_busy(f"app {app_id}")
 
     def stop_app(self, app_id: str, now: float) -> None:
         for _ in tries(self._clock):
@@ -150,7 +149,7 @@ class DynamoCatalog:
             )
             if self._change(stopping, _leaving(app_of(item))):
                 return
-        raise _too_busy(app_id)
+        raise too_busy(f"app {app_id}")
 
     def set_state(self, app_id: str, state: str) -> None:
         check_state(state)
@@ -173,7 +172,7 @@ class DynamoCatalog:
                 return
             if more and self.deployed(app.name) is not None:
                 raise already_deployed(app.name)
-        raise _too_busy(app_id)
+        raise too_busy(f"app {app_id}")
 
     def set_tags(self, app_id: str, tags: Mapping[str, str]) -> None:
         self._live_app(app_id)
@@ -365,9 +364,3 @@ def _taking(name: str, app_id: str) -> Write:
 def _leaving(app: AppRecord) -> list[Write]:
     """Return the write by which a deployed app gives its name back."""
     return [delete(_CAT, f"NAME#{app.name}")] if app.state == "deployed" else []
-
-
-def _too_busy(app_id: str) -> Error:
-    return ConflictError(
-        f"Others change app {app_id} all the time.", hint="Do it again when they have finished."
-    )

@@ -19,17 +19,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import takewhile
 from random import Random
 from threading import Lock
 from typing import Any
 
 from cloudfn.clock import Clock
-from cloudfn.errors import ConflictError
 from cloudfn.model.ids import mint
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
-from cloudfn.providers.aws.retries import tries
+from cloudfn.providers.aws.gone import gone, take_gone
+from cloudfn.providers.aws.retries import too_busy, tries
 from cloudfn.providers.aws.table import Item, Table, Write, delete, put, update
 from cloudfn.providers.dicts import DictEntry
 from cloudfn.wire.messages import is_blob
@@ -127,10 +126,7 @@ class DynamoDicts:
             entry = self._table.get(listed["entry"], _ENTRY)
             if entry is not None and entry["until"] <= now:
                 self._remove(listed["dict_id"], [entry], now)
-        late = takewhile(lambda item: item["at"] <= now - patience, self._table.query(_GONE))
-        gone = list(late)
-        self._table.write_all([delete(item["pk"], item["sk"]) for item in gone])
-        return [item["value"] for item in gone]
+        return take_gone(self._table, _GONE, now - patience)
 
     def close(self) -> None:
         """See the port; connections belong to the clients."""
@@ -151,9 +147,7 @@ class DynamoDicts:
             with suppress(ConditionFailed):
                 self._table.transact([put(item, "attribute_not_exists(pk)"), *writes])
                 return item
-        raise ConflictError(
-            f"Others change the same keys of {change.dict_id} all the time.", hint="Try again."
-        )
+        raise too_busy(f"the same keys of {change.dict_id}")
 
     def _clear(self, dict_id: str, answer: str, now: float) -> None:
         """Remove all entries that are there now, once."""
@@ -317,9 +311,7 @@ def _removing(dict_id: str, entry: Item, now: float) -> list[Write]:
 
 
 def _discarding(value: bytes, now: float) -> list[Write]:
-    """Nobody can find the value any more; who found it just now may still read its blob."""
-    item = {"pk": _GONE, "sk": f"{now:020.6f}#{mint('g')}", "at": now, "value": value}
-    return [put(item)] if is_blob(value) else []
+    return [gone(_GONE, value, now)] if is_blob(value) else []
 
 
 def _life(until: float, value: bytes) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cloudfn.clock import Clock
-from cloudfn.errors import ConflictError
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
-from cloudfn.providers.aws.retries import tries
+from cloudfn.providers.aws.retries import too_busy, tries
 from cloudfn.providers.aws.table import Table, Write, delete, put, update
 from cloudfn.providers.objects import ObjectKind, ObjectRecord, no_object, taken
 
@@ -73,7 +72,7 @@ class DynamoObjects:
             except ConditionFailed as failed:
                 if failed.held[0]:
                     raise taken(record.kind, name) from failed
-        raise _too_busy(object_id)
+        raise too_busy(object_id)
 
     def delete(self, object_id: str) -> None:
         for _ in tries(self._clock):
@@ -91,7 +90,7 @@ class DynamoObjects:
             except ConditionFailed:
                 continue
             return
-        raise _too_busy(object_id)
+        raise too_busy(object_id)
 
     def close(self) -> None:
         """See the port; connections belong to the clients."""
@@ -123,9 +122,3 @@ def _naming(record: ObjectRecord) -> builtins.list[Write]:
 
 def _unnaming(record: ObjectRecord) -> builtins.list[Write]:
     return [delete(_pk(record.kind), f"NAME#{record.name}")] if record.name else []
-
-
-def _too_busy(object_id: str) -> ConflictError:
-    return ConflictError(
-        f"Others change {object_id} all the time.", hint="Do it again when they have finished."
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from cloudfn.model.ids import mint
 from cloudfn.providers.aws.table import Item, Write, put
 from cloudfn.wire.messages import is_blob
 
@@ -91,12 +90,6 @@ def as_read(record: Item) -> dict[str, Any]:
         "state": record["state"],
         "number": len(record["positions"]),
     }
-
-
-def gone(payload: bytes, now: float) -> Write:
-    """Remember a blob that nobody can find any more; who has it just now may still read it."""
-    item = {"pk": GONE, "sk": f"{now:020.6f}#{mint('g')}", "at": now, "payload": payload}
-    return put(item)
 
 
 def portions(items: Sequence[bytes]) -> Iterator[list[bytes]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from cloudfn.clock import Clock
-from cloudfn.errors import ConflictError
 from cloudfn.providers.aws.errors import ConditionFailed
+from cloudfn.providers.aws.gone import gone
 from cloudfn.providers.aws.queue_records import (
     BACK,
+    GONE,
     HEAD,
     HELD,
     KEPT,
@@ -17,11 +18,10 @@ from cloudfn.providers.aws.queue_records import (
     away_key,
     blobs_of,
     element_sort,
-    gone,
     is_far,
     request_key,
 )
-from cloudfn.providers.aws.retries import tries
+from cloudfn.providers.aws.retries import too_busy, tries
 from cloudfn.providers.aws.table import Item, Table, delete, put, update
 
 #: seconds that the end of a request is known: kept or put, and given back
@@ -65,7 +65,7 @@ class Settling:
         except ConditionFailed:
             return False
         # Nobody gets them any more; who dies here leaves them to the next one who comes by.
-        self._table.write_all([gone(payload, now) for payload in record["blobs"]])
+        self._table.write_all([gone(GONE, payload, now) for payload in record["blobs"]])
         self._delete(record["partition"], record["positions"], record["away"])
         return True
 
@@ -113,7 +113,7 @@ class Settling:
         self._discard(pk, [item for item in items if "taken" not in item], now)
 
     def _discard(self, pk: str, items: Sequence[Item], now: float) -> None:
-        self._table.write_all([gone(payload, now) for payload in blobs_of(items)])
+        self._table.write_all([gone(GONE, payload, now) for payload in blobs_of(items)])
         self._delete(
             pk, [item["sk"] for item in items], [item["sk"] for item in items if is_far(item)]
         )
@@ -124,8 +124,3 @@ class Settling:
 
     def _later(self, seconds: float) -> int:
         return int(self._clock.wall() + seconds)
-
-
-def too_busy(what: str) -> ConflictError:
-    """Return the error for what others change all the time."""
-    return ConflictError(f"Others change {what} all the time.", hint="Try again.")

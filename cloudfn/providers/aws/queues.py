@@ -22,11 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import takewhile
 
 from cloudfn.clock import Clock
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
+from cloudfn.providers.aws.gone import take_gone
 from cloudfn.providers.aws.queue_records import (
     BACK,
     GONE,
@@ -45,8 +45,8 @@ from cloudfn.providers.aws.queue_records import (
     portions,
     request_key,
 )
-from cloudfn.providers.aws.queue_settling import REMEMBERED, Settling, too_busy
-from cloudfn.providers.aws.retries import tries
+from cloudfn.providers.aws.queue_settling import REMEMBERED, Settling
+from cloudfn.providers.aws.retries import too_busy, tries
 from cloudfn.providers.aws.table import Item, Table, Write, delete, put, update
 from cloudfn.providers.queues import Leftovers, too_many_partitions
 
@@ -170,12 +170,9 @@ class DynamoQueues:
                 if head["until"] <= now:
                     self._drop(queue["sk"], partition, head, now)
         records = self._table.get_all([request_key(request) for request in holders])
-        late = takewhile(lambda item: item["at"] <= now - patience, self._table.query(GONE))
-        items = list(late)
-        self._table.write_all([delete(item["pk"], item["sk"]) for item in items])
         return Leftovers(
             tuple(each["request"] for each in records.values() if each["state"] == HELD),
-            tuple(item["payload"] for item in items),
+            tuple(take_gone(self._table, GONE, now - patience)),
         )
 
     def close(self) -> None:

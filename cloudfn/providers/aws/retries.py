@@ -16,7 +16,7 @@ from typing import TypeVar
 import tenacity
 
 from cloudfn.clock import Clock
-from cloudfn.errors import ResourceExhaustedError
+from cloudfn.errors import ConflictError, ResourceExhaustedError
 from cloudfn.providers.aws.codes import Kind
 from cloudfn.providers.aws.errors import Where, kind
 
@@ -61,6 +61,11 @@ def tries(clock: Clock, number: int = 20) -> Iterator[int]:
         if n:
             clock.sleep(random.uniform(0, min(_SHORTEST * 2 ** (n - 2), 1.0)))
         yield n
+
+
+def too_busy(what: str) -> ConflictError:
+    """Return the error for what is still changed by others after all tries."""
+    return ConflictError(f"Others change {what} all the time.", hint="Do it again a moment later.")
 
 
 def to_the_last(

@@ -13,10 +13,10 @@ from contextlib import suppress
 from typing import Any
 
 from cloudfn.clock import Clock
-from cloudfn.errors import ConflictError, DataLossError
+from cloudfn.errors import DataLossError
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
-from cloudfn.providers.aws.retries import tries
+from cloudfn.providers.aws.retries import too_busy, tries
 from cloudfn.providers.aws.table import Table, delete, put, update
 from cloudfn.providers.streams import Appended
 from cloudfn.wire.messages import WINDOW_ITEMS
@@ -125,7 +125,7 @@ class DynamoStreams:
                 head = failed.items[0] or {}
             else:
                 return after, dropped
-        raise ConflictError(f"Others append to {stream} all the time.", hint="Do it again.")
+        raise too_busy(stream)
 
     def _head(self, stream: str) -> Mapping[str, Any]:
         return self._table.get(_pk(stream), _HEAD) or {}

@@ -22,12 +22,12 @@ from pathlib import Path
 from random import Random
 
 from cloudfn.clock import Clock
-from cloudfn.errors import ConflictError, DataLossError, Error, NotFoundError
+from cloudfn.errors import DataLossError, Error, NotFoundError
 from cloudfn.model.ids import derive, mint
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.manifests import Manifest, pack, unpack
-from cloudfn.providers.aws.retries import tries
+from cloudfn.providers.aws.retries import too_busy, tries
 from cloudfn.providers.aws.s3 import Bucket
 from cloudfn.providers.aws.table import Item, Table, delete, put
 from cloudfn.providers.volumes import StagedFile, VolumeFile
@@ -193,9 +193,7 @@ class S3Volumes:
             if head is not None:
                 self._forget(volume_id, head)
             return
-        raise ConflictError(
-            f"Others change {volume_id} all the time.", hint="Commit less often, or try again."
-        )
+        raise too_busy(volume_id)
 
     def _write(self, volume_id: str, manifest: Manifest) -> Item:
         """Write a manifest, and return the head that names it."""
