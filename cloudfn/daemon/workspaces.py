@@ -187,6 +187,11 @@ class Workspaces:
             self._leaving[container_id] = spaces
             self._leave(container_id)
 
+    @property
+    def committing(self) -> bool:
+        """Whether something of containers that are gone is to be committed yet."""
+        return bool(self._leaving)
+
     def close(self) -> None:
         """Commit what there is, and stop; all containers are gone."""
         self._closed = True

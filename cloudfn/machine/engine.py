@@ -303,8 +303,12 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether something runs here, or is not told to the ledger."""
-        return bool(self.claims.holding or self.payloads.under_way or not self.outbox.empty) or any(
-            each.busy for each in self.agent.containers()
+        return (
+            self.claims.holding > 0
+            or self.payloads.under_way > 0
+            or not self.outbox.empty
+            or self.workspaces.committing
+            or any(each.busy for each in self.agent.containers())
         )
 
     # Leaving

@@ -21,6 +21,7 @@ from cloudfn.machine.__main__ import Root, run
 from cloudfn.machine.config import MachineConfig
 from cloudfn.machine.metadata import Identity
 from cloudfn.providers.base import Cloud, Place
+from cloudfn.settings import load
 
 ForkingPickler.register(MappingProxyType, lambda proxy: (dict, (dict(proxy),)))
 #: ports that a machine asks
@@ -109,6 +110,7 @@ def main(address: str, machine_id: str, state: str) -> int:
         schedules=nothing,
         dicts=nothing,
         queues=nothing,
+        reach=None,
         key=lambda: bytes(32),
         close=lambda: None,
         **ports,
@@ -122,7 +124,8 @@ def main(address: str, machine_id: str, state: str) -> int:
         runtimes=("process",),
         timing=replace(TIMING, lease=5.0),
     )
-    place = Place("main", machine_id, Path(state) / "cache")
+    cache = Path(state) / "cache"
+    place = Place(load({}, environment="main"), machine_id, cache, on_machine=True)
     return run(Root(config, Identity(machine_id), cloud, SystemClock(), place))
 
 

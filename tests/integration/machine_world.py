@@ -7,8 +7,7 @@ import tempfile
 import textwrap
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -21,32 +20,16 @@ from cloudfn.machine.config import MachineConfig, Timing
 from cloudfn.machine.host import Host
 from cloudfn.machine.metadata import Identity, Notice
 from cloudfn.model import ids
-from cloudfn.model.call import CallKind, ContainerLost, Status, settle
+from cloudfn.model.call import CallKind, Status
 from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.base import Cloud, Place
 from cloudfn.providers.catalog import RevisionSpec
-from cloudfn.providers.doorbells import Ring
-from cloudfn.providers.ledger import Admission, CallSpec, Claim, Entry
+from cloudfn.providers.ledger import CallSpec
 from cloudfn.providers.machines import Orders
-from cloudfn.providers.presence import ClientRow
-from cloudfn.providers.shared_ledger import Held, Repairs
+from cloudfn.providers.shared_ledger import SharedLedger
 from cloudfn.sdk.bundle import BundleFile, digest_of
 from cloudfn.settings import container_environ, load
-from cloudfn.testing.memory_catalog import MemoryCatalog
-from cloudfn.testing.memory_depot import MemoryDepot
-from cloudfn.testing.memory_dicts import MemoryDicts
-from cloudfn.testing.memory_doorbells import MemoryDoorbells
-from cloudfn.testing.memory_images import MemoryImages
-from cloudfn.testing.memory_leadership import MemoryLeadership
-from cloudfn.testing.memory_ledger import MemoryLedger
-from cloudfn.testing.memory_machines import MemoryMachines
-from cloudfn.testing.memory_objects import MemoryObjects
-from cloudfn.testing.memory_queues import MemoryQueues
-from cloudfn.testing.memory_secrets import MemorySecrets
-from cloudfn.testing.memory_streams import MemoryStreams
-from cloudfn.testing.memory_volumes import MemoryVolumes
-from cloudfn.testing.memory_wakeups import MemoryWakeups, Post
-from cloudfn.testing.provider import MemoryLogs
+from cloudfn.testing.cloud import MemoryCloud
 from cloudfn.wire import codec
 from cloudfn.wire.messages import INLINE_LIMIT, BlobRef, is_blob
 
@@ -71,111 +54,23 @@ def function(name: str, **options: Any) -> FunctionSpec:
     return FunctionSpec(name, "program", name, **options)
 
 
-class Store:
-    """What all ledgers of an environment share."""
+class Flaky:
+    """A ledger that is out of reach while its holder is among `outages`."""
 
-    def __init__(self) -> None:
-        self.ledger = MemoryLedger()
-        self.holders: dict[int, tuple[Claim, str]] = {}
-        self.lock = threading.RLock()
-        #: ledgers that are out of reach, by holder
-        self.outages: set[str] = set()
-
-
-class SharedLedger:
-    """The `SharedLedger` port of one holder, over a ledger in memory."""
-
-    def __init__(self, store: Store, holder: str) -> None:
-        self._store = store
+    def __init__(self, ledger: SharedLedger, holder: str, outages: set[str]) -> None:
+        self._ledger = ledger
         self._holder = holder
-        self._rings: list[Ring] = []
+        self._outages = outages
 
     def __getattr__(self, name: str) -> Any:
-        return partial(self._ask, getattr(self._store.ledger, name))
+        method = getattr(self._ledger, name)
 
-    def _ask(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        with self._store.lock:
-            if self._holder in self._store.outages:
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            if self._holder in self._outages:
                 raise ConnectionError("The ledger is out of reach.")
             return method(*args, **kwargs)
 
-    def submit(self, call: CallSpec, *args: Any, **kwargs: Any) -> Admission:
-        admission = self._ask(self._store.ledger.submit, call, *args, **kwargs)
-        self._rings.append(Ring(call.function_id, call.pool, "page"))
-        return cast(Admission, admission)
-
-    def claim(self, pool: str, limit: int, now: float) -> list[Claim]:
-        with self._store.lock:
-            claims: list[Claim] = self._ask(self._store.ledger.claim, pool, limit, now)
-            self._store.holders |= {each.seq: (each, self._holder) for each in claims}
-            return claims
-
-    def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:
-        return self._free([seq for seq, _ in claims], self._store.ledger.give_back, claims)
-
-    def retry(self, seq: int, *args: Any, **kwargs: Any) -> bool:
-        return self._free([seq], self._store.ledger.retry, seq, *args, **kwargs)
-
-    def record(self, entries: Sequence[Entry]) -> list[bool]:
-        with self._store.lock:
-            return self._ask(self._store.ledger.record, entries)
-
-    def _free(self, seqs: list[int], method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        with self._store.lock:
-            answer = self._ask(method, *args, **kwargs)
-            for seq in seqs:
-                claim, _ = self._store.holders.get(seq, (None, ""))
-                if claim is not None:
-                    self._rings.append(Ring(claim.pool.partition("@")[0], claim.pool, "page"))
-            return answer
-
-    def rings(self) -> list[Ring]:
-        rings, self._rings = self._rings, []
-        return rings
-
-    def hear(self, ring: Ring) -> None: ...
-
-    def held(self, call_id: str) -> list[Held]:
-        with self._store.lock:
-            return [
-                Held(claim.seq, claim.fence, call_id, claim.index, holder)
-                for claim, holder in self._store.holders.values()
-                if claim.call_id == call_id
-            ]
-
-    def repair(self, alive: Callable[[str], bool], now: float) -> Repairs:
-        returned = 0
-        rings = []
-        with self._store.lock:
-            for claim, holder in list(self._store.holders.values()):
-                if alive(holder):
-                    continue
-                del self._store.holders[claim.seq]
-                verdict = settle(claim.counters, ContainerLost("its machine is gone"), None)
-                if self._store.ledger.retry(claim.seq, claim.fence, verdict.counters, 0.0):
-                    returned += 1
-                    rings.append(Ring(claim.pool.partition("@")[0], claim.pool, "page"))
-        return Repairs(returned, 0, tuple(rings))
-
-    def reply_to(self, call_id: str) -> str:
-        record = self._ask(self._store.ledger.call, call_id)
-        return record.spec.reply if record else ""
-
-
-class Presence:
-    """The `Presence` port as a dictionary."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, ClientRow] = {}
-
-    def beat(self, row: ClientRow) -> None:
-        self.rows[row.client_id] = row
-
-    def list(self) -> list[ClientRow]:
-        return list(self.rows.values())
-
-    def remove(self, client_id: str, lease_until: float | None = None) -> bool:
-        return self.rows.pop(client_id, None) is not None
+        return ask
 
 
 class Fleet:
@@ -191,62 +86,29 @@ class Fleet:
         self.told.append(("drained", machine_id))
 
 
-@dataclass
 class World:
     """One environment."""
 
-    root: Path
-    store: Store = field(default_factory=Store)
-    catalog: MemoryCatalog = field(default_factory=MemoryCatalog)
-    doorbells: MemoryDoorbells = field(default_factory=MemoryDoorbells)
-    machines: MemoryMachines = field(default_factory=MemoryMachines)
-    leadership: MemoryLeadership = field(default_factory=MemoryLeadership)
-    post: Post = field(default_factory=Post)
-    logs: MemoryLogs = field(default_factory=MemoryLogs)
-    streams: MemoryStreams = field(default_factory=MemoryStreams)
-    secrets: MemorySecrets = field(default_factory=MemorySecrets)
-    objects: MemoryObjects = field(default_factory=MemoryObjects)
-    depot: MemoryDepot = field(default_factory=MemoryDepot)
-    presence: Presence = field(default_factory=Presence)
-    dicts: MemoryDicts = field(default_factory=lambda: MemoryDicts(1_000.0))
-    queues: MemoryQueues = field(default_factory=lambda: MemoryQueues(1_000, 100))
-    fleet: Fleet = field(default_factory=Fleet)
-    epoch: int = 1
-    running: list["Machine"] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.volumes = MemoryVolumes(self.root / "volumes")
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.memory = MemoryCloud(root / "cloud")
+        #: holders for whom the ledger is out of reach
+        self.outages: set[str] = set()
+        self.fleet = Fleet()
+        self.epoch = 1
+        self.running: list[Machine] = []
         self.client = self.cloud("client")
-        self.ledger = self.client.ledger
+        self.ledger, self.machines = self.client.ledger, self.client.machines
+        self.catalog, self.doorbells = self.client.catalog, self.client.doorbells
+        self.leadership, self.streams = self.client.leadership, self.client.streams
+        self.logs, self.depot = self.client.logs, self.memory.depot
         self.reply = self.client.wakeups.open()
 
     def cloud(self, holder: str) -> Cloud:
         """Return the cloud as somebody sees it."""
-        nothing = cast(Any, None)
-        return Cloud(
-            name="memory",
-            ledger=SharedLedger(self.store, holder),
-            doorbells=self.doorbells,
-            wakeups=MemoryWakeups(self.post),
-            depot=self.depot,
-            machines=self.machines,
-            presence=self.presence,
-            fleet=cast(Any, self.fleet),
-            leadership=self.leadership,
-            catalog=self.catalog,
-            logs=self.logs,
-            schedules=nothing,
-            objects=self.objects,
-            dicts=self.dicts,
-            queues=self.queues,
-            streams=self.streams,
-            secrets=self.secrets,
-            volumes=self.volumes,
-            images=MemoryImages(),
-            reach=None,
-            key=lambda: bytes(32),
-            close=lambda: None,
-        )
+        cloud = self.memory.open(holder)
+        ledger = cast(SharedLedger, Flaky(cloud.ledger, holder, self.outages))
+        return replace(cloud, ledger=ledger, fleet=cast(Any, self.fleet))
 
     # Programs
 
@@ -423,7 +285,7 @@ class Machine:
 
         def vanish() -> None:
             assert self.host is not None
-            self._world.store.outages.add(self.machine_id)
+            self._world.outages.add(self.machine_id)
             self.host.heart._over = True
             self.host._engine.outbox.close()
             self.host._engine._listeners.close()

@@ -9,8 +9,12 @@ import pytest
 from cloudfn.machine.metadata import Notice
 from cloudfn.model.call import CallKind, Status
 from cloudfn.model.function import AutoscalerSettings
+from cloudfn.model.log import LogQuery
 from cloudfn.model.retry import Retries
+from cloudfn.model.secret import SecretRef
+from cloudfn.model.volume import VolumeMount
 from cloudfn.providers.machines import MachineState
+from cloudfn.providers.objects import ObjectKind, ObjectRecord
 from cloudfn.wire.messages import is_blob
 from tests.integration.machine_world import CLOCK, World, function, quick, until
 
@@ -260,11 +264,11 @@ def test_what_runs_goes_on_while_the_ledger_is_out_of_reach(world, held, tmp_pat
     call = world.map(held, range(5))
     until(lambda: busy(world, held) == 2)
 
-    world.store.outages.add("i-1")
+    world.outages.add("i-1")
     (tmp_path / "go").touch()
     until(lambda: not busy(world, held))
     assert not any(each.terminal for each in world.statuses(call))
-    world.store.outages.clear()
+    world.outages.clear()
 
     assert world.results(call) == list(range(5))
     assert len(began(tmp_path)) == 5
@@ -305,7 +309,7 @@ def test_what_a_container_prints_goes_to_the_log_store(world):
 
     world.results(world.map(pool, ["you"]))
 
-    until(lambda: [each for each in world.logs._entries if "hello you" in each.text])
+    until(lambda: [each for each in world.logs.read(LogQuery()) if "hello you" in each.text])
 
 
 def test_a_machine_says_that_it_is_of_use_when_a_new_leader_gives_it_orders(world):
@@ -393,3 +397,45 @@ def test_items_of_a_generator_reach_their_reader_before_the_outcome(world):
     assert not world.statuses(call)[0].terminal
     world.streams.acknowledge(call, 5)
     until(lambda: world.statuses(call) == [Status.RETURNED])
+
+
+def test_what_a_container_writes_to_a_volume_is_committed_and_others_read_it(world):
+    source = """
+        import pathlib
+
+        def write(x):
+            pathlib.Path("/shared-volume/note").write_text(f"note {x}")
+
+        def read(x):
+            return pathlib.Path("/shared-volume/note").read_text()
+    """
+    world.client.objects.create(ObjectRecord("vo-1", ObjectKind.VOLUME, "notes", 0.0))
+    mounts = (VolumeMount("/shared-volume", "notes", "vo-1"),)
+    write, read = world.deploy(
+        source, function("write", volumes=mounts), function("read", volumes=mounts)
+    )
+    world.machine()
+    world.order("i-1", {write: 1})
+    world.results(world.map(write, [7]))
+    world.order("i-1", {})
+
+    until(lambda: [each.path for each in world.client.volumes.files("vo-1")] == ["note"])
+    world.order("i-1", {read: 1})
+
+    assert world.results(world.map(read, [0])) == ["note 7"]
+
+
+def test_containers_of_a_function_get_the_variables_of_its_secrets(world):
+    source = """
+        import os
+
+        def tell(x):
+            return os.environ["TOKEN"]
+    """
+    world.client.secrets.write("st-1", {"TOKEN": "abc"}, 0.0)
+    secret = SecretRef(name="", object_id="st-1")
+    [pool] = world.deploy(source, function("tell", secrets=(secret,)))
+    world.machine()
+    world.order("i-1", {pool: 1})
+
+    assert world.results(world.map(pool, [0])) == ["abc"]
