@@ -138,7 +138,7 @@ class AwsWorld:
         self.outputs = read_outputs(self.aws.client("ssm"), "main", REGION)
         self._images = MemoryImages(python=".".join(map(str, sys.version_info[:2])))
         #: as `Machine` asks for it: ids of machines that are unplugged
-        self.store = cast(Any, type("Outages", (), {"outages": _Outages(self)})())
+        self.outages = _Outages(self)
         self.plugs: dict[str, Plug] = {}
         self.machines: dict[str, Machine] = {}
         self._planners: list[Planner] = []
