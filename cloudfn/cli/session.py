@@ -156,6 +156,8 @@ def system_host() -> Host:
 def _connect(settings: Settings, start: bool) -> Client:
     if settings.provider != settings_module.LOCAL:
         return cast("Client", _open_program(settings))
+    # A daemon that is started inherits it.
+    settings_module.choose_provider(settings.provider, settings.region)
     from cloudfn.sdk import connection
 
     return connection.connect(settings, start=start)
@@ -164,6 +166,7 @@ def _connect(settings: Settings, start: bool) -> Client:
 def _prestart(settings: Settings) -> None:
     if settings.provider != settings_module.LOCAL:
         return
+    settings_module.choose_provider(settings.provider, settings.region)
     from cloudfn.sdk import connection
 
     connection.prestart(settings)

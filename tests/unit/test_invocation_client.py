@@ -10,6 +10,7 @@ import pytest
 import cloudfn
 from cloudfn.clock import SystemClock
 from cloudfn.exception import (
+    ClientClosed,
     ConflictError,
     InvalidError,
     NotFoundError,
@@ -17,6 +18,7 @@ from cloudfn.exception import (
     ResourceExhaustedError,
     UnimplementedError,
 )
+from cloudfn.model.log import LogEntry
 from cloudfn.settings import Limits
 from cloudfn.testing.cloud_machine import CloudMachine
 from tests.unit.cloud_world import World
@@ -315,3 +317,88 @@ def test_a_queue_is_waited_for(world: World) -> None:
         queue.put("late")
         getter.join()
     assert found == ["late"]
+
+
+def test_executors_callbacks_and_gathering_need_no_daemon(world: World) -> None:
+    with world.program():
+        app.deploy(runtime="docker")
+        handle = cloudfn.Function.from_name("cloud-tests", "double")
+        with cloudfn.Executor(handle) as executor:
+            assert executor.submit(5).result(timeout=20) == 10
+        calls = [handle.spawn(number) for number in range(3)]
+        assert cloudfn.FunctionCall.gather(*calls) == [0, 2, 4]
+        told = threading.Event()
+        calls[0].add_done_callback(lambda _call: told.set())
+        assert told.wait(20)
+
+
+def test_a_result_that_is_not_there_in_time_is_a_timeout(world: World) -> None:
+    world.machine.gate.clear()
+    with world.program():
+        app.deploy(runtime="docker")
+        call = cloudfn.Function.from_name("cloud-tests", "double").spawn(1)
+        with pytest.raises(TimeoutError):
+            call.get(timeout=0)
+
+
+def test_who_waits_for_a_client_that_is_closed_is_told(world: World) -> None:
+    world.machine.gate.clear()
+    failures: list[BaseException] = []
+    with world.program() as client:
+        app.deploy(runtime="docker")
+        handle = cloudfn.Function.from_name("cloud-tests", "double")
+
+        def wait() -> None:
+            try:
+                handle.remote(1)
+            except ClientClosed as error:
+                failures.append(error)
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        wait_until(lambda: bool(world.machine.cloud.ledger.pools()))
+        client.close()
+        waiting.join()
+    assert len(failures) == 1
+    assert world.machine.cloud.ledger.open_calls() == []
+
+
+def test_a_call_that_the_janitor_ended_fails_where_it_is_waited_for(world: World) -> None:
+    world.machine.gate.clear()
+    failures: list[BaseException] = []
+    with world.program(), app.run(runtime="docker"):
+
+        def wait() -> None:
+            try:
+                double.remote(1)
+            except NotFoundError as error:
+                failures.append(error)
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        wait_until(lambda: bool(world.machine.cloud.ledger.pools()))
+        (record,) = world.machine.cloud.ledger.open_calls()
+        world.machine.cloud.ledger.forget(record.spec.call_id)
+        waiting.join()
+    assert "is gone" in str(failures[0])
+
+
+def test_what_functions_print_is_read_and_followed(world: World) -> None:
+    with world.program() as client:
+        app.deploy(runtime="docker")
+        (record,) = world.cloud.ports["catalog"].apps()
+
+        def say(text: str) -> None:
+            logs = world.cloud.ports["logs"]
+            at = SystemClock().wall()
+            logs.write(LogEntry(at, record.app_id, "a", "double", "", "", "", "stdout", text))
+            logs.flush()
+
+        say("one")
+        past = list(client.subscribe("logs", app="cloud-tests"))
+        assert [entry["text"] for page in past for entry in page["entries"]] == ["one"]
+        following = client.subscribe("logs", app="cloud-tests", follow=True)
+        assert next(following)["entries"][0]["text"] == "one"
+        say("two")
+        assert next(following)["entries"][0]["text"] == "two"
+        following.close()

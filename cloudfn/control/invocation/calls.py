@@ -95,6 +95,9 @@ class Calls:
             Seen(),
             end=0 if "name" in header else None,
         )
+        if header["kind"] == CallKind.REMOTE_GEN:
+            watch.pause = watch.least = _STREAM[0]
+            watch.most = _STREAM[1]
         own = Own(watch, header, Lane(self._crew), gone=gone)
         if header.get("parent") and caller.running(header["parent"]) is not None:
             own.parent = header["parent"]
@@ -122,7 +125,7 @@ class Calls:
         found = self._ledger.outcomes(watch.call_id, start, end)
         watch.kind, watch.opened = record.spec.kind, True
         if record.spec.reply != self.listening.known_address or not record.spec.reply:
-            watch.least = watch.pause = _FOREIGN[0]
+            watch.pause = watch.least = _FOREIGN[0]
             watch.most = _FOREIGN[1]
         answer(
             {
