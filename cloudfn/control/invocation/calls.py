@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -17,16 +16,13 @@ from cloudfn.control.invocation.ending import cancel
 from cloudfn.control.invocation.listening import Listening
 from cloudfn.control.invocation.named import Functions, NamedCalls
 from cloudfn.control.invocation.submissions import Own, Submissions
-from cloudfn.control.invocation.watches import Deliveries, Seen, Watch
+from cloudfn.control.invocation.watches import Deliveries, Seen, Watch, reject
 from cloudfn.errors import Error, NotFoundError
 from cloudfn.model.call import CallKind
 from cloudfn.providers.base import Cloud
 from cloudfn.providers.ledger import CallRecord
 from cloudfn.providers.wakeups import Note
-from cloudfn.wire.messages import BlobRef, Kind, Submit, encode_json, is_blob
-from cloudfn.wire.replies import error_json
-
-_log = logging.getLogger(__name__)
+from cloudfn.wire.messages import BlobRef, Submit, is_blob
 
 #: outcomes that the ledger is told of together, when their client has them
 _TELL = 512
@@ -110,11 +106,7 @@ class Calls:
         """Take further inputs of a call."""
         self._submissions.take(own, message)
 
-    def attach(
-        self,
-        watch: Watch,
-        answer: Answer,
-    ) -> None:
+    def attach(self, watch: Watch, answer: Answer) -> None:
         """Answer with what is known of a call, and tell of its outcomes from then on.
 
         Raises:
@@ -171,7 +163,7 @@ class Calls:
         def acknowledge() -> None:
             own.watch.items = max(own.watch.items, end)
             dropped = self._cloud.streams.acknowledge(own.watch.call_id, end)
-            self._delete(own.watch.caller, dropped)
+            self._drop(own.watch.caller, [BlobRef.decode(e) for e in dropped if is_blob(e)])
 
         own.watch.lane.do(acknowledge)
 
@@ -243,9 +235,7 @@ class Calls:
         own.delivered += len(indices)
         own.untold += indices
         refs = [ref for ref in (watch.blobs.pop(index, None) for index in indices) if ref]
-        for ref in refs:
-            watch.caller.files.drop(ref)
-        self._cloud.depot.delete(refs)
+        self._drop(watch.caller, refs)
         if own.sealed and own.delivered >= own.known:
             self._forget(own)
         elif len(own.untold) >= _TELL:
@@ -266,21 +256,19 @@ class Calls:
             self._attendance.disown(spec.call_id)
         if own.ended or spec is None or spec.durable:
             self._end(own)
-            return
-        if unfinished:
-            self.cancel(spec.call_id)
-        self._forget(own)
+        elif unfinished:
+            self._end(own)
+            self._submissions.insist(lambda: self.cancel(spec.call_id))
+            self._forget(own)
+        else:
+            self._forget(own)
 
     def _forget(self, own: Own) -> None:
         """Delete a transient call that nobody needs any more."""
         self._end(own)
-        call_id, stored = own.watch.call_id, list(own.stored.values())
-        self._ledger.forget(call_id)
-        refs = [*own.watch.blobs.values(), *stored]
-        if refs:
-            self._cloud.depot.delete(refs)
-        for ref in own.watch.blobs.values():
-            own.watch.caller.files.drop(ref)
+        call_id = own.watch.call_id
+        self._submissions.insist(lambda: self._ledger.forget(call_id))
+        self._drop(own.watch.caller, [*own.watch.blobs.values(), *own.stored.values()])
         if own.header["kind"] == CallKind.REMOTE_GEN:
             self._cloud.streams.forget([call_id])
 
@@ -303,11 +291,10 @@ class Calls:
             self._submissions.reject(own, error)
             return
         self.listening.unwatch(watch)
-        body = {"event": "rejected", "ref": watch.ref, "error": error_json(error)}
-        watch.tell(Kind.EVENT, encode_json(body))
+        reject(watch, error)
 
-    def _delete(self, caller: Caller, payloads: Sequence[bytes]) -> None:
-        refs = [BlobRef.decode(each) for each in payloads if is_blob(each)]
+    def _drop(self, caller: Caller, refs: Sequence[BlobRef]) -> None:
+        """Delete payloads, here and in the depot."""
         for ref in refs:
             caller.files.drop(ref)
         if refs:

@@ -90,6 +90,8 @@ class Listening:
     def watch(self, watch: Watch) -> None:
         """Hear of a call."""
         with self._news:
+            if watch.over:
+                return
             watch.next_look = self._clock.monotonic() + watch.least
             self._watches[watch.call_id].append(watch)
         self.stir()
@@ -148,30 +150,30 @@ class Listening:
                 if self._closed or gone:
                     self._thread = None
                     break
-            if idle_since is None:
-                self._keep_row()
-            self._look_at_those_due(now)
-            self._wait(self._seconds(now))
+            try:
+                self._go_round(now, idle=idle_since is not None)
+            except Exception:  # noqa: BLE001 - without this thread nobody hears of anything
+                _log.exception("listening failed; it goes on")
+                self._pause(_SHORTEST)
         if self._closed:
             # It may have been made anew while it was being closed.
             self._try("close its mailbox", self._wakeups.close)
         else:
             self._try("leave", self._attendance.leave)
 
-    def _keep_row(self) -> None:
-        if self._address or self._attendance.owns:
+    def _go_round(self, now: float, *, idle: bool) -> None:
+        if not idle and (self._address or self._attendance.owns):
             self._try("renew its lease", self._attendance.attend)
+        for watch in self._all():
+            if watch.next_look <= now and not watch.looking:
+                self._schedule(watch)
+        self._wait(self._seconds(now))
 
     def _try(self, what: str, action: Callable[[], object]) -> None:
         try:
             action()
         except Error as error:
             _log.warning("this client cannot %s: %s", what, error)
-
-    def _look_at_those_due(self, now: float) -> None:
-        for watch in self._all():
-            if watch.next_look <= now and not watch.looking:
-                self._schedule(watch)
 
     def _seconds(self, now: float) -> float:
         moments = [now + each.least if each.looking else each.next_look for each in self._all()]
@@ -181,19 +183,22 @@ class Listening:
 
     def _wait(self, seconds: float) -> None:
         if not self._address or not self._watches:
-            with self._news:
-                if not self._closed:
-                    self._news.wait(min(seconds, _LINGER))
+            self._pause(min(seconds, _LINGER))
             return
         try:
             notes = self._wakeups.listen(max(seconds, _SHORTEST))
         except Error as error:
             if not self._closed:
                 _log.warning("the mailbox cannot be listened to: %s", error)
-            with self._news:
-                self._news.wait(min(seconds, 1.0))
-            return
-        self.hear(notes)
+            self._pause(_SHORTEST)
+        else:
+            self.hear(notes)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait until there is something new to wait for, or for so long."""
+        with self._news:
+            if not self._closed:
+                self._news.wait(seconds)
 
     def _all(self) -> list[Watch]:
         with self._news:
@@ -234,6 +239,7 @@ class Listening:
     def _look(self, watch: Watch) -> None:
         watch.looking = False
         if watch.over:
+            watch.next_look = _NEVER
             return
         news = 0
         try:

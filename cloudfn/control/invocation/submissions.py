@@ -16,14 +16,13 @@ from cloudfn.control.invocation.alarm import Alarm
 from cloudfn.control.invocation.crew import Crew, Lane
 from cloudfn.control.invocation.listening import Listening
 from cloudfn.control.invocation.named import Functions, NamedCalls
-from cloudfn.control.invocation.watches import Watch
+from cloudfn.control.invocation.watches import Watch, reject
 from cloudfn.errors import Error, InternalError
 from cloudfn.model.call import CallKind
 from cloudfn.model.terms import Terms
 from cloudfn.providers.base import Cloud
 from cloudfn.providers.ledger import Admission, CallSpec
-from cloudfn.wire.messages import Ack, BlobRef, Kind, Submit, encode_json, is_blob
-from cloudfn.wire.replies import error_json
+from cloudfn.wire.messages import Ack, BlobRef, Kind, Submit, is_blob
 
 _log = logging.getLogger(__name__)
 
@@ -35,8 +34,6 @@ _PATIENCE = 60.0
 _FIRST_PAUSE = 0.5
 #: kinds of calls whose clients wait for room; those of the others are refused for good
 _WAIT_FOR_ROOM = (CallKind.MAP, CallKind.SPAWN_MAP)
-
-
 #: seconds after which a client whose inputs were refused tries again: at first, and at most
 _HUNGER = (1.0, 5.0)
 
@@ -118,6 +115,19 @@ class Submissions:
             own.waiting.append(message)
         own.lane.do(partial(self._send, own))
 
+    def insist(self, work: Callable[[], None]) -> None:
+        """Do work, again and again for a while where the network fails."""
+        give_up, pause = self._clock.monotonic() + _PATIENCE, _FIRST_PAUSE
+        while True:
+            try:
+                work()
+                return
+            except errors.ConnectionError:
+                if self._clock.monotonic() + pause > give_up:
+                    raise
+            self._clock.sleep(pause)
+            pause *= 2
+
     def _wait_for_room(self, own: Own) -> None:
         """Tell a client whose inputs a limit refused that there may be room again, when it may."""
         own.fed.wait(own.hunger)
@@ -130,7 +140,7 @@ class Submissions:
     def _send(self, own: Own) -> None:
         while not own.ended and (lot := self._next_lot(own)) is not None:
             try:
-                self._insist(partial(self._admit, own, lot))
+                self.insist(partial(self._admit, own, lot))
             except Error as error:
                 self.reject(own, error)
             except Exception as error:  # noqa: BLE001 - its client must hear of it
@@ -156,19 +166,6 @@ class Submissions:
                 payloads += more.payloads
                 sealed = more.sealed
             return Submit(begin.ref, begin.first, payloads, None, sealed)
-
-    def _insist(self, work: Callable[[], None]) -> None:
-        """Do work, again and again for a while where the network fails."""
-        give_up, pause = self._clock.monotonic() + _PATIENCE, _FIRST_PAUSE
-        while True:
-            try:
-                work()
-                return
-            except errors.ConnectionError:
-                if self._clock.monotonic() + pause > give_up:
-                    raise
-            self._clock.sleep(pause)
-            pause *= 2
 
     def _admit(self, own: Own, lot: Submit) -> None:
         spec = own.spec or self._open(own)
@@ -265,8 +262,7 @@ class Submissions:
 
     def reject(self, own: Own, error: Error) -> None:
         """Tell the client that its call is over, since its inputs were not taken."""
-        body = {"event": "rejected", "ref": own.watch.ref, "error": error_json(error)}
-        own.watch.tell(Kind.EVENT, encode_json(body))
+        reject(own.watch, error)
         self.discard(own)
 
     def discard(self, own: Own) -> None:

@@ -14,7 +14,8 @@ from cloudfn.model.call import CallKind, Status
 from cloudfn.providers.depot import Depot
 from cloudfn.providers.ledger import CallRecord, Ledger
 from cloudfn.providers.streams import Streams
-from cloudfn.wire.messages import BlobRef, Items, Kind, Outcomes, is_blob
+from cloudfn.wire.messages import BlobRef, Items, Kind, Outcomes, encode_json, is_blob
+from cloudfn.wire.replies import error_json
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +79,12 @@ class Watch:
     failed: int = 0
     #: the results in files that it was sent, by index
     blobs: dict[int, BlobRef] = field(default_factory=dict)
+
+
+def reject(watch: Watch, error: Error) -> None:
+    """Tell a client that a call is over, for good and without outcomes."""
+    body = {"event": "rejected", "ref": watch.ref, "error": error_json(error)}
+    watch.tell(Kind.EVENT, encode_json(body))
 
 
 class Deliveries:
