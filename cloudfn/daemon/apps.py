@@ -11,8 +11,10 @@ from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.clock import Clock
 from cloudfn.control.deploy.apply import DeployResult, apply, close, observe, observe_app
 from cloudfn.control.deploy.directory import Directory, version_of
+from cloudfn.control.deploy.foresight import plan_json
 from cloudfn.control.deploy.overrides import update_override
 from cloudfn.control.deploy.plan import DeployedApp, DeployRequest, Request, RolloverRequest, plan
+from cloudfn.control.schedules.foresight import foresee
 from cloudfn.control.schedules.plan import Live, check_schedules
 from cloudfn.daemon.runtimes import Runtimes
 from cloudfn.daemon.schedules import Scheduler
@@ -176,6 +178,24 @@ class Apps:
     def foreseen(self, request: Request) -> RevisionSpec | None:
         """Return the revision that a request would make live; None where it adds none."""
         return plan(request, self._current_app(request)).revision
+
+    def foresee(self, request: DeployRequest) -> dict[str, Any]:
+        """Return what a deploy would do, as plain data; touches nothing."""
+        current, now = self._current_app(request), self._clock.wall()
+        todo, functions = plan(request, current), request.spec.functions
+        self._doors.check(todo, current.app if current else None)
+        check_schedules(functions, now)
+        app_id = "" if current is None else current.app.app_id
+        schedules = foresee(
+            app_id,
+            functions,
+            {each.name: each.function_id for each in self._catalog.functions(app_id)},
+            self._schedules.agenda.records(),
+            now,
+            lambda _rule: "the daemon",
+            keeps_dynamic=request.keep_overrides,
+        )
+        return {**plan_json(todo), "queues": [], "schedules": schedules if todo.changed else []}
 
     def _current_app(self, request: Request) -> DeployedApp | None:
         if not isinstance(request, DeployRequest) or request.state == "deployed":

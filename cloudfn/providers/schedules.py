@@ -81,3 +81,7 @@ class Schedules(Protocol):
     def unfinished(self) -> list[Fire]:
         """Return the fires without outcome, the oldest first."""
         ...
+
+    def fired_by(self, rule: Rule) -> str:
+        """Return who sees to it that a rule is obeyed in time, for people; asks nobody."""
+        ...

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudfn import errors
-from cloudfn.model.names import check_characters, check_name
+from cloudfn.model.names import check_name
 from cloudfn.sdk.app_declaration import AppDeclaration
 from cloudfn.sdk.app_facts import AppFacts, check_tags
-from cloudfn.sdk.app_opening import Opening, open_app
+from cloudfn.sdk.app_opening import Opening, deployed_name, open_app
 from cloudfn.sdk.app_run import AppRun, refuse_in_container
 from cloudfn.sdk.client import Client, default_client
 from cloudfn.sdk.function import Function
@@ -168,14 +168,7 @@ class App(AppDeclaration, AppFacts):
         Raises:
             InvalidError: It has no name, or one that is not allowed.
         """
-        wanted = name or self._name
-        if not wanted:
-            raise errors.InvalidError(
-                "You need to either supply an explicit deployment name to the deploy command, or "
-                "have a name set on the app.",
-                hint='Write `app = cloudfn.App("some-name")`, or app.deploy(name="some-name").',
-            )
-        check_characters("App", wanted)
+        wanted = deployed_name(name or self._name)
         if strategy not in ("rolling", "recreate"):
             raise errors.InvalidError(
                 f"`strategy` must be 'rolling' or 'recreate', not {strategy!r}.",

@@ -50,6 +50,18 @@ class Opening:
         return current_settings().allow_unmet if self.allow_unmet is None else self.allow_unmet
 
 
+def deployed_name(wanted: str | None) -> str:
+    """Return the name that an App is deployed under; raises InvalidError where it has none."""
+    if not wanted:
+        raise errors.InvalidError(
+            "You need to either supply an explicit deployment name to the deploy command, or "
+            "have a name set on the app.",
+            hint='Write `app = cloudfn.App("some-name")`, or app.deploy(name="some-name").',
+        )
+    check_characters("App", wanted)
+    return wanted
+
+
 def open_app(
     engine: Client,
     name: str,
@@ -107,6 +119,43 @@ def _tell_sizes(
         files, size = sum(count for count, _ in found), sum(size for _, size in found)
         if size >= _WORTH_A_LINE or (files and what == "attached"):
             sink({"event": "files", "what": what, "files": files, "size": size})
+
+
+def foreseen(
+    engine: Client,
+    name: str,
+    how: Opening,
+    module: str,
+    functions: Mapping[str, Function],
+) -> Steps[dict[str, Any]]:
+    """Return what opening an App would do; nothing is stored, built or registered.
+
+    Returns:
+        What `app_plan` answers, with `images` and `objects` that would be made.
+    """
+    from tempfile import TemporaryDirectory
+
+    from cloudfn.sdk.image_build import foreseen_images, images_of
+    from cloudfn.sdk.onlooker import Onlooker
+
+    with TemporaryDirectory(prefix="cloudfn-") as folder:
+        onlooker = Onlooker(engine, Path(folder))
+        revision = yield from _declared(onlooker, how, module, functions)
+    wanted = images_of(revision)
+    images = yield from foreseen_images(
+        engine, wanted, revision["runtime"], allow_unmet=how.allows_unmet
+    )
+    told = yield from engine.ask(
+        "app_plan",
+        name=name,
+        state=how.state,
+        revision=revision,
+        strategy=how.strategy,
+        keep_overrides=how.keep_overrides,
+        app_id=how.app_id,
+    )
+    objects = [{"kind": kind, "name": name} for kind, name in dict.fromkeys(onlooker.missing)]
+    return {**told, "images": images, "objects": objects}
 
 
 def declared_images(

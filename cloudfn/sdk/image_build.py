@@ -107,6 +107,30 @@ def have_built(
     return images
 
 
+def foreseen_images(
+    engine: Client, wanted: Mapping[str, Wanted], runtime: str, *, allow_unmet: bool
+) -> Steps[list[dict[str, Any]]]:
+    """Return which images would be built, and which are there; raises as `have_built` does."""
+    if not wanted:
+        return []
+    specs = [asdict(each.spec) for each in wanted.values()]
+    told = yield from engine.ask("image_find", runtime=runtime, specs=specs)
+    images = []
+    for each, found in zip(wanted.values(), told["images"], strict=True):
+        _check_unmet(each, found["unmet"], allowed=allow_unmet)
+        image = found["image"]
+        builds = image is None or each.spec.force_build
+        images.append(
+            {
+                "action": "build" if builds else "keep",
+                "image_id": each.spec.image_id,
+                "functions": each.functions,
+                "reference": None if image is None else image["reference"],
+            }
+        )
+    return images
+
+
 def build_alone(engine: Client, spec: ImageSpec) -> Steps[None]:
     """Resolve an image and have it built, as the settings say; for no function in particular.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cloudfn.model.schedule import Rule
 from cloudfn.providers.schedules import HISTORY, Fire, ScheduleRecord
 
 
@@ -52,3 +53,6 @@ class MemorySchedules:
     def unfinished(self) -> list[Fire]:
         fires = (fire for known in self._fires.values() for fire in known.values())
         return sorted((fire for fire in fires if not fire.outcome), key=lambda fire: fire.due)
+
+    def fired_by(self, rule: Rule) -> str:
+        return "the planner"

@@ -16,6 +16,7 @@ from cloudfn.cli.root import build, main
 from cloudfn.cli.session import Host, Session
 from cloudfn.sdk.client import Client, Welcome
 from cloudfn.sdk.twins import Steps
+from tests.cli.cloud_line import CloudLine
 
 #: when every command of these tests runs
 NOW = 1_800_000_000.0
@@ -202,3 +203,19 @@ def on_screen(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Callable[...
         return screen.getvalue()
 
     return run
+
+
+@pytest.fixture
+def cloud(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[CloudLine]:
+    monkeypatch.setenv("CLOUDFN_RUNTIME", "docker")
+    line = CloudLine(tmp_path, capsys)
+    yield line
+    line.world.close()
+
+
+@pytest.fixture
+def deployed(cloud: CloudLine) -> CloudLine:
+    cloud("deploy", str(cloud.program), "--runtime", "docker")
+    return cloud

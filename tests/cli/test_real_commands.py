@@ -435,6 +435,19 @@ def test_the_daemon_starts_stops_and_tells_about_itself(world: World):
     world.cli("daemon", "status", *words, code=1)
 
 
+def test_a_dry_run_of_a_deploy_does_nothing(world: World):
+    source = PROGRAM.replace("VERSION = 1", "VERSION = 2")
+    path = world.write(source.replace("def other", "def another"), "dry.py")
+
+    told = document(world, "deploy", path, "--name", "served", "--dry-run")
+
+    assert "new: another; changed: work, wait, words; gone: other" in told["steps"][-2]["does"]
+    assert (told["images"], told["queues"], told["objects"]) == ([], [], [])
+    assert handle("other").remote() == {"list": [1, 2]}
+    with pytest.raises(cloudfn.exception.NotFoundError):
+        handle("another").remote()
+
+
 def test_deployed_apps_are_there_after_a_restart_of_the_daemon(world: World):
     world.cli("deploy", "--env", "again", world.folder / "served.py")
     world.cli("daemon", "stop", "--env", "again")

@@ -9,10 +9,12 @@ from typing import Any
 from cloudfn.clock import Clock
 from cloudfn.control.deploy.apply import DeployResult, apply, close, observe, observe_app
 from cloudfn.control.deploy.directory import Directory
+from cloudfn.control.deploy.foresight import plan_json
 from cloudfn.control.deploy.overrides import update_override
 from cloudfn.control.deploy.plan import DeployedApp, DeployRequest, Request, RolloverRequest, plan
 from cloudfn.control.invocation.ending import end_function
 from cloudfn.control.schedules.agenda import Agenda
+from cloudfn.control.schedules.foresight import foresee
 from cloudfn.control.schedules.plan import Live, check_schedules
 from cloudfn.errors import InvalidError, NotFoundError, UnimplementedError
 from cloudfn.model.cls import shown_name
@@ -57,6 +59,33 @@ class Apps:
     def foreseen(self, request: Request) -> RevisionSpec | None:
         """Return the revision that a request would make live; None where it adds none."""
         return plan(request, self._current_app(request)).revision
+
+    def foresee(self, request: DeployRequest) -> dict[str, Any]:
+        """Return what a deploy would do, as plain data; touches nothing."""
+        current, now = self._current_app(request), self._clock.wall()
+        todo, functions = plan(request, current), request.spec.functions
+        check_schedules(functions, now)
+        told: dict[str, Any] = {**plan_json(todo), "queues": [], "schedules": []}
+        if not todo.changed:
+            return told
+        app_id = "" if current is None else current.app.app_id
+        known = {each.name: each.function_id for each in self._catalog.functions(app_id)}
+        there = set(self._cloud.doorbells.functions())
+        told["queues"] = [
+            {"action": "open", "function_name": shown_name(spec.name)}
+            for spec in functions
+            if known.get(spec.name) not in there
+        ]
+        told["schedules"] = foresee(
+            app_id,
+            functions,
+            known,
+            self._cloud.schedules.schedules(),
+            now,
+            self._cloud.schedules.fired_by,
+            keeps_dynamic=request.keep_overrides,
+        )
+        return told
 
     def close(self, app_id: str) -> None:
         """Stop an app that is not deployed, and forget it. Idempotent."""

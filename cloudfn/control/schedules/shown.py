@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cloudfn.control.schedules.agenda import Agenda
-from cloudfn.model.schedule import Cron, Period, ScaleAt
+from cloudfn.model.schedule import Period, Rule, ScaleAt
 from cloudfn.providers.schedules import ScheduleRecord
 
 
@@ -27,7 +27,7 @@ def schedule_json(
         "app_id": record.app_id,
         "app_name": app_name,
         "function_name": function_name,
-        **_rule(record.rule),
+        **rule_json(record.rule),
         "paused": record.paused,
         "dynamic": record.dynamic,
         "next": agenda.next_of(record.schedule_id),
@@ -35,7 +35,8 @@ def schedule_json(
     }
 
 
-def _rule(rule: Cron | Period | ScaleAt) -> dict[str, Any]:
+def rule_json(rule: Rule) -> dict[str, Any]:
+    """Return a rule as plain data."""
     return {
         "kind": type(rule).__name__.lower(),
         "when": str(rule) if isinstance(rule, Period) else rule.cron_string,

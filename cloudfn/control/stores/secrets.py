@@ -59,17 +59,26 @@ class SecretDesk:
         return {}
 
     def store(self, fields: Fields, now: float) -> Fields:
-        """Keep a secret without a name; its id follows from what it holds."""
+        """Keep a secret without a name; its id follows from what it holds.
+
+        With `keep` false only that is told.
+        """
         values = _checked(fields["values"])
         digest = derive_key(self._key(), b"secret ids", encode_json(dict(sorted(values.items()))))
         secret_id = f"{_PREFIX}-{digest.hex()[:32]}"
-        self._secrets.write(secret_id, values, now)
+        if fields.get("keep", True):
+            self._secrets.write(secret_id, values, now)
         return {"object_id": secret_id}
 
-    def check(self, functions: Iterable[FunctionSpec]) -> None:
-        """Raise NotFoundError or InvalidError where a function names what there is not."""
+    def check(self, functions: Iterable[FunctionSpec], *, unnamed: bool = True) -> None:
+        """Raise NotFoundError or InvalidError where a function names what there is not.
+
+        Args:
+            functions: They name secrets.
+            unnamed: Secrets without a name are there by now as well.
+        """
         for function in functions:
-            for ref in function.secrets:
+            for ref in function.secrets if unnamed else filter(_is_named, function.secrets):
                 missing = set(ref.required_keys) - self._values(ref).keys()
                 if missing:
                     raise InvalidError(
@@ -112,6 +121,10 @@ class SecretDesk:
                 f"The secret {ref} is gone.", hint="Create it again, or deploy the app again."
             )
         return values
+
+
+def _is_named(ref: SecretRef) -> bool:
+    return bool(ref.name)
 
 
 def _named(fields: Fields) -> Fields:

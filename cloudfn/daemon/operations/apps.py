@@ -74,6 +74,13 @@ class AppOperations(Group):
             "warnings": self._warnings(request.spec.functions, web=bool(urls)),
         }
 
+    def op_app_plan(self, _session: Session, fields: Fields) -> Fields:
+        request = parse_request(fields)
+        self._engine.stores.secrets.check(request.spec.functions, unnamed=False)
+        self._engine.place.machine.check_gpus(request.spec.functions)
+        check_runtime(request.spec, interactive=False)
+        return self._engine.apps.foresee(request)
+
     def _make_way(self, request: DeployRequest) -> None:
         """End apps whose client is gone, where a new one wants their web labels."""
         deployed = request.state == "deployed"

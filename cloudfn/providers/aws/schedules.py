@@ -18,7 +18,7 @@ from typing import Any
 
 from cloudfn.clock import Clock, SystemClock
 from cloudfn.errors import NotFoundError
-from cloudfn.model.schedule import ScaleAt
+from cloudfn.model.schedule import Rule, ScaleAt
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.cron import AwsRule, aws_rules
 from cloudfn.providers.aws.errors import explained
@@ -98,6 +98,9 @@ class AwsSchedules:
 
     def unfinished(self) -> list[Fire]:
         return self._records.unfinished()
+
+    def fired_by(self, rule: Rule) -> str:
+        return "EventBridge" if aws_rules(rule, 0.0, 0.0) else "the planner"
 
     def _publish(self, record: ScheduleRecord) -> None:
         """Have EventBridge know what it can of a schedule; nothing where it knows it."""

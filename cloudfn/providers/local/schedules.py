@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from json import dumps, loads
 from typing import Any
 
-from cloudfn.model.schedule import rule_from_json, rule_to_json
+from cloudfn.model.schedule import Rule, rule_from_json, rule_to_json
 from cloudfn.providers.local.database import Database
 from cloudfn.providers.schedules import HISTORY, Fire, ScheduleRecord
 
@@ -76,6 +76,9 @@ class SqliteSchedules:
 
     def unfinished(self) -> list[Fire]:
         return list(map(_fire, self._file.rows(f"{_FIRE} WHERE outcome = '' ORDER BY due")))
+
+    def fired_by(self, rule: Rule) -> str:
+        return "the daemon"
 
 
 def _row(record: ScheduleRecord) -> tuple[object, ...]:

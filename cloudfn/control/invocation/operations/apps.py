@@ -53,6 +53,12 @@ class AppOperations(Group):
             "warnings": [],
         }
 
+    def op_app_plan(self, _conversation: Conversation, fields: Fields) -> Fields:
+        request = parse_request(fields)
+        check_possible(request.spec, interactive=False)
+        self._front.stores.secrets.check(request.spec.functions, unnamed=False)
+        return self._front.apps.foresee(request)
+
     def _check_images(self, spec: RevisionSpec) -> None:
         for function, image in spec.environments():
             if self._cloud.images.find(image) is None:

@@ -1,0 +1,38 @@
+"""What a plan would do, as plain data for people. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloudfn.control.deploy.plan import (
+    AddRevision,
+    ClearOverrides,
+    CreateApp,
+    Nothing,
+    Plan,
+    Step,
+    StopApp,
+    SwitchPools,
+)
+from cloudfn.model.cls import shown_name
+
+_NAMES: dict[type[Step], str] = {
+    Nothing: "nothing",
+    CreateApp: "create_app",
+    ClearOverrides: "clear_overrides",
+    AddRevision: "add_revision",
+    SwitchPools: "switch_pools",
+    StopApp: "stop_app",
+}
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """Return a plan's steps in words, and whose settings that were changed by hand it drops."""
+    dropped = [name for step in plan.steps if isinstance(step, ClearOverrides)
+               for name in step.functions]  # fmt: skip
+    return {
+        "app": plan.app,
+        "changed": plan.changed,
+        "steps": [{"step": _NAMES[type(step)], "does": step.sentence} for step in plan.steps],
+        "dropped_overrides": list(map(shown_name, dropped)),
+    }
