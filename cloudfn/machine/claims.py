@@ -32,6 +32,8 @@ _COUNT_PAUSE = 2.0
 _IN_VAIN = 2.0
 #: seconds until a question that got no answer is asked again, at first and at most
 _PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+#: tries to fetch arguments, until another machine may try
+_FETCHES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,39 +341,48 @@ class AheadAndBehind:
         for claim in claims:
             self._held[claim.seq] = _Held(claim, claim.payload)
             if is_blob(claim.payload):
-                self._fetch(line, claim)
+                line.fetching += 1
+                self._fetch(line, claim, self._era)
         line.add(ready)
         if ready or line.waiting:
             self._around.arrived(line.pool)
 
-    def _fetch(self, line: Line, claim: Claim) -> None:
-        line.fetching += 1
-        era = self._era
+    def _fetch(self, line: Line, claim: Claim, era: int, failures: int = 0) -> None:
+        if era != self._era:
+            return
+        self._threads.do(
+            lambda: self._around.fetch(claim),
+            lambda _: self._fetched(line, claim, era),
+            lambda error: self._unfetched(line, claim, era, failures, error),
+        )
 
-        def fetched(_: None) -> None:
-            if era != self._era:
-                return
-            line.fetching -= 1
-            if self._mine(claim.seq, claim.fence) is None:
-                return  # it was cancelled meanwhile
-            if self._lines.get(line.pool) is not line or not self._open:
-                self._return([claim])
-                return
-            line.add([claim])
-            self._around.arrived(line.pool)
+    def _fetched(self, line: Line, claim: Claim, era: int) -> None:
+        if era != self._era:
+            return
+        line.fetching -= 1
+        if self._mine(claim.seq, claim.fence) is None:
+            return  # it was cancelled meanwhile
+        if self._lines.get(line.pool) is not line or not self._open:
+            self._return([claim])
+            return
+        line.add([claim])
+        self._around.arrived(line.pool)
 
-        def failed(error: Error) -> None:
-            if era != self._era:
-                return
-            line.fetching -= 1
-            if isinstance(error, DataLossError):
-                body = {"error": "DataLossError", "message": error.message, "hint": error.hint}
-                self.record([Entry(claim.seq, claim.fence, Status.LOST, encode_json(body))])
-            elif self._mine(claim.seq, claim.fence) is not None:
-                _log.warning("arguments cannot be fetched: %s", error)
-                self._return([claim])
-
-        self._threads.do(lambda: self._around.fetch(claim), fetched, failed)
+    def _unfetched(self, line: Line, claim: Claim, era: int, failures: int, error: Error) -> None:
+        if era != self._era:
+            return
+        lost = isinstance(error, DataLossError)
+        if failures < _FETCHES and self._open and not lost:
+            pause = _PAUSE * 2**failures
+            self._loop.call_later(pause, self._fetch, line, claim, era, failures + 1)
+            return
+        line.fetching -= 1
+        if lost:
+            body = {"error": "DataLossError", "message": error.message, "hint": error.hint}
+            self.record([Entry(claim.seq, claim.fence, Status.LOST, encode_json(body))])
+        elif self._mine(claim.seq, claim.fence) is not None:
+            _log.warning("arguments cannot be fetched: %s", error)
+            self._return([claim])
 
     def _count(self, line: Line) -> None:
         """Ask how much waits in the ledger, since there is more than was claimed."""

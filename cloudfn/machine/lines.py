@@ -57,7 +57,7 @@ class Line:
     @property
     def waiting(self) -> int:
         """How many wait for a container of any machine, as far as is known here."""
-        return len(self) + self.fetching + (self.backlog if self.more else 0)
+        return len(self) + self.fetching + (max(1, self.backlog) if self.more else 0)
 
     def add(self, claims: Iterable[Claim]) -> None:
         """Let claims wait."""

@@ -89,7 +89,7 @@ class MemorySharedLedger:
     def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:
         with self._records.lock:
             for seq, fence in claims:
-                self._drop(seq, fence)
+                self._free(seq, fence)
             given = self._records.ledger.give_back(claims)
             self._records.ledger.commit()
             return given
@@ -98,7 +98,7 @@ class MemorySharedLedger:
         self, seq: int, fence: int, counters: Counters, not_before: float, *, alone: bool = False
     ) -> bool:
         with self._records.lock:
-            self._drop(seq, fence)
+            self._free(seq, fence)
             done = self._records.ledger.retry(seq, fence, counters, not_before, alone=alone)
             self._records.ledger.commit()
             return done
@@ -161,7 +161,15 @@ class MemorySharedLedger:
     def _note(self, function_id: str, pool: str) -> None:
         self._rings[Ring(function_id, pool, _PAGE)] = None
 
-    def _drop(self, seq: int, fence: int) -> None:
+    def _free(self, seq: int, fence: int) -> None:
+        """An input may be claimed again, by anybody."""
+        claim = self._drop(seq, fence)
+        if claim is not None:
+            self._note(claim.pool.rpartition("@")[0], claim.pool)
+
+    def _drop(self, seq: int, fence: int) -> Claim | None:
         claim, _ = self._records.claims.get(seq, (None, ""))
-        if claim is not None and claim.fence == fence:
-            del self._records.claims[seq]
+        if claim is None or claim.fence != fence:
+            return None
+        del self._records.claims[seq]
+        return claim
