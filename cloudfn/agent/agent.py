@@ -401,6 +401,7 @@ class Agent:
     def give_up(self, pool: Pool, reason: str, packed: bytes = b"") -> None:
         """No container of the pool can start: end what waits with the reason."""
         self._attempts.fail_waiting(pool, reason, packed)
+        self._events.gave_up(pool.spec, reason, packed)
         self.visits.fail(pool, start_failure(pool.spec, reason))
 
     # Time

@@ -82,6 +82,16 @@ class AgentEvents(Protocol):
         """
         ...
 
+    def gave_up(self, pool: PoolSpec, reason: str, packed: bytes) -> None:
+        """No container of a pool can start: all its inputs that waited here ended so.
+
+        Args:
+            pool: The pool.
+            reason: Why.
+            packed: The exception of user code; empty: it raised none.
+        """
+        ...
+
     def discarded(self, payload: bytes) -> None:
         """A result in a blob that was adopted came too late, and counts for nothing."""
         ...

@@ -209,6 +209,9 @@ class Engine:
         """A Docker container calls something, with arguments in a blob: make it the call's."""
         return self.blobs.adopt(BlobRef.decode(payload), call_id, durable=durable).encode()
 
+    def gave_up(self, pool: PoolSpec, reason: str, packed: bytes) -> None:
+        """No container of a pool can start: nothing of it waits any more."""
+
     def discarded(self, payload: bytes) -> None:
         """A result came too late: its call has an outcome already, or is gone."""
         self.delete_blob(BlobRef.decode(payload))

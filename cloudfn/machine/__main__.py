@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 
-from cloudfn.agent.machine import this_machine
+from cloudfn.agent.machine import Machine, this_machine
 from cloudfn.agent.zygotes import MARKER, Zygotes
 from cloudfn.clock import Clock, SystemClock
 from cloudfn.control.invocation.front import Front
@@ -36,6 +36,9 @@ from cloudfn.providers.runtime_folder import RuntimeFolder
 from cloudfn.settings import Settings, container_environ, load, machine_environ
 
 _log = logging.getLogger("cloudfn.machine")
+
+#: MiB that are not for containers
+_OURS = 512
 
 
 def main(arguments: list[str]) -> int:
@@ -133,7 +136,7 @@ def put_together(
     """Return a machine that has not joined yet."""
     config, state_dir = root.config, root.config.state_dir
     settings = _settings(config)
-    machine = this_machine(settings.gpus)
+    machine = spared(this_machine(settings.gpus))
     library = RuntimeFolder(state_dir / "runtime")
     place = parts.Place(
         state_dir,
@@ -153,6 +156,11 @@ def put_together(
     openings = Openings(root.cloud, state_dir / "bundles", config.runtimes)
     whole = Parts(engine, openings, sockets)
     return Host(loop, config, root.identity, machine, root.cloud, whole, root.clock)
+
+
+def spared(machine: Machine) -> Machine:
+    """Return what containers may use of a machine, whose agent and Docker live there as well."""
+    return replace(machine, memory=max(machine.memory - _OURS, machine.memory // 2))
 
 
 def _settings(config: MachineConfig) -> Settings:

@@ -54,6 +54,8 @@ _log = logging.getLogger(__name__)
 
 #: questions to the ledger, and files on their way, at one time
 _ASKERS, _CARRIERS = 16, 16
+#: inputs of a pool that cannot run that are ended at a time
+_DOOMED = 512
 #: seconds that output has to be stored when this machine leaves
 _LOGS_GRACE = 5.0
 
@@ -84,6 +86,8 @@ class _Opened:
     quota: int = 0
     kept: int = 0
     trouble: str = ""
+    #: why its program cannot be imported, and the exception; None: as far as is known, it can
+    doom: tuple[str, bytes] | None = None
 
 
 class Engine:
@@ -114,6 +118,8 @@ class Engine:
         self._cloud = cloud
         self._opened: dict[str, _Opened] = {}
         self.blobs = LocalBlobs.open(place.state_dir)
+        # What an earlier agent left: its containers died with it.
+        self.blobs.sweep(lambda _: False, older_than=0.0, now=clock.wall())
         self.asking = Threads(loop, _ASKERS, "ask")
         self._carrying = Threads(loop, _CARRIERS, "carry")
         self.logs = LogsBehind(cloud.logs)
@@ -201,7 +207,7 @@ class Engine:
         if opened is None:
             opened = self._opened[name] = _Opened(opening)
         opened.opening, opened.quota, opened.kept = opening, quota, kept
-        opened.trouble = ""
+        opened.trouble, opened.doom = "", None
         settings = opening.settings
         if quota:
             settings = within(settings, quota, kept)
@@ -247,6 +253,8 @@ class Engine:
         staying = [each for each in pool.containers.values() if not each.draining]
         if opened.trouble and not staying:
             return 0, 0
+        if opened.doom is not None:
+            return _DOOMED, 0
         # Beyond their target only where there will be no more of them.
         most = function.slots if len(staying) >= opened.quota else function.target_slots
         taking = Taking(
@@ -262,6 +270,11 @@ class Engine:
         self.agent.end_overdue(claims)
 
     def _arrived(self, name: str) -> None:
+        pool, opened = self.agent.pool(name), self._opened.get(name)
+        if pool is not None and opened is not None and opened.doom is not None:
+            doom, opened.doom = opened.doom, None
+            if not any(each.ready for each in pool.containers.values()):
+                self.agent.give_up(pool, *doom)
         self.agent.kick(name)
         if self.claims.waiting(name):
             self.planner.poke()
@@ -378,6 +391,16 @@ class Engine:
         """A running input began or ended to wait for a nested call."""
         if self.agent.waits(seq, change):
             self.planner.poke()
+
+    def gave_up(self, pool: PoolSpec, reason: str, packed: bytes) -> None:
+        """No container of a pool can start: what waits elsewhere shall not wait for that in turn.
+
+        Only where user code says so itself: else this machine may be to blame, and others may not.
+        """
+        opened = self._opened.get(pool.pool)
+        if opened is not None and packed and self.claims.waiting(pool.pool):
+            opened.doom = reason, packed
+            self.claims.poke()
 
     def discarded(self, payload: bytes) -> None:
         """A result came too late, and was told to nobody."""

@@ -302,6 +302,22 @@ def test_a_pool_that_cannot_be_opened_is_reported_with_the_reason(world):
     assert "is gone" in report(world).pools["fu-none@1"].trouble
 
 
+def test_all_inputs_of_a_program_that_cannot_be_imported_end_with_its_exception(world):
+    source = """
+        raise RuntimeError("no way")
+
+        def never(x): ...
+    """
+    [pool] = world.deploy(source, function("never"))
+    world.machine()
+    world.order("i-1", {pool: 1})
+
+    call = world.map(pool, range(40))
+
+    until(lambda: set(world.statuses(call)) == {Status.RAISED})
+    assert all(b"no way" in each.payload for each in world.ledger.outcomes(call))
+
+
 def test_what_a_container_prints_goes_to_the_log_store(world):
     [pool] = world.deploy("def say(x): print('hello', x)", function("say"))
     world.machine()
