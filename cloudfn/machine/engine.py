@@ -7,7 +7,6 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import isinf
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from cloudfn.agent.docker.engine import DockerContainers
 from cloudfn.agent.docker.networks import Networks
 from cloudfn.agent.machine import Machine
 from cloudfn.agent.memory import memory_guard
-from cloudfn.agent.pool import Pool, PoolSpec
+from cloudfn.agent.pool import PoolSpec
 from cloudfn.agent.ports import AgentConfig
 from cloudfn.agent.zygotes import Zygotes
 from cloudfn.clock import Clock
@@ -33,20 +32,17 @@ from cloudfn.machine.bells import Listener, Listeners
 from cloudfn.machine.claims import AheadAndBehind, Surroundings
 from cloudfn.machine.items import Items, Ways
 from cloudfn.machine.logs import LogsBehind
-from cloudfn.machine.lots import Taking, wanted, within
 from cloudfn.machine.notes import Teller
-from cloudfn.machine.openings import Opening
 from cloudfn.machine.outbox import Outbox, Recorded
 from cloudfn.machine.payloads import Payloads
+from cloudfn.machine.serving import Serving
 from cloudfn.machine.threads import Threads
 from cloudfn.model import ids
-from cloudfn.model.variant import base_id
 from cloudfn.providers.base import Cloud
 from cloudfn.providers.docker.engine import DockerEngine
 from cloudfn.providers.doorbells import Ring
-from cloudfn.providers.ledger import Claim, Entry, PoolCounts
+from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.providers.local.blobs import LocalBlobs
-from cloudfn.providers.machines import PoolReport
 from cloudfn.settings import Settings
 from cloudfn.wire.messages import BlobRef, LogSource
 
@@ -54,8 +50,6 @@ _log = logging.getLogger(__name__)
 
 #: questions to the ledger, and files on their way, at one time
 _ASKERS, _CARRIERS = 16, 16
-#: inputs of a pool that cannot run that are ended at a time
-_DOOMED = 512
 #: seconds that output has to be stored when this machine leaves
 _LOGS_GRACE = 5.0
 
@@ -76,18 +70,6 @@ class Place:
     machine: Machine
     #: gives the runtime folder
     library: Callable[[], Path]
-
-
-@dataclass(slots=True)
-class _Opened:
-    """A pool that is served here."""
-
-    opening: Opening
-    quota: int = 0
-    kept: int = 0
-    trouble: str = ""
-    #: why its program cannot be imported, and the exception; None: as far as is known, it can
-    doom: tuple[str, bytes] | None = None
 
 
 class Engine:
@@ -116,7 +98,6 @@ class Engine:
         self._place = place
         self._clock = clock
         self._cloud = cloud
-        self._opened: dict[str, _Opened] = {}
         self.blobs = LocalBlobs.open(place.state_dir)
         # What an earlier agent left: its containers died with it.
         self.blobs.sweep(lambda _: False, older_than=0.0, now=clock.wall())
@@ -173,8 +154,10 @@ class Engine:
         )
         guard = memory_guard(place.marker)
         self.agent = Agent(loop, self.claims, self, clock, config, guard)
-        scaling = Scaling(self.agent, self, self.output, clock, place.machine)
+        self.serving = Serving(self.agent, self.claims, self._listeners, clock)
+        scaling = Scaling(self.agent, self.serving, self.output, clock, place.machine)
         self.planner = PlannerLoop(loop, scaling, clock)
+        self.serving.poke = self.planner.poke
 
     def _cells(self) -> Cells:
         docker, place = self._settings.docker, self._place
@@ -188,130 +171,23 @@ class Engine:
             function_id,
             self._cloud.doorbells,
             self._cloud.ledger,
-            self._opened.__contains__,
+            lambda pool: pool in self.serving,
             self._heard,
         )
 
-    # Pools
+    # What the claims need; agent and pools are there after them
 
-    def serve(self, opening: Opening, quota: int, kept: int) -> None:
-        """Run a pool, or go on with it as it is now.
+    def _wanted(self, pool: str) -> tuple[int, int]:
+        return self.serving.wanted(pool)
 
-        Args:
-            opening: What it runs.
-            quota: Containers that it may have here; 0: those that there are finish and leave.
-            kept: Containers that it keeps when there is nothing to do.
-        """
-        name = opening.spec.pool
-        opened = self._opened.get(name)
-        if opened is None:
-            opened = self._opened[name] = _Opened(opening)
-        opened.opening, opened.quota, opened.kept = opening, quota, kept
-        opened.trouble, opened.doom = "", None
-        settings = opening.settings
-        if quota:
-            settings = within(settings, quota, kept)
-        live = opening.live and quota > 0
-        pool = self.agent.pool(name)
-        if pool is not None and pool.spec != opening.spec:
-            self.agent.renew(pool, opening.spec)
-        pool = self.agent.add_pool(opening.spec, settings, live=live)
-        if quota:
-            self.claims.serve(name, base_id(opening.spec.function_id))
-        else:
-            self._retire(pool)
-        self.planner.poke()
-
-    def _retire(self, pool: Pool) -> None:
-        """Let a pool's containers finish what they have begun."""
-        name = pool.spec.pool
-        for container in pool.containers.values():
-            self.agent.give_back_unread(container)
-        self.claims.desert(name)
-        self._listeners.keep(frozenset(map(_function_of, self._serving())))
-
-    def _serving(self) -> list[Opening]:
-        return [each.opening for each in self._opened.values() if each.quota]
-
-    def forget_settled(self) -> None:
-        """Forget the pools that may have nothing here, and of which nothing is left."""
-        for name, opened in list(self._opened.items()):
-            pool = self.agent.pool(name)
-            if not opened.quota and (pool is None or not pool.containers):
-                del self._opened[name]
-                self.agent.drop_pool(name)
-
-    def served(self) -> dict[str, tuple[Opening, int, int]]:
-        """Return what is run here, with quota and what is kept, by pool."""
-        return {name: (each.opening, each.quota, each.kept) for name, each in self._opened.items()}
-
-    def _wanted(self, name: str) -> tuple[int, int]:
-        pool, opened = self.agent.pool(name), self._opened.get(name)
-        if pool is None or opened is None or not opened.quota:
-            return 0, 0
-        function = pool.spec.function
-        staying = [each for each in pool.containers.values() if not each.draining]
-        if opened.trouble and not staying:
-            return 0, 0
-        if opened.doom is not None:
-            return _DOOMED, 0
-        # Beyond their target only where there will be no more of them.
-        most = function.slots if len(staying) >= opened.quota else function.target_slots
-        taking = Taking(
-            opened.quota,
-            tuple(min(most, each.slots) for each in staying),
-            function.target_slots,
-            pool.service,
-            single_use=function.single_use,
-        )
-        return wanted(taking), sum(len(each.held) for each in staying)
+    def _arrived(self, pool: str) -> None:
+        self.serving.arrived(pool)
 
     def _overdue(self, claims: Sequence[Claim]) -> None:
         self.agent.end_overdue(claims)
 
-    def _arrived(self, name: str) -> None:
-        pool, opened = self.agent.pool(name), self._opened.get(name)
-        if pool is not None and opened is not None and opened.doom is not None:
-            doom, opened.doom = opened.doom, None
-            if not any(each.ready for each in pool.containers.values()):
-                self.agent.give_up(pool, *doom)
-        self.agent.kick(name)
-        if self.claims.waiting(name):
-            self.planner.poke()
-
     def _heard(self, rings: Sequence[Ring]) -> None:
         self._loop.call_soon_threadsafe(self.claims.heard, rings)
-
-    def counts(self, pool: str) -> PoolCounts:
-        """Return what the planner sees waiting of a pool."""
-        opened = self._opened.get(pool)
-        return PoolCounts(self.claims.waiting(pool) if opened and opened.quota else 0, 0, 0)
-
-    def reports(self) -> dict[str, PoolReport]:
-        """Return what there is of each pool."""
-        pools = {each.spec.pool: each for each in self.agent.pools()}
-        return {name: self._report(pools[name]) for name in self._opened if name in pools}
-
-    def _report(self, pool: Pool) -> PoolReport:
-        name = pool.spec.pool
-        containers = list(pool.containers.values())
-        ready = [each for each in containers if each.ready]
-        busy = sum(each.busy for each in ready)
-        quiet = self._clock.monotonic() - pool.last_active
-        if ready:
-            self._opened[name].trouble = ""
-        return PoolReport(
-            starting=len(containers) - len(ready),
-            idle=len(ready) - busy,
-            busy=busy,
-            held_up=sum(each.busy and each.waits for each in ready),
-            held=sum(len(each.held) for each in containers),
-            waiting=self.claims.here(name),
-            service=pool.service.mean,
-            start_time=pool.start_time,
-            quiet=None if isinf(quiet) else quiet,
-            trouble=self._opened[name].trouble,
-        )
 
     @property
     def busy(self) -> bool:
@@ -332,8 +208,7 @@ class Engine:
 
     def drain(self) -> None:
         """Begin nothing new; give back what has not begun, and let the rest finish."""
-        for opened in list(self._opened.values()):
-            self.serve(opened.opening, 0, 0)
+        self.serving.retire_all()
         self.claims.leave()
         for container in self.agent.containers():
             self.agent.stop(container)
@@ -393,14 +268,8 @@ class Engine:
             self.planner.poke()
 
     def gave_up(self, pool: PoolSpec, reason: str, packed: bytes) -> None:
-        """No container of a pool can start: what waits elsewhere shall not wait for that in turn.
-
-        Only where user code says so itself: else this machine may be to blame, and others may not.
-        """
-        opened = self._opened.get(pool.pool)
-        if opened is not None and packed and self.claims.waiting(pool.pool):
-            opened.doom = reason, packed
-            self.claims.poke()
+        """No container of a pool can start: what waits elsewhere need not wait for that in turn."""
+        self.serving.gave_up(pool.pool, reason, packed)
 
     def discarded(self, payload: bytes) -> None:
         """A result came too late, and was told to nobody."""
@@ -459,14 +328,13 @@ class Engine:
 
     def _complain(self, pool: PoolSpec, reason: str) -> None:
         """A container cannot be started now: people and the planner shall know."""
-        if pool.pool in self._opened:
-            self._opened[pool.pool].trouble = reason
+        self.serving.troubled(pool.pool, reason)
         text = f"No container can be started now: {reason}"
         self.output.write(pool, "docker", None, LogSource.SYSTEM, text.encode())
 
     def _supplies(self, pool: PoolSpec, container_id: str) -> dict[str, Any]:
         """Return what a container gets beside its orders."""
-        secrets = dict(self._opened[pool.pool].opening.secrets)
+        secrets = self.serving.secrets(pool.pool)
         supplies: dict[str, Any] = {"secrets": secrets} if secrets else {}
         if pool.function.volumes and self.desk.view(container_id) is None:
             supplies["mounts"] = self.workspaces.prepare(container_id, pool.function.volumes)()
@@ -491,7 +359,3 @@ class Engine:
             "MODAL_IS_REMOTE": "1",
             "MODAL_ENVIRONMENT": environment,
         }
-
-
-def _function_of(opening: Opening) -> str:
-    return base_id(opening.spec.function_id)

@@ -191,11 +191,11 @@ class Host:
     def _apply(self) -> None:
         """Have as many containers of each pool as the planner says."""
         quotas = {} if self._drain is not None else self._orders.quotas
-        served = self._engine.served()
+        served = self._engine.serving.served()
         for name, (opening, quota, kept) in served.items():
             due = quotas.get(name, 0), self._orders.kept.get(name, 0)
             if due != (quota, kept):
-                self._engine.serve(opening, *due)
+                self._engine.serving.serve(opening, *due)
         now = self._clock.monotonic()
         for name in [name for name in self._troubles if not quotas.get(name)]:
             del self._troubles[name]
@@ -214,8 +214,8 @@ class Host:
             self._opening.discard(name)
             self._troubles.pop(name, None)
             quota = 0 if self._drain is not None else self._orders.quotas.get(name, 0)
-            if quota or name in self._engine.served():
-                self._engine.serve(opening, quota, self._orders.kept.get(name, 0))
+            if quota or name in self._engine.serving.served():
+                self._engine.serving.serve(opening, quota, self._orders.kept.get(name, 0))
 
         def failed(error: Error) -> None:
             self._opening.discard(name)
@@ -231,10 +231,10 @@ class Host:
         look = self._config.timing.look
         pause = look if self._drain is None else min(look, _DRAINING_LOOK)
         self._loop.call_later(pause, self._tick)
-        self._engine.forget_settled()
+        self._engine.serving.forget_settled()
         self._engine.claims.trim()
         self._apply()
-        now, served = self._clock.monotonic(), self._engine.served()
+        now, served = self._clock.monotonic(), self._engine.serving.served()
         self._looked = {name: at for name, at in self._looked.items() if name in served}
         for name, (_, quota, _) in served.items():
             if quota and now - self._looked.get(name, now) >= self._config.timing.refresh:
@@ -251,7 +251,7 @@ class Host:
 
     def _renew_report(self) -> None:
         troubled = {name: PoolReport(trouble=why) for name, (why, _) in self._troubles.items()}
-        pools = {**troubled, **self._engine.reports()}
+        pools = {**troubled, **self._engine.serving.reports()}
         self._report = replace(self._report, pools=pools, epoch=self._orders.epoch)
 
     def _see_whether_led(self) -> None:
