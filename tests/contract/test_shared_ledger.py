@@ -416,6 +416,39 @@ class TestLostAnswers:
         assert submit(client, number=2000) == Admission(2000)
 
 
+class TestHalfForgottenCalls:
+    """Large calls are forgotten in several steps, of which one may be the last one of a process."""
+
+    @pytest.fixture
+    def half(self, aws, client):
+        """Return the ledger of whoever comes next."""
+        submit(client, number=100 * pages.SLOTS, sealed=True)
+        aws.faults.delay("dynamodb", "TransactWriteItems", 0.0)
+        aws.faults.fail("dynamodb", "TransactWriteItems", "InternalServerError")
+        with pytest.raises(Error):
+            client.forget(SPEC.call_id)
+        return open_ledger(aws, "cl-2", Limits(pending=20_000))
+
+    @pytest.fixture
+    def client(self, aws):
+        return open_ledger(aws, "cl-1", Limits(pending=20_000))
+
+    def test_are_gone_for_everybody(self, half):
+        assert half.call(SPEC.call_id) is None
+        assert half.calls(limit=9) == []
+        assert half.counts(POOL).pending == 60 * pages.SLOTS
+
+    def test_give_their_id_to_the_next_one(self, half):
+        assert submit(half, number=3) == Admission(3)
+        assert half.counts(POOL) == PoolCounts(3, 0, 0)
+
+    def test_are_forgotten_for_good_with_what_has_expired(self, aws, half):
+        half.expire(NOW + 10, 5.0)
+
+        assert half.counts(POOL) == PoolCounts(0, 0, 0)
+        assert not [i for i in aws.dynamodb.truth(TABLE) if i["sk"]["S"] in {"PAGE", "CALL"}]
+
+
 class TestFaults:
     def test_throttling_is_waited_for(self, aws):
         client = open_ledger(aws, "cl-1", attempts=5)
