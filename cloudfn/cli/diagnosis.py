@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cloudfn.errors import Error
 from cloudfn.model.gpu import Gpu
-
-Level = Literal["ok", "warn", "fail"]
+from cloudfn.providers.findings import Finding
 
 MIN_PYTHON = (3, 11)
 _LOW_SPACE = 1 << 30
@@ -21,16 +19,6 @@ _NO_SPACE = 100 << 20
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "9p"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The answer of one check; `hint` says what to do unless all is well."""
-
-    check: str
-    level: Level
-    text: str
-    hint: str = ""
 
 
 def check_python(version: tuple[int, ...]) -> Finding:

@@ -1,4 +1,4 @@
-"""`cloudfn doctor`: checks whether this machine is fit to run functions."""
+"""`cloudfn doctor`: checks whether this machine, or an environment in a cloud, is fit to work."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import typer
 
 from cloudfn import errors
 from cloudfn.cli import diagnosis, terminal
-from cloudfn.cli.diagnosis import Finding
 from cloudfn.cli.options import EnvironmentOption, JsonOption, command_group
 from cloudfn.cli.session import Session, session_of
-from cloudfn.settings import Settings
+from cloudfn.providers.findings import Finding
+from cloudfn.settings import LOCAL, Settings
 
 _SIGNS = {"ok": "✓", "warn": "!", "fail": "✗"}
 _FAST_BLOBS = Path("/dev/shm")  # noqa: S108 - only its room is looked at
@@ -33,16 +33,32 @@ def build() -> typer.Typer:
 def doctor(
     context: typer.Context, as_json: JsonOption = False, env: EnvironmentOption = None
 ) -> None:
-    """Check this machine, its state directory and its daemon; exit code 1 where something fails."""
+    """Check this machine, its state directory and its daemon; exit code 1 where something fails.
+
+    With --provider aws: whether the environment there can be used from here, and what is wrong in
+    it.
+    """
     session = session_of(context, env)
-    findings = [*_machine(session.settings), *_engine(session)]
+    findings = []
+    for finding in _examined(session):
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
     if as_json:
         terminal.print_json([asdict(finding) for finding in findings])
-    else:
-        for finding in findings:
-            _show(finding)
     if any(finding.level == "fail" for finding in findings):
         raise typer.Exit(1)
+
+
+def _examined(session: Session) -> Iterator[Finding]:
+    if session.settings.provider == LOCAL:
+        yield from _machine(session.settings)
+        yield from _engine(session)
+        return
+    from cloudfn.cli.cloud_doctor import examine
+
+    yield from _client(session.settings)
+    yield from examine(session)
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:
@@ -65,18 +81,33 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     )
 
 
+def _client(settings: Settings) -> Iterator[Finding]:
+    yield diagnosis.check_python(tuple(sys.version_info[:3]))
+    yield _builds(_found(settings))
+
+
+def _builds(found: tuple[str, str] | errors.Error) -> Finding:
+    if not isinstance(found, errors.Error):
+        return diagnosis.check_docker(found, wanted=True)
+    text = f"images cannot be built here: {found.message}"
+    return Finding("docker", "warn", text, "Deploy from where Docker is; calling needs none.")
+
+
 def _docker(settings: Settings) -> Finding:
+    return diagnosis.check_docker(_found(settings), wanted=settings.runtime == "docker")
+
+
+def _found(settings: Settings) -> tuple[str, str] | errors.Error:
+    """Return the version of Docker's engine, and what builds images; or what is missing."""
     from cloudfn.providers.docker.command import find_builder
     from cloudfn.providers.docker.engine import DockerEngine
 
     environ = settings.docker.environ
-    found: tuple[str, str] | errors.Error
     with closing(DockerEngine(environ)) as engine:
         try:
-            found = engine.version(), find_builder(environ)
+            return engine.version(), find_builder(environ)
         except errors.Error as error:
-            found = error
-    return diagnosis.check_docker(found, wanted=settings.runtime == "docker")
+            return error
 
 
 def _engine(session: Session) -> Iterator[Finding]:

@@ -43,12 +43,12 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "planner": ("cloudfn.cli.planner", "See what is planned for an environment, or plan for it."),
     "daemon": ("cloudfn.cli.daemon", "Start, stop and look at this machine's engine."),
     "rehearse": ("cloudfn.cli.rehearse", "Try everything on an emulated AWS on this machine."),
-    "doctor": ("cloudfn.cli.doctor", "Check whether this machine is fit to run functions."),
+    "doctor": ("cloudfn.cli.doctor", "Check this machine, or with --provider aws an environment."),
 }
 
 
 #: commands that are about this machine
-_LOCAL = frozenset({"daemon", "destroy", "doctor", "environment", "infra", "rehearse"})
+_LOCAL = frozenset({"daemon", "destroy", "environment", "infra", "rehearse"})
 
 
 class _LazyGroup(TyperGroup):

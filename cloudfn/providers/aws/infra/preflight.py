@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from cloudfn.errors import Error
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import explained
-
-Level = Literal["ok", "warn", "fail"]
+from cloudfn.providers.findings import Finding
 
 #: what `infra apply` and `deploy` do, an action of each sort
 ACTIONS = (
@@ -40,21 +39,13 @@ _ASSUMED = re.compile(r"^arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """The answer of one check; `hint` says what to do unless all is well."""
-
-    check: str
-    level: Level
-    text: str
-    hint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Identity:
     """Whose account, and as whom."""
 
     account_id: str
     arn: str
+    #: when AWS said so, as in HTTP; empty: unknown
+    date: str = ""
 
 
 def identity(clients: ClientSource) -> Identity:
@@ -65,7 +56,8 @@ def identity(clients: ClientSource) -> Identity:
     """
     with explained("sts", "GetCallerIdentity"):
         told = clients.of("sts").get_caller_identity()
-    return Identity(str(told["Account"]), str(told["Arn"]))
+    headers = told.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return Identity(str(told["Account"]), str(told["Arn"]), headers.get("date", ""))
 
 
 def principal(arn: str) -> str:

@@ -14,9 +14,9 @@ from cloudfn.providers.aws.errors import explained
 from cloudfn.providers.aws.infra import leftovers, preflight, state
 from cloudfn.providers.aws.infra.bundle import build_bundle
 from cloudfn.providers.aws.infra.events import Event, Said
-from cloudfn.providers.aws.infra.preflight import Finding
 from cloudfn.providers.aws.infra.terraform import Run, Terraform
 from cloudfn.providers.aws.infra.workspace import Workspace
+from cloudfn.providers.findings import Finding
 
 Report = Callable[[Event], None]
 
