@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 _COUNT_PAUSE = 2.0
 #: seconds after which what waits here in vain goes back to where others can have it
 _IN_VAIN = 2.0
+#: the same for what waits where no container even starts, and for how long nothing is claimed then
+_STARVED = 10.0
 #: seconds until a question that got no answer is asked again, at first and at most
 _PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 #: tries to fetch arguments, until another machine may try
@@ -42,6 +44,8 @@ class Surroundings:
 
     #: how many inputs of a pool should be here, and how many of those its containers hold
     wanted: Callable[[str], tuple[int, int]]
+    #: whether a pool has no container, not even one that starts
+    starved: Callable[[str], bool]
     #: inputs of a pool wait, or are known to
     arrived: Callable[[str], None]
     #: deadlines of these passed while they waited
@@ -178,19 +182,21 @@ class AheadAndBehind:
             self.poke()
 
     def trim(self) -> None:
-        """Give back what is more than is wanted here, and has been so for a while."""
+        """Give back what waits here in vain, and has done so for a while."""
         now = self._clock.monotonic()
         for line in self._lines.values():
             wanted, held = self._around.wanted(line.pool)
-            excess = min(len(line), held + len(line) - wanted)
+            starved = self._around.starved(line.pool)
+            excess = len(line) if starved else min(len(line), held + len(line) - wanted)
             if excess <= 0:
-                line.crowded = None
-            elif line.crowded is None:
-                line.crowded = now
-            elif now - line.crowded >= _IN_VAIN:
+                line.vain = None
+            elif line.vain is None:
+                line.vain = now
+            elif now - line.vain >= (_STARVED if starved else _IN_VAIN):
                 claims = line.take_last(excess)
                 # Whatever keeps this machine from running them, it is to go on trying.
                 line.more, line.backlog = True, line.backlog + len(claims)
+                line.rests_until = now + _STARVED if starved else now
                 self._return(claims)
 
     def heard(self, rings: Sequence[Ring]) -> None:
@@ -286,10 +292,10 @@ class AheadAndBehind:
 
     def _look(self) -> None:
         self._check = None
-        deaf = set()
+        deaf, now = set(), self._clock.monotonic()
         for line in self._lines.values():
             wanted, held = self._around.wanted(line.pool)
-            room = self._open and wanted > held + line.coming
+            room = self._open and wanted > held + line.coming and now >= line.rests_until
             if line.more and room and not line.asking:
                 self._ask(line, lot(wanted, held + line.coming))
             elif line.more and not room:

@@ -133,6 +133,7 @@ class Engine:
             clock,
             Surroundings(
                 wanted=self._wanted,
+                starved=self._starved,
                 arrived=self._arrived,
                 overdue=self._overdue,
                 fetch=lambda claim: self.payloads.fetch(claim.payload),
@@ -179,6 +180,9 @@ class Engine:
 
     def _wanted(self, pool: str) -> tuple[int, int]:
         return self.serving.wanted(pool)
+
+    def _starved(self, pool: str) -> bool:
+        return self.serving.starved(pool)
 
     def _arrived(self, pool: str) -> None:
         self.serving.arrived(pool)

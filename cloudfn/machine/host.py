@@ -31,8 +31,10 @@ _MARGIN = 15.0
 _OPENING_PAUSE = 5.0
 #: seconds that the ledger has to answer at the end
 _FLUSH = 15.0
-#: seconds between tries to tell the fleet something, and how many there are
-_TELL_PAUSE, _TELL_TRIES = 5.0, 5
+#: seconds that are left for the ledger when what runs was given back
+_LAST = 8.0
+#: seconds between tries to tell the fleet something
+_TELL_PAUSE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,11 +316,12 @@ class Host:
             if self._report.state is not MachineState.READY:
                 self._report = replace(self._report, state=MachineState.READY)
             return
-        engine = self._engine
-        late = drain.deadline is not None and self._clock.monotonic() >= drain.deadline
+        engine, now = self._engine, self._clock.monotonic()
+        late = drain.deadline is not None and now >= drain.deadline
         if late and engine.agent.containers():
             engine.hand_back()
-        if (engine.busy or engine.agent.containers()) and not late:
+        patient = drain.deadline is None or now < drain.deadline + _LAST
+        if (engine.busy or engine.agent.containers()) and patient:
             return
         if self._report.state is not MachineState.EMPTY:
             self._report = replace(self._report, state=MachineState.EMPTY)
@@ -328,11 +331,12 @@ class Host:
         if drain.final and not self.done.done():
             self.done.set_result(None)
 
-    def _tell_fleet(self, what: str, tell: Callable[[str], None], tries: int = _TELL_TRIES) -> None:
+    def _tell_fleet(self, what: str, tell: Callable[[str], None]) -> None:
+        """Tell the fleet something, until it has heard."""
+
         def failed(error: Error) -> None:
             _log.warning("the fleet was not told that this machine has %s: %s", what, error)
-            if tries > 1:
-                self._loop.call_later(_TELL_PAUSE, self._tell_fleet, what, tell, tries - 1)
+            self._loop.call_later(_TELL_PAUSE, self._tell_fleet, what, tell)
 
         self._engine.asking.do(partial(tell, self._report.machine_id), lambda _: None, failed)
 
@@ -343,6 +347,7 @@ class Host:
             _log.warning("the ledger was not told everything: others find it when the lease ends")
         try:
             self.heart.last_beat()
+            self._cloud.fleet.drained(self._report.machine_id)
         except Error as error:
             _log.warning("the last report was not heard: %s", error)
         self._sockets.close()

@@ -38,8 +38,10 @@ class Line:
         #: how many wait in the ledger, as far as is known, and when that was asked
         self.backlog = 0
         self.counted = float("-inf")
-        #: since when more is here than is wanted; None: it is not
-        self.crowded: float | None = None
+        #: since when more is here than is wanted, or no container is there for it; None: neither
+        self.vain: float | None = None
+        #: nothing is claimed before this monotonic time: others may have better luck
+        self.rests_until = float("-inf")
         #: rings that were answered, while their pages may hold more
         self._rings: list[Ring] = []
 

@@ -136,6 +136,11 @@ class Serving:
         )
         return wanted(taking), sum(len(each.held) for each in staying)
 
+    def starved(self, name: str) -> bool:
+        """Whether a pool has no container here, not even one that starts."""
+        pool = self._agent.pool(name)
+        return pool is None or not pool.containers
+
     def arrived(self, name: str) -> None:
         """Inputs of a pool wait here, or are known to wait."""
         pool, served = self._agent.pool(name), self._served.get(name)

@@ -117,4 +117,5 @@ def test_a_machine_that_is_told_to_end_finishes_what_runs_and_leaves_in_order(
     (tmp_path / "go").touch()
 
     assert process.wait(PATIENCE) == 0
+    assert ("drained", "i-1") in world.fleet.told
     assert sorted(each.terminal for each in world.statuses(call)) == [False, True]

@@ -35,7 +35,7 @@ class Machine:
         ports = cloud.open("i-1")
         self.ledger: Any = ports.ledger
         cloud.doorbells.open("fu-f")
-        self.room, self.running = 2, 0
+        self.room, self.running, self.starved = 2, 0, False
         self.listened: list[frozenset[str]] = []
         self.overdue: list[Claim] = []
         self.released: list[Claim] = []
@@ -53,6 +53,7 @@ class Machine:
             SystemClock(),
             Surroundings(
                 wanted=lambda _: (self.room, self.running),
+                starved=lambda _: self.starved,
                 arrived=lambda _: None,
                 overdue=self.overdue.extend,
                 fetch=self._fetch,
@@ -277,17 +278,17 @@ def test_a_ledger_that_gives_no_answer_is_asked_again(run):
     run(story)
 
 
-def test_what_waits_here_in_vain_goes_back_to_where_others_can_have_it(run):
+@pytest.mark.parametrize("starved", [False, True])
+def test_what_waits_here_in_vain_goes_back_to_where_others_can_have_it(run, starved):
     async def story(machine):
         machine.submit([b"x"] * 2)
         machine.serve()
         await machine.have(2)
 
-        machine.room = 0
+        machine.starved, machine.room = starved, 2 if starved else 0
         machine.claims.trim()
         assert machine.claims.here(POOL) == 2  # it may be but for a moment
-        clock = machine.claims._lines[POOL]
-        clock.crowded -= 100.0
+        machine.claims._lines[POOL].vain -= 100.0
         machine.claims.trim()
 
         await machine.until(lambda: machine.ledger.counts(POOL).pending == 2)
