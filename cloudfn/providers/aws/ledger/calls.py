@@ -80,15 +80,12 @@ class Calls:
         since: float | None = None,
         until: float | None = None,
     ) -> list[CallRecord]:
-        found = (
-            self._record(head)
-            for head in self.heads(functions, since=since, until=until, forward=False)
-        )
-        return list(islice(found, limit))
+        found = self.heads(functions, since=since, until=until, forward=False)
+        return self._shelf.crew.each(self._record, islice(found, limit))
 
     def open_calls(self, function_id: str | None = None) -> list[CallRecord]:
         functions = None if function_id is None else [function_id]
-        records = map(self._record, self.heads(functions))
+        records = self._shelf.crew.each(self._record, self.heads(functions))
         return [
             record
             for record in records
@@ -98,7 +95,7 @@ class Calls:
     def children(self, call_id: str) -> list[CallRecord]:
         rows = self._shelf.table.query(heads.partition(call_id), begins="K#")
         found = self._heads(row["sk"].rpartition("#")[2] for row in rows)
-        return [self._record(head) for head in found]
+        return self._shelf.crew.each(self._record, found)
 
     def heads(
         self,
@@ -120,13 +117,17 @@ class Calls:
         """
         low = -inf if since is None else since
         high = inf if until is None else until
-        ids = (
-            row["sk"].rpartition("#")[2]
-            for row in self._shelf.table.query(heads.CALLS, forward=forward)
-            if low <= float(row["sk"].partition("#")[0]) <= high
-            and (functions is None or row["fn"] in functions)
-        )
-        yield from self._heads(ids, gone=gone)
+
+        def ids() -> Iterator[str]:
+            for row in self._shelf.table.query(heads.CALLS, forward=forward):
+                created, _, call_id = row["sk"].partition("#")
+                if low <= float(created) <= high:
+                    if functions is None or row["fn"] in functions:
+                        yield call_id
+                elif (float(created) > high) == forward:
+                    return
+
+        yield from self._heads(ids(), gone=gone)
 
     def _heads(self, ids: Iterable[str], *, gone: bool = False) -> Iterator[Head]:
         ids = iter(ids)

@@ -79,7 +79,10 @@ class Janitor:
                 self._shelf.book.line_up(page)
         open_ = {page.number for page in pages if page.waiting}
         self._next = {number: times for number, times in self._next.items() if number in open_}
-        self._counts.fold(pages)
+        # Counters that say too much hurt nobody until somebody is refused, who looks for himself.
+        self._counts.fold(
+            page for page in pages if not page.unfinished or page.waiting > page.folded_waiting
+        )
         return Repairs(returned, given_up, tuple(rings))
 
     def _lose(

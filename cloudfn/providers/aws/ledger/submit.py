@@ -70,7 +70,8 @@ class _Request:
     #: free places and what stands in the way of more; None: not asked yet
     room: tuple[int, str] | None = None
     refused: str = ""
-    #: the transaction that was sent last
+    #: what was sent last, and its transaction
+    parts: Sequence[Part] = ()
     writes: Sequence[Write] = ()
 
     @property
@@ -193,7 +194,7 @@ class Submissions:
         whole = len(lot) == len(asked.missing)
         seal = asked.seals and whole
         if not lot and not asked.missing and asked.head is not None:
-            asked.writes = [_seal(asked.head)]
+            asked.parts, asked.writes = (), [_seal(asked.head)]
             self._shelf.table.write(asked.writes[0])
             asked.head = self._keep(replace(asked.head, sealed=True, total=None))
             return
@@ -201,7 +202,7 @@ class Submissions:
             return
         head, parts = self._place(asked, lot, seal=seal)
         self._store(head, parts)
-        asked.writes = self._writes(asked, head, parts)
+        asked.parts, asked.writes = parts, self._writes(asked, head, parts)
         self._shelf.table.transact(asked.writes)
         asked.head = self._keep(head)
         if asked.room is not None:
@@ -246,7 +247,7 @@ class Submissions:
                 f"Another call has the name {asked.spec.name}.",
                 hint="Wait until it has ended, or take another name.",
             )
-        else:
+        elif not any(part.before is not None for part in asked.parts):
             raise ConflictError(
                 f"Pages of call {asked.spec.call_id} are not as its head says.",
                 hint="Make a new call; this one cannot be continued.",
