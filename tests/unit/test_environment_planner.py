@@ -321,8 +321,12 @@ def test_inputs_of_machines_whose_lease_is_over_run_again(world):
     assert world.ledger.counts(world.pool) == (1, 0, 1)
 
 
-def test_a_machine_that_joined_after_the_look_is_alive(world):
+@pytest.mark.parametrize("before", ["unknown", "known"])
+def test_a_machine_that_spoke_after_the_look_is_alive(world, before):
     world.submit(1)
+    if before == "known":
+        join(world, "new")
+        world.clock.advance(31)
     world.opened_by("new").claim(world.pool, 1, world.clock.wall())
     rows, looks = world.machines.list, []
 

@@ -95,11 +95,14 @@ class Janitor:
             self._cloud.doorbells.ring(repairs.rings)
 
     def _is_alive(self, holder: str, now: float) -> bool:
-        if holder not in self._rows and not self._fresh:
-            # It may have joined since.
+        if not self._holds(holder, now) and not self._fresh:
+            # It may have joined, or said that it lives, since.
             self._fresh = True
             rows = self._cloud.machines.list()
             self._rows = {row.report.machine_id: row for row in rows}
+        return self._holds(holder, now)
+
+    def _holds(self, holder: str, now: float) -> bool:
         row = self._rows.get(holder)
         return row is not None and row.lease_until > now
 
