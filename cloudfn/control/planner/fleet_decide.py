@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 
 from cloudfn.control.planner.fleet_growth import Grower, Growth
 from cloudfn.control.planner.fleet_leaving import Leave, Leaving, leave
-from cloudfn.control.planner.fleet_machines import Machine, Stand, machines, observed
+from cloudfn.control.planner.fleet_machines import Machine, Stand, boot_seconds, machines, observed
 from cloudfn.control.planner.fleet_need import Demand, demands, paces
 from cloudfn.control.planner.fleet_quotas import Placing, lowered, place, relieve
 from cloudfn.control.planner.fleet_rooms import Eligible, kind_of
-from cloudfn.control.planner.fleet_snapshot import FleetMemory, FleetSnapshot, Shape
+from cloudfn.control.planner.fleet_snapshot import FleetMemory, FleetSnapshot, PoolView, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,18 @@ def decide_fleet(snapshot: FleetSnapshot) -> FleetDecision:
     found = machines(snapshot, memory)
     memory = replace(memory, paces=paces(snapshot.pools, found, memory.paces))
     kinds = {each.name: kind_of(each, memory) for each in snapshot.classes}
-    eligible = Eligible([*kinds.values(), *_odd(found, kinds)])
-    wants = demands(snapshot.pools, found, memory, now)
+    eligible = Eligible({**_odd(found), **kinds})
+    boots = {each.name: boot_seconds(each, memory) for each in snapshot.classes}
+
+    def boot(pool: PoolView) -> float:
+        return min((boots[name] for name in eligible.classes(pool) if name in boots), default=0.0)
+
+    wants = demands(snapshot.pools, found, memory, boot, now)
     placing = place(wants, found, kinds, eligible, memory, now)
     growth = Grower(snapshot.classes, found, kinds, eligible, memory).grow(wants, placing)
     for want in wants:
         if growth.lacking.get(want.pool.pool):
-            relieve(want, placing, eligible)
+            relieve(want, placing)
     leaving = leave(snapshot, found, placing.needed, memory)
     cost, unpriced = _cost(snapshot)
     return FleetDecision(
@@ -102,13 +107,13 @@ def decide_fleet(snapshot: FleetSnapshot) -> FleetDecision:
     )
 
 
-def _odd(found: Sequence[Machine], kinds: Mapping[str, Shape]) -> list[Shape]:
-    """Return what machines are like whose class nobody knows."""
-    return [
-        Shape(each.report.cores, each.report.memory, each.report.gpus)
+def _odd(found: Sequence[Machine]) -> dict[str, Shape]:
+    """Return what machines are like by their class, which nobody may know."""
+    return {
+        each.machine_class: Shape(each.report.cores, each.report.memory, each.report.gpus)
         for each in found
-        if each.report is not None and each.machine_class not in kinds
-    ]
+        if each.report is not None
+    }
 
 
 def _grow(growth: Growth) -> tuple[Grow, ...]:

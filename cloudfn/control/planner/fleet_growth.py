@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
-from cloudfn.control.planner.fleet_machines import Machine, Stand, boot_seconds
+from cloudfn.control.planner.fleet_machines import Machine, Stand
 from cloudfn.control.planner.fleet_need import Demand
 from cloudfn.control.planner.fleet_quotas import Placing
-from cloudfn.control.planner.fleet_rooms import Eligible, Room, dominant, fill
+from cloudfn.control.planner.fleet_rooms import Eligible, Room, Row, dominant
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, Refusal, Shape
 from cloudfn.providers.fleet import MachineClass
 
@@ -58,11 +58,10 @@ class Grower:
         self._classes = classes
         self._kinds = kinds
         self._eligible = eligible
-        self._memory = memory
         self._refused = {each.machine_class: each for each in memory.refusals}
         alive = Counter(each.machine_class for each in found if _counts(each))
         self._left = {each.name: each.max_machines - alive[each.name] for each in classes}
-        self._opened: list[Room] = []
+        self._opened = Row([], eligible)
         self._growth = Growth()
 
     def grow(self, wants: Sequence[Demand], placing: Placing) -> Growth:
@@ -77,14 +76,15 @@ class Grower:
 
     def _grow(self, want: Demand, missing: int, placing: Placing) -> None:
         name, placed = want.pool.pool, placing.placed(want.pool.pool)
-        fit = [each for each in self._classes if self._eligible.may(want.pool, self._kind(each))]
-        boot = min((boot_seconds(each, self._memory) for each in fit), default=0.0)
-        certain = max(0, want.minimum - placed) + want.desired - max(want.minimum, want.needed)
-        certain = max(certain, 0 if placed else 1)
-        count = min(missing, certain + want.worth_booting(placed + certain, boot))
+        names = self._eligible.classes(want.pool)
+        fit = [each for each in self._classes if each.name in names]
+        least = max(0, want.minimum - placed, 0 if placed else 1)
+        count = least + want.worth_booting(placed + least)
+        # A buffer is kept where the need has its place.
+        count = missing if placed + count >= want.needed else min(missing, count)
         if count < missing:
             self._growth.unworthy[name] = missing - count
-        left = count - fill(self._opened, want.pool, count, self._eligible)
+        left = count - self._opened.fill(want.pool, count)
         while left and (best := self._best(want, fit, left)):
             left -= self._open(want, best, left)
         if coming := count - left:
@@ -96,7 +96,7 @@ class Grower:
     def _use_what_is_left(self, want: Demand) -> None:
         """Let what is not worth a machine of its own have room on those that come anyway."""
         name, unworthy = want.pool.pool, self._growth.unworthy.pop(want.pool.pool, 0)
-        found = fill(self._opened, want.pool, unworthy, self._eligible)
+        found = self._opened.fill(want.pool, unworthy)
         if found:
             self._growth.coming[name] = self._growth.coming.get(name, 0) + found
         if unworthy > found:
@@ -119,11 +119,11 @@ class Grower:
         holds = self._fresh(machine_class).fits(want.pool, count)
         number = min(ceil(count / holds), self._left[machine_class.name])
         rooms = [self._fresh(machine_class) for _ in range(number)]
-        self._opened += rooms
+        self._opened.add(rooms)
         self._left[machine_class.name] -= number
         self._growth.machines[machine_class.name] += number
         self._growth.purposes.setdefault(machine_class.name, []).append(want.pool.shown)
-        return fill(rooms, want.pool, count, self._eligible)
+        return self._opened.fill(want.pool, count)
 
     def _why(self, want: Demand, fit: Sequence[MachineClass], count: int) -> str:
         """Say why containers have no machine to come."""
@@ -140,11 +140,8 @@ class Grower:
         full = ", ".join(f"{each.name} has all of its {each.max_machines}" for each in fit)
         return f"{what} wait for room: {full}"
 
-    def _kind(self, machine_class: MachineClass) -> Shape:
-        return self._kinds[machine_class.name]
-
     def _fresh(self, machine_class: MachineClass) -> Room:
-        return Room("", machine_class.name, self._kind(machine_class))
+        return Room("", machine_class.name, self._kinds[machine_class.name])
 
 
 def price(machine_class: MachineClass) -> float:

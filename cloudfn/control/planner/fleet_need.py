@@ -6,7 +6,7 @@ work. A machine must find the time that it takes to boot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -36,33 +36,54 @@ class Demand:
     busy: int
     #: containers of all machines, those that leave included
     present: int
-    #: what an input takes, as far as anybody can say, in seconds
+    #: what an input takes, as far as anybody can say, and a machine to boot, in seconds
     service: float
+    boot: float
     minimum: int
     needed: int
     desired: int
     limiting: str
     reason: str
 
-    def worth_booting(self, helping: int, boot: float) -> int:
-        """Return how many further containers find work on a machine that has to boot first.
+    @property
+    def worthy(self) -> int:
+        """How many containers are worth machines that have to boot: a minimum, the busy, and more.
 
-        Args:
-            helping: Containers that there are, or will be sooner.
-            boot: Seconds until then.
+        More are those that find work when they are ready.
         """
-        start, slots = boot + self.pace.start, helping * self.pool.target
-        work = (self.waiting + self.held) * self.service - slots * start
-        if work < slots * WORTHWHILE:
-            return 0
-        return max(0, ceil(work / max(start, self.service) / self.pool.target - _ROUNDING))
+        if self.held and not self.waiting:
+            return max(self.minimum, min(self.busy, self.desired))
+        start = self.boot + self.pace.start
+        work = self.waiting * self.service - self.held * start
+        further = ceil(work / max(start, self.service) / self.pool.target - _ROUNDING)
+        return min(self.desired, max(self.minimum, self.busy + max(further, not self.held)))
+
+    def worth_booting(self, placed: int) -> int:
+        """Return for how many containers beyond those that have a place machines are to boot."""
+        slots = placed * self.pool.target
+        until = self.boot + self.pace.start + WORTHWHILE
+        if (self.waiting + self.held) * self.service < slots * until:
+            return 0  # those that have one will have done it by then, or soon after
+        return max(0, self.worthy - placed)
 
 
 def demands(
-    pools: Iterable[PoolView], found: list[Machine], memory: FleetMemory, now: float
+    pools: Iterable[PoolView],
+    found: list[Machine],
+    memory: FleetMemory,
+    boot: Callable[[PoolView], float],
+    now: float,
 ) -> list[Demand]:
-    """Return what each pool asks for."""
-    return [_demand(pool, found, memory, now) for pool in pools]
+    """Return what each pool asks for.
+
+    Args:
+        pools: All pools.
+        found: All machines.
+        memory: What is known of them.
+        boot: Seconds until a machine for a pool has booted.
+        now: Seconds since the epoch.
+    """
+    return [_demand(pool, found, memory, boot(pool), now) for pool in pools]
 
 
 def paces(
@@ -81,7 +102,9 @@ def _pace(pool: str, found: list[Machine], known: Pace) -> Pace:
     return Pace(service, max(started, default=known.start))
 
 
-def _demand(pool: PoolView, found: list[Machine], memory: FleetMemory, now: float) -> Demand:
+def _demand(
+    pool: PoolView, found: list[Machine], memory: FleetMemory, boot: float, now: float
+) -> Demand:
     settings, pace = pool.settings, memory.paces[pool.pool]
     serving = [_report(m, pool.pool) for m in found if m.stand == Stand.SERVING]
     leaving = [_report(m, pool.pool) for m in found if m.stand in (Stand.LEAVING, Stand.EMPTY)]
@@ -106,7 +129,7 @@ def _demand(pool: PoolView, found: list[Machine], memory: FleetMemory, now: floa
         desired, limiting = settings.max_containers, "max"
         reason += f", max {desired}"
     return Demand(
-        pool, pace, waiting, held, busy, present, service,
+        pool, pace, waiting, held, busy, present, service, boot,
         min(minimum, desired), min(needed, desired), desired, limiting, reason,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from math import ceil
 
 from cloudfn.control.planner.fleet_machines import Machine, Stand
 from cloudfn.control.planner.fleet_need import Demand
-from cloudfn.control.planner.fleet_rooms import Eligible, Room, dominant, fill
+from cloudfn.control.planner.fleet_rooms import Eligible, Room, Row, dominant
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, Lowered, PoolView, Shape
 from cloudfn.providers.machines import PoolReport
 
@@ -29,13 +29,15 @@ _NOTHING = PoolReport()
 class Placing:
     """Which containers are where; filled step by step."""
 
-    #: the fullest first
-    rooms: list[Room]
-    booting: list[Room]
+    #: machines that serve, the fullest first, and those that boot
+    serving: Row
+    booting: Row
+    #: pool → what machines have of it, the fullest machine first
+    reports: dict[str, dict[Room, PoolReport]]
     #: pool → containers on machines that serve, and on those that boot
     here: dict[str, int] = field(default_factory=dict)
     coming: dict[str, int] = field(default_factory=dict)
-    #: machine → pool → containers
+    #: machine → pool → containers that it may have, and that it keeps although they are idle
     quotas: dict[str, dict[str, int]] = field(default_factory=dict)
     kept: dict[str, dict[str, int]] = field(default_factory=dict)
     #: machines that work needs
@@ -44,6 +46,10 @@ class Placing:
     def placed(self, pool: str) -> int:
         """Return the containers of a pool that have a place, now or soon."""
         return self.here.get(pool, 0) + self.coming.get(pool, 0)
+
+    def of(self, pool: PoolView) -> dict[Room, PoolReport]:
+        """Return what machines have of a pool."""
+        return self.reports.get(pool.pool, {})
 
 
 def place(
@@ -64,35 +70,36 @@ def place(
         memory: As it is before this decision.
         now: Seconds since the epoch.
     """
-    serving = {each.machine_id: each for each in found if each.stand == Stand.SERVING}
-    placing = Placing(_rooms(wants, serving, kinds, memory), _booting(found, kinds))
+    placing = _begun(wants, found, kinds, eligible, memory)
     order = sorted(wants, key=lambda want: -dominant(want.pool, kinds.values()))
-    _keep_busy(order, serving, placing)
+    for want in order:
+        _keep_busy(want, placing)
     for level in (_first, _minimum, _needed, _desired):
-        _spread(order, level, serving, placing, eligible)
-    for level in (_first, _minimum, _needed, _desired):
-        _reserve(order, level, placing, eligible)
-    placing.needed |= {room.machine_id for room in placing.rooms if room.placed}
-    placing.quotas = {room.machine_id: dict(room.placed) for room in placing.rooms}
+        _spread(order, level, placing)
+    for level in (_first, _minimum, _worthy, _needed, _desired):
+        _reserve(order, level, placing)
+    placing.quotas = {room.machine_id: {} for room in placing.serving.rooms}
+    for pool, counts in placing.serving.where.items():
+        for room, count in counts.items():
+            placing.quotas[room.machine_id][pool] = count
+            placing.needed.add(room.machine_id)
     there = _perhaps(found, memory)
     for want in order:
-        _keep_idle(want, serving, placing)
+        _keep_idle(want, placing)
         free = _bound(want, there.get(want.pool.pool, {}), placing)
-        _leave_open(want, free, placing, eligible, memory, now)
+        _leave_open(want, free, placing, memory, now)
     return placing
 
 
-def relieve(want: Demand, placing: Placing, eligible: Eligible) -> None:
+def relieve(want: Demand, placing: Placing) -> None:
     """Let a pool that has no place at all have one container beyond the room.
 
     What runs may wait for it.
     """
     if want.pool.gpu or want.present or placing.placed(want.pool.pool):
         return
-    for room in placing.rooms:
-        if eligible.may(want.pool, room.kind):
-            placing.quotas[room.machine_id][want.pool.pool] = 1
-            return
+    if room := placing.serving.first_for(want.pool):
+        placing.quotas[room.machine_id][want.pool.pool] = 1
 
 
 def lowered(
@@ -114,67 +121,62 @@ def lowered(
     return (*before, *new)
 
 
-# The order of machines
-
-
-def _rooms(
+def _begun(
     wants: Sequence[Demand],
-    serving: Mapping[str, Machine],
+    found: Sequence[Machine],
     kinds: Mapping[str, Shape],
+    eligible: Eligible,
     memory: FleetMemory,
-) -> list[Room]:
+) -> Placing:
+    pools = {want.pool.pool: want.pool for want in wants}
     ranked = []
-    for machine in serving.values():
-        as_it_is = _room(machine, kinds)
-        for want in wants:
-            if count := _present(machine, want.pool):
-                as_it_is.take(want.pool, count)
+    for machine in found:
+        if machine.stand != Stand.SERVING or machine.report is None:
+            continue
+        as_it_is = _room(machine)
+        for name, report in machine.report.pools.items():
+            if name in pools and (count := _present(report)):
+                as_it_is.take(pools[name], count)
         # Of the empty ones, those that were busy last: the others have waited longer to go.
         parked = machine.machine_id in memory.parked
         idle = -memory.idle_since.get(machine.machine_id, 0.0)
         key = parked, -as_it_is.fullness, idle, machine.since, machine.machine_id
-        ranked.append((key, _room(machine, kinds)))
-    return [room for _, room in sorted(ranked, key=lambda each: each[0])]
-
-
-def _room(machine: Machine, kinds: Mapping[str, Shape]) -> Room:
-    assert machine.report is not None
-    report = machine.report
-    shape = Shape(report.cores, report.memory, report.gpus)
-    kind = kinds.get(machine.machine_class, shape)
-    return Room(machine.machine_id, machine.machine_class, shape, kind)
-
-
-def _booting(found: Sequence[Machine], kinds: Mapping[str, Shape]) -> list[Room]:
+        ranked.append((key, _room(machine), machine.report.pools))
+    ranked.sort(key=lambda each: each[0])
+    reports: dict[str, dict[Room, PoolReport]] = {}
+    for _, room, of_room in ranked:
+        for name, report in of_room.items():
+            reports.setdefault(name, {})[room] = report
     boots = sorted((m for m in found if m.stand == Stand.BOOTING), key=lambda m: m.since)
-    return [
+    booting = [
         Room(each.machine_id, each.machine_class, kinds[each.machine_class])
         for each in boots
         if each.machine_class in kinds
     ]
+    serving = Row([room for _, room, _ in ranked], eligible)
+    return Placing(serving, Row(booting, eligible), reports)
+
+
+def _room(machine: Machine) -> Room:
+    assert machine.report is not None
+    report = machine.report
+    shape = Shape(report.cores, report.memory, report.gpus)
+    return Room(machine.machine_id, machine.machine_class, shape)
 
 
 # What work needs
 
 
-def _keep_busy(wants: Sequence[Demand], serving: Mapping[str, Machine], placing: Placing) -> None:
-    for want in wants:
-        left = want.desired
-        for room in placing.rooms:
-            report = _report(serving[room.machine_id], want.pool)
-            if busy := min(left, report.busy):
-                room.take(want.pool, busy, idle=min(busy, report.held_up))
-                left -= busy
-        placing.here[want.pool.pool] = want.desired - left
+def _keep_busy(want: Demand, placing: Placing) -> None:
+    left = want.desired
+    for room, report in placing.of(want.pool).items():
+        if busy := min(left, report.busy):
+            placing.serving.take(room, want.pool, busy, idle=min(busy, report.held_up))
+            left -= busy
+    placing.here[want.pool.pool] = want.desired - left
 
 
-def _spread(
-    wants: Sequence[Demand],
-    level: Callable[[Demand], int],
-    serving: Mapping[str, Machine],
-    placing: Placing,
-    eligible: Eligible,
-) -> None:
+def _spread(wants: Sequence[Demand], level: Callable[[Demand], int], placing: Placing) -> None:
     """Place containers up to a level of all pools, in turns, so that none takes all the room."""
     left = {want.pool.pool: level(want) - placing.here[want.pool.pool] for want in wants}
     hungry = [want for want in wants if left[want.pool.pool] > 0]
@@ -183,8 +185,7 @@ def _spread(
         for want in hungry:
             name = want.pool.pool
             share = ceil(left[name] / 4)
-            rooms = _warm_first(want, serving, placing.rooms)
-            count = fill(rooms, want.pool, share, eligible)
+            count = placing.serving.fill(want.pool, share, _warm(want, placing))
             placing.here[name] += count
             left[name] -= count
             if count == share and left[name]:
@@ -192,33 +193,24 @@ def _spread(
         hungry = still
 
 
-def _warm_first(
-    want: Demand, serving: Mapping[str, Machine], rooms: Sequence[Room]
-) -> Sequence[Room]:
-    """Put machines with idle containers of a pool first, while it has work for them.
+def _warm(want: Demand, placing: Placing) -> list[Room]:
+    """Return the machines with idle containers of a pool, while it has work for them.
 
-    Without, the fullest machine takes them over, so that the others can go.
+    Without work, the fullest machine takes them over, so that the others can go.
     """
     if not (want.waiting or want.busy):
-        return rooms
-    name = want.pool.pool
-    return sorted(
-        rooms,
-        key=lambda room: _present(serving[room.machine_id], want.pool) <= room.placed.get(name, 0),
-    )
+        return []
+    placed = placing.serving.where.get(want.pool.pool, {})
+    reports = placing.of(want.pool).items()
+    return [room for room, report in reports if _present(report) > placed.get(room, 0)]
 
 
-def _reserve(
-    wants: Sequence[Demand],
-    level: Callable[[Demand], int],
-    placing: Placing,
-    eligible: Eligible,
-) -> None:
+def _reserve(wants: Sequence[Demand], level: Callable[[Demand], int], placing: Placing) -> None:
     for want in wants:
         name = want.pool.pool
         missing = level(want) - placing.placed(name)
         if missing > 0:
-            count = fill(placing.booting, want.pool, missing, eligible)
+            count = placing.booting.fill(want.pool, missing)
             placing.coming[name] = placing.coming.get(name, 0) + count
 
 
@@ -228,6 +220,10 @@ def _first(want: Demand) -> int:
 
 def _minimum(want: Demand) -> int:
     return want.minimum
+
+
+def _worthy(want: Demand) -> int:
+    return want.worthy
 
 
 def _needed(want: Demand) -> int:
@@ -241,43 +237,32 @@ def _desired(want: Demand) -> int:
 # What is idle
 
 
-def _keep_idle(want: Demand, serving: Mapping[str, Machine], placing: Placing) -> None:
+def _keep_idle(want: Demand, placing: Placing) -> None:
     """Say what stays although it is idle: for min and buffer, and for its window."""
-    name = want.pool.pool
-    idle = want.desired - want.needed
-    for room in placing.rooms:
-        machine, placed = serving[room.machine_id], room.placed.get(name, 0)
-        spare = min(idle, placed - min(placed, _report(machine, want.pool).busy))
+    name, reports = want.pool.pool, placing.of(want.pool)
+    placed, idle = placing.serving.where.get(name, {}), want.desired - want.needed
+    for room, count in placed.items():
+        spare = min(idle, count - min(count, reports.get(room, _NOTHING).busy))
         if spare > 0:
-            placing.kept.setdefault(room.machine_id, {})[name] = placed
+            placing.kept.setdefault(room.machine_id, {})[name] = count
             idle -= spare
     if not want.pool.live:
         return
-    for room in placing.rooms:
-        machine, placed = serving[room.machine_id], room.placed.get(name, 0)
-        extra = room.fits(want.pool, _present(machine, want.pool) - placed)
+    for room, report in reports.items():
+        extra = room.fits(want.pool, _present(report) - placed.get(room, 0))
         if extra > 0:
             room.take(want.pool, extra)
-            placing.quotas[room.machine_id][name] = placed + extra
+            placing.quotas[room.machine_id][name] = placed.get(room, 0) + extra
 
 
-def _leave_open(
-    want: Demand,
-    free: int,
-    placing: Placing,
-    eligible: Eligible,
-    memory: FleetMemory,
-    now: float,
-) -> None:
+def _leave_open(want: Demand, free: int, placing: Placing, memory: FleetMemory, now: float) -> None:
     """Let a pool that had work lately have what is free on the fullest machine that has some."""
     name = want.pool.pool
     lately = now - memory.active_at.get(name, float("-inf")) <= READY_FOR
     if not want.pool.live or not (want.waiting or want.held or lately):
         return
-    for room in placing.rooms:
-        if room.machine_id in memory.parked or not eligible.may(want.pool, room.kind):
-            continue
-        if count := room.fits(want.pool, free):
+    for room in placing.serving.open_to(want.pool):
+        if room.machine_id not in memory.parked and (count := room.fits(want.pool, free)):
             quota = placing.quotas[room.machine_id]
             quota[name] = quota.get(name, 0) + count
             return
@@ -297,7 +282,7 @@ def _perhaps(found: Sequence[Machine], memory: FleetMemory) -> dict[str, dict[st
     living = {m.machine_id: m for m in found if m.stand in (Stand.SERVING, Stand.LEAVING)}
     for machine in living.values():
         for pool, report in machine.report.pools.items() if machine.report else ():
-            note(pool, machine.machine_id, report.starting + report.idle + report.busy)
+            note(pool, machine.machine_id, _present(report))
         for pool, count in memory.quotas.get(machine.machine_id, {}).items():
             note(pool, machine.machine_id, count)
     for each in memory.lowered:
@@ -317,21 +302,26 @@ def _bound(want: Demand, there: Mapping[str, int], placing: Placing) -> int:
     if limit is None:
         return _UNBOUNDED
     free, total = max(0, limit - sum(there.values())), 0
-    for room in placing.rooms:
-        quota, present = placing.quotas[room.machine_id], there.get(room.machine_id, 0)
-        granted = min(quota.get(name, 0), present + free, limit - total)
+    for room in placing.serving.rooms:
+        quota = placing.quotas[room.machine_id]
+        if name not in quota:
+            continue
+        present = there.get(room.machine_id, 0)
+        granted = min(quota[name], present + free, limit - total)
         free -= max(0, granted - present)
         total += granted
-        quota[name] = granted
-        if not granted:
-            del quota[name]
+        _set(quota, name, granted)
+        kept = placing.kept.get(room.machine_id, {})
+        _set(kept, name, min(granted, kept.get(name, 0)))
     return free
 
 
-def _report(machine: Machine, pool: PoolView) -> PoolReport:
-    return machine.report.pools.get(pool.pool, _NOTHING) if machine.report else _NOTHING
+def _set(counts: dict[str, int], name: str, count: int) -> None:
+    if count:
+        counts[name] = count
+    else:
+        counts.pop(name, None)
 
 
-def _present(machine: Machine, pool: PoolView) -> int:
-    report = _report(machine, pool)
+def _present(report: PoolReport) -> int:
     return report.starting + report.idle + report.busy

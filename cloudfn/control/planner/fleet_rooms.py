@@ -6,7 +6,7 @@ other machines become really idle. Work that needs no GPU stays away from machin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, PoolView, Shape
 from cloudfn.model.gpu import wish_for
@@ -22,17 +22,12 @@ class Room:
         machine_id: Its id; empty for one that has none yet.
         machine_class: Of which class it is.
         shape: Its size.
-        kind: What machines of its class are like at least; decides who may be there at all.
     """
 
-    def __init__(
-        self, machine_id: str, machine_class: str, shape: Shape, kind: Shape | None = None
-    ) -> None:
+    def __init__(self, machine_id: str, machine_class: str, shape: Shape) -> None:
         self.machine_id = machine_id
         self.machine_class = machine_class
         self.shape = shape
-        self.kind = kind or shape
-        self.placed: dict[str, int] = {}
         self._cores = shape.cores
         self._memory = float(shape.memory)
         self._whole = {gpu.device_id for gpu in shape.gpus}
@@ -54,7 +49,11 @@ class Room:
                 if pool.gpu_memory:
                     self._parts[device] = self._parts.get(device, 0) + pool.gpu_memory
                 self._whole.discard(device)
-        self.placed[pool.pool] = self.placed.get(pool.pool, 0) + count
+
+    @property
+    def full(self) -> bool:
+        """Whether no container has room."""
+        return self._cores < _ROUNDING or self._memory < 1
 
     @property
     def fullness(self) -> float:
@@ -91,34 +90,90 @@ class Eligible:
     """Which machines pools may use at all.
 
     Args:
-        kinds: All kinds of machines that there are or can be.
+        kinds: What machines of each class are like at least.
     """
 
-    def __init__(self, kinds: Iterable[Shape]) -> None:
-        self._kinds = tuple(dict.fromkeys(kinds))
-        self._known: dict[tuple[str, Shape], bool] = {}
+    def __init__(self, kinds: Mapping[str, Shape]) -> None:
+        self._kinds = kinds
+        self._known: dict[str, frozenset[str]] = {}
 
-    def may(self, pool: PoolView, kind: Shape) -> bool:
-        """Whether containers of a pool may be on machines of a kind."""
-        if (pool.pool, kind) not in self._known:
-            self._known[pool.pool, kind] = kind in self._best(pool)
-        return self._known[pool.pool, kind]
-
-    def lacks(self, pool: PoolView) -> bool:
-        """Whether no kind of machine has the GPUs that a pool needs."""
-        return not self._best(pool)
+    def classes(self, pool: PoolView) -> frozenset[str]:
+        """Return the classes whose machines may have containers of a pool."""
+        known = self._known.get(pool.pool)
+        if known is None:
+            best = self._best(pool)
+            names = (name for name, kind in self._kinds.items() if kind in best)
+            known = self._known[pool.pool] = frozenset(names)
+        return known
 
     def _best(self, pool: PoolView) -> list[Shape]:
         """Return the kinds that are for a pool."""
+        kinds = list(self._kinds.values())
         if pool.gpu:
             wished = (pool.gpu, pool.gpu_memory)
-            suited = [each for each in self._kinds if wish_for(*wished, each.gpus) is not None]
+            suited = [each for each in kinds if wish_for(*wished, each.gpus) is not None]
         else:
             # Those with GPUs only where there are no others.
-            suited = [each for each in self._kinds if not each.gpus] or list(self._kinds)
+            suited = [each for each in kinds if not each.gpus] or kinds
         large = [each for each in suited if _holds(each, pool)]
         # What is larger than any machine is cut down to the largest.
         return large or sorted(suited, key=lambda each: (each.cores, each.memory))[-1:]
+
+
+class Row:
+    """Rooms in an order: containers go to the first that has room for them.
+
+    Args:
+        rooms: The rooms; they only become fuller.
+        eligible: Who may be where.
+    """
+
+    def __init__(self, rooms: Sequence[Room], eligible: Eligible) -> None:
+        self.rooms = list(rooms)
+        self._eligible = eligible
+        #: pool → rooms at the beginning that have no room for it
+        self._past: dict[str, int] = {}
+        #: pool → room → containers that were placed there
+        self.where: dict[str, dict[Room, int]] = {}
+
+    def add(self, rooms: Sequence[Room]) -> None:
+        """Put further rooms at the end."""
+        self.rooms += rooms
+
+    def fill(self, pool: PoolView, count: int, first: Iterable[Room] = ()) -> int:
+        """Place up to `count` containers, in `first` before all others; return how many."""
+        left, classes = count, self._eligible.classes(pool)
+        for room in first:
+            if room.machine_class in classes and (fits := room.fits(pool, left)):
+                self.take(room, pool, fits)
+                left -= fits
+        at = self._past.get(pool.pool, 0)
+        while left and at < len(self.rooms):
+            room = self.rooms[at]
+            if not room.full and room.machine_class in classes and (fits := room.fits(pool, left)):
+                self.take(room, pool, fits)
+                left -= fits
+            at += bool(left)
+        self._past[pool.pool] = at
+        return count - left
+
+    def take(self, room: Room, pool: PoolView, count: int, idle: int = 0) -> None:
+        """Place containers in a room; see `Room.take`."""
+        room.take(pool, count, idle)
+        counts = self.where.setdefault(pool.pool, {})
+        counts[room] = counts.get(room, 0) + count
+
+    def open_to(self, pool: PoolView) -> Iterator[Room]:
+        """Yield the rooms that may have containers of a pool, without those known to be full."""
+        return self._for(pool, self.rooms[self._past.get(pool.pool, 0) :])
+
+    def first_for(self, pool: PoolView) -> Room | None:
+        """Return the first room that may have containers of a pool, whether it is full or not."""
+        return next(self._for(pool, self.rooms), None)
+
+    def _for(self, pool: PoolView, rooms: Iterable[Room]) -> Iterator[Room]:
+        classes = self._eligible.classes(pool)
+        return (room for room in rooms if room.machine_class in classes)
 
 
 def kind_of(machine_class: MachineClass, memory: FleetMemory) -> Shape:
@@ -136,18 +191,6 @@ def dominant(pool: PoolView, kinds: Iterable[Shape]) -> float:
     """Return which part of the largest machine a container takes, by what it takes most of."""
     shares = (max(pool.cpu / each.cores, pool.memory / each.memory) for each in kinds)
     return bool(pool.gpu) + min(shares, default=1.0)
-
-
-def fill(rooms: Sequence[Room], pool: PoolView, count: int, eligible: Eligible) -> int:
-    """Place up to `count` containers in the first rooms that have room; return how many."""
-    left = count
-    for room in rooms:
-        if not left:
-            break
-        if eligible.may(pool, room.kind) and (fits := room.fits(pool, left)):
-            room.take(pool, fits)
-            left -= fits
-    return count - left
 
 
 def _holds(shape: Shape, pool: PoolView) -> bool:
