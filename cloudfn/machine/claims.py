@@ -193,7 +193,7 @@ class AheadAndBehind:
             elif line.vain is None:
                 line.vain = now
             elif now - line.vain >= (_STARVED if starved else _IN_VAIN):
-                claims = line.take_last(excess)
+                claims = line.clear() if starved else line.take_last(excess)
                 # Whatever keeps this machine from running them, it is to go on trying.
                 line.more, line.backlog = True, line.backlog + len(claims)
                 line.rests_until = now + _STARVED if starved else now
