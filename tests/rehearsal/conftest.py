@@ -6,6 +6,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(600))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cloud() -> Iterator[World]:
-    """Give a rehearsal that runs."""
+    """Give a rehearsal whose machines run the tests' own agent."""
+    with _rehearsal() as world:
+        world.up_with_our_agent()
+        yield world
+
+
+@pytest.fixture(scope="module")
+def aws(docker_engine: engine.Engine) -> Iterator[World]:
+    """Give a rehearsal whose machines run what machines on AWS run."""
+    with _rehearsal() as world:
+        world.engine = docker_engine
+        world.up("--boot-delay", "1")
+        yield world
+
+
+@contextmanager
+def _rehearsal() -> Iterator[World]:
     try:
         engine.install()
         life.check()
@@ -37,13 +54,11 @@ def cloud() -> Iterator[World]:
         if os.environ.get("CI") or os.environ.get("CLOUDFN_REQUIRE_REHEARSAL"):
             pytest.fail(f"No rehearsal: {error}", pytrace=False)
         pytest.skip(f"no rehearsal: {error}")
-    cache = Path.home() / ".cache" / "cloudfn-tests" / "bundles"
     # Not under pytest's folder: the path of a Unix socket has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="cfr-") as root:
-        world = World(Path(root), cache, free_port())
+        world = World(Path(root), Path.home() / ".cache" / "cloudfn-tests", free_port())
         try:
-            world.up()
             yield world
         finally:
-            world.cloudfn("down", check=False)
+            world.cloudfn("rehearse", "down", check=False)
             assert world.leftovers() == []

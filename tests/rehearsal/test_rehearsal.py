@@ -24,7 +24,7 @@ def machine(cloud: World) -> Machine:
 
 
 def test_a_second_one_is_not_started(cloud):
-    done = cloud.cloudfn("up", "--port", str(cloud.port), check=False)
+    done = cloud.cloudfn("rehearse", "up", "--port", str(cloud.port), check=False)
     assert done.returncode == 1
     assert "runs already" in done.stderr
 
@@ -95,7 +95,7 @@ def _parameter(ssm, name: str) -> str:
 
 def test_a_disturbed_service_is_whole_again_when_its_time_is_over(cloud):
     sqs = cloud.of("sqs")
-    cloud.cloudfn("fault", "sqs", "throttle", "4")
+    cloud.cloudfn("rehearse", "fault", "sqs", "throttle", "4")
     with pytest.raises(ClientError, match="RequestThrottled"):
         sqs.list_queues()
     assert cloud.of("ssm").describe_parameters()["Parameters"]
@@ -111,13 +111,13 @@ def _works(act) -> bool:
 
 
 def test_machines_that_ec2_does_not_have_are_refused(cloud):
-    cloud.cloudfn("limit", "m7i.large", "0")
+    cloud.cloudfn("rehearse", "limit", "m7i.large", "0")
     told = cloud.of("autoscaling").launch_instances(
         AutoScalingGroupName="cloudfn-main-cpu", RequestedCapacity=1, ClientToken="none"
     )
     assert [each["ErrorCode"] for each in told["Errors"]] == ["InsufficientInstanceCapacity"]
     assert told["Instances"] == []
-    cloud.cloudfn("limit", "m7i.large")
+    cloud.cloudfn("rehearse", "limit", "m7i.large")
 
 
 def test_a_group_does_not_grow_beyond_its_bounds(cloud):
@@ -137,7 +137,7 @@ def test_a_machine_drains_before_it_ends(cloud):
     )
     assert machine.answer() == {"out": "drained"}
     cloud.until(lambda: not machine.state(), f"{machine.id} is gone")
-    cloud.until(lambda: machine.id not in _machines(cloud), "its machine is gone")
+    cloud.until(lambda: machine.id not in cloud.machines(), "its machine is gone")
 
 
 def test_a_group_chases_its_desired_capacity_and_spares_what_is_protected(cloud):
@@ -172,24 +172,20 @@ def _instances(scaling, group) -> list[str]:
 
 def test_a_spot_notice_is_told_and_comes_true_and_the_group_replaces_what_it_lost(cloud):
     machine = cloud.machine()
-    cloud.cloudfn("spot", machine.id, "--seconds", "6")
+    cloud.cloudfn("rehearse", "spot", machine.id, "--seconds", "6")
     assert "terminate" in machine.run("python3.11", "-c", _ASK.format("spot/instance-action"))
     cloud.until(lambda: not machine.state(), f"{machine.id} is gone")
     new = cloud.until(
-        lambda: [each for each in _machines(cloud) if each != machine.id][1:], "a new one"
+        lambda: [each for each in cloud.machines() if each != machine.id][1:], "a new one"
     )
     other = Machine(cloud, new[-1])
     cloud.until(lambda: other.state() == "InService", f"{other.id} serves")
-    cloud.cloudfn("kill", other.id)
-    cloud.until(lambda: other.id not in _machines(cloud), f"{other.id} is dead")
-
-
-def _machines(cloud: World) -> list[str]:
-    return [each["machine"] for each in cloud.status()["machines"]]
+    cloud.cloudfn("rehearse", "kill", other.id)
+    cloud.until(lambda: other.id not in cloud.machines(), f"{other.id} is dead")
 
 
 def test_whoever_names_no_machine_is_told_which_there_are(cloud, machine):
-    done = cloud.cloudfn("kill", "i-none", check=False)
+    done = cloud.cloudfn("rehearse", "kill", "i-none", check=False)
     assert done.returncode == 1
     assert machine.id in done.stderr
 
@@ -201,7 +197,7 @@ def test_a_killed_supervisor_takes_everything_along_and_the_next_one_cleans_up(c
     cloud.until(lambda: not [each for each in cloud.leftovers() if "process" in each], "all died")
     assert cloud.status() == {"running": False}
     assert cloud.leftovers()
-    cloud.up()
-    assert _machines(cloud) == []
-    cloud.cloudfn("down")
+    cloud.up_with_our_agent()
+    assert cloud.machines() == []
+    cloud.cloudfn("rehearse", "down")
     assert cloud.leftovers() == []

@@ -22,6 +22,7 @@ from cloudfn.clock import SystemClock
 from cloudfn.providers.aws.infra.bundle import build_bundle
 from cloudfn.rehearsal import cgroups, network
 from cloudfn.rehearsal.site import Site
+from tests.docker.engine import Engine
 
 CLOCK = SystemClock()
 #: tests look at each answer
@@ -36,9 +37,11 @@ class World:
     """One rehearsal, or the place for one."""
 
     root: Path
+    #: of this machine, for what is fetched once
     cache: Path
     port: int
-    bundle: Path | None = None
+    #: builds images of programs
+    engine: Engine | None = None
     _clients: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -46,32 +49,53 @@ class World:
         return Site(self.root / "@rehearsal")
 
     def cloudfn(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run `cloudfn rehearse …`."""
+        """Run `cloudfn …` to its end."""
         done = subprocess.run(
-            [sys.executable, "-m", "cloudfn", "rehearse", *words],
-            env={"CLOUDFN_HOME": str(self.root), "PATH": _path(), "HOME": str(self.root)},
-            capture_output=True, text=True, check=False, timeout=_COMMAND,
+            [sys.executable, "-m", "cloudfn", *words],
+            env=self._environ(), capture_output=True, text=True, check=False, timeout=_COMMAND,
         )  # fmt: skip
-        assert not check or done.returncode == 0, done.stderr + self.logs()
+        assert not check or done.returncode == 0, done.stdout + done.stderr + self.logs()
         return done
 
-    def up(self) -> None:
-        """Start it, with our agent on its machines."""
-        if self.bundle is None:
-            self.bundle = self.root / "bundle.zip"
-            shutil.copyfile(build_bundle(self.cache, lambda _text: None), self.bundle)
-            with zipfile.ZipFile(self.bundle, "a") as archive:
-                archive.write(Path(__file__).with_name("agent.py"), "rehearsed_agent.py")
-        self.cloudfn(
-            "up", "--port", str(self.port), "--boot-delay", "0.5",
-            "--module", "rehearsed_agent", "--handler", "rehearsed_agent.planner",
-            "--bundle", str(self.bundle),
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start `cloudfn …`."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cloudfn", *words],
+            env=self._environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
+
+    def up(self, *options: str) -> None:
+        """Start the rehearsal."""
+        bundles = self.root / "infra"
+        if not bundles.exists():  # its wheels take a while, and are the same every time
+            build_bundle(self.cache / "infra", lambda _text: None)
+            shutil.copytree(self.cache / "infra", bundles)
+        self.cloudfn("rehearse", "up", "--port", str(self.port), *options)
+
+    def up_with_our_agent(self) -> None:
+        """Start the rehearsal, with the tests' own agent on its machines."""
+        bundle = self.root / "bundle.zip"
+        shutil.copyfile(build_bundle(self.cache / "infra", lambda _text: None), bundle)
+        with zipfile.ZipFile(bundle, "a") as archive:
+            archive.write(Path(__file__).with_name("agent.py"), "rehearsed_agent.py")
+        self.up(
+            "--boot-delay", "0.5", "--bundle", str(bundle),
+            "--module", "rehearsed_agent", "--handler", "rehearsed_agent.planner",
+        )  # fmt: skip
+
+    def _environ(self) -> dict[str, str]:
+        environ = {"CLOUDFN_HOME": str(self.root), "PATH": _path(), "HOME": str(self.root)}
+        if self.site.environ.exists():
+            environ |= json.loads(self.site.environ.read_text())
+        if self.engine is not None:
+            name = self.engine.base.replace(self.engine.base_python, "{version}")
+            environ |= {"DOCKER_HOST": self.engine.host, "CLOUDFN_BASE_IMAGE": name}
+        return environ
 
     def of(self, service: str) -> Any:
         """Return boto3's client of a service."""
         if service not in self._clients:
-            told = json.loads(self.cloudfn("env", "--json").stdout)
+            told = json.loads(self.cloudfn("rehearse", "env", "--json").stdout)
             self._clients[service] = boto3.session.Session(
                 told["AWS_ACCESS_KEY_ID"],
                 told["AWS_SECRET_ACCESS_KEY"],
@@ -81,8 +105,14 @@ class World:
 
     def status(self) -> dict[str, Any]:
         """Return what `status` says."""
-        told: dict[str, Any] = json.loads(self.cloudfn("status", "--json", check=False).stdout)
+        told: dict[str, Any] = json.loads(
+            self.cloudfn("rehearse", "status", "--json", check=False).stdout
+        )
         return told
+
+    def machines(self) -> list[str]:
+        """Return the ids of all machines."""
+        return [each["machine"] for each in self.status()["machines"]]
 
     def machine(self) -> Machine:
         """Launch one, and wait until it serves."""

@@ -1,0 +1,69 @@
+"""Programs on an emulated AWS: from an empty environment to their results, and through a death."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.rehearsal.world import World
+
+PROGRAM = """
+import time
+import cloudfn
+
+app = cloudfn.App("program")
+begun = cloudfn.Queue.from_name("begun", create_if_missing=True)
+
+
+@app.function()
+def square(x):
+    return x * x
+
+
+@app.function()
+def slow(x):
+    begun.put(x)
+    time.sleep(5)
+    return x + 1
+
+
+@app.local_entrypoint()
+def squares():
+    print("remote", square.remote(3), "map", sum(square.map(range(100))))
+
+
+@app.local_entrypoint()
+def patient():
+    print("answer", slow.remote(41))
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("program") / "program.py"
+    file.write_text(PROGRAM)
+    return file
+
+
+def test_a_program_runs_on_machines_that_were_not_there_before(aws: World, program: Path):
+    assert aws.machines() == []
+    done = aws.cloudfn("run", "--provider", "aws", f"{program}::squares")
+    assert "remote 9 map 328350" in done.stdout
+    assert aws.machines() != []
+
+
+def test_an_input_outlives_its_machine(aws: World, program: Path):
+    with aws.start("run", "--provider", "aws", f"{program}::patient") as running:
+        aws.until(lambda: _begun(aws) == 1, "the input runs")
+        (machine,) = aws.machines()
+        aws.cloudfn("rehearse", "kill", machine)
+        told, _ = running.communicate(timeout=150)
+    assert "answer 42" in told, told + aws.logs()
+    assert _begun(aws) == 2
+    assert machine not in aws.machines()
+
+
+def _begun(aws: World) -> int:
+    done = aws.cloudfn("queue", "len", "begun", "--provider", "aws", check=False)
+    return int(done.stdout) if done.returncode == 0 else 0
