@@ -112,7 +112,7 @@ class Launcher:
             user_data=_decoded(instance.user_data),
             spot=instance.spot,
         )
-        with (folder / "console.log").open("wb") as console:
+        with self._site.log(instance.instance_id).open("wb") as console:
             process = subprocess.Popen(
                 ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net",
                  "--ipc", "--uts", sys.executable, "-m", "cloudfn.rehearsal", "machine",
@@ -136,7 +136,7 @@ class Launcher:
             machine.process.stdin.flush()
             machine.plugged = True
         except (Error, OSError) as error:
-            with (machine.folder / "console.log").open("a") as console:
+            with self._site.log(machine.told.instance_id).open("a") as console:
                 console.write(f"[machine] no network: {error}\n")
             machine.process.kill()
 
@@ -163,10 +163,6 @@ class Launcher:
         network.unplug(self._hub, machine.number)
         for parent in cgroups.parents(self._site.tag):
             cgroups.remove(parent / instance_id)
-        # What it printed stays, for whoever wonders.
-        kept = self._site.log(instance_id)
-        kept.parent.mkdir(exist_ok=True)
-        shutil.copyfile(machine.folder / "console.log", kept)
         shutil.rmtree(machine.folder, ignore_errors=True)
 
     def _interrupted(self, machine: Machine) -> bool:
@@ -224,7 +220,7 @@ class Launcher:
                     "started": each.started,
                     "heard": _heard(each.process.pid),
                     "interrupted": each.told.interrupted,
-                    "console": str(each.folder / "console.log"),
+                    "console": str(self._site.log(instance_id)),
                 }
                 for instance_id, each in self._machines.items()
             ]

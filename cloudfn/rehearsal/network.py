@@ -167,6 +167,7 @@ def run(*command: str, check: bool = True) -> str:
 
     Raises:
         ExecutionError: It failed, and `check` says that it must not.
+        FileNotFoundError: There is no such command.
     """
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL

@@ -53,9 +53,19 @@ class Site:
         return self.home / "faults.json"
 
     @property
+    def disk(self) -> Path:
+        """File that holds what is in `data`, where there are loop devices."""
+        return self.home / "disk.img"
+
+    @property
+    def data(self) -> Path:
+        """Folder that the processes of the rehearsal alone see: a file system in `disk`."""
+        return self.home / "data"
+
+    @property
     def machines(self) -> Path:
         """Folder with a folder for each machine."""
-        return self.home / "machines"
+        return self.data / "machines"
 
     @property
     def metadata(self) -> Path:
@@ -63,7 +73,7 @@ class Site:
         return self.home / "metadata"
 
     def log(self, name: str) -> Path:
-        """File with the output of one part."""
+        """File with the output of one part, or the console of a machine."""
         return self.home / "logs" / f"{name}.log"
 
 

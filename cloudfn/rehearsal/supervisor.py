@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from cloudfn.clock import Clock
@@ -35,6 +36,9 @@ from cloudfn.rehearsal.steps import let_go_of_output, tell
 
 #: seconds between two looks at groups and machines
 _TICK = 0.2
+#: bytes that machines can fill, and that take no room before
+_DISK = 500 << 30
+_MKFS = ("mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard")
 #: seconds for an emulator to answer
 _PATIENCE = 60.0
 
@@ -63,6 +67,7 @@ class Supervisor:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._over.set())
+        self._make_disk()
         for folder in (self._site.machines, self._site.metadata, self._site.log("x").parent):
             folder.mkdir(exist_ok=True)
         plan = network.planned(self._site.tag, network.routes())
@@ -92,6 +97,15 @@ class Supervisor:
 
     # ------------------------------------------------------------------------------------- parts
 
+    def _make_disk(self) -> None:
+        """Keep what is big and has many files in one file: that is gone at once."""
+        self._site.data.mkdir()
+        with self._site.disk.open("wb") as file:
+            file.truncate(_DISK)
+        with suppress(ExecutionError, FileNotFoundError):  # the folder itself does, too
+            network.run(*_MKFS, str(self._site.disk))
+            network.run("mount", "-o", "loop,noatime", str(self._site.disk), str(self._site.data))
+
     def _open_network(self, plan: network.Plan) -> int:
         module = ["metadata", str(self._site.metadata)]
         hub = self._start(
@@ -110,7 +124,7 @@ class Supervisor:
         emulator = Emulator(self._groups)
         emulator.start()
         port = _free_port()
-        data = self._site.home / "ministack"
+        data = self._site.data / "ministack"
         data.mkdir()
         settings = {
             "AUTH": str(self._wanted.auth).lower(),

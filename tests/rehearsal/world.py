@@ -136,7 +136,7 @@ class World:
     def logs(self) -> str:
         """Return the ends of all logs, for whoever reads why a test failed."""
         home = self.site.home
-        files = [*home.glob("logs/*.log"), *home.glob("machines/*/console.log")]
+        files = home.glob("logs/*.log")
         return "".join(f"\n--- {each.name}\n{each.read_text()[-2000:]}" for each in files)
 
     def leftovers(self) -> list[str]:
@@ -144,6 +144,7 @@ class World:
         home, tag = str(self.site.home), self.site.tag
         processes = {each.name: _read(each / "cmdline") for each in Path("/proc").iterdir()}
         mounts = _read(Path("/proc/self/mountinfo")).splitlines()
+        loops = [_read(each) for each in Path("/sys/block").glob("loop*/loop/backing_file")]
         links = [each["ifname"] for each in json.loads(network.run("ip", "-json", "link"))]
         rules = [
             line
@@ -153,6 +154,7 @@ class World:
         return [
             *(f"process {pid}: {line}" for pid, line in processes.items() if home in line),
             *(f"mount {line}" for line in mounts if home in line),
+            *(f"loop device {each}" for each in loops if home in each),
             *(f"link {name}" for name in links if tag in name),
             *(f"rule {line}" for line in rules if tag in line),
             *(f"control group {each}" for each in cgroups.parents(tag)),
