@@ -178,7 +178,7 @@ class AheadAndBehind:
         """The ledger may have inputs of a pool."""
         line = self._lines.get(pool)
         if line is not None:
-            line.more = True
+            line.wake()
             self.poke()
 
     def trim(self) -> None:
@@ -195,7 +195,8 @@ class AheadAndBehind:
             elif now - line.vain >= (_STARVED if starved else _IN_VAIN):
                 claims = line.clear() if starved else line.take_last(excess)
                 # Whatever keeps this machine from running them, it is to go on trying.
-                line.more, line.backlog = True, line.backlog + len(claims)
+                line.wake()
+                line.backlog += len(claims)
                 line.rests_until = now + _STARVED if starved else now
                 self._return(claims)
 
@@ -309,7 +310,8 @@ class AheadAndBehind:
         """Claim some inputs."""
         if limit <= 0:
             return
-        line.asking, era = limit, self._era
+        line.ask(limit)
+        era = self._era
 
         def work() -> list[Claim]:
             return self._ledger.claim(line.pool, limit, self._clock.wall())

@@ -35,6 +35,8 @@ class Line:
         self.failures = 0
         #: the ledger may have more
         self.more = True
+        #: somebody said so since it was asked last
+        self._news = False
         #: how many wait in the ledger, as far as is known, and when that was asked
         self.backlog = 0
         self.counted = float("-inf")
@@ -105,9 +107,18 @@ class Line:
         self._alone.clear()
         return claims
 
+    def ask(self, limit: int) -> None:
+        """The ledger is being asked for so many."""
+        self.asking = limit
+        self._news = False
+
+    def wake(self) -> None:
+        """The ledger may have more, perhaps more than who is asking just now will hear of."""
+        self.more = self._news = True
+
     def heard(self, ring: Ring) -> None:
         """A doorbell rang."""
-        self.more = True
+        self.wake()
         # What was enclosed is told to the ledger, and old by the time it rings again.
         again = ring._replace(enclosed=b"")
         if again not in self._rings and len(self._rings) < _MOST_RINGS:
@@ -119,6 +130,8 @@ class Line:
         return rings
 
     def exhausted(self) -> None:
-        """The ledger has no more."""
-        self.more, self.backlog = False, 0
-        self._rings.clear()
+        """The ledger had no more when it was asked; what was heard since may be something else."""
+        self.backlog = 0
+        if not self._news:
+            self.more = False
+            self._rings.clear()

@@ -91,8 +91,23 @@ def test_rings_are_kept_without_what_was_enclosed_until_the_ledger_has_no_more()
 
     assert line.take_rings() == [Ring("fu-f", "fu-f@1", "p1"), Ring("fu-f", "fu-f@1", "p2")]
     line.heard(Ring("fu-f", "fu-f@1", "p3"))
+    line.ask(5)
     line.exhausted()
     assert line.take_rings() == []
+    assert not line.more
+
+
+def test_what_rings_while_the_ledger_is_asked_has_it_asked_again():
+    line = Line("fu-f@1", "fu-f")
+    line.ask(5)
+    line.heard(Ring("fu-f", "fu-f@1", "p1"))
+
+    line.exhausted()
+
+    assert line.more
+    line.ask(5)
+    line.exhausted()
+    assert not line.more
 
 
 # ---------------------------------------------------------------------------- what is told
