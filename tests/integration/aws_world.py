@@ -58,9 +58,11 @@ class _Plugged:
         self._plug = plug
 
     def __getattr__(self, name: str) -> Any:
-        if self._plug.pulled:
-            raise EndpointConnectionError(endpoint_url="unplugged")
-        return getattr(self._client, name)
+        return _refuse if self._plug.pulled else getattr(self._client, name)
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise EndpointConnectionError(endpoint_url="unplugged")
 
 
 class _ProcessCatalog:
