@@ -21,7 +21,7 @@ from cloudfn.control.planner.handler import open_planner, plan
 from cloudfn.machine.metadata import Notice
 from cloudfn.model import ids
 from cloudfn.providers.aws.clients import ClientSource
-from cloudfn.providers.aws.outputs import parameter, read_outputs
+from cloudfn.providers.aws.outputs import parse_outputs
 from cloudfn.providers.aws.provider import put_together
 from cloudfn.providers.base import Cloud, Place
 from cloudfn.providers.catalog import RevisionRecord
@@ -31,7 +31,7 @@ from cloudfn.settings import Settings, load
 from cloudfn.testing.aws import FakeAws, FleetKnobs, Knobs
 from cloudfn.testing.clock import RunningClock
 from cloudfn.testing.memory_images import MemoryImages
-from tests.integration.machine_world import PATIENCE, TIMING, Machine, until
+from tests.integration.machine_world import PATIENCE, Machine, quick, until
 
 #: seconds between looks of those who play the world outside
 _LOOK = 0.05
@@ -137,14 +137,14 @@ class AwsWorld:
         self._wanted = Wanted(region=REGION, classes=CLASSES)
         self.names = Names("main", REGION)
         self._make_base()
-        self.outputs = read_outputs(self.aws.client("ssm"), "main", REGION)
+        self.outputs = parse_outputs(json.dumps(outputs(self._wanted, "0" * 64)), "outputs")
         self._images = MemoryImages(python=".".join(map(str, sys.version_info[:2])))
-        #: as `Machine` asks for it: ids of machines that are unplugged
+        #: ids of machines that are unplugged, as `Machine.die` adds to them
         self.outages = _Outages(self)
         self.plugs: dict[str, Plug] = {}
         self.machines: dict[str, Machine] = {}
-        self._planners: list[Planner] = []
-        self._clients: list[CloudClient] = []
+        self.planners: list[Planner] = []
+        self._clients: dict[CloudClient, Plug] = {}
         self._over = threading.Event()
         self._launcher = threading.Thread(target=self._launch, daemon=True)
         self._launcher.start()
@@ -161,8 +161,6 @@ class AwsWorld:
         of("scheduler").create_schedule_group(Name=names.prefix)
         for name, each in self._wanted.classes.items():
             self._make_class(names.group(name), each)
-        told = outputs(self._wanted, "0" * 64)
-        of("ssm").put_parameter(Name=parameter("main"), Value=json.dumps(told), Type="String")
 
     def _make_class(self, group: str, shape: MachineClass) -> None:
         scaling = self.aws.client("autoscaling")
@@ -210,25 +208,33 @@ class AwsWorld:
     def client(self) -> CloudClient:
         """Return a client, as another process would have one."""
         holder = ids.mint("cl")
-        cloud = self.open(holder, Plug(self.clients))
+        plug = Plug(self.clients)
+        cloud = self.open(holder, plug)
         place = Place(self.settings(), holder, self.root / holder)
         folder = self.root / f"payloads-{holder}"
         client = CloudClient(Front(cloud, place, self.clock), "laptop", folder, 1_000)
-        self._clients.append(client)
+        self._clients[client] = plug
         return client
+
+    def vanish(self, client: CloudClient) -> None:
+        """Let a client's process end without a word."""
+        self._clients[client].pulled = True
 
     def planner(self) -> Planner:
         """Start a planner."""
         planner = Planner(self, ids.mint("pl"))
-        self._planners.append(planner)
+        self.planners.append(planner)
         return planner
 
     # Machines
 
     def instances(self) -> dict[str, str]:
-        """Return the lifecycle state of each instance that there is."""
-        told = self.aws.client("autoscaling").describe_auto_scaling_instances()
-        return {each["InstanceId"]: each["LifecycleState"] for each in told["AutoScalingInstances"]}
+        """Return the lifecycle state of each instance that there is, whatever AWS says of it."""
+        fleet = self.aws.fleet
+        with fleet.changed:
+            fleet.pass_time(self.clock.wall())
+            there = [each for each in fleet.instances.values() if each.ec2 != "terminated"]
+            return {each.id: each.state for each in there}
 
     def _launch(self) -> None:
         """Be the hypervisor: machines for instances, and none without one."""
@@ -236,23 +242,46 @@ class AwsWorld:
             states = self.instances()
             for machine_id, state in states.items():
                 if machine_id not in self.machines and state.startswith("Pending"):
-                    self.machines[machine_id] = Machine(cast(Any, self), machine_id, TIMING)
-                machine = self.machines.get(machine_id)
-                if machine is not None and state.startswith("Terminating"):
-                    self._notice(machine, Notice(leaving=True))
+                    machine = Machine(cast(Any, self), machine_id, quick(lease=4.0))
+                    self.machines[machine_id] = machine
+                if machine_id in self.machines and state.startswith("Terminating"):
+                    self.notice(machine_id, Notice(leaving=True))
             for machine_id, machine in list(self.machines.items()):
                 if machine_id not in states and not machine.gone:
                     machine.die()
 
-    def _notice(self, machine: Machine, notice: Notice) -> None:
-        if machine.host is not None and not machine.gone:
+    def notice(self, machine_id: str, notice: Notice) -> None:
+        """Let a machine's metadata service say something."""
+        machine = self.machines[machine_id]
+        if not machine.gone:
             machine.tell(notice)
+
+    def alive(self) -> list[str]:
+        """Return the ids of machines that have not gone."""
+        return [machine_id for machine_id, each in self.machines.items() if not each.gone]
+
+    def containers(self) -> int:
+        """Return how many containers all machines have."""
+        return sum(each.containers() for each in self.machines.values() if not each.gone)
+
+    def busy(self) -> int:
+        """Return how many inputs machines say that they have."""
+        rows = self.open("looker", self.clients).machines.list()
+        return sum(p.held + p.waiting for row in rows for p in row.report.pools.values())
+
+    @property
+    def most_machines(self) -> int:
+        """How many machines there may be."""
+        return sum(each.max_machines for each in self._wanted.classes.values())
+
+    def soon(self, seconds: float) -> float:
+        """Return a time on the clock."""
+        return self.clock.wall() + seconds
 
     def unplug(self, machine_id: str) -> None:
         """Pull a machine's plug; EC2 notices some time later."""
         self.machines[machine_id].die()
-        ec2 = self.aws.client("ec2")
-        ec2.terminate_instances(InstanceIds=[machine_id])
+        self.aws.fleet.kill(machine_id)
 
     def wait_for_no_machines(self) -> None:
         """Wait until the planner has given back every machine."""
@@ -273,7 +302,7 @@ class AwsWorld:
         """End everything."""
         for client in self._clients:
             client.close()
-        for planner in self._planners:
+        for planner in self.planners:
             planner.end()
         self._over.set()
         self._launcher.join(PATIENCE)
@@ -282,7 +311,7 @@ class AwsWorld:
 
 
 class _Outages:
-    """Ids of unplugged machines, as `Machine.die` adds to them."""
+    """Pulls the plugs of machines that are added."""
 
     def __init__(self, world: AwsWorld) -> None:
         self._world = world

@@ -101,11 +101,17 @@ def plan(planner: EnvironmentPlanner, clock: Clock, goes_on: Callable[[Tick], bo
             except Error as error:
                 _log.warning("%s", error.message)
                 tick = Tick(led=True, active=True)
+            except Exception:  # noqa: BLE001 - whatever went wrong, there is a next time
+                _log.exception("the planner failed; it goes on")
+                tick = Tick(led=True, active=True)
             if not goes_on(tick):
                 return
             clock.sleep(max(0.05, PAUSE - (clock.monotonic() - began)))
     finally:
-        planner.leave()
+        try:
+            planner.leave()
+        except Error as error:
+            _log.warning("its lease ends by itself: %s", error.message)
 
 
 def open_planner(
