@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import ceil
 
 from cloudfn.agent.dispatch import ServiceTime, batch_size
 from cloudfn.model.function import AutoscalerSettings
 
 #: seconds of work that wait here beyond what containers hold: some round trips to the ledger
 LOOKAHEAD = 0.1
+#: seconds that an input takes at most for which one waits here: else others may be idle meanwhile
+_SHORT = 0.3
 #: inputs of a container that wait here at most
 MOST_AHEAD = 1024
 #: inputs on one page of the ledger, which are claimed together for little more than one
@@ -61,7 +64,9 @@ def _ahead(service: ServiceTime) -> int:
     if service.mean is None:
         return 0
     expected = max(service.mean, service.slowest, 1e-9)
-    return min(MOST_AHEAD, int(LOOKAHEAD / expected))
+    if expected > _SHORT:
+        return 0
+    return min(MOST_AHEAD, ceil(LOOKAHEAD / expected))
 
 
 def within(declared: AutoscalerSettings, quota: int, kept: int) -> AutoscalerSettings:

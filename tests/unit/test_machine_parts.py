@@ -48,6 +48,12 @@ def test_of_tiny_inputs_more_are_wanted_than_containers_hold():
     assert wanted(Taking(1, (1,), 1, TINY)) > PAGE
 
 
+def test_of_short_inputs_one_more_is_wanted_for_each_container_and_of_long_ones_none():
+    taking = [Taking(4, (1, 1), 1, ServiceTime(seconds)) for seconds in (0.2, 0.4)]
+
+    assert list(map(wanted, taking)) == [4, 2]
+
+
 def test_one_slow_input_among_tiny_ones_makes_what_waits_here_small():
     assert wanted(Taking(1, (1,), 1, TINY.at_least(5.0))) == 1
 
