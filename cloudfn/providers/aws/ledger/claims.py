@@ -411,7 +411,15 @@ class Claims:
             with line.lock:
                 self._read(line, list(line.doubts))
                 for number, slot in list(line.found):
-                    page = self._book.page(number)
-                    if page is not None and page.slots[slot] > WAITS:
-                        self._release(number, {slot: fence_of(page.slots[slot])}, {})
                     del line.found[number, slot]
+                    page = self._book.page(number)
+                    if page is not None and self._is_lost(page, slot):
+                        self._return(line, page, slot)
+
+    def _return(self, line: Line, page: Page, slot: int) -> None:
+        try:
+            self._release(page.number, {slot: fence_of(page.slots[slot])}, {})
+        except Error:
+            # What is remembered of the page may be wrong now.
+            line.doubts[page.number] = None
+            raise
