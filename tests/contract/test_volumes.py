@@ -228,6 +228,8 @@ def test_a_list_of_files_that_no_item_can_hold_lies_beside_them(tmp_path):
     source.touch()
 
     commit(volumes, "r1", *(StagedFile(name, source, 5, 0o640) for name in names))
+    # To whoever may not list a bucket, S3 says of what is gone just now that it is forbidden.
+    aws.faults.fail("s3", "GetObject", "AccessDenied")
     assert [file.path for file in on_aws(aws, tmp_path / "2").files(V)] == names
     assert len(aws.s3.truth("cloudfn-main")) == 1
 

@@ -12,6 +12,8 @@ import pytest
 from tests.terraform import toolbox
 
 ROLES = ("agent", "deployer", "invoker", "planner")
+#: whoever calls functions: clients, and user code on machines
+CALLERS = {"agent", "deployer", "invoker"}
 _FACTS = {
     "account_id": "123456789012",
     "bucket": "cloudfn-main-123456789012-eu-central-1",
@@ -27,10 +29,10 @@ def _arn(service: str, rest: str) -> str:
 
 
 _BUCKET = f"arn:aws:s3:::{_FACTS['bucket']}"
-_QUEUE = _arn("sqs", "cloudfn-main-shop-charge")
+_QUEUE = _arn("sqs", "cloudfn-main-fu-charge")
 _REPLY = _arn("sqs", "cloudfn-main-reply-1")
 _DEAD = _arn("sqs", "cloudfn-main-dead")
-_OTHER_QUEUE = _arn("sqs", "cloudfn-prod-shop-charge")
+_OTHER_QUEUE = _arn("sqs", "cloudfn-prod-fu-charge")
 _TABLE = _arn("dynamodb", "table/cloudfn-main")
 _OTHER_TABLE = _arn("dynamodb", "table/cloudfn-prod")
 _GROUP = _arn(
@@ -43,7 +45,7 @@ _OTHER_GROUP = _arn(
 )
 _SECRET = _arn("ssm", "parameter/cloudfn/main/secrets/stripe")
 _OTHER_SECRET = _arn("ssm", "parameter/cloudfn/prod/secrets/stripe")
-_KEY = _arn("ssm", "parameter/cloudfn/main/keys/input")
+_KEY = _arn("ssm", "parameter/cloudfn/main/keys/main")
 _POOL = _arn("ssm", "parameter/cloudfn/main/pools/shop/charge")
 _OUTPUTS = _arn("ssm", "parameter/cloudfn/main/outputs")
 _IMAGES = _arn("ecr", "repository/cloudfn/main")
@@ -62,37 +64,37 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("sqs:SendMessage", _OTHER_QUEUE, set()),
     ("sqs:ReceiveMessage", _QUEUE, {"agent"}),
     ("sqs:DeleteMessage", _QUEUE, {"agent"}),
-    ("sqs:ReceiveMessage", _REPLY, {"agent", "invoker"}),
+    ("sqs:ReceiveMessage", _REPLY, CALLERS),
     ("sqs:ReceiveMessage", _DEAD, {"agent", "planner"}),
     ("sqs:CreateQueue", _QUEUE, {"deployer"}),
     ("sqs:CreateQueue", _REPLY, {"agent", "deployer", "invoker"}),
-    ("sqs:DeleteQueue", _QUEUE, {"deployer"}),
+    ("sqs:DeleteQueue", _QUEUE, {"deployer", "planner"}),
     ("sqs:DeleteQueue", _REPLY, {*ROLES}),
     ("sqs:DeleteQueue", _OTHER_QUEUE, set()),
     ("sqs:ListQueueTags", _REPLY, {"planner"}),
     ("sqs:TagQueue", _REPLY, {"agent", "deployer", "invoker"}),
-    ("s3:PutObject", _BUCKET + "/inputs/1", {"agent", "invoker"}),
-    ("s3:GetObject", _BUCKET + "/inputs/1", {"agent", "invoker"}),
-    ("s3:DeleteObject", _BUCKET + "/inputs/1", {"agent", "invoker", "planner"}),
+    ("s3:PutObject", _BUCKET + "/inputs/1", {"deployer", "invoker"}),
+    ("s3:GetObject", _BUCKET + "/inputs/1", CALLERS),
+    ("s3:DeleteObject", _BUCKET + "/inputs/1", {*ROLES}),
     ("s3:PutObject", _BUCKET + "/results/1", {"agent"}),
-    ("s3:DeleteObject", _BUCKET + "/results/1", {"agent", "invoker", "planner"}),
-    ("s3:GetObject", _BUCKET + "/results/1", {"agent", "invoker"}),
-    ("s3:DeleteObject", _BUCKET + "/volumes/vo-1/1", {"agent", "invoker", "planner"}),
-    ("s3:GetObject", _BUCKET + "/volumes/vo-1/1", {"agent", "invoker"}),
-    ("s3:PutObject", _BUCKET + "/volumes/vo-1/ma-1", {"agent", "invoker", "planner"}),
+    ("s3:DeleteObject", _BUCKET + "/results/1", {*ROLES}),
+    ("s3:GetObject", _BUCKET + "/results/1", CALLERS),
+    ("s3:DeleteObject", _BUCKET + "/volumes/vo-1/1", {*ROLES}),
+    ("s3:GetObject", _BUCKET + "/volumes/vo-1/1", CALLERS),
+    ("s3:PutObject", _BUCKET + "/volumes/vo-1/ma-1", {*ROLES}),
     ("s3:PutObject", _BUCKET + "/bundles/1", {"deployer"}),
-    ("s3:GetObject", _BUCKET + "/bundles/1", {"agent", "deployer"}),
+    ("s3:GetObject", _BUCKET + "/bundles/1", {"agent"}),
     ("s3:PutObject", _BUCKET + "/agent/1.zip", set()),
     ("s3:GetObject", _BUCKET + "/agent/1.zip", {"agent"}),
     ("s3:DeleteBucket", _BUCKET, set()),
     ("s3:GetObject", "arn:aws:s3:::somebody-elses/x", set()),
-    ("ssm:GetParameter", _SECRET, {"agent"}),
-    ("ssm:GetParameter", _OTHER_SECRET, set()),
+    ("ssm:GetParameters", _SECRET, {"agent", "deployer"}),
+    ("ssm:GetParameters", _OTHER_SECRET, set()),
     ("ssm:PutParameter", _SECRET, {"deployer"}),
-    ("ssm:GetParameter", _KEY, {"agent", "invoker", "planner"}),
+    ("ssm:GetParameter", _KEY, {*ROLES}),
     ("ssm:PutParameter", _KEY, set()),
     ("ssm:PutParameter", _POOL, {"deployer", "planner"}),
-    ("ssm:GetParameter", _POOL, {"deployer", "invoker", "planner"}),
+    ("ssm:GetParametersByPath", _POOL, {"deployer", "planner"}),
     ("ssm:GetParameter", _OUTPUTS, {*ROLES}),
     ("ssm:PutParameter", _OUTPUTS, set()),
     ("autoscaling:SetDesiredCapacity", _GROUP, {"planner"}),
@@ -132,22 +134,49 @@ CONDITIONS: list[tuple[str, str, str, dict[str, str], bool]] = [
         "deployer", "ec2-instance-connect:SendSSHPublicKey", _MACHINE,
         {"aws:ResourceTag/cloudfn:environment": "prod"}, False,
     ),
-    ("agent", "s3:ListBucket", _BUCKET, {"s3:prefix": "volumes/models"}, True),
-    ("agent", "s3:ListBucket", _BUCKET, {"s3:prefix": "inputs/"}, False),
-    ("invoker", "s3:ListBucket", _BUCKET, {}, False),
+    ("deployer", "s3:ListBucket", _BUCKET, {"s3:prefix": "bundles/1.tar.gz"}, True),
+    ("deployer", "s3:ListBucket", _BUCKET, {"s3:prefix": "inputs/"}, False),
+    ("deployer", "s3:ListBucket", _BUCKET, {}, False),
+    ("invoker", "s3:ListBucket", _BUCKET, {"s3:prefix": "volumes/"}, False),
+    ("planner", "dynamodb:UpdateItem", _TABLE, {"dynamodb:LeadingKeys": "LEADER"}, True),
+    ("agent", "dynamodb:UpdateItem", _TABLE, {"dynamodb:LeadingKeys": "LEADER"}, False),
+    ("invoker", "dynamodb:PutItem", _TABLE, {"dynamodb:LeadingKeys": "SC#sc-1"}, False),
+    ("invoker", "dynamodb:GetItem", _TABLE, {"dynamodb:LeadingKeys": "SC#sc-1"}, True),
+    ("deployer", "dynamodb:PutItem", _TABLE, {"dynamodb:LeadingKeys": "SC#sc-1"}, True),
 ]  # fmt: skip
+
+
+#: which documents each role has
+DOCUMENTS = {
+    "agent": ("agent", "limits"),
+    "deployer": ("deployer", "invoker"),
+    "invoker": ("invoker", "limits"),
+    "planner": ("planner",),
+}
+
+
+@cache
+def documents() -> dict[str, Any]:
+    """Return the documents as Terraform renders them."""
+    found = {}
+    for document in (*ROLES, "limits"):
+        text = (toolbox.MODULES / "modules/roles/policies" / f"{document}.json.tftpl").read_text()
+        for name, value in _FACTS.items():
+            text = text.replace(f"${{{name}}}", value)
+        found[document] = json.loads(text.replace("$${", "${"))
+    return found
 
 
 @cache
 def policies() -> dict[str, Any]:
-    """Return the policies as Terraform renders them."""
-    found = {}
-    for role in ROLES:
-        text = (toolbox.MODULES / "modules/roles/policies" / f"{role}.json.tftpl").read_text()
-        for name, value in _FACTS.items():
-            text = text.replace(f"${{{name}}}", value)
-        found[role] = json.loads(text.replace("$${", "${"))
-    return found
+    """Return all that each role may do, as one document."""
+    return {
+        role: {
+            "Version": "2012-10-17",
+            "Statement": [each for name in names for each in documents()[name]["Statement"]],
+        }
+        for role, names in DOCUMENTS.items()
+    }
 
 
 def simulate(given: dict[str, Any], cases: list[dict[str, Any]]) -> list[bool]:
@@ -167,12 +196,18 @@ def test_terraform_renders_the_same_policies(plan_of):
     rendered = plan_of("minimal")["planned_values"]["outputs"]
     roles = plan_of("minimal")["resource_changes"]
     found = {
-        each["index"]: json.loads(each["change"]["after"]["policy"])
+        each["address"].rpartition("aws_iam_role_policy.")[2]: json.loads(
+            each["change"]["after"]["policy"]
+        )
         for each in roles
-        if each["address"].startswith("module.cloudfn.module.roles.aws_iam_role_policy.this[")
+        if each["address"].startswith("module.cloudfn.module.roles.aws_iam_role_policy.")
     }
     assert rendered is not None
-    assert found == policies()
+    assert found == {
+        **{f'this["{role}"]': documents()[role] for role in ROLES},
+        "calls": documents()["invoker"],
+        **{f'limits["{role}"]': documents()["limits"] for role in ("agent", "invoker")},
+    }
 
 
 def test_each_role_may_do_its_part_and_nothing_more():
@@ -221,7 +256,7 @@ def test_a_linter_finds_nothing_in_the_policies():
         # Newer than the linter's data; the evaluator above has heard of it.
         "planner": ["UNKNOWN_ACTION: Unknown action autoscaling:LaunchInstances"],
     }
-    assert lint(policies()) == {role: known.get(role, []) for role in ROLES}
+    assert lint(documents()) == {name: known.get(name, []) for name in documents()}
 
 
 def test_the_linter_finds_what_is_wrong():

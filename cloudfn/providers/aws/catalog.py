@@ -65,12 +65,15 @@ class DynamoCatalog:
         table: The name of the environment's table.
         pools: The path of the copies of overrides, such as "/cloudfn/main/pools".
         clock: Waits between two tries.
+        shows: Writes copies of overrides; else others do, who read them.
     """
 
-    def __init__(self, clients: ClientSource, table: str, pools: str, clock: Clock) -> None:
+    def __init__(
+        self, clients: ClientSource, table: str, pools: str, clock: Clock, *, shows: bool = True
+    ) -> None:
         self._table = Table(clients, table, clock)
         self._clock = clock
-        self._overrides = Overrides(clients, self._table, pools, clock)
+        self._overrides = Overrides(clients, self._table, pools, clock, shows=shows)
         self._revisions: _Kept[RevisionRecord] = _Kept()
         self._functions: _Kept[FunctionRecord] = _Kept()
         #: tells apps of the same moment apart, in their order

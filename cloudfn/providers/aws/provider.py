@@ -120,7 +120,7 @@ def put_together(
         presence=DynamoPresence(clients, table, clock),
         fleet=AutoScalingFleet(clients, _usable(outputs), clock),
         leadership=DynamoLeadership(clients, table, clock, LambdaWaking(clients, outputs.planner)),
-        catalog=DynamoCatalog(clients, table, pools, clock),
+        catalog=DynamoCatalog(clients, table, pools, clock, shows=not place.on_machine),
         logs=CloudWatchLogs(clients, outputs.log_group, clock),
         schedules=AwsSchedules(
             clients,

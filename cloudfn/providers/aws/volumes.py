@@ -22,7 +22,7 @@ from pathlib import Path
 from random import Random
 
 from cloudfn.clock import Clock
-from cloudfn.errors import DataLossError, Error, NotFoundError
+from cloudfn.errors import DataLossError, Error, NotFoundError, PermissionDeniedError
 from cloudfn.model.ids import derive, mint
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
@@ -172,7 +172,8 @@ class S3Volumes:
         try:
             _, pieces = self._bucket.read(self._key(volume_id, head["manifest"]))
             return b"".join(pieces)
-        except NotFoundError:
+        except (NotFoundError, PermissionDeniedError):
+            # Nobody may list volumes: then S3 says of what is gone that it is forbidden.
             return None
 
     def _change(self, volume_id: str, change: Callable[[Manifest], Manifest]) -> None:
@@ -257,8 +258,8 @@ class S3Volumes:
             return ()
         try:
             return self._bucket.read(self._key(volume_id, key))[1]
-        except NotFoundError as error:
-            raise _lost(volume_id, key, "it is not there") from error
+        except (NotFoundError, PermissionDeniedError) as error:
+            raise _lost(volume_id, key, f"it is not there: {error.message}") from error
 
     def _key(self, volume_id: str, key: str) -> str:
         return f"{self._prefix}{volume_id}/{key}"

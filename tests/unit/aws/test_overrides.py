@@ -125,6 +125,18 @@ def test_an_update_whose_answer_is_lost_is_no_conflict(aws, catalog, f):
     assert process(aws).override(f) == second
 
 
+def test_machines_write_no_copies_and_others_do_when_they_look(aws, catalog, f):
+    machine = DynamoCatalog(aws.clients(), "cloudfn-main", POOLS, aws.clock, shows=False)
+
+    update(machine, f, 3)
+    machine.override(f)
+    assert copy(aws, f) is None
+    assert aws.faults.calls["ssm", "PutParameter"] == 0
+
+    catalog.override(f)
+    assert copy(aws, f)["changes"] == {"min_containers": 3}
+
+
 def test_of_updates_at_once_each_sees_the_one_before_and_the_copy_is_of_the_last(aws, f):
     def add_one(by):
         catalog = process(aws)

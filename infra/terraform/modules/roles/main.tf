@@ -8,8 +8,8 @@ locals {
     invoker  = { AWS = coalescelist(var.invokers, [local.account]) }
   }
 
-  policies = {
-    for role in keys(local.trusted) : role => templatefile("${path.module}/policies/${role}.json.tftpl", {
+  documents = {
+    for name in concat(keys(local.trusted), ["limits"]) : name => templatefile("${path.module}/policies/${name}.json.tftpl", {
       account_id  = var.account_id
       bucket      = var.bucket
       environment = var.environment
@@ -37,10 +37,27 @@ resource "aws_iam_role" "this" {
 
 resource "aws_iam_role_policy" "this" {
   #checkov:skip=CKV_AWS_355:what stands for all resources are actions that know no resource
-  for_each = local.policies
+  for_each = local.trusted
 
   name   = "cloudfn"
-  policy = each.value
+  policy = local.documents[each.key]
+  role   = aws_iam_role.this[each.key].id
+}
+
+# Whoever deploys a function also calls it, and could have it do what callers may anyway.
+resource "aws_iam_role_policy" "calls" {
+  #checkov:skip=CKV_AWS_355:what stands for all resources are actions that know no resource
+  name   = "calls"
+  policy = local.documents["invoker"]
+  role   = aws_iam_role.this["deployer"].id
+}
+
+# One table holds everything; those who only call and run have no business with some of it.
+resource "aws_iam_role_policy" "limits" {
+  for_each = toset(["agent", "invoker"])
+
+  name   = "limits"
+  policy = local.documents["limits"]
   role   = aws_iam_role.this[each.key].id
 }
 

@@ -9,6 +9,6 @@ output "names" {
 }
 
 output "policies" {
-  description = "What each role may do, as JSON."
-  value       = local.policies
+  description = "What roles may do, as JSON, by document: each has the one of its name, the deployer the invoker's as well, agent and invoker also limits."
+  value       = local.documents
 }
