@@ -38,10 +38,11 @@ class Timing:
     look: float = 1.0
     #: between looks at the metadata service
     notices: float = 5.0
-    #: between looks at the catalog for changed settings, images and secrets
-    refresh: float = 15.0
-    #: that running inputs have when the machine is told to leave and no end is known
-    drain: float = 100.0
+    #: between looks at the catalog for changed settings, images and secrets, on average
+    refresh: float = 60.0
+    #: that running inputs have when the machine is told to leave and no end is known; systemd and
+    #: the hook of the group wait for 120 s in all
+    drain: float = 75.0
     #: between looks at whether anybody leads, for a machine without work
     led: float = 60.0
 

@@ -7,6 +7,8 @@ from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from random import Random
+from typing import NamedTuple
 
 from cloudfn.agent.machine import Machine
 from cloudfn.clock import Clock
@@ -27,8 +29,8 @@ _log = logging.getLogger(__name__)
 _DRAINING_LOOK = 0.1
 #: seconds before the end that a notice names, in which running inputs are given back
 _MARGIN = 15.0
-#: seconds until a pool that could not be opened is tried again
-_OPENING_PAUSE = 5.0
+#: seconds until a pool that could not be opened is tried again: at first, and at most
+_OPENING_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
 #: seconds that the ledger has to answer at the end
 _FLUSH = 15.0
 #: seconds that are left for the ledger when what runs was given back
@@ -48,6 +50,16 @@ class _Drain:
     ordered: bool = False
     #: the process ends as well
     final: bool = False
+
+
+class _Trouble(NamedTuple):
+    """A pool that cannot be opened."""
+
+    why: str
+    #: when that is tried again; monotonic seconds
+    until: float
+    #: how often in a row it was tried
+    failures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +109,10 @@ class Host:
         self._answered = False
         #: pools that are being opened or looked at again
         self._opening: set[str] = set()
-        #: pool → why it cannot be opened, and when that is tried again
-        self._troubles: dict[str, tuple[str, float]] = {}
-        self._looked: dict[str, float] = {}
+        self._troubles: dict[str, _Trouble] = {}
+        #: pool → when it is looked at again; monotonic seconds
+        self._stale: dict[str, float] = {}
+        self._random = Random()
         self._last_led = float("-inf")
         self._told_joined = False
         #: inputs that were stopped, until the row does not name them any more
@@ -202,7 +215,8 @@ class Host:
         for name in [name for name in self._troubles if not quotas.get(name)]:
             del self._troubles[name]
         for name, quota in quotas.items():
-            if quota and name not in served and now >= self._troubles.get(name, ("", 0.0))[1]:
+            trouble = self._troubles.get(name)
+            if quota and name not in served and (trouble is None or now >= trouble.until):
                 self._look_up(name)
 
     def _look_up(self, name: str) -> None:
@@ -210,7 +224,9 @@ class Host:
         if name in self._opening:
             return
         self._opening.add(name)
-        self._looked[name] = self._clock.monotonic()
+        # Spread: many machines look at the same pools.
+        pause = self._config.timing.refresh * self._random.uniform(0.5, 1.5)
+        self._stale[name] = self._clock.monotonic() + pause
 
         def opened(opening: Opening) -> None:
             self._opening.discard(name)
@@ -222,8 +238,11 @@ class Host:
         def failed(error: Error) -> None:
             self._opening.discard(name)
             _log.warning("the pool %s cannot be run: %s", name, error)
-            until = self._clock.monotonic() + _OPENING_PAUSE
-            self._troubles[name] = (error.message, until)
+            known = self._troubles.get(name)
+            failures = 1 if known is None else known.failures + 1
+            pause = min(_LONGEST_PAUSE, _OPENING_PAUSE * 2 ** min(failures - 1, 10))
+            until = self._clock.monotonic() + pause
+            self._troubles[name] = _Trouble(error.message, until, failures)
 
         self._engine.asking.do(partial(self._openings.look_up, name), opened, failed)
 
@@ -237,9 +256,10 @@ class Host:
         self._engine.claims.trim()
         self._apply()
         now, served = self._clock.monotonic(), self._engine.serving.served()
-        self._looked = {name: at for name, at in self._looked.items() if name in served}
+        known = served.keys() | self._opening
+        self._stale = {name: at for name, at in self._stale.items() if name in known}
         for name, (_, quota, _) in served.items():
-            if quota and now - self._looked.get(name, now) >= self._config.timing.refresh:
+            if quota and now >= self._stale.get(name, now):
                 self._look_up(name)
         self._go_on_draining()
         self._renew_report()
@@ -252,7 +272,7 @@ class Host:
             self._see_whether_led()
 
     def _renew_report(self) -> None:
-        troubled = {name: PoolReport(trouble=why) for name, (why, _) in self._troubles.items()}
+        troubled = {name: PoolReport(trouble=each.why) for name, each in self._troubles.items()}
         pools = {**troubled, **self._engine.serving.reports()}
         self._report = replace(self._report, pools=pools, epoch=self._orders.epoch)
 

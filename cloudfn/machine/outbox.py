@@ -105,8 +105,6 @@ class Outbox:
         self._era = 0
         self._writing = 0
         self._over = threading.Event()
-        #: set while a write gets no answer
-        self.in_trouble = False
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
 
@@ -258,12 +256,10 @@ class Outbox:
                 if not failures:
                     _log.warning("the ledger does not answer, asking again: %s", error)
                 failures += 1
-                self.in_trouble = True
                 self._over.wait(min(_LONGEST_PAUSE, _PAUSE * 2 ** min(failures, 10)))
             else:
                 if failures:
                     _log.info("the ledger answers again")
-                self.in_trouble = False
                 return answer
 
 
