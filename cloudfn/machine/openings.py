@@ -48,8 +48,6 @@ class Openings:
         self._bundles = bundles
         self._runtimes = runtimes
         self._secrets = SecretDesk(cloud.secrets, Registry(cloud.objects, {}), bytes)
-        #: images that were found, by digest
-        self._images: dict[str, Runtime] = {}
         shutil.rmtree(self._partial, ignore_errors=True)
         for folder in (self._partial, bundles):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -100,15 +98,18 @@ class Openings:
         image = source.environment(function.name)
         if image is None:
             return Runtime(source.interpreter, source.import_paths)
-        if image.digest not in self._images:
-            found = self._cloud.images.find(image)
-            if found is None:
-                raise NotFoundError(
-                    f"The image im-{image.digest} of {shown_name(function.name)} is not built.",
-                    hint="Run or deploy the app again: that builds it.",
-                )
-            self._images[image.digest] = Runtime("python3", (), found.reference)
-        return self._images[image.digest]
+        if source.runtime == "process":
+            raise InvalidError(
+                f"{shown_name(function.name)} has an image, which processes of a machine cannot.",
+                hint='Deploy the app with runtime="docker".',
+            )
+        found = self._cloud.images.find(image)
+        if found is None:
+            raise NotFoundError(
+                f"The image im-{image.digest} of {shown_name(function.name)} is not built.",
+                hint="Run or deploy the app again: that builds it.",
+            )
+        return Runtime("python3", (), found.reference)
 
     def _fetch(self, digest: str) -> None:
         """Bring a bundle here, whole or not at all."""
