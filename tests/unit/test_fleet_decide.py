@@ -455,14 +455,37 @@ def test_instances_that_never_join_are_ended():
     instances = [
         Instance("slow", "small", InstanceState.PENDING, "", NOW - 119),
         Instance("never", "small", InstanceState.PENDING, "", NOW - 121),
+        Instance("first", "large", InstanceState.PENDING, "", NOW - 400),
         Instance("stranger", "small", InstanceState.IN_SERVICE, "", NOW - 9_000),
         Instance("new", "small", InstanceState.IN_SERVICE, "", NOW - 9_000),
     ]
-    memory = replace(SETTLED, seen={"stranger": NOW - 601, "new": NOW - 500})
+    memory = replace(SETTLED, seen={"stranger": NOW - 601, "new": NOW - 500}, boots={"small": 60.0})
 
-    decision = decide_fleet(a_snapshot([], instances=instances, memory=memory))
+    decision = decide_fleet(
+        a_snapshot([], instances=instances, memory=memory, classes=(SMALL, LARGE))
+    )
 
     assert [each.machine_id for each in decision.retire] == ["never", "stranger"]
+
+
+def test_a_class_whose_machines_do_not_join_is_left_alone_for_longer_each_time():
+    stuck = Instance("never", "small", InstanceState.PENDING, "", NOW - 500)
+    pools, now = [a_pool(pending=1)], NOW
+
+    memory, waits = SETTLED, []
+    for _ in range(3):
+        snapshot = replace(a_snapshot(pools, instances=[stuck], memory=memory), now=now)
+        memory = decide_fleet(snapshot).memory
+        alone = replace(snapshot, instances=(), memory=memory)
+        while not decide_fleet(replace(alone, now=now)).grow:
+            now += 10
+        waits.append(now - memory.refusals[0].at)
+        stuck = replace(stuck, launched=now - 500)
+    joined = a_machine(joined=now, heard=now)
+    after = decide_fleet(replace(a_snapshot(pools, [joined], memory=memory), now=now + 1))
+
+    assert waits == [180, 360, 720]
+    assert after.memory.refusals == ()
 
 
 def test_rows_of_machines_that_are_gone_are_forgotten():

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudfn.control.planner.fleet_decide import decide_fleet
@@ -15,6 +15,8 @@ from tests.unit.fleet_worlds import LARGE, NOW, SMALL, a_pool
 
 L4 = MachineClass("l4", 8, 32_768, (Gpu(0, "g0", "NVIDIA L4", 23_034),), max_machines=2)
 CLASSES = {"small": SMALL, "large": LARGE, "l4": L4}
+#: a snapshot takes long to draw
+FEW = settings(max_examples=40)
 POOLS = ["f@1", "g@1", "h@1"]
 IDS = [f"m{n}" for n in range(6)]
 
@@ -116,6 +118,7 @@ def have(row, pool):
     return report.starting + report.idle + report.busy
 
 
+@FEW
 @given(snapshots())
 def test_a_pool_can_never_have_more_containers_than_its_maximum(snapshot):
     """Neither now nor while machines have not heard what they may have."""
@@ -138,6 +141,7 @@ def test_a_pool_can_never_have_more_containers_than_its_maximum(snapshot):
             assert sum(max(quotas[name], before[name]) for name in quotas) <= limit
 
 
+@FEW
 @given(snapshots())
 def test_no_class_can_have_more_machines_than_it_may(snapshot):
     decision = decide_fleet(snapshot)
@@ -151,6 +155,7 @@ def test_no_class_can_have_more_machines_than_it_may(snapshot):
         )
 
 
+@FEW
 @given(snapshots())
 def test_only_machines_that_say_that_they_are_empty_or_say_nothing_are_ended(snapshot):
     decision = decide_fleet(snapshot)
@@ -162,6 +167,7 @@ def test_only_machines_that_say_that_they_are_empty_or_say_nothing_are_ended(sna
         assert gone.machine_id in {each.machine_id for each in snapshot.instances}
 
 
+@FEW
 @given(snapshots())
 def test_no_machine_drains_that_work_needs_or_that_is_not_settled(snapshot):
     decision = decide_fleet(snapshot)
@@ -174,6 +180,7 @@ def test_no_machine_drains_that_work_needs_or_that_is_not_settled(snapshot):
         assert decision.quotas[drain.machine_id] == {}
 
 
+@FEW
 @given(snapshots())
 def test_quotas_are_for_machines_that_serve_alone(snapshot):
     decision = decide_fleet(snapshot)
@@ -189,6 +196,7 @@ def test_quotas_are_for_machines_that_serve_alone(snapshot):
         assert all(kept[pool] <= quotas.get(pool, 0) for pool in kept)
 
 
+@FEW
 @given(snapshots())
 def test_a_stored_snapshot_gives_the_same_decision(snapshot):
     stored = FleetSnapshot.from_json(json.loads(json.dumps(snapshot.to_json())))
@@ -197,6 +205,7 @@ def test_a_stored_snapshot_gives_the_same_decision(snapshot):
     assert decide_fleet(stored) == decide_fleet(snapshot)
 
 
+@FEW
 @given(snapshots())
 def test_what_was_asked_for_one_pool_is_not_asked_for_again(snapshot):
     # Others may be packed otherwise once they have a place; a buffer comes when the need has its.

@@ -5,8 +5,10 @@ import pytest
 from cloudfn.control.planner.fleet_decide import decide_fleet
 from cloudfn.control.planner.pool_book import PoolBook
 from cloudfn.errors import ResourceExhaustedError
+from cloudfn.model.cls import ClsSpec, ParameterSpec
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec
 from cloudfn.providers.catalog import RevisionSpec
+from cloudfn.providers.ledger import PoolCounts
 from cloudfn.providers.scheduled import Scheduled
 from cloudfn.testing.memory_catalog import MemoryCatalog
 from tests.unit.fleet_worlds import a_snapshot
@@ -87,3 +89,74 @@ def test_what_was_clamped_is_part_of_the_reason(catalog, schedules, pool):
 
     assert fate.desired == 4
     assert "min_containers would be 9; 4, the maximum, counts" in fate.reason
+
+
+# ----------------------------------------------------------------------------- what pools there are
+
+
+def deployed(catalog, *functions):
+    revision = RevisionSpec("b1", "jobs", functions, "/usr/bin/python3")
+    return catalog.create_app("shop", "deployed", revision, 1.0)
+
+
+def test_pools_of_the_live_revision_live_and_those_of_older_ones_do_not(catalog):
+    spec = FunctionSpec("f", "jobs", "f", autoscaler=SETTINGS)
+    app = deployed(catalog, spec)
+    catalog.add_revision(app.app_id, RevisionSpec("b2", "jobs", (spec,), "/usr/bin/python3"), 2.0)
+    (function,) = catalog.functions(app.app_id)
+    book = PoolBook(catalog)
+
+    book.refresh(10.0)
+
+    assert book.live() == [f"{function.function_id}@2"]
+    assert book.view(f"{function.function_id}@2", None, 10.0).live
+    old = book.view(f"{function.function_id}@1", None, 10.0)
+    assert (old.live, old.shown) == (False, "shop/f")
+
+
+def test_pools_of_a_stopped_app_do_not_live(catalog):
+    app = deployed(catalog, FunctionSpec("f", "jobs", "f"))
+    (function,) = catalog.functions(app.app_id)
+    book = PoolBook(catalog)
+    book.refresh(10.0)
+    catalog.stop_app(app.app_id, 11.0)
+
+    book.refresh(20.0)
+
+    assert book.live() == []
+    assert not book.view(f"{function.function_id}@1", None, 20.0).live
+
+
+@pytest.mark.parametrize("pool", ["fu-nobody@1", "nonsense", "fu-nobody@x"])
+def test_a_pool_that_nobody_knows_is_none(catalog, pool):
+    assert PoolBook(catalog).view(pool, None, 10.0) is None
+
+
+def test_the_instance_of_a_class_that_is_kept_warm_is_there_before_anybody_asks_for_it(catalog):
+    size = ParameterSpec("str", required=False, default="small")
+    spec = FunctionSpec(
+        "Model.*", "jobs", "Model", autoscaler=SETTINGS, cls=ClsSpec(parameters={"size": size})
+    )
+    app = deployed(catalog, spec)
+    (function,) = catalog.functions(app.app_id)
+    book = PoolBook(catalog)
+
+    book.refresh(10.0)
+
+    least = {pool: book.view(pool, None, 10.0).settings.min_containers for pool in book.live()}
+    (variant,) = [pool for pool in least if "+" in pool]
+    assert least == {f"{function.function_id}@1": 0, variant: 1}
+
+
+def test_an_override_is_seen_within_seconds_where_there_is_work_and_later_else(catalog, pool):
+    book = PoolBook(catalog)
+    book.refresh(10.0)
+    busy, idle = PoolCounts(1, 0, 0), None
+    assert book.view(pool, busy, 10.0).settings.min_containers == 1
+    changes = {"min_containers": 3}
+    catalog.set_override(pool.partition("@")[0], changes, expected=0, now=11.0, by="ada")
+
+    assert book.view(pool, busy, 12.0).settings.min_containers == 1
+    assert book.view(pool, idle, 14.0).settings.min_containers == 1
+    assert book.view(pool, busy, 14.0).settings.min_containers == 3
+    assert book.view(pool, idle, 30.0).settings.min_containers == 3

@@ -14,7 +14,14 @@ from dataclasses import dataclass, replace
 
 from cloudfn.control.planner.fleet_growth import Grower, Growth
 from cloudfn.control.planner.fleet_leaving import Leave, Leaving, leave
-from cloudfn.control.planner.fleet_machines import Machine, Stand, boot_seconds, machines, observed
+from cloudfn.control.planner.fleet_machines import (
+    NEVER_JOINED,
+    Machine,
+    Stand,
+    boot_seconds,
+    machines,
+    observed,
+)
 from cloudfn.control.planner.fleet_need import Demand, demands, paces
 from cloudfn.control.planner.fleet_quotas import Placing, lowered, place, relieve
 from cloudfn.control.planner.fleet_rooms import Eligible, kind_of
@@ -84,7 +91,7 @@ def decide_fleet(snapshot: FleetSnapshot) -> FleetDecision:
 
     wants = demands(snapshot.pools, found, memory, boot, now)
     placing = place(wants, found, kinds, eligible, memory, now)
-    growth = Grower(snapshot.classes, found, kinds, eligible, memory).grow(wants, placing)
+    growth = Grower(snapshot.classes, found, kinds, eligible, memory, now).grow(wants, placing)
     for want in wants:
         if growth.lacking.get(want.pool.pool):
             relieve(want, placing)
@@ -170,6 +177,11 @@ def _remembered(
     leaving: Leaving,
 ) -> FleetMemory:
     now = snapshot.now
+    never = {each.machine_id for each in found if each.report is None and each.exists}
+    classes = {each.machine_id: each.machine_class for each in found}
+    given_up = {classes[each.machine_id] for each in leaving.retire if each.machine_id in never}
+    for machine_class in given_up:
+        memory = memory.after_refusal(machine_class, NEVER_JOINED, now, longer=True)
     active = dict(memory.active_at)
     for want in wants:
         last = max([active.get(want.pool.pool, 0.0), *_last_inputs(want.pool.pool, found)])

@@ -45,6 +45,7 @@ class Grower:
         kinds: What machines of each class are like.
         eligible: Who may be where.
         memory: With the refusals.
+        now: Seconds since the epoch.
     """
 
     def __init__(
@@ -54,11 +55,12 @@ class Grower:
         kinds: Mapping[str, Shape],
         eligible: Eligible,
         memory: FleetMemory,
+        now: float,
     ) -> None:
         self._classes = classes
         self._kinds = kinds
         self._eligible = eligible
-        self._refused = {each.machine_class: each for each in memory.refusals}
+        self._refused = {each.machine_class: each for each in memory.refusals if each.holds(now)}
         alive = Counter(each.machine_class for each in found if _counts(each))
         self._left = {each.name: each.max_machines - alive[each.name] for each in classes}
         self._opened = Row([], eligible)

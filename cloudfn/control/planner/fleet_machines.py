@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from cloudfn.control.planner.fleet_snapshot import AVOIDED, Asked, FleetMemory, FleetSnapshot, Shape
+from cloudfn.control.planner.fleet_snapshot import (
+    Asked,
+    FleetMemory,
+    FleetSnapshot,
+    Refusal,
+    Shape,
+)
 from cloudfn.providers.fleet import Instance, InstanceState, MachineClass
 from cloudfn.providers.machines import MachineReport, MachineRow, MachineState
 
@@ -13,6 +19,10 @@ from cloudfn.providers.machines import MachineReport, MachineRow, MachineState
 PATIENCE = 60.0
 #: seconds after which an instance that nobody hears of is ended
 UNHEARD = 600.0
+#: seconds that a machine has at least to join, where no other of its class has joined yet
+FIRST_BOOT = 420.0
+#: what a class is left alone for
+NEVER_JOINED = "its machines do not join"
 #: seconds after its lease until a machine's row is of no use
 ROW_KEPT = 120.0
 #: seconds that a machine without work is kept, where booting one takes less
@@ -77,7 +87,7 @@ def observed(snapshot: FleetSnapshot) -> FleetMemory:
         boots=_boots(memory, snapshot),
         shapes=_shapes(memory, snapshot),
         asked=_still_asked(memory, new, there, snapshot),
-        refusals=tuple(each for each in memory.refusals if now - each.at < AVOIDED),
+        refusals=tuple(each for each in memory.refusals if _still_counts(each, snapshot)),
         drained={key: at for key, at in memory.drained.items() if key in there},
         idle_since={key: at for key, at in memory.idle_since.items() if key in rows},
     )
@@ -96,9 +106,8 @@ def machines(snapshot: FleetSnapshot, memory: FleetMemory) -> list[Machine]:
         _joined(row, instances.get(machine_id), memory, snapshot.now)
         for machine_id, row in rows.items()
     ]
-    boots = {each.name: boot_seconds(each, memory) for each in snapshot.classes}
     found += [
-        _unjoined(each, memory, boots.get(each.machine_class, KEEP_ALIVE), snapshot.now)
+        _unjoined(each, memory, _patience(each.machine_class, memory, snapshot), snapshot.now)
         for each in instances.values()
         if each.machine_id not in rows
     ]
@@ -144,13 +153,21 @@ def _joined(row: MachineRow, instance: Instance | None, memory: FleetMemory, now
     )
 
 
-def _unjoined(instance: Instance, memory: FleetMemory, boot: float, now: float) -> Machine:
+def _patience(machine_class: str, memory: FleetMemory, snapshot: FleetSnapshot) -> float:
+    """Return how long a machine may take to join: twice what others of its class took."""
+    if machine_class in memory.boots:
+        return 2 * memory.boots[machine_class]
+    guesses = {each.name: each.boot_seconds for each in snapshot.classes}
+    return max(FIRST_BOOT, 2 * guesses.get(machine_class, 0.0))
+
+
+def _unjoined(instance: Instance, memory: FleetMemory, patience: float, now: float) -> Machine:
     seen = memory.seen[instance.machine_id]
     since = seen if instance.launched is None else instance.launched
     if instance.state == InstanceState.ENDING:
         stand = Stand.LEAVING
     elif instance.state == InstanceState.PENDING:
-        stand = Stand.ABANDONED if now - since >= 2 * boot else Stand.BOOTING
+        stand = Stand.ABANDONED if now - since >= patience else Stand.BOOTING
     else:
         # Its agent has joined once, or its description is ahead of its row.
         stand = Stand.ABANDONED if now - seen >= UNHEARD else Stand.SILENT
@@ -178,6 +195,15 @@ def _boots(memory: FleetMemory, snapshot: FleetSnapshot) -> dict[str, float]:
         took, name = report.joined - began, report.machine_class
         boots[name] = took if name not in boots else boots[name] + _WEIGHT * (took - boots[name])
     return boots
+
+
+def _still_counts(refusal: Refusal, snapshot: FleetSnapshot) -> bool:
+    """Whether a refusal is to be remembered: one that joins makes up for those that did not."""
+    if refusal.reason == NEVER_JOINED:
+        joined = (row.report for row in snapshot.machines if row.report.joined > refusal.at)
+        if any(report.machine_class == refusal.machine_class for report in joined):
+            return False
+    return refusal.counts(snapshot.now)
 
 
 def _shapes(memory: FleetMemory, snapshot: FleetSnapshot) -> dict[str, Shape]:

@@ -18,6 +18,8 @@ from cloudfn.providers.machines import MachineReport, MachineRow, MachineState, 
 T = TypeVar("T")
 #: seconds for which a class that was refused is not asked for again
 AVOIDED = 180.0
+#: and at most, where machines of it do not even join; the times in a row are counted for as long
+_LONGEST = 3_600.0
 
 
 def _none() -> Mapping[str, Any]:
@@ -69,6 +71,16 @@ class Refusal:
     reason: str
     #: times in a row
     times: int = 1
+    #: seconds for which the class is left alone
+    seconds: float = AVOIDED
+
+    def holds(self, now: float) -> bool:
+        """Whether the class is left alone still."""
+        return now - self.at < self.seconds
+
+    def counts(self, now: float) -> bool:
+        """Whether another one would be one more in a row."""
+        return now - self.at < self.seconds + _LONGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +176,29 @@ class FleetMemory:
         """
         nameless = ("",) * (granted - len(machine_ids))
         asked = [Asked(machine_class, now, each) for each in (*machine_ids, *nameless)]
+        memory = replace(self, asked=(*self.asked, *asked))
+        if granted:
+            memory = replace(memory, grown={**self.grown, machine_class: now})
+        return memory.after_refusal(machine_class, refused, now)
+
+    def after_refusal(
+        self, machine_class: str, reason: str, now: float, *, longer: bool = False
+    ) -> FleetMemory:
+        """Return the memory after machines of a class could not be had; or could, without a reason.
+
+        Args:
+            machine_class: The class.
+            reason: In words.
+            now: Seconds since the epoch.
+            longer: The class is left alone for longer each time.
+        """
         others = tuple(each for each in self.refusals if each.machine_class != machine_class)
-        before = next((each for each in self.refusals if each.machine_class == machine_class), None)
-        if refused:
-            times = before.times + 1 if before else 1
-            others = (*others, Refusal(machine_class, now, refused, times))
-        grown = {**self.grown, machine_class: now} if granted else self.grown
-        return replace(self, asked=(*self.asked, *asked), refusals=others, grown=grown)
+        if reason:
+            before = [each.times for each in self.refusals if each.machine_class == machine_class]
+            times = 1 + max(before, default=0)
+            seconds = min(_LONGEST, AVOIDED * 2 ** (times - 1)) if longer else AVOIDED
+            others = (*others, Refusal(machine_class, now, reason, times, seconds))
+        return replace(self, refusals=others)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `from_json`."""

@@ -6,16 +6,21 @@ while something changes, and rarely else.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from cloudfn.control.planner.fleet_quotas import READY_FOR
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, FleetSnapshot, PoolView
 from cloudfn.control.planner.pool_book import PoolBook
 from cloudfn.providers.base import Cloud
 from cloudfn.providers.fleet import Instance, InstanceState, MachineClass
+from cloudfn.providers.ledger import PoolCounts
 from cloudfn.providers.machines import MachineRow, MachineState
 
 #: seconds for which instances are taken to be as they were: while some come and go, and else
 _CHANGING_FOR, _STEADY_FOR = 3.0, 15.0
 _CLASSES_FOR = 15.0
+#: pools whose counts are asked for one after the other, and side by side where there are more
+_ONE_BY_ONE, _AT_ONCE = 2, 8
 
 
 class Observer:
@@ -68,7 +73,7 @@ class Observer:
         self._instances_at = float("-inf")
 
     def _pools(self, rows: list[MachineRow], memory: FleetMemory, now: float) -> list[PoolView]:
-        counts = {pool: self._cloud.ledger.counts(pool) for pool in self._cloud.ledger.pools()}
+        counts = self._counts()
         wanted = dict.fromkeys(counts)
         wanted |= dict.fromkeys(pool for row in rows for pool in row.report.pools)
         live = self.book.live()
@@ -81,6 +86,14 @@ class Observer:
             if pool in wanted or lately or view.settings.min_containers:
                 found.append(view)
         return found
+
+    def _counts(self) -> dict[str, PoolCounts]:
+        """Return the inputs of all pools that have some, asked for side by side."""
+        pools = self._cloud.ledger.pools()
+        if len(pools) <= _ONE_BY_ONE:
+            return {pool: self._cloud.ledger.counts(pool) for pool in pools}
+        with ThreadPoolExecutor(_AT_ONCE) as crew:
+            return dict(zip(pools, crew.map(self._cloud.ledger.counts, pools), strict=True))
 
     def _see_machines(self, rows: list[MachineRow], memory: FleetMemory, now: float) -> None:
         if now - self._classes_at >= _CLASSES_FOR:

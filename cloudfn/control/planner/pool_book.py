@@ -24,8 +24,8 @@ from cloudfn.providers.scheduled import Scheduled, ScheduledSettings, in_force
 
 _log = logging.getLogger(__name__)
 
-#: seconds for which apps and their functions are taken to be as they were
-_APPS_FOR = 5.0
+#: seconds for which apps are taken to be as they were, and the variants of their functions
+_APPS_FOR, _FUNCTIONS_FOR = 5.0, 30.0
 #: and settings, of pools that have work and of all others
 _SETTINGS_FOR, _IDLE_SETTINGS_FOR = 3.0, 15.0
 #: and what schedules of the provider wrote
@@ -68,6 +68,8 @@ class PoolBook:
         self._wanted: Mapping[str, Scheduled] = {}
         self._wanted_at = float("-inf")
         self._revisions: dict[tuple[str, int], RevisionSpec | None] = {}
+        #: (app, revision) → when its functions and variants were looked at, and what they are
+        self._apps: dict[tuple[str, int], tuple[float, tuple[Facts, ...]]] = {}
         self._live: dict[str, Facts] = {}
         self._others: dict[str, Facts | None] = {}
         self._overrides: dict[str, tuple[float, Override | None]] = {}
@@ -79,8 +81,15 @@ class PoolBook:
             return
         self._asked = now
         self._others.clear()
-        found = [facts for app in self._catalog.apps() for facts in self._of_app(app)]
-        self._live = {facts.pool: facts for facts in found}
+        before, self._apps = self._apps, {}
+        for app in self._catalog.apps():
+            key = app.app_id, app.revision
+            at, found = before.get(key, (float("-inf"), ()))
+            if now - at >= _FUNCTIONS_FOR:
+                at, found = now, tuple(self._of_app(app))
+            self._apps[key] = at, found
+        found_all = [facts for _, found in self._apps.values() for facts in found]
+        self._live = {facts.pool: facts for facts in found_all}
         if self._scheduled is not None and now - self._wanted_at >= _SCHEDULED_FOR:
             self._wanted_at = now
             try:
