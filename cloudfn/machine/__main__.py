@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
@@ -196,7 +197,8 @@ def watch_notices(
             except Error as error:
                 _log.warning("%s", error)
             else:
-                loop.call_soon_threadsafe(host.noticed, notice)
+                with suppress(RuntimeError):  # the loop is closed: this machine has left
+                    loop.call_soon_threadsafe(host.noticed, notice)
 
     threading.Thread(target=watch, name="notices", daemon=True).start()
 

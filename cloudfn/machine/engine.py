@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -113,7 +114,7 @@ class Engine:
         )
         self.cells = self._cells()
         self._teller = Teller(cloud.ledger, cloud.wakeups)
-        self.outbox = Outbox(cloud.ledger, cloud.doorbells, self._told, loop.call_soon_threadsafe)
+        self.outbox = Outbox(cloud.ledger, cloud.doorbells, self._told, self._soon)
         self.payloads = Payloads(loop, self.blobs, cloud.depot, self._carrying, self.outbox.record)
         self._items = Items(
             loop,
@@ -191,7 +192,12 @@ class Engine:
         self.agent.end_overdue(claims)
 
     def _heard(self, rings: Sequence[Ring]) -> None:
-        self._loop.call_soon_threadsafe(self.claims.heard, rings)
+        self._soon(partial(self.claims.heard, rings))
+
+    def _soon(self, work: Callable[[], object]) -> None:
+        """Have something done on the loop; from any thread, which may outlive the loop."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(work)
 
     @property
     def busy(self) -> bool:
@@ -316,7 +322,7 @@ class Engine:
         ]
         if news:
             self._teller.ended(news)
-        self._loop.call_soon_threadsafe(partial(self._clear_up, recorded))
+        self._soon(partial(self._clear_up, recorded))
 
     def _clear_up(self, recorded: Sequence[Recorded]) -> None:
         """Delete the payloads that nobody needs."""
