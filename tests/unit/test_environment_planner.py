@@ -459,6 +459,9 @@ def test_people_see_what_is_planned_and_what_it_costs(world):
     assert not asleep["led"]
     assert active["cost"] == "1 machine: $0.10 an hour"
     assert active["led"]
+    world.fleet.change("small", price=None)
+    guessed = described(survey(world.cloud, world.clock.wall()))
+    assert guessed["cost"] == "1 machine: about $0.08 an hour, by guess"
     assert active["pools"][0]["name"] == "jobs/f"
     assert active["machines"][0]["state"] == "serving"
     assert active["story"][0]["did"]

@@ -517,7 +517,7 @@ def test_the_cost_is_that_of_all_machines_that_there_are():
 
     decision = decide_fleet(a_snapshot([], instances=instances, classes=(priced, unknown)))
 
-    assert (decision.cost, decision.unpriced) == (0.5, 1)
+    assert (decision.cost, decision.guessed) == (round(0.5 + 16 * 0.033 + 64 * 0.0042, 4), 1)
 
 
 def test_a_stored_snapshot_gives_the_same_decision():

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cloudfn.control.planner.fleet_growth import Grower, Growth
+from cloudfn.control.planner.fleet_growth import Grower, Growth, price
 from cloudfn.control.planner.fleet_leaving import Leave, Leaving, leave
 from cloudfn.control.planner.fleet_machines import (
     NEVER_JOINED,
@@ -69,9 +69,9 @@ class FleetDecision:
     pools: tuple[PoolFate, ...]
     #: for people: what keeps work from running
     notes: tuple[str, ...]
-    #: dollars an hour of all machines that there are, and how many have no known price
+    #: dollars an hour of all machines that there are; the price of so many of them is a guess
     cost: float
-    unpriced: int
+    guessed: int
     #: there is something to look at again in a second
     active: bool
     memory: FleetMemory
@@ -96,7 +96,7 @@ def decide_fleet(snapshot: FleetSnapshot) -> FleetDecision:
         if growth.lacking.get(want.pool.pool):
             relieve(want, placing)
     leaving = leave(snapshot, found, placing.needed, memory)
-    cost, unpriced = _cost(snapshot)
+    cost, guessed = _cost(snapshot)
     return FleetDecision(
         quotas=placing.quotas,
         kept=placing.kept,
@@ -108,7 +108,7 @@ def decide_fleet(snapshot: FleetSnapshot) -> FleetDecision:
         pools=tuple(_fate(want, placing, growth) for want in wants),
         notes=_notes(snapshot, growth),
         cost=cost,
-        unpriced=unpriced,
+        guessed=guessed,
         active=_is_active(snapshot, found),
         memory=_remembered(memory, snapshot, found, wants, placing, leaving),
     )
@@ -154,10 +154,12 @@ def _notes(snapshot: FleetSnapshot, growth: Growth) -> tuple[str, ...]:
 
 
 def _cost(snapshot: FleetSnapshot) -> tuple[float, int]:
-    prices = {each.name: each.price for each in snapshot.classes}
-    known = [prices.get(each.machine_class) for each in snapshot.instances]
-    priced = [each for each in known if each is not None]
-    return round(sum(priced), 4), len(known) - len(priced)
+    classes = {each.name: each for each in snapshot.classes}
+    found = [
+        classes[each.machine_class] for each in snapshot.instances if each.machine_class in classes
+    ]
+    guessed = sum(each.price is None for each in found)
+    return round(sum(map(price, found)), 4), guessed
 
 
 def _is_active(snapshot: FleetSnapshot, found: Sequence[Machine]) -> bool:

@@ -14,8 +14,10 @@ from cloudfn.control.planner.fleet_rooms import Eligible, Room, Row, dominant
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, Refusal, Shape
 from cloudfn.providers.fleet import MachineClass
 
-#: dollars an hour by which classes of unknown price are compared: of a core, a GiB, a GPU
-_CORE, _GIB, _GPU = 0.04, 0.005, 1.0
+#: dollars an hour that are guessed for a core, a GiB, and a GPU of 24 GiB; larger ones cost more
+#: than their size says
+_CORE, _GIB, _GPU, _LARGER = 0.033, 0.0042, 0.7, 1.6
+_USUAL = 24_576
 #: what a Spot machine costs of that
 _SPOT = 0.4
 
@@ -150,8 +152,8 @@ def price(machine_class: MachineClass) -> float:
     """Return what a machine costs an hour, guessed where nobody knows: good for comparing."""
     if machine_class.price is not None:
         return machine_class.price
-    gpus = sum(1 + each.memory / 24_576 for each in machine_class.gpus) * _GPU
-    guess = machine_class.cores * _CORE + machine_class.memory / 1024 * _GIB + gpus
+    gpus = sum(pow((each.memory or _USUAL) / _USUAL, _LARGER) for each in machine_class.gpus)
+    guess: float = machine_class.cores * _CORE + machine_class.memory / 1024 * _GIB + gpus * _GPU
     return guess * (_SPOT if machine_class.spot else 1)
 
 

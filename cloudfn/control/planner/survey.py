@@ -60,7 +60,7 @@ def described(found: Survey) -> dict[str, Any]:
         "active": decision.active,
         "cost": cost_sentence(decision, len(found.snapshot.instances)),
         "cost_per_hour": decision.cost,
-        "unpriced": decision.unpriced,
+        "guessed": decision.guessed,
         "notes": list(decision.notes),
         "pools": [
             {
@@ -120,12 +120,10 @@ def cost_sentence(decision: FleetDecision, count: int) -> str:
     """
     if not count:
         return "no machines: nothing bills by the hour"
-    text = f"{count} machine{'s' if count > 1 else ''}"
-    if decision.unpriced == count:
-        return f"{text} of unknown price"
-    if decision.unpriced:
-        return f"{text}: ${decision.cost:.2f} an hour, and {decision.unpriced} of unknown price"
-    return f"{text}: ${decision.cost:.2f} an hour"
+    text = f"{count} machine{'s' if count > 1 else ''}: "
+    if decision.guessed:
+        return f"{text}about ${decision.cost:.2f} an hour, by guess"
+    return f"{text}${decision.cost:.2f} an hour"
 
 
 def _containers(machine: Machine) -> int:
