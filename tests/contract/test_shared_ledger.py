@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloudfn.errors import DataLossError, Error
+from cloudfn.errors import DataLossError, Error, ResourceExhaustedError
 from cloudfn.model.call import LOSS_CAP, CallKind, Counters, Status
 from cloudfn.model.terms import Terms
 from cloudfn.providers.aws.ledger import pages
@@ -458,6 +458,15 @@ class TestFaults:
         submit(client, number=100, sealed=True)
         finish(client, claim(client))
         assert len(client.outcomes(SPEC.call_id)) == 100
+
+    def test_meeting_others_again_and_again_is_nothing_final(self, aws, client, one):
+        submit(client)
+        (held,) = claim(one)
+        aws.faults.fail("dynamodb", "UpdateItem", "TransactionConflictException", times=10)
+        with pytest.raises(ResourceExhaustedError):
+            one.record(entries([held]))
+
+        assert one.record(entries([held])) == [True]
 
     def test_a_nasty_table_does_no_harm(self):
         aws = account(Knobs(), seed=3)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from cloudfn.clock import Clock
+from cloudfn.errors import ConflictError, ResourceExhaustedError
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed, Where, explained
 from cloudfn.providers.aws.retries import conflicts, to_the_last
@@ -201,6 +202,9 @@ class Table:
         except ConditionFailed as failed:
             items = tuple(None if each is None else _plain(each) for each in failed.items)
             raise ConditionFailed(failed.held, items) from failed
+        except ConflictError as error:
+            # Nothing is wrong with the request: it met others each time.
+            raise ResourceExhaustedError(error.message, hint="Try again in a moment.") from error
 
 
 def _params(write: Write) -> Item:

@@ -1,4 +1,4 @@
-"""Waiting inputs are claimed, given back, and tried again.
+"""Waiting inputs are claimed.
 
 A process looks at pages that it heard of first, then at those that it remembers, and only then
 into the index. A claim is one update of one page; who comes too late is told what is there instead.
@@ -10,23 +10,21 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from cloudfn.errors import DataLossError, Error
-from cloudfn.model.call import Counters, Status
+from cloudfn.model.call import Status
 from cloudfn.providers.aws.errors import ConditionFailed
-from cloudfn.providers.aws.ledger import changes, pages
+from cloudfn.providers.aws.ledger import changes
 from cloudfn.providers.aws.ledger.book import Line
 from cloudfn.providers.aws.ledger.changes import Change
-from cloudfn.providers.aws.ledger.counts import Counts
 from cloudfn.providers.aws.ledger.inputs import GoneError, payloads_of
 from cloudfn.providers.aws.ledger.packing import Ended, seal_outcome, unclose
 from cloudfn.providers.aws.ledger.pages import (
     WAITS,
     Page,
-    Scar,
     ended,
     fence_of,
     label_of,
-    split_seq,
 )
+from cloudfn.providers.aws.ledger.returns import Returns
 from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.aws.ledger.turns import Waiting
 from cloudfn.providers.doorbells import Ring
@@ -44,17 +42,17 @@ _TRIES = 6
 
 
 class Claims:
-    """Claims inputs, and lets go of them.
+    """Claims inputs.
 
     Args:
         shelf: The table, and what is remembered of it.
-        counts: Keeps counters up to date.
+        returns: Lets go of them.
     """
 
-    def __init__(self, shelf: Shelf, counts: Counts) -> None:
+    def __init__(self, shelf: Shelf, returns: Returns) -> None:
         self._shelf = shelf
         self._book = shelf.book
-        self._counts = counts
+        self._returns = returns
 
     def hear(self, ring: Ring) -> None:
         line = self._book.line(ring.pool, self._shelf.clock.monotonic())
@@ -326,83 +324,6 @@ class Claims:
         with suppress(ConditionFailed):
             self._shelf.write(change.write())
 
-    # Back
-
-    def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:
-        by_page: dict[int, dict[int, int]] = {}
-        for seq, fence in claims:
-            number, slot = split_seq(seq)
-            by_page.setdefault(number, {})[slot] = fence
-        released = self._shelf.crew.each(
-            lambda number: self._release(number, by_page[number], {}), by_page
-        )
-        done = {
-            (number << pages.SEQ_BITS | slot, by_page[number][slot])
-            for number, slots in zip(by_page, released, strict=True)
-            for slot in slots
-        }
-        results = []
-        for claim in claims:
-            results.append(claim in done)
-            done.discard(claim)
-        return results
-
-    def retry(
-        self, seq: int, fence: int, counters: Counters, not_before: float, *, alone: bool = False
-    ) -> bool:
-        number, slot = split_seq(seq)
-        scar = Scar(counters, not_before, alone)
-        return bool(self._release(number, {slot: fence}, {slot: scar}))
-
-    def _release(
-        self, number: int, fences: Mapping[int, int], scars: Mapping[int, Scar]
-    ) -> list[int]:
-        """RUNNING → PENDING, or CANCELLED if the call is, where the fences are not superseded.
-
-        Returns:
-            The slots of which that is true.
-        """
-        page = self._shelf.page(number)
-        fresh = False
-        for _ in range(_TRIES):
-            slots = [
-                slot
-                for slot, fence in fences.items()
-                if page is not None
-                and slot < len(page.slots)
-                and page.slots[slot] > WAITS
-                and fence_of(page.slots[slot]) == fence
-            ]
-            if len(slots) < len(fences) and not fresh:
-                page, fresh = self._shelf.read(number), True
-                continue
-            if page is None or not slots:
-                break
-            try:
-                page = self._shelf.write(changes.release(page, slots, scars, self._shelf.now()))
-            except ConditionFailed as failed:
-                page, fresh = self._shelf.seen(number, failed), True
-                continue
-            self._after_release(page, slots)
-            break
-        else:
-            slots = []
-        for slot, fence in fences.items():
-            self._book.let_go(number << pages.SEQ_BITS | slot, fence)
-        return slots
-
-    def _after_release(self, page: Page, slots: Sequence[int]) -> None:
-        """Let others hear of what waits again, and the counters too if they said less."""
-        if page.waiting > page.folded_waiting or not page.unfinished:
-            with suppress(Error):
-                self._counts.fold([page])
-        if all(page.slots[slot] < WAITS for slot in slots):
-            return
-        self._book.line_up(page, front=True)
-        now = self._shelf.now()
-        if any(page.slots[slot] == WAITS and page.due(slot) <= now for slot in slots):
-            self._book.ring(Ring(page.function_id, page.pool, pages.name_of(page.number)))
-
     def let_go(self) -> None:
         """Give back claims whose answers were lost and which nobody has asked for again."""
         for line in self._book.lines():
@@ -418,7 +339,7 @@ class Claims:
 
     def _return(self, line: Line, page: Page, slot: int) -> None:
         try:
-            self._release(page.number, {slot: fence_of(page.slots[slot])}, {})
+            self._returns.release(page.number, {slot: fence_of(page.slots[slot])}, {})
         except Error:
             # What is remembered of the page may be wrong now.
             line.doubts[page.number] = None

@@ -13,7 +13,7 @@ from math import inf
 from typing import Any
 
 from cloudfn.providers.aws.errors import ConditionFailed
-from cloudfn.providers.aws.ledger import changes, pages
+from cloudfn.providers.aws.ledger import changes, pages, rows
 from cloudfn.providers.aws.ledger.pages import WAITS, Page
 from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.aws.table import Item, Write, update
@@ -118,11 +118,11 @@ class Counts:
         free, reason = self._free(spec)
         if free >= wanted:
             return free, reason
-        rows = self._shelf.rows()
-        mine = [row.number for row in rows if row.function_id == spec.function_id]
+        found = self._shelf.rows()
+        mine = [row.number for row in found if row.function_id == spec.function_id]
         for at in range(0, len(mine), 100):
-            found = self._shelf.read_all(mine[at : at + 100]).values()
-            self.fold([page for page in found if page.kind.durable == spec.kind.durable])
+            some = self._shelf.read_all(mine[at : at + 100]).values()
+            self.fold([page for page in some if page.kind.durable == spec.kind.durable])
         return self._free(spec)
 
     def _free(self, spec: CallSpec) -> tuple[int, str]:
@@ -164,7 +164,7 @@ class Counts:
                     of.append(page)
                 else:
                     writes.append(changes.close(page, self._shelf.expiry(page.durable)))
-                    writes.append(self._shelf.no_row(page))
+                    writes.append(rows.remove(page))
                     of += [page, None]
             try:
                 self._shelf.table.transact(writes)

@@ -8,7 +8,7 @@ from itertools import islice
 
 from cloudfn.errors import ConflictError, DataLossError
 from cloudfn.providers.aws.errors import ConditionFailed
-from cloudfn.providers.aws.ledger import changes, heads
+from cloudfn.providers.aws.ledger import changes, heads, rows
 from cloudfn.providers.aws.ledger.calls import Calls
 from cloudfn.providers.aws.ledger.counts import Counts, settle_counters
 from cloudfn.providers.aws.ledger.heads import HEAD, Head
@@ -113,7 +113,7 @@ class Ends:
                     )
                 )
                 if not page.closed:
-                    writes.append(self._shelf.no_row(page))
+                    writes.append(rows.remove(page))
                     by_function.setdefault(page.function_id, []).append(page)
             writes += [settle_counters(each, of, gone=True) for each, of in by_function.items()]
             try:

@@ -23,7 +23,8 @@ from cloudfn.providers.aws.ledger.pages import (
     label_of,
     name_of,
 )
-from cloudfn.providers.aws.ledger.shelf import OPEN, Shelf
+from cloudfn.providers.aws.ledger.rows import OPEN
+from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.aws.table import delete
 from cloudfn.providers.doorbells import Ring
 from cloudfn.providers.endings import lost_payload

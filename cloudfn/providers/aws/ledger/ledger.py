@@ -15,6 +15,7 @@ from cloudfn.providers.aws.ledger.crew import Crew
 from cloudfn.providers.aws.ledger.ends import Ends
 from cloudfn.providers.aws.ledger.janitor import Janitor
 from cloudfn.providers.aws.ledger.outcomes import Outcomes
+from cloudfn.providers.aws.ledger.returns import Returns
 from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.aws.ledger.submit import Submissions
 from cloudfn.providers.aws.table import Table
@@ -79,7 +80,8 @@ class DynamoLedger:
         )
         self._book = shelf.book
         self._counts = Counts(shelf)
-        self._claims = Claims(shelf, self._counts)
+        self._returns = Returns(shelf, self._counts)
+        self._claims = Claims(shelf, self._returns)
         self._outcomes = Outcomes(shelf, self._counts)
         self._calls = Calls(shelf)
         self._ends = Ends(shelf, self._counts, self._calls, self._outcomes)
@@ -117,12 +119,12 @@ class DynamoLedger:
         return self._claims.overdue(now)
 
     def give_back(self, claims: Sequence[tuple[int, int]]) -> list[bool]:
-        return self._claims.give_back(claims)
+        return self._returns.give_back(claims)
 
     def retry(
         self, seq: int, fence: int, counters: Counters, not_before: float, *, alone: bool = False
     ) -> bool:
-        return self._claims.retry(seq, fence, counters, not_before, alone=alone)
+        return self._returns.retry(seq, fence, counters, not_before, alone=alone)
 
     def held(self, call_id: str) -> list[Held]:
         return self._calls.held(call_id)

@@ -6,38 +6,24 @@ from collections.abc import Iterable
 from itertools import islice
 from math import ceil
 from random import Random
-from typing import NamedTuple
 
 from cloudfn.clock import Clock
 from cloudfn.providers.aws.errors import ConditionFailed
-from cloudfn.providers.aws.ledger import heads, pages
+from cloudfn.providers.aws.ledger import heads, pages, rows
 from cloudfn.providers.aws.ledger.book import Book
 from cloudfn.providers.aws.ledger.crew import Crew
 from cloudfn.providers.aws.ledger.heads import Head
 from cloudfn.providers.aws.ledger.pages import LABEL_BITS, PAGE, Page
-from cloudfn.providers.aws.table import Item, Table, Write, delete, put
+from cloudfn.providers.aws.table import Table, Write
 from cloudfn.settings import Limits
 from cloudfn.wire.seals import Seals
 
-#: the index of pages with unfinished inputs
-OPEN = "L#OPEN"
 #: Seconds that inputs and outcomes of remote and map calls are kept at most, unless they go before.
 _KEPT = 30 * 86_400.0
 
 
 #: pages that one request reads
 _TOGETHER = 100
-
-
-class Row(NamedTuple):
-    """What the index says of an open page."""
-
-    #: its sort key
-    place: str
-    pool: str
-    number: int
-    function_id: str
-    deadline: float | None
 
 
 class Shelf:
@@ -138,35 +124,13 @@ class Shelf:
             return None
         return self.book.note(pages.from_item(item))
 
-    # The index of open pages, by pool and age
+    # The index of open pages
 
-    def row(self, page: Page) -> Write:
-        """Return the write that puts a page into the index."""
-        item: Item = {"pk": OPEN, "sk": _place(page), "fn": page.function_id}
-        if page.deadline is not None:
-            item["dl"] = page.deadline
-        return put(item)
-
-    def no_row(self, page: Page) -> Write:
-        """Return the write that takes a page out of the index."""
-        return delete(OPEN, _place(page))
-
-    def rows(self, pool: str = "", *, most: int | None = None) -> list[Row]:
+    def rows(self, pool: str = "", *, most: int | None = None) -> list[rows.Row]:
         """Return what the index says of the open pages of a pool, the oldest first, or of all."""
         begins = f"{pool}#" if pool else ""
-        found = []
-        for item in islice(self.table.query(OPEN, begins=begins), most):
-            name, _, number = item["sk"].rpartition("#")
-            found.append(
-                Row(
-                    item["sk"],
-                    name.rpartition("#")[0],
-                    int(number, 16),
-                    item["fn"],
-                    item.get("dl"),
-                )
-            )
-        return found
+        items = self.table.query(rows.OPEN, begins=begins)
+        return [rows.from_item(item) for item in islice(items, most)]
 
     def open_pages(self, pool: str = "") -> list[Page]:
         """Read the open pages of a pool, or of all, in the order of the index."""
@@ -187,7 +151,3 @@ class Shelf:
         numbers = head.numbers(start, end)
         found = self.read_all(numbers) if numbers else {}
         return [found[number] for number in numbers if number in found]
-
-
-def _place(page: Page) -> str:
-    return f"{page.pool}#{page.created:017.6f}#{pages.name_of(page.number)}"

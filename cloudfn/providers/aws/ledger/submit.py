@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from cloudfn.errors import ConflictError, ResourceExhaustedError
 from cloudfn.providers.aws.errors import ConditionFailed
-from cloudfn.providers.aws.ledger import heads, pages
-from cloudfn.providers.aws.ledger.counts import Counts, counters_key, reserve
-from cloudfn.providers.aws.ledger.heads import HEAD, Head
+from cloudfn.providers.aws.ledger import heads, lots, pages
+from cloudfn.providers.aws.ledger.counts import Counts, counters_key
+from cloudfn.providers.aws.ledger.heads import Head
+from cloudfn.providers.aws.ledger.lots import Part
 from cloudfn.providers.aws.ledger.packing import (
     enclose,
     pieces,
@@ -19,16 +20,14 @@ from cloudfn.providers.aws.ledger.packing import (
 )
 from cloudfn.providers.aws.ledger.pages import (
     CANCELLED,
-    PAGE,
     SLOTS,
     WAITS,
     Page,
     new_page,
     renewed,
-    segment,
 )
 from cloudfn.providers.aws.ledger.shelf import Shelf
-from cloudfn.providers.aws.table import Write, put, update
+from cloudfn.providers.aws.table import Write
 from cloudfn.providers.doorbells import Ring
 from cloudfn.providers.ledger import Admission, CallSpec
 
@@ -37,24 +36,6 @@ _LOT = 40 * SLOTS
 #: bytes of a page below which its inputs lie on it: one write unit
 _SMALL = 1_024
 _TRIES = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Inputs of a lot that come onto one page."""
-
-    #: the page as it is with them, if it is new; else what is known of it without a look
-    page: Page
-    #: slot of the first one
-    slot: int
-    payloads: Sequence[bytes]
-    #: version of the page that was there before, of a call that was begun anew
-    before: int | None = None
-
-    @property
-    def waiting(self) -> int:
-        """How many of them wait; others are cancelled, or were finished before."""
-        return sum(value == WAITS for value in self.page.slots[self.slot :])
 
 
 @dataclass(slots=True)
@@ -82,6 +63,11 @@ class _Request:
     def missing(self) -> Sequence[bytes]:
         """What the ledger lacks."""
         return self.payloads[self.known - self.first :]
+
+    def new_digests(self, head: Head) -> bytes:
+        """Return the digests that the head says are kept, and that were not before."""
+        have = self.head.digested if self.head else 0
+        return b"".join(self.digests[have - self.first : head.digested - self.first])
 
     @property
     def seals(self) -> bool:
@@ -194,7 +180,7 @@ class Submissions:
         whole = len(lot) == len(asked.missing)
         seal = asked.seals and whole
         if not lot and not asked.missing and asked.head is not None:
-            asked.parts, asked.writes = (), [_seal(asked.head)]
+            asked.parts, asked.writes = (), [lots.seal(asked.head)]
             self._shelf.table.write(asked.writes[0])
             asked.head = self._keep(replace(asked.head, sealed=True, total=None))
             return
@@ -202,7 +188,16 @@ class Submissions:
             return
         head, parts = self._place(asked, lot, seal=seal)
         self._store(head, parts)
-        asked.parts, asked.writes = parts, self._writes(asked, head, parts)
+        expires = self._shelf.expiry(head.spec.durable)
+        asked.parts = parts
+        asked.writes = lots.admit(
+            asked.head,
+            head,
+            parts,
+            self._counts.limits_of(head.spec),
+            asked.new_digests(head),
+            expires,
+        )
         self._shelf.table.transact(asked.writes)
         asked.head = self._keep(head)
         if asked.room is not None:
@@ -319,52 +314,6 @@ class Submissions:
         elif writes:
             self._shelf.table.write_all(writes)
 
-    def _writes(self, asked: _Request, head: Head, parts: Sequence[Part]) -> list[Write]:
-        """Return the transaction: the head, the counters, and the rest in any order."""
-        before, spec = asked.head, head.spec
-        writes = [self._head_write(before, head)]
-        pending = sum(part.waiting for part in parts)
-        if pending:
-            writes.append(reserve(spec, pending, self._counts.limits_of(spec)))
-        for part in parts:
-            if part.before is not None:
-                item = pages.to_item(part.page)
-                writes.append(put(item, "#v=:before", before=part.before))
-            elif part.slot:
-                writes.append(_extension(part))
-            else:
-                writes.append(put(pages.to_item(part.page), "attribute_not_exists(pk)"))
-            if part.waiting:
-                writes.append(self._shelf.row(part.page))
-        if before is None:
-            writes += _announcements(spec, self._shelf.expiry(spec.durable))
-        have = before.digested if before else 0
-        if head.digested > have:
-            digests = b"".join(asked.digests[have - asked.first : head.digested - asked.first])
-            key = {"pk": heads.partition(spec.call_id), "sk": f"D#{have:010d}"}
-            writes.append(put({**key, "y": digests}))
-        return writes
-
-    def _head_write(self, before: Head | None, head: Head) -> Write:
-        if before is None:
-            item = heads.to_item(head, self._shelf.expiry(head.spec.durable))
-            return put(item, "attribute_not_exists(pk)")
-        change = "SET #known=:known,#reach=:reach,#digested=:digested"
-        values = {"known": head.known, "reach": head.reach, "digested": head.digested}
-        if head.sealed:
-            change, values["yes"] = f"{change},#sealed=:yes", True
-        when = "#known=:was AND #nonce=:nonce AND attribute_not_exists(#gone)"
-        when += f" AND attribute_{'' if before.cancelled else 'not_'}exists(#cancelled)"
-        return update(
-            heads.partition(head.spec.call_id),
-            HEAD,
-            change,
-            when,
-            was=before.known,
-            nonce=head.nonce,
-            **values,
-        )
-
     def _announce(self, parts: Sequence[Part]) -> None:
         """Let others hear of what may be claimed now."""
         now = self._shelf.now()
@@ -383,45 +332,3 @@ class Submissions:
                     enclosed = enclose(self._shelf.inputs, page, part.slot, part.payloads)
                 name = pages.name_of(page.number)
                 self._shelf.book.ring(Ring(page.function_id, page.pool, name, enclosed))
-
-
-def _seal(head: Head) -> Write:
-    return update(
-        heads.partition(head.spec.call_id),
-        HEAD,
-        "SET #sealed=:yes",
-        "#known=:known AND #nonce=:nonce",
-        yes=True,
-        known=head.known,
-        nonce=head.nonce,
-    )
-
-
-def _extension(part: Part) -> Write:
-    """Return the write that appends inputs to a page that has room."""
-    page = part.page
-    added = page.slots[part.slot :]
-    more = len(part.payloads)
-    change = "SET #s=list_append(#s,:s),#v=#v+:one"
-    values = {"s": added, "one": 1}
-    if more:
-        change += ",#g=list_append(#g,:g),#w=#w+:k,#u=#u+:k,#fw=#fw+:k,#fu=#fu+:k"
-        change += " REMOVE #z,#expires"
-        values |= {"g": [segment(part.slot, more, 0)], "k": more}
-    # How many slots it has follows from what the head says, which the transaction holds it to.
-    return update(page.key, PAGE, change, "attribute_exists(pk)", **values)
-
-
-def _announcements(spec: CallSpec, expires: int | None) -> list[Write]:
-    """Return what makes a new call be found: by its age, its maker, its name."""
-    more = {} if expires is None else {"expires": expires}
-    writes = [
-        put({"pk": heads.CALLS, "sk": heads.place(spec), "fn": spec.function_id, **more}),
-    ]
-    if spec.parent is not None:
-        key = {"pk": heads.partition(spec.parent[0]), "sk": f"K#{heads.place(spec)}"}
-        writes.append(put({**key, **more}))
-    if spec.name:
-        item = {"pk": heads.NAMES, "sk": spec.name, "call": spec.call_id}
-        writes.append(put(item, "attribute_not_exists(pk) OR #call=:call", call=spec.call_id))
-    return writes

@@ -1,0 +1,46 @@
+"""The index of pages with unfinished inputs, by pool and age. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from cloudfn.providers.aws.ledger.pages import Page, name_of
+from cloudfn.providers.aws.table import Item, Write, delete, put
+
+#: its partition
+OPEN = "L#OPEN"
+
+
+class Row(NamedTuple):
+    """What the index says of an open page."""
+
+    #: its sort key
+    place: str
+    pool: str
+    number: int
+    function_id: str
+    deadline: float | None
+
+
+def add(page: Page) -> Write:
+    """Return the write that puts a page into the index."""
+    item: Item = {"pk": OPEN, "sk": _place(page), "fn": page.function_id}
+    if page.deadline is not None:
+        item["dl"] = page.deadline
+    return put(item)
+
+
+def remove(page: Page) -> Write:
+    """Return the write that takes a page out of the index."""
+    return delete(OPEN, _place(page))
+
+
+def from_item(item: Mapping[str, Any]) -> Row:
+    """Return the row that an item holds."""
+    name, _, number = item["sk"].rpartition("#")
+    return Row(item["sk"], name.rpartition("#")[0], int(number, 16), item["fn"], item.get("dl"))
+
+
+def _place(page: Page) -> str:
+    return f"{page.pool}#{page.created:017.6f}#{name_of(page.number)}"
