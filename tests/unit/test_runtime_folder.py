@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudfn.daemon import runtime_folder
+from cloudfn.providers import runtime_folder
 
 
 @pytest.fixture
