@@ -338,6 +338,7 @@ class TestLostAnswers:
                 continue
 
         assert admission == Admission(200)
+        assert len({ring.page for ring in client.rings()}) == 3
         assert client.counts(POOL) == PoolCounts(200, 0, 0)
         assert [len(c.payload) for c in claim(one, 300)] == [2_000] * 200
 

@@ -123,7 +123,10 @@ class Counts:
         for at in range(0, len(mine), 100):
             some = self._shelf.read_all(mine[at : at + 100]).values()
             self.fold([page for page in some if page.kind.durable == spec.kind.durable])
-        return self._free(spec)
+            free, reason = self._free(spec)
+            if free >= wanted:
+                break
+        return free, reason
 
     def _free(self, spec: CallSpec) -> tuple[int, str]:
         item: Item = self._shelf.table.get(counters_key(spec.function_id), COUNTERS) or {}

@@ -80,6 +80,8 @@ def _head(before: Head | None, head: Head, expires: int | None) -> Write:
     values = {"known": head.known, "reach": head.reach, "digested": head.digested}
     if head.sealed:
         change, values["yes"] = f"{change},#sealed=:yes", True
+    if expires is not None:
+        change, values["expires"] = f"{change},#expires=:expires", expires
     when = "#known=:was AND #nonce=:nonce AND attribute_not_exists(#gone)"
     when += f" AND attribute_{'' if before.cancelled else 'not_'}exists(#cancelled)"
     return update(

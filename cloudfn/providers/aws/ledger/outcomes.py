@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from cloudfn.errors import DataLossError, Error, NotFoundError
+from cloudfn.errors import DataLossError, Error, NotFoundError, ResourceExhaustedError
 from cloudfn.model.call import Status
 from cloudfn.providers.aws.errors import ConditionFailed
-from cloudfn.providers.aws.ledger import changes
+from cloudfn.providers.aws.ledger import changes, pages
 from cloudfn.providers.aws.ledger.counts import Counts
 from cloudfn.providers.aws.ledger.packing import (
     Ended,
@@ -110,6 +110,11 @@ class Outcomes:
             done += open_
             self._after(page)
             break
+        else:
+            raise ResourceExhaustedError(
+                f"Page {pages.name_of(number)} is written to all the time.",
+                hint="Try again in a moment.",
+            )
         for entry in asked.values():
             self._shelf.book.let_go(entry.seq, entry.fence)
         return done

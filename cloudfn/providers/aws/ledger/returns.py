@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from cloudfn.errors import Error
+from cloudfn.errors import Error, ResourceExhaustedError
 from cloudfn.model.call import Counters
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.ledger import changes, pages
@@ -88,7 +88,10 @@ class Returns:
             self._after_release(page, slots)
             break
         else:
-            slots = []
+            raise ResourceExhaustedError(
+                f"Page {pages.name_of(number)} is written to all the time.",
+                hint="Try again in a moment.",
+            )
         for slot, fence in fences.items():
             self._book.let_go(number << pages.SEQ_BITS | slot, fence)
         return slots

@@ -107,7 +107,7 @@ class Submissions:
         asked.head = self._heads.get(call.call_id)
         try:
             if asked.head is None and first:
-                asked.head = self._shelf.head(call.call_id)
+                self._look(asked)
             return self._submit(asked)
         except BaseException:
             # What of it was done is for the next one to find out.
@@ -117,7 +117,7 @@ class Submissions:
     def _submit(self, asked: _Request) -> Admission:
         for _ in range(_TRIES + len(asked.payloads) // _LOT):
             if self._must_look(asked):
-                asked.head = self._shelf.head(asked.spec.call_id)
+                self._look(asked)
             if (answer := self._answer(asked)) is not None:
                 return answer
             try:
@@ -137,6 +137,15 @@ class Submissions:
             or asked.first > head.known
             or (head.sealed and len(asked.missing) > 0)
         )
+
+    def _look(self, asked: _Request) -> None:
+        """Read the call's head, and ring for what is there already: perhaps nobody has."""
+        head = asked.head = self._shelf.head(asked.spec.call_id)
+        if head is None or head.cancelled:
+            return
+        for number in head.numbers(asked.first, min(asked.first + len(asked.payloads), head.known)):
+            name = pages.name_of(number)
+            self._shelf.book.ring(Ring(head.spec.function_id, head.spec.pool, name))
 
     def _answer(self, asked: _Request) -> Admission | None:
         """Return the answer, as soon as there is nothing more to be done.
@@ -201,7 +210,8 @@ class Submissions:
         self._shelf.table.transact(asked.writes)
         asked.head = self._keep(head)
         if asked.room is not None:
-            asked.room = asked.room[0] - len(lot), asked.room[1]
+            free, reason = asked.room
+            asked.room = free - sum(part.waiting for part in parts), reason
         self._announce(parts)
 
     def _lot(self, asked: _Request) -> Sequence[bytes]:
@@ -233,7 +243,7 @@ class Submissions:
         if (found := refused.get(heads.partition(asked.spec.call_id))) is not None:
             if found.get("gone"):
                 self._clear(asked.spec.call_id)
-            asked.head = self._shelf.head(asked.spec.call_id)
+            self._look(asked)
         elif counters_key(asked.spec.function_id) in refused:
             asked.room = self._counts.room(asked.spec, len(asked.missing))
             asked.refused = asked.room[1]
