@@ -133,6 +133,16 @@ def test_people_are_told_what_capacity_is_waited_for():
     )
 
 
+def test_no_further_machine_is_asked_for_what_cannot_start_where_it_was_tried():
+    row = a_machine(pools=has(trouble="its image is gone"))
+
+    decision = decide_fleet(a_snapshot([a_pool(pending=900)], [row], memory=knowing(300.0)))
+
+    assert not decision.grow
+    assert decision.notes == ("f@1: its image is gone",)
+    assert decision.quotas["m1"]["f@1"] > 0
+
+
 def test_min_and_buffer_get_machines_although_there_is_no_work():
     idle = decide_fleet(a_snapshot([a_pool(min_containers=9)]))
     active = replace(SETTLED, active_at={"f@1": NOW - 5})

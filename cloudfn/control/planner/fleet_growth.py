@@ -72,7 +72,10 @@ class Grower:
         """Return the machines to ask for."""
         for want in sorted(wants, key=lambda want: -dominant(want.pool, self._kinds.values())):
             missing = want.desired - placing.placed(want.pool.pool)
-            if missing > 0:
+            if want.trouble:
+                # What no machine can start, a further one cannot either.
+                self._growth.notes.append(f"{want.pool.shown}: {want.trouble}")
+            elif missing > 0:
                 self._grow(want, missing, placing)
         for want in wants:
             self._use_what_is_left(want)

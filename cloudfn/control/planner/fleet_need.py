@@ -44,6 +44,8 @@ class Demand:
     desired: int
     limiting: str
     reason: str
+    #: why no container starts on machines that tried, where there is none; empty: nothing is known
+    trouble: str = ""
 
     @property
     def worthy(self) -> int:
@@ -131,6 +133,7 @@ def _demand(
     return Demand(
         pool, pace, waiting, held, busy, present, service, boot,
         min(minimum, desired), min(needed, desired), desired, limiting, reason,
+        "" if present else next((each.trouble for each in serving if each.trouble), ""),
     )  # fmt: skip
 
 

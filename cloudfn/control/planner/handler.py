@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 
 #: seconds that one invocation plans; the next one comes a minute after it began
 INVOCATION = 55.0
-#: seconds between two looks
-PAUSE = 1.0
+#: seconds between two looks, and between two while there is nothing to do or another one leads
+PAUSE, LONGER_PAUSE = 1.0, 3.0
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda's
@@ -85,7 +85,7 @@ def invoked(
 
 
 def plan(planner: EnvironmentPlanner, clock: Clock, goes_on: Callable[[Tick], bool]) -> None:
-    """Look at an environment each second.
+    """Look at an environment each second, while there is anything.
 
     Args:
         planner: Who looks.
@@ -106,7 +106,8 @@ def plan(planner: EnvironmentPlanner, clock: Clock, goes_on: Callable[[Tick], bo
                 tick = Tick(led=True, active=True)
             if not goes_on(tick):
                 return
-            clock.sleep(max(0.05, PAUSE - (clock.monotonic() - began)))
+            pause = PAUSE if tick.led and tick.active else LONGER_PAUSE
+            clock.sleep(max(0.05, pause - (clock.monotonic() - began)))
     finally:
         try:
             planner.leave()
