@@ -224,6 +224,14 @@ class Catalog(Protocol):
         """Return the override in force."""
         ...
 
+    def overrides(self, functions: Mapping[str, str]) -> dict[str, Override]:
+        """Return the settings of those functions or variants that have some of their own.
+
+        Args:
+            functions: Ids, each with that of its app.
+        """
+        ...
+
     def set_override(
         self,
         function_id: str,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from cloudfn.providers.doorbells import Ring
-from cloudfn.providers.ledger import Ledger
+from cloudfn.providers.ledger import Ledger, PoolCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,18 @@ class Repairs(NamedTuple):
     given_up: int
     #: doorbells to ring: for what was returned, and for what waits and nobody heard of
     rings: tuple[Ring, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All inputs that wait or run, at one moment."""
+
+    #: by pool; those without any are not there
+    counts: Mapping[str, PoolCounts]
+    #: seconds since the epoch at which some that wait may run, or are too late; None: never
+    next_due: float | None
+    #: how many records were read for it
+    size: int
 
 
 class SharedLedger(Ledger, Protocol):
@@ -68,6 +80,10 @@ class SharedLedger(Ledger, Protocol):
             alive: Whether a machine still holds its lease; a machine that never joined does not.
             now: Seconds since the epoch.
         """
+        ...
+
+    def overview(self, now: float) -> Overview:
+        """Return what `pools`, `counts` and `next_due` say, of all pools at once."""
         ...
 
     def reply_to(self, call_id: str) -> str:

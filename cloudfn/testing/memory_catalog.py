@@ -140,6 +140,10 @@ class MemoryCatalog:
     def override(self, function_id: str) -> Override | None:
         return self._overrides.get(function_id)
 
+    def overrides(self, functions: Mapping[str, str]) -> dict[str, Override]:
+        found = {function_id: self.override(function_id) for function_id in functions}
+        return {function_id: each for function_id, each in found.items() if each is not None}
+
     def set_override(
         self,
         function_id: str,

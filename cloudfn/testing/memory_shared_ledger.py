@@ -11,7 +11,7 @@ from cloudfn.model.call import Again, ContainerLost, Counters, settle
 from cloudfn.providers.doorbells import Ring
 from cloudfn.providers.endings import lost_payload
 from cloudfn.providers.ledger import Admission, CallSpec, Claim, Entry
-from cloudfn.providers.shared_ledger import Held, Repairs
+from cloudfn.providers.shared_ledger import Held, Overview, Repairs
 from cloudfn.settings import Limits
 from cloudfn.testing.memory_ledger import MemoryLedger
 
@@ -143,6 +143,12 @@ class MemorySharedLedger:
             for pool in self._records.ledger.pools():
                 self._note(pool.rpartition("@")[0], pool)
             return Repairs(returned, given_up, tuple(self.rings()))
+
+    def overview(self, now: float) -> Overview:
+        with self._records.lock:
+            ledger = self._records.ledger
+            counts = {pool: ledger.counts(pool) for pool in ledger.pools()}
+            return Overview(counts, ledger.next_due(now), len(counts))
 
     def reply_to(self, call_id: str) -> str:
         with self._records.lock:

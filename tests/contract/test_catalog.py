@@ -99,6 +99,19 @@ def test_a_revision_comes_back_as_it_was_declared(catalog):
     assert catalog.revision(app.app_id, 1).spec == spec
 
 
+def test_settings_of_several_functions_are_told_at_once(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f", "g", "h"), 1.0)
+    f, g, h = (each.function_id for each in catalog.functions(app.app_id))
+    catalog.set_override(f, {"min_containers": 3}, expected=0, now=2.0, by="ada")
+    catalog.set_override(h, {"max_containers": 7}, expected=0, now=2.0, by="ada")
+    every = dict.fromkeys((f, g, h), app.app_id)
+
+    assert catalog.overrides(every) == {f: catalog.override(f), h: catalog.override(h)}
+    catalog.clear_overrides(app.app_id)
+    assert catalog.overrides(every) == {}
+    assert catalog.overrides({}) == {}
+
+
 def test_a_deployed_name_is_taken_while_its_app_lives(catalog):
     app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
 

@@ -48,6 +48,23 @@ def claim(ledger, limit=100, now=NOW):
     return ledger.claim(POOL, limit, now)
 
 
+def test_one_look_says_of_all_pools_what_looks_at_each_say(client, one):
+    submit(client, number=200)
+    client.submit(spec("g", function="fu-g"), 0, [b"x"], sealed=True, now=NOW)
+    later = spec("later", function="fu-l")._replace(terms=Terms(not_before=NOW + 50))
+    client.submit(later, 0, [b"x"], sealed=True, now=NOW)
+    claim(one, limit=7)
+    (of_g,) = one.claim("fu-g@1", 1, NOW)
+    one.record(entries([of_g]))
+
+    found = client.overview(NOW)
+
+    assert found.counts == {POOL: PoolCounts(193, 0, 7), "fu-l@1": PoolCounts(0, 1, 0)}
+    assert found.counts == {pool: client.counts(pool) for pool in client.pools()}
+    assert found.next_due == client.next_due(NOW) == NOW + 50
+    assert found.size >= 4
+
+
 class TestRings:
     def test_a_submission_rings_once_for_each_page(self, client):
         submit(client, number=200)

@@ -12,7 +12,7 @@ from cloudfn.providers.fleet import InstanceState, MachineClass
 from cloudfn.providers.ledger import PoolCounts
 from cloudfn.providers.machines import MachineReport, MachineState, Orders, PoolReport
 from cloudfn.providers.queues import Leftovers
-from cloudfn.providers.shared_ledger import Repairs
+from cloudfn.providers.shared_ledger import Overview, Repairs
 from cloudfn.testing.clock import FakeClock
 from cloudfn.testing.memory_catalog import MemoryCatalog
 from cloudfn.testing.memory_dicts import MemoryDicts
@@ -64,8 +64,9 @@ class Ledger:
     def overdue(self, now):
         return []
 
-    def next_due(self, now):
-        return None
+    def overview(self, now):
+        counts = {pool: self.counts(pool) for pool in self.pools()}
+        return Overview(counts, None, len(counts))
 
     def expire(self, now, retention):
         return []

@@ -52,7 +52,12 @@ def pool(catalog):
 
 def view(book, pool, now):
     book.refresh(now)
-    return book.view(pool, None, now)
+    return seen(book, pool, None, now)
+
+
+def seen(book, pool, counts, now):
+    book.refresh_settings([pool], {pool} if counts else (), now)
+    return book.view(pool, counts, now)
 
 
 def test_what_a_schedule_wrote_is_in_force_within_half_a_minute(catalog, schedules, pool):
@@ -152,11 +157,40 @@ def test_an_override_is_seen_within_seconds_where_there_is_work_and_later_else(c
     book = PoolBook(catalog)
     book.refresh(10.0)
     busy, idle = PoolCounts(1, 0, 0), None
-    assert book.view(pool, busy, 10.0).settings.min_containers == 1
+    assert seen(book, pool, busy, 10.0).settings.min_containers == 1
     changes = {"min_containers": 3}
     catalog.set_override(pool.partition("@")[0], changes, expected=0, now=11.0, by="ada")
 
-    assert book.view(pool, busy, 12.0).settings.min_containers == 1
-    assert book.view(pool, idle, 14.0).settings.min_containers == 1
-    assert book.view(pool, busy, 14.0).settings.min_containers == 3
-    assert book.view(pool, idle, 30.0).settings.min_containers == 3
+    assert seen(book, pool, busy, 12.0).settings.min_containers == 1
+    assert seen(book, pool, idle, 14.0).settings.min_containers == 1
+    assert seen(book, pool, busy, 14.0).settings.min_containers == 3
+    assert seen(book, pool, idle, 30.0).settings.min_containers == 3
+
+
+def test_settings_of_many_pools_are_asked_for_at_once(catalog):
+    specs = tuple(FunctionSpec(f"f{n}", "jobs", "f", autoscaler=SETTINGS) for n in range(20))
+    app = catalog.create_app("jobs", "deployed", RevisionSpec("b1", "jobs", specs, ""), 1.0)
+    pools = [f"{each.function_id}@1" for each in catalog.functions(app.app_id)]
+    asked = []
+    book = PoolBook(Asked(catalog, asked))
+    book.refresh(10.0)
+
+    book.refresh_settings(pools, (), 10.0)
+    book.refresh_settings(pools, pools[:3], 14.0)
+
+    assert [len(each) for each in asked] == [20, 3]
+
+
+class Asked:
+    """A catalog that notes whose settings it is asked for."""
+
+    def __init__(self, catalog, asked):
+        self._catalog = catalog
+        self._asked = asked
+
+    def __getattr__(self, name):
+        return getattr(self._catalog, name)
+
+    def overrides(self, functions):
+        self._asked.append(functions)
+        return self._catalog.overrides(functions)

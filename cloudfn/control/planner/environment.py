@@ -159,7 +159,7 @@ class EnvironmentPlanner:
 
     def _is_expected(self, now: float) -> bool:
         """Whether something is due so soon that the planner stays awake."""
-        due = [self._fires.next_due(), self._cloud.ledger.next_due(now)]
+        due = [self._fires.next_due(), self._observer.next_due()]
         return any(each is not None and each - now <= AHEAD for each in due)
 
     # Acting

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cloudfn.control.deploy.directory import version_of
@@ -30,6 +31,8 @@ _APPS_FOR, _FUNCTIONS_FOR = 5.0, 30.0
 _SETTINGS_FOR, _IDLE_SETTINGS_FOR = 3.0, 15.0
 #: and what schedules of the provider wrote
 _SCHEDULED_FOR = 30.0
+#: apps that are asked for at once
+_THREADS = 8
 _NOTHING = PoolCounts(0, 0, 0)
 
 
@@ -81,13 +84,14 @@ class PoolBook:
             return
         self._asked = now
         self._others.clear()
-        before, self._apps = self._apps, {}
-        for app in self._catalog.apps():
-            key = app.app_id, app.revision
-            at, found = before.get(key, (float("-inf"), ()))
-            if now - at >= _FUNCTIONS_FOR:
-                at, found = now, tuple(self._of_app(app))
-            self._apps[key] = at, found
+        before, never = self._apps, (float("-inf"), ())
+        apps = {(app.app_id, app.revision): app for app in self._catalog.apps()}
+        self._apps = {key: before.get(key, never) for key in apps}
+        late = [key for key, (at, _) in self._apps.items() if now - at >= _FUNCTIONS_FOR]
+        if late:
+            with ThreadPoolExecutor(min(len(late), _THREADS)) as threads:
+                told = list(threads.map(lambda key: tuple(self._of_app(apps[key])), late))
+            self._apps |= {key: (now, found) for key, found in zip(late, told, strict=True)}
         found_all = [facts for _, found in self._apps.values() for facts in found]
         self._live = {facts.pool: facts for facts in found_all}
         if self._scheduled is not None and now - self._wanted_at >= _SCHEDULED_FOR:
@@ -110,8 +114,24 @@ class PoolBook:
             self._others[pool] = self._look_up(pool)
         return self._others[pool]
 
+    def refresh_settings(self, pools: Iterable[str], busy: Container[str], now: float) -> None:
+        """Look at the settings of pools again, of all whose last look was a while ago at once.
+
+        Args:
+            pools: Their names.
+            busy: Those that have inputs: they are looked at more often.
+            now: Seconds since the epoch.
+        """
+        due: dict[str, str] = {}
+        for facts in filter(None, map(self.facts, pools)):
+            at, _ = self._overrides.get(facts.function_id, (float("-inf"), None))
+            if now - at >= (_SETTINGS_FOR if facts.pool in busy else _IDLE_SETTINGS_FOR):
+                due[facts.function_id] = facts.app_id
+        found = self._catalog.overrides(due) if due else {}
+        self._overrides |= {each: (now, found.get(each)) for each in due}
+
     def view(self, pool: str, counts: PoolCounts | None, now: float) -> PoolView | None:
-        """Return a pool as decisions see it.
+        """Return a pool as decisions see it, with the settings of the last look.
 
         Args:
             pool: Its name.
@@ -122,7 +142,7 @@ class PoolBook:
         if facts is None:
             return None
         spec = facts.function
-        override = self._override(facts.function_id, now, idle=counts is None)
+        _, override = self._overrides.get(facts.function_id, (now, None))
         wanted = self._wanted.get(facts.function_id)
         settings, remark = in_force(spec.autoscaler, override, wanted)
         pending, delayed, running = counts or _NOTHING
@@ -142,13 +162,6 @@ class PoolBook:
             facts.full_name,
             remark,
         )
-
-    def _override(self, function_id: str, now: float, *, idle: bool) -> Override | None:
-        known = self._overrides.get(function_id)
-        patience = _IDLE_SETTINGS_FOR if idle else _SETTINGS_FOR
-        if known is None or now - known[0] >= patience:
-            known = self._overrides[function_id] = now, self._catalog.override(function_id)
-        return known[1]
 
     def _of_app(self, app: AppRecord) -> list[Facts]:
         found: list[Facts] = []

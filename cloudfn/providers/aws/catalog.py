@@ -272,6 +272,9 @@ class DynamoCatalog:
         known = self.function(function_id)
         return None if known is None else self._overrides.get(known.app_id, function_id)
 
+    def overrides(self, functions: Mapping[str, str]) -> dict[str, Override]:
+        return self._overrides.get_all(functions)
+
     def set_override(
         self,
         function_id: str,

@@ -63,6 +63,18 @@ class Overrides:
             self._try_to_show(app_id, function_id, item["version"])
         return _override(item)
 
+    def get_all(self, functions: Mapping[str, str]) -> dict[str, Override]:
+        """Return overrides by function, as `get` does; functions come with their apps."""
+        keys = {(_pk(app_id), _SORT + name): name for name, app_id in functions.items()}
+        found: dict[str, Override] = {}
+        for key, item in self._table.get_all(keys).items():
+            name = keys[key]
+            if item.get("shown") != item["version"]:
+                self._try_to_show(functions[name], name, item["version"])
+            if (override := _override(item)) is not None:
+                found[name] = override
+        return found
+
     def set(
         self,
         app_id: str,

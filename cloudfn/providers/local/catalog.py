@@ -240,6 +240,10 @@ class SqliteCatalog:
         changes, version, updated, by = rows[0]
         return Override(tuple(sorted(loads(changes).items())), version, updated, by)
 
+    def overrides(self, functions: Mapping[str, str]) -> dict[str, Override]:
+        found = {function_id: self.override(function_id) for function_id in functions}
+        return {function_id: each for function_id, each in found.items() if each is not None}
+
     def set_override(
         self,
         function_id: str,

@@ -18,6 +18,7 @@ from cloudfn.providers.aws.ledger.pages import WAITS, Page
 from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.aws.table import Item, Write, update
 from cloudfn.providers.ledger import CallSpec, PoolCounts
+from cloudfn.providers.shared_ledger import Overview
 
 COUNTERS = "COUNT"
 #: pages that are folded in one transaction, with two writes each to close them
@@ -80,17 +81,7 @@ class Counts:
         self._shelf = shelf
 
     def counts(self, pool: str) -> PoolCounts:
-        now = self._shelf.now()
-        pending = delayed = running = 0
-        for page in self._shelf.open_pages(pool):
-            running += page.unfinished - page.waiting
-            if page.not_before > now:
-                delayed += page.waiting
-            elif page.waiting:
-                later = _delayed(page, now)
-                delayed += later
-                pending += page.waiting - later
-        return PoolCounts(pending, delayed, running)
+        return _counted(self._shelf.open_pages(pool), self._shelf.now())
 
     def pools(self) -> list[str]:
         found = (page.pool for page in self._shelf.open_pages() if page.unfinished)
@@ -100,6 +91,20 @@ class Counts:
         self._shelf.book.see(now)
         due = min((page.next_due(now) for page in self._shelf.open_pages()), default=inf)
         return None if due == inf else due
+
+    def overview(self, now: float) -> Overview:
+        self._shelf.book.see(now)
+        found = self._shelf.open_pages()
+        pools: dict[str, list[Page]] = {}
+        for page in found:
+            if page.unfinished:
+                pools.setdefault(page.pool, []).append(page)
+        due = min((page.next_due(now) for page in found), default=inf)
+        return Overview(
+            {pool: _counted(mine, self._shelf.now()) for pool, mine in pools.items()},
+            None if due == inf else due,
+            len(found),
+        )
 
     # Limits
 
@@ -198,6 +203,19 @@ class Counts:
                 if not now.closed and (now.counters_differ or not now.unfinished):
                     again.append(now)
         return again
+
+
+def _counted(found: Iterable[Page], now: float) -> PoolCounts:
+    pending = delayed = running = 0
+    for page in found:
+        running += page.unfinished - page.waiting
+        if page.not_before > now:
+            delayed += page.waiting
+        elif page.waiting:
+            later = _delayed(page, now)
+            delayed += later
+            pending += page.waiting - later
+    return PoolCounts(pending, delayed, running)
 
 
 def _delayed(page: Page, now: float) -> int:

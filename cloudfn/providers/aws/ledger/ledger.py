@@ -30,7 +30,7 @@ from cloudfn.providers.ledger import (
     Outcome,
     PoolCounts,
 )
-from cloudfn.providers.shared_ledger import Held, Repairs
+from cloudfn.providers.shared_ledger import Held, Overview, Repairs
 from cloudfn.settings import Limits
 from cloudfn.wire.seals import Seals
 
@@ -216,6 +216,9 @@ class DynamoLedger:
 
     def next_due(self, now: float) -> float | None:
         return self._counts.next_due(now)
+
+    def overview(self, now: float) -> Overview:
+        return self._counts.overview(now)
 
     # What survives
 
