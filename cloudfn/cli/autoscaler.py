@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cloudfn.cli import terminal
+from cloudfn.cli import moments, terminal
 from cloudfn.cli.app import resolve_function
 from cloudfn.cli.options import (
     AppArgument,
@@ -97,6 +97,9 @@ def carry_out(
         terminal.print_json({key: reply["settings"].get(key) for key in KEYS})
         return
     terminal.say(f"✓ {name} scales by these settings now:")
+    if "updated_by" in reply:
+        when, who = moments.stamp(reply["updated"]), reply["updated_by"]
+        terminal.say(f"  changed {when} by {who}")
     shown = shown_settings(reply["settings"])
     terminal.print_table(("SETTING", "VALUE"), list(shown.items()), empty="")
 

@@ -11,41 +11,30 @@ from cloudfn.providers.findings import Finding
 
 if TYPE_CHECKING:
     from cloudfn.cli.session import Session
-    from cloudfn.providers.aws.clients import Clients
+    from cloudfn.providers.account import Account
     from cloudfn.providers.base import Cloud
     from cloudfn.providers.catalog import Catalog
 
-#: the provider that has checks of its own
-_AWS = "aws"
 #: a bundle that there is not
 _NO_BUNDLE = "0" * 64
-_INFRA = "`cloudfn infra doctor` checks permissions, quotas, drift and lost machines."
 
 
 def examine(session: Session) -> Iterator[Finding]:
     """Check an environment in a cloud, from here."""
-    settings = session.settings
-    if settings.provider != _AWS:
-        yield from _examine(session, lambda _cloud: ())
+    account, now = session.host.open_account(session.settings), session.host.clock.wall()
+    if account is None:
+        yield from _examine(session, None)
         return
-    from cloudfn.providers.aws.checks import check_access
-    from cloudfn.providers.aws.clients import Access, Clients
-
-    clients, environment = Clients(Access(region=settings.region)), settings.environment
-    now = session.host.clock.wall()
     try:
-        access = _judged(
-            "credentials", lambda: check_access(clients, environment, clients.region, now)
-        )
+        access = _judged("credentials", lambda: account.check_access(now))
         yield from access
         if all(each.level != "fail" for each in access):
-            yield from _examine(session, lambda cloud: _leavings(cloud, clients, environment))
-            yield Finding("infrastructure", "ok", _INFRA)
+            yield from _examine(session, account)
     finally:
-        clients.close()
+        account.close()
 
 
-def _examine(session: Session, more: Callable[[Cloud], Iterable[Finding]]) -> Iterator[Finding]:
+def _examine(session: Session, account: Account | None) -> Iterator[Finding]:
     from cloudfn.model.ids import mint
 
     try:
@@ -61,7 +50,8 @@ def _examine(session: Session, more: Callable[[Cloud], Iterable[Finding]]) -> It
             return  # nothing can be said without it
         for check, ask in _CHECKS:
             yield from _judged(check, lambda ask=ask: ask(cloud, now))  # type: ignore[misc]
-        yield from _judged("leavings", lambda: more(cloud))
+        if account is not None:
+            yield from _judged("leavings", lambda: _leavings(cloud, account))
     finally:
         cloud.close()
 
@@ -111,18 +101,14 @@ _CHECKS = (
 )
 
 
-def _leavings(cloud: Cloud, clients: Clients, environment: str) -> Iterable[Finding]:
-    from cloudfn.providers.aws.checks import check_leavings
-    from cloudfn.providers.aws.outputs import read_outputs
-
-    outputs = read_outputs(clients.of("ssm"), environment, clients.region)
+def _leavings(cloud: Cloud, account: Account) -> Iterable[Finding]:
     functions = {
         each.function_id
         for app in cloud.catalog.apps()
         for each in cloud.catalog.functions(app.app_id)
     }
     mailboxes = {address for row in cloud.presence.list() for address in row.addresses}
-    return check_leavings(clients, outputs, functions, mailboxes)
+    return account.check_leavings(functions, mailboxes)
 
 
 def live_functions(catalog: Catalog) -> dict[str, str]:

@@ -144,7 +144,7 @@ def execute(
 ) -> None:
     """Run a program as if in a container: with its environment and working directory, as its user.
 
-    In the docker runtime it runs in the container itself.
+    In the docker runtime it runs in the container itself. Not on a cloud: see `cloudfn machine`.
     """
     command = program_of(command)
     session = session_of(context, env)
@@ -177,7 +177,10 @@ def stop(
     ] = False,
     env: EnvironmentOption = None,
 ) -> None:
-    """Stop a container: its inputs are interrupted and run again in another one; exit hooks run."""
+    """Stop a container: its inputs are interrupted and run again in another one; exit hooks run.
+
+    Not on a cloud: see `cloudfn machine drain` and `cloudfn app rollover`.
+    """
     session = session_of(context, env)
     session.request("container_stop", container_id=container, graceful=graceful)
     when = " when it has finished what it runs" if graceful else ""

@@ -37,7 +37,11 @@ def build() -> typer.Typer:
 def check_local(context: typer.Context) -> None:
     """Look after this machine's engine. It starts by itself when it is needed."""
     session = context.find_object(Session)
-    if session is not None and session.provider not in (None, LOCAL):
+    if session is None:
+        return
+    if session.provider in (None, LOCAL):
+        session.provider = LOCAL  # whatever $CLOUDFN_PROVIDER says
+    else:
         raise errors.InvalidError(
             f"A daemon is of this machine, and there is none for {session.provider}.",
             hint="Leave `--provider` away; `cloudfn app list` shows what runs elsewhere.",

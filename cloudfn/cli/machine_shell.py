@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cloudfn import errors
-from cloudfn.cli.options import EnvironmentOption, program_of
+from cloudfn.cli.options import EnvironmentOption, complete_machine, program_of
 from cloudfn.cli.session import session_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 #: of the agent, as user-data makes it
 _UNIT = "cloudfn-agent"
 
-MachineArgument = Annotated[str, typer.Argument(metavar="MACHINE", help="Id of a machine.")]
+MachineArgument = Annotated[
+    str,
+    typer.Argument(metavar="MACHINE", help="Id of a machine.", autocompletion=complete_machine),
+]
 DirectOption = Annotated[
     bool,
     typer.Option("--direct", help="To its private address, from within the same network."),

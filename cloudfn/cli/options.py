@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from cloudfn import errors
+from cloudfn.cli import cloud_names
 from cloudfn.cli.session import Session, system_host
+from cloudfn.settings import LOCAL
 
 EnvironmentOption = Annotated[
     str | None,
@@ -52,7 +54,7 @@ RuntimeOption = Annotated[
     typer.Option(
         "--runtime",
         metavar="process|docker",
-        help="What containers are, instead of $CLOUDFN_RUNTIME or process.",
+        help="What containers are, instead of $CLOUDFN_RUNTIME or process; docker on a cloud.",
         show_default=False,
         callback=check_runtime,
         autocompletion=complete_runtime,
@@ -90,7 +92,7 @@ def program_of(command: list[str]) -> list[str]:
 
 
 def complete_app(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of apps, as far as a running daemon knows them."""
+    """Return the names of apps, as far as a running daemon, or a cloud, tells them at once."""
     return [name for name in _apps(context) if name.startswith(incomplete)]
 
 
@@ -120,8 +122,11 @@ def complete_container(context: typer.Context, incomplete: str) -> list[str]:
 
 def complete_image(context: typer.Context, incomplete: str) -> list[str]:
     """Return the ids of the images that are built."""
+    session = _on_a_cloud(context)
+    if session is not None:
+        return _beginning(cloud_names.images(session), incomplete)
     ids = [image["image_id"] for image in _told(context, "image_list").get("images", ())]
-    return [image_id for image_id in ids if image_id.startswith(incomplete)]
+    return _beginning(ids, incomplete)
 
 
 AppArgument = Annotated[
@@ -153,13 +158,37 @@ def check_strategy(strategy: str) -> str:
     return strategy
 
 
+def complete_machine(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the ids of the machines that have joined."""
+    session = _on_a_cloud(context)
+    return [] if session is None else _beginning(cloud_names.machines(session), incomplete)
+
+
+def _beginning(names: list[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _on_a_cloud(context: typer.Context) -> Session | None:
+    """Return the command's session where its environment is in a cloud."""
+    session = context.find_object(Session) or Session(system_host(), context.params.get("env"))
+    try:
+        return session if session.settings.provider != LOCAL else None
+    except errors.Error:
+        return None
+
+
 def _apps(context: typer.Context) -> dict[str, list[str]]:
+    session = _on_a_cloud(context)
+    if session is not None:
+        return cloud_names.apps(session)
     apps = _told(context, "app_list", all=False).get("apps", ())
     return {app["name"]: list(app.get("functions", ())) for app in apps if app["name"]}
 
 
 def _told(context: typer.Context, op: str, **fields: Any) -> dict[str, Any]:
-    """Return what a running daemon answers; nothing where none runs."""
+    """Return what a running daemon answers; nothing where none runs, and of clouds."""
+    if _on_a_cloud(context) is not None:
+        return {}  # machines tell no ids of containers
     session = context.find_object(Session) or Session(system_host(), context.params.get("env"))
     try:
         return session.running_client().request(op, **fields)

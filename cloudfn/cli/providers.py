@@ -9,12 +9,18 @@ from typer.core import TyperOption
 from cloudfn.cli.session import Session
 
 
-def add_options(command: Any) -> None:
-    """Add the options to a command, or to all commands of a group, that have `--env`."""
-    for each in getattr(command, "commands", {}).values():
-        add_options(each)
+def add_options(command: Any, *, everywhere: bool = False) -> None:
+    """Add the options to a command, or to all commands of a group, that have `--env`.
+
+    Args:
+        command: The command or group.
+        everywhere: To those without `--env` as well.
+    """
+    commands = getattr(command, "commands", {})
+    for each in commands.values():
+        add_options(each, everywhere=everywhere)
     names = {param.name for param in command.params}
-    if "env" in names and "provider" not in names:
+    if ("env" in names or (everywhere and not commands)) and "provider" not in names:
         command.params += options()
 
 

@@ -48,7 +48,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
 
 
 #: commands that are about this machine
-_LOCAL = frozenset({"daemon", "destroy", "environment", "infra", "rehearse"})
+_LOCAL = frozenset({"daemon", "destroy", "infra", "rehearse"})
 
 
 class _LazyGroup(TyperGroup):
@@ -64,7 +64,8 @@ class _LazyGroup(TyperGroup):
             command = get_command(import_module(_COMMANDS[cmd_name][0]).build())
             command.name = cmd_name
             if cmd_name not in _LOCAL:
-                add_options(command)
+                # An environment is what these are about, not where they are.
+                add_options(command, everywhere=cmd_name == "environment")
             self.commands[cmd_name] = command
         return self.commands[cmd_name]
 

@@ -18,6 +18,7 @@ from cloudfn.clock import Clock, SystemClock
 from cloudfn.settings import Settings
 
 if TYPE_CHECKING:
+    from cloudfn.providers.account import Account
     from cloudfn.providers.base import Cloud
     from cloudfn.sdk.client import Client as SdkClient
 
@@ -60,6 +61,8 @@ class Host:
         build_environ: Says what the environment knows of package indexes, for builds of images.
         open_cloud: Opens the cloud of the settings, for a holder that is named; raises InvalidError
             where the environment is this machine's.
+        open_account: Returns what there is to be asked about at the provider of the settings; None
+            where it has no accounts.
         home: Where the user's configuration lives.
     """
 
@@ -72,6 +75,9 @@ class Host:
     clock: Clock = field(default_factory=SystemClock)
     build_environ: Callable[[], dict[str, str]] = settings_module.build_environ
     open_cloud: Callable[[Settings, str], Cloud] = field(default_factory=lambda: _open_cloud)
+    open_account: Callable[[Settings], Account | None] = field(
+        default_factory=lambda: _open_account
+    )
     home: Path = field(default_factory=Path.home)
 
     def shows_tracebacks(self) -> bool:
@@ -193,6 +199,12 @@ def _open_cloud(settings: Settings, holder: str) -> Cloud:
         )
     folder = settings.state_dir / settings.provider
     return open_cloud(settings.provider, Place(settings, holder, folder))
+
+
+def _open_account(settings: Settings) -> Account | None:
+    from cloudfn.providers.registry import open_account
+
+    return open_account(settings)
 
 
 def _execute(command: Sequence[str], environ: Mapping[str, str], cwd: str) -> None:

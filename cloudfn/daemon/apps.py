@@ -448,7 +448,12 @@ class Apps:
         if pool is not None:
             pool.settings = settings
         self._poke()
-        return {"settings": asdict(settings), "version": override.version}
+        return {
+            "settings": asdict(settings),
+            "version": override.version,
+            "updated": override.updated,
+            "updated_by": override.updated_by,
+        }
 
 
 def _gone(function_id: str) -> NotFoundError:

@@ -132,6 +132,8 @@ class CommandLine:
     result: Callable[[], Any] = lambda: None
     #: what commands see of a cloud; None: the environment is this machine's
     cloud: Any = None
+    #: what there is to be asked about at the provider; None: nothing
+    account: Any = None
 
     def __post_init__(self) -> None:
         self.engine = FakeEngine(self.home)
@@ -149,6 +151,7 @@ class CommandLine:
             clock=self.clock,
             build_environ=lambda: {"PIP_INDEX_URL": "https://packages"},
             home=self.home,
+            open_account=lambda _chosen: self.account,
             **({} if self.cloud is None else {"open_cloud": lambda _chosen, _holder: self.cloud}),
         )
 

@@ -6,6 +6,7 @@ import pytest
 
 from cloudfn import errors
 from cloudfn.cli import cloud_diagnosis as judge
+from cloudfn.providers.findings import Finding
 from cloudfn.providers.fleet import Instance, InstanceState
 from cloudfn.providers.images import BuiltImage
 from cloudfn.providers.machines import MachineReport, MachineRow, MachineState, PoolReport
@@ -186,3 +187,55 @@ def test_an_environment_that_cannot_be_opened_fails(cli):
     cli.environ["CLOUDFN_PROVIDER"] = "nowhere"
 
     assert "no provider 'nowhere'" in told(cli, environment="fail")["environment"]["text"]
+
+
+# ------------------------------------------------------------------------------------ an account
+
+
+class ScriptedAccount:
+    """Finds what it is told to, and notes what it was asked."""
+
+    def __init__(self, *found):
+        self.found = found
+        self.asked = []
+        self.closed = 0
+
+    def environments(self):
+        return ["dev", "main"]
+
+    def check_access(self, now):
+        return self.found
+
+    def check_leavings(self, functions, mailboxes):
+        self.asked.append((functions, mailboxes))
+        return [Finding("mailboxes", "warn", "2 of clients that are gone")]
+
+    def close(self):
+        self.closed += 1
+
+
+def test_an_account_says_who_we_are_and_what_lies_about(cli, world):
+    cli.account = ScriptedAccount(Finding("credentials", "ok", "ada"))
+    world.cloud.presence.beat(ClientRow("cl-1", ("reply-1",), (), NOW + 60))
+
+    found = told(cli, credentials="ok", table="ok", mailboxes="warn")
+
+    assert found["credentials"]["text"] == "ada"
+    assert cli.account.asked[0] == ({world.function_id}, {"reply-1"})
+    assert cli.account.closed == 2
+
+
+def test_nothing_more_is_asked_where_access_fails(cli, world):
+    cli.account = ScriptedAccount(Finding("credentials", "fail", "expired"))
+
+    assert "table" not in told(cli, credentials="fail")
+    assert world.closed == 0
+
+
+def test_the_environments_of_an_account_are_listed(cli, world):
+    cli.account = ScriptedAccount()
+
+    assert cli("environment", "list", "--json").document == [{"name": "dev"}, {"name": "main"}]
+
+    cli.account = None
+    assert "Nobody lists the environments" in cli("environment", "list").err

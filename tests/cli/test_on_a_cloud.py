@@ -64,7 +64,8 @@ def test_calls_are_listed_and_their_results_fetched(deployed: CloudLine) -> None
 
 
 def test_settings_change_now_and_say_who_changed_them(deployed: CloudLine) -> None:
-    deployed("update-autoscaler", "primes", "count", "--max-containers", "7")
+    told = deployed("update-autoscaler", "primes", "count", "--max-containers", "7")
+    assert "by ada@laptop" in told
 
     shown = deployed.document("function", "autoscaler", "settings", "primes/count")
     assert shown["settings"]["max_containers"] == 7
@@ -137,9 +138,27 @@ def test_a_secret_is_kept_and_never_shown(cloud: CloudLine) -> None:
     assert "hidden" not in shown
 
 
-def test_what_makes_no_sense_there_is_refused_with_a_way_out(deployed: CloudLine) -> None:
-    shown = deployed("container", "exec", "ta-1", "ls", code=1)
-    assert "hint:" in shown
+@pytest.mark.parametrize(
+    ("words", "why", "instead"),
+    [
+        (("container", "exec", "ta-1", "ls"), "No program of yours", "cloudfn machine shell"),
+        (("container", "stop", "ta-1"), "not stopped one by one", "cloudfn app rollover"),
+        (("container", "logs", "i-1/idle-0"), "and not which", "--show-container-id"),
+        (("image", "push", "im-1", "registry/x"), "its own registry", "cloudfn image list"),
+        (("image", "pull", "registry/x@sha256:1"), "its own registry", "cloudfn image build"),
+        (("environment", "create", "x", "--provider", "aws"), "by Terraform", "cloudfn infra"),
+        (("environment", "delete", "x", "--yes", "--provider", "aws"), "by Ter", "cloudfn destroy"),
+    ],
+)
+def test_what_makes_no_sense_there_is_refused_with_a_way_out(
+    deployed: CloudLine, words: tuple[str, ...], why: str, instead: str
+) -> None:
+    error, _, hint = deployed(*words, code=1).partition("hint: ")
+
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert why in error
+    assert instead in hint
 
 
 def test_a_daemon_is_of_this_machine(cloud: CloudLine) -> None:

@@ -3,12 +3,15 @@
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from cloudfn import errors
 from cloudfn.cli.root import main
+from cloudfn.providers.machines import MachineReport, MachineState
+from tests.unit.planner_cloud import World
 
 COMMANDS = (
     "run",
@@ -213,3 +216,41 @@ def test_completion_without_a_daemon_offers_nothing_and_starts_none(cli, monkeyp
     monkeypatch.setenv("COMP_CWORD", "2")
 
     assert cli().out.strip() == ""
+
+
+def completed(cli, monkeypatch, line):
+    monkeypatch.setenv("_CLOUDFN_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
+    return cli().out.split()
+
+
+def test_completion_on_a_cloud_offers_what_its_ports_tell(cli, monkeypatch):
+    world = World()
+    cli.cloud = world.cloud
+    world.cloud.machines.join(MachineReport("i-1", "s", MachineState.READY, 1.0, 1), 0.0, 30.0)
+    cli.client.answers["app_list"] = {"apps": [{"name": "local"}]}
+
+    assert completed(cli, monkeypatch, "cloudfn stats --provider aws ") == ["jobs"]
+    assert completed(cli, monkeypatch, "cloudfn stats --provider aws jobs ") == ["f"]
+    assert completed(cli, monkeypatch, "cloudfn machine shell --provider aws ") == ["i-1"]
+    assert completed(cli, monkeypatch, "cloudfn container stop --provider aws ") == []
+    assert completed(cli, monkeypatch, "cloudfn stats ") == ["local"]
+
+
+@pytest.mark.parametrize("trouble", ["refuses", "hangs"])
+def test_completion_does_not_wait_for_a_cloud_that_does_not_answer(cli, monkeypatch, trouble):
+    over = threading.Event()
+
+    class Absent:
+        @property
+        def catalog(self):
+            if trouble == "hangs":
+                over.wait()
+            raise errors.AuthError("there are no AWS credentials")
+
+    cli.cloud = Absent()
+    try:
+        assert completed(cli, monkeypatch, "cloudfn stats --provider aws ") == []
+    finally:
+        over.set()

@@ -185,7 +185,12 @@ class Apps:
             self._catalog, function_id, declared, changes, now=self._clock.wall(), by=by
         )
         self._changed()
-        return {"settings": asdict(settings), "version": override.version}
+        return {
+            "settings": asdict(settings),
+            "version": override.version,
+            "updated": override.updated,
+            "updated_by": override.updated_by,
+        }
 
     def check_settings(self, function_id: str, changes: dict[str, int | None]) -> None:
         """Raise InvalidError unless changes fit the settings that a function declares."""

@@ -36,14 +36,14 @@ def check_access(
     try:
         who = identity(clients)
     except Error as error:
-        yield _failed("credentials", error)
+        yield failed("credentials", error)
         return
     yield Finding("credentials", "ok", f"{who.arn} in {region}")
     yield check_clock(who.date, now)
     try:
         outputs = read_outputs(clients.of("ssm"), environment, region, who.account_id)
     except Error as error:
-        yield _failed("environment", error)
+        yield failed("environment", error)
         return
     classes = ", ".join(sorted(outputs.machines)) or "none"
     yield Finding("environment", "ok", f"{environment}, with the machine classes {classes}")
@@ -85,7 +85,7 @@ def check_leavings(
     try:
         lost = sorted(set(_queues(clients, prefix)) - set(mailboxes))
     except Error as error:
-        yield _failed("mailboxes", error)
+        yield failed("mailboxes", error)
     else:
         yield _leavings(
             "mailboxes",
@@ -96,7 +96,7 @@ def check_leavings(
     try:
         unknown = sorted(_unknown_pools(clients, outputs.environment, functions))
     except Error as error:
-        yield _failed("parameters", error)
+        yield failed("parameters", error)
     else:
         hint = f"Remove them: `aws ssm delete-parameters --names {' '.join(unknown[:10])}`."
         yield _leavings("parameters", unknown, "of pools that no app has", hint)
@@ -109,7 +109,7 @@ def _check_key(clients: ClientSource, environment: str) -> Finding:
         text = "the environment's key may not be read: you can deploy, and not call"
         return Finding("key", "warn", text, "Calling takes the role `invoker`.")
     except Error as error:
-        return _failed("key", error)
+        return failed("key", error)
     return Finding("key", "ok", "can be read")
 
 
@@ -140,5 +140,6 @@ def _unknown_pools(
                     yield parameter["Name"]
 
 
-def _failed(check: str, error: Error) -> Finding:
+def failed(check: str, error: Error) -> Finding:
+    """Return the finding that an error is."""
     return Finding(check, "fail", error.message, error.hint or "")

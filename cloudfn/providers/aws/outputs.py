@@ -75,6 +75,27 @@ def parameter(environment: str) -> str:
     return f"/cloudfn/{environment}/outputs"
 
 
+def environments(ssm: Any) -> list[str]:
+    """Return the names of the environments in a region of an account.
+
+    Args:
+        ssm: boto3's client, or one that behaves like it.
+
+    Raises:
+        Error: AWS refuses; see `explained`.
+    """
+    found = set()
+    with explained("ssm", "DescribeParameters"):
+        wanted = {"Key": "Name", "Option": "BeginsWith", "Values": ["/cloudfn/"]}
+        pages = ssm.get_paginator("describe_parameters").paginate(ParameterFilters=[wanted])
+        for page in pages:
+            for each in page["Parameters"]:
+                name = each["Name"].split("/")[2]
+                if each["Name"] == parameter(name):
+                    found.add(name)
+    return sorted(found)
+
+
 def read_outputs(ssm: Any, environment: str, region: str, account_id: str | None = None) -> Outputs:
     """Return where everything of an environment is.
 

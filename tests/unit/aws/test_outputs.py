@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloudfn.errors import InvalidError, NotFoundError, PermissionDeniedError, VersionError
-from cloudfn.providers.aws.outputs import Group, parameter, read_outputs
+from cloudfn.providers.aws.outputs import Group, environments, parameter, read_outputs
 from cloudfn.testing.aws import FakeAws, Knobs
 
 TERRAFORM = Path(__file__).parents[3] / "infra/terraform"
@@ -171,3 +171,12 @@ def test_these_tests_write_what_terraform_writes():
 
     assert set(re.findall(r"^ +(\w+) +=", block, re.MULTILINE)) == set(WRITTEN)
     assert set(re.findall(r"^ +(\w+) +=", of_class, re.MULTILINE)) == set(WRITTEN["machines"]["l4"])
+
+
+def test_environments_are_those_that_have_outputs():
+    ssm = FakeAws(knobs=Knobs.calm()).client("ssm")
+    others = ("dev/pools/outputs", "odd/outputs/x", "gone/keys/main")
+    for name in ("main/outputs", "dev/outputs", *others):
+        ssm.put_parameter(Name=f"/cloudfn/{name}", Value="{}", Type="String")
+
+    assert environments(ssm) == ["dev", "main"]

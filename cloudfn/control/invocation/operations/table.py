@@ -11,16 +11,41 @@ from cloudfn.errors import InvalidError, PermissionDeniedError, UnimplementedErr
 
 Operation = Callable[[Conversation, Fields], Fields]
 
-#: operations of a daemon that make no sense where machines come and go → what to do instead
+#: operations of a daemon that make no sense where machines come and go → why, what to do instead
 _LOCAL_ONLY = {
-    "app_terminal": "Interactive runs need `--provider local`.",
-    "container_exec": "Containers run on machines of the cloud; look at `cloudfn app logs`.",
-    "container_stop": "Deploy with `--strategy recreate`, or cancel its calls.",
-    "image_push": "Images are in the registry of the cloud already.",
-    "image_pull": "Images are in the registry of the cloud already.",
-    "shutdown": "There is no daemon; `cloudfn daemon` is for `--provider local`.",
-    "status": "There is no daemon; `cloudfn daemon` is for `--provider local`.",
-    "web_url": "Web functions need `--provider local`.",
+    "app_terminal": (
+        "Containers on a cloud do not see your terminal.",
+        "Interactive runs need `--provider local`.",
+    ),
+    "container_exec": (
+        "No program of yours is run in a container on a cloud.",
+        "Get in to its machine, `cloudfn machine shell MACHINE`: `docker exec` does it there.",
+    ),
+    "container_stop": (
+        "Containers on a cloud are not stopped one by one.",
+        "Replace all of an app, `cloudfn app rollover APP --strategy recreate`, empty a machine, "
+        "`cloudfn machine drain MACHINE`, or cancel calls, `cloudfn call cancel ID`.",
+    ),
+    "image_push": (
+        "Images of a cloud are in its own registry, from their build on.",
+        "`cloudfn image list` shows them; `--provider local` pushes to other registries.",
+    ),
+    "image_pull": (
+        "Images of a cloud are in its own registry, from their build on.",
+        "`cloudfn image build FILE` brings one there; `--provider local` pulls from others.",
+    ),
+    "shutdown": (
+        "A cloud has no daemon.",
+        "`cloudfn daemon` is for `--provider local`; `cloudfn planner status` tells of a cloud.",
+    ),
+    "status": (
+        "A cloud has no daemon.",
+        "`cloudfn daemon` is for `--provider local`; `cloudfn planner status` tells of a cloud.",
+    ),
+    "web_url": (
+        "Functions on a cloud do not answer HTTP requests yet.",
+        "Web functions need `--provider local`.",
+    ),
 }
 
 
@@ -54,9 +79,9 @@ class Operations:
         name = str(fields.get("op"))
         operation = self._table.get(name)
         if operation is None:
-            raise UnimplementedError(
-                f"A cloud does not know the operation {name!r}.", hint=_LOCAL_ONLY.get(name)
-            )
+            unknown = f"A cloud does not know the operation {name!r}.", None
+            message, hint = _LOCAL_ONLY.get(name, unknown)
+            raise UnimplementedError(message, hint=hint)
         if conversation.caller.container_id is not None and name not in self._for_containers:
             raise PermissionDeniedError(
                 f"User code in a container may not ask for {name}.",
