@@ -296,6 +296,12 @@ class Machine:
         self._dead = True
         self._loop.call_soon_threadsafe(vanish)
         self._thread.join(PATIENCE)
+        self._clear_up()
+
+    def _clear_up(self) -> None:
+        assert self.host is not None
+        for folder in (self.state, self.host._engine.blobs.fast):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def leave(self) -> None:
         """Tell it to end, and wait. Idempotent."""
@@ -306,7 +312,7 @@ class Machine:
             self._loop.call_soon_threadsafe(self.host.leave)
             self._thread.join(PATIENCE)
             assert not self._thread.is_alive(), "the machine does not leave"
-        shutil.rmtree(self.state, ignore_errors=True)
+        self._clear_up()
         if self._failure is not None:
             raise self._failure
 
