@@ -1,5 +1,6 @@
 """Processes of machines that are killed, and started again, in the middle of a map."""
 
+import shutil
 import signal
 import sys
 import tempfile
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudfn.providers.local.blobs import memory_root
 from tests.integration.machine_process import served, start
 from tests.integration.machine_world import CLOCK, PATIENCE, World, function, until
 
@@ -58,6 +60,7 @@ def machines(world):
                 process.wait(PATIENCE)
         for log in world.root.glob("*.log"):
             print(log.read_text())
+            shutil.rmtree(memory_root(log.with_suffix("")), ignore_errors=True)
 
 
 @pytest.fixture
