@@ -3,6 +3,7 @@
 import json
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,8 +32,8 @@ def start(n: int = 4):
 class CloudLine:
     """`cloudfn` as it is typed, with a cloud in memory for the provider."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.world = World(folder)
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], world: Any = None) -> None:
+        self.world = world or World(folder)
         self.chosen: list[settings.Settings] = []
         self._capsys = capsys
         self._client = self.world.client()

@@ -129,3 +129,27 @@ def test_a_shell_does_what_is_typed_and_ends_with_it(machine: Machine) -> None:
     os.close(writing)
     assert status == 5
     assert b"a 42 terminal" in shown
+
+
+def test_a_shell_hears_of_new_sizes_of_the_terminal(machine: Machine) -> None:
+    typing, keys = os.pipe()
+    resized, resize = os.pipe()
+    sizes = iter([Size(80, 24), Size(132, 50)])
+    shown = bytearray()
+
+    def show(data: bytes) -> None:
+        began = b"now 24 80" in shown
+        shown.extend(data)
+        if b"now 24 80" in shown and not began:
+            os.write(resize, b"!")
+            os.write(keys, b"echo then $(stty size); exit 5\n")
+
+    os.write(keys, b"echo now $(stty size)\n")
+    with (
+        machine.connect() as connection,
+        open(typing, "rb", buffering=0) as stdin,
+        open(resized, "rb", buffering=0) as pipe,
+    ):
+        status = connection.shell(lambda: next(sizes), stdin, show, pipe)
+    assert status == 5
+    assert b"then 50 132" in shown

@@ -95,14 +95,20 @@ class AwsWorld:
         report = MachineReport(machine_id, "cpu", MachineState.READY, 1.0, 1024)
         self.open(machine_id).machines.join(report, self.clock.wall(), 600.0)
 
-    @contextmanager
-    def program(self) -> Iterator[CloudClient]:
+    def client(self) -> CloudClient:
         place = self.place(ids.mint("cl"), on_machine=False)
         front = Front(self.at(place), place)
         client = CloudClient(front, "ada@laptop", place.cache / "payloads", 1_000)
-        with using(client):
+        self.clients.append(client)
+        return client
+
+    @contextmanager
+    def program(self) -> Iterator[CloudClient]:
+        with using(self.client()) as client:
             yield client
         client.close()
 
     def close(self) -> None:
+        for client in self.clients:
+            client.close()
         self.machine.close()
