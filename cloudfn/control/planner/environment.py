@@ -261,7 +261,9 @@ class EnvironmentPlanner:
             _log.warning("reasons could not be logged: %s", error.message)
 
     def _is_news(self, fate: PoolFate, now: float) -> bool:
-        at, said = self._told.get(fate.pool, (float("-inf"), (0, "need")))
+        if fate.pool not in self._told:
+            return fate.desired != fate.current
+        at, said = self._told[fate.pool]
         return (fate.desired, fate.limiting) != said and now - at >= _TELL
 
     def _line(self, fate: PoolFate, now: float) -> LogEntry | None:
