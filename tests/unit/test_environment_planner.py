@@ -1,7 +1,10 @@
 """The loop of the planner of an environment: who leads, what is told to whom, what is kept."""
 
 import json
+import re
 from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +50,14 @@ def wake(world, holder="p1", **event):
 
 
 # ------------------------------------------------------------------------------------ invocations
+
+
+def test_terraform_names_the_handler_that_there_is():
+    variables = Path(__file__).parents[2] / "infra/terraform/modules/planner/variables.tf"
+    (name,) = re.findall(r'default += "(cloudfn\.[\w.]+)"', variables.read_text())
+    module, _, function = name.rpartition(".")
+
+    assert callable(getattr(import_module(module), function))
 
 
 def test_an_invocation_leaves_at_once_where_there_is_nothing_to_do(world):

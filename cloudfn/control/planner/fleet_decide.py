@@ -9,6 +9,7 @@ Everything that a decision needs of those before it is in the snapshot's memory.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,7 @@ from cloudfn.control.planner.fleet_need import Demand, demands, paces
 from cloudfn.control.planner.fleet_quotas import Placing, lowered, place, relieve
 from cloudfn.control.planner.fleet_rooms import Eligible, kind_of
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, FleetSnapshot, PoolView, Shape
+from cloudfn.providers.fleet import InstanceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ def decide_fleet(snapshot: FleetSnapshot) -> FleetDecision:
 
     wants = demands(snapshot.pools, found, memory, boot, now)
     placing = place(wants, found, kinds, eligible, memory, now)
-    growth = Grower(snapshot.classes, found, kinds, eligible, memory, now).grow(wants, placing)
+    alive = _alive(snapshot, memory)
+    growth = Grower(snapshot.classes, alive, kinds, eligible, memory, now).grow(wants, placing)
     for want in wants:
         if growth.lacking.get(want.pool.pool):
             relieve(want, placing)
@@ -121,6 +124,14 @@ def _odd(found: Sequence[Machine]) -> dict[str, Shape]:
         for each in found
         if each.report is not None
     }
+
+
+def _alive(snapshot: FleetSnapshot, memory: FleetMemory) -> Counter[str]:
+    """Return how many machines of each class there are or were asked for; what ends is none."""
+    there = (each for each in snapshot.instances if each.state != InstanceState.ENDING)
+    alive = Counter(each.machine_class for each in there)
+    alive.update(each.machine_class for each in memory.asked)
+    return alive
 
 
 def _grow(growth: Growth) -> tuple[Grow, ...]:

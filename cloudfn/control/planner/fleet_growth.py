@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
-from cloudfn.control.planner.fleet_machines import Machine, Stand
 from cloudfn.control.planner.fleet_need import Demand
 from cloudfn.control.planner.fleet_quotas import Placing
 from cloudfn.control.planner.fleet_rooms import Eligible, Room, Row, dominant
@@ -43,7 +42,7 @@ class Grower:
 
     Args:
         classes: What there can be.
-        found: All machines.
+        alive: How many machines of each class there are or will be.
         kinds: What machines of each class are like.
         eligible: Who may be where.
         memory: With the refusals.
@@ -53,7 +52,7 @@ class Grower:
     def __init__(
         self,
         classes: Sequence[MachineClass],
-        found: Sequence[Machine],
+        alive: Mapping[str, int],
         kinds: Mapping[str, Shape],
         eligible: Eligible,
         memory: FleetMemory,
@@ -63,8 +62,7 @@ class Grower:
         self._kinds = kinds
         self._eligible = eligible
         self._refused = {each.machine_class: each for each in memory.refusals if each.holds(now)}
-        alive = Counter(each.machine_class for each in found if _counts(each))
-        self._left = {each.name: each.max_machines - alive[each.name] for each in classes}
+        self._left = {each.name: each.max_machines - alive.get(each.name, 0) for each in classes}
         self._opened = Row([], eligible)
         self._growth = Growth()
 
@@ -158,11 +156,6 @@ def price(machine_class: MachineClass) -> float:
     gpus = sum(pow((each.memory or _USUAL) / _USUAL, _LARGER) for each in machine_class.gpus)
     guess: float = machine_class.cores * _CORE + machine_class.memory / 1024 * _GIB + gpus * _GPU
     return guess * (_SPOT if machine_class.spot else 1)
-
-
-def _counts(machine: Machine) -> bool:
-    """Whether a machine takes one of its class's places."""
-    return machine.exists or machine.stand == Stand.BOOTING
 
 
 def _shown(refusal: Refusal) -> str:
