@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from threading import Lock
 from typing import TypeVar
 
@@ -35,9 +36,19 @@ class Crew:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads, "cloudfn-ledger")
-            futures = [self._pool.submit(act, thing) for thing in things]
+            futures = self._submit(self._pool, act, things)
         wait(futures)
-        return [future.result() for future in futures]
+        # A process on its way out starts no threads any more, and does the rest itself.
+        return [*(each.result() for each in futures), *map(act, things[len(futures) :])]
+
+    def _submit(
+        self, pool: ThreadPoolExecutor, act: Callable[[A], B], things: list[A]
+    ) -> list[Future[B]]:
+        futures: list[Future[B]] = []
+        with suppress(RuntimeError):
+            for thing in things:
+                futures.append(pool.submit(act, thing))  # noqa: PERF401 - some may be submitted
+        return futures
 
     def close(self) -> None:
         """End the threads. Idempotent."""
