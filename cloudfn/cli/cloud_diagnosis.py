@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from cloudfn.model.variant import base_id
-from cloudfn.providers.findings import Finding
+from cloudfn.providers.findings import Finding, some
 from cloudfn.providers.fleet import Instance, InstanceState
 from cloudfn.providers.images import BuiltImage
 from cloudfn.providers.machines import MachineRow
@@ -14,8 +13,6 @@ from cloudfn.providers.presence import ClientRow
 
 #: seconds in which a machine has certainly booted, and a vanished client been dealt with
 _BOOTED, _DEPARTED = 900.0, 900.0
-#: names that are shown of a longer list
-_SHOWN = 5
 _MIB = 1 << 20
 _AWAKE = "Have it look: `cloudfn planner status` says what it thinks, `cloudfn planner run` plans."
 
@@ -60,11 +57,11 @@ def check_machines(
     booting = len({each.machine_id for each in instances} - known - set(mute))
     yield Finding("machines", "ok", f"{len(heard)} heard, {booting} on their way")
     if silent:
-        lost = _some(row.report.machine_id for row in silent)
+        lost = some(row.report.machine_id for row in silent)
         hint = "What they held runs elsewhere; the planner ends them. See `cloudfn machine list`."
         yield Finding("machines", "warn", f"not heard any more: {lost}", hint)
     if mute:
-        text = f"their agents never joined: {_some(mute)}"
+        text = f"their agents never joined: {some(mute)}"
         hint = "See /var/log/cloud-init-output.log there: `aws ec2 get-console-output`."
         yield Finding("machines", "warn", text, hint)
     others = sorted({row.report.version for row in heard} - {version, ""})
@@ -96,11 +93,11 @@ def check_queues(
     lost = sorted(set(queues) - live.keys() - busy)
     missing = sorted(name for function_id, name in live.items() if function_id not in queues)
     if lost:
-        text = f"of functions that no live revision has: {_some(lost)}"
+        text = f"of functions that no live revision has: {some(lost)}"
         hint = "They cost nothing, and go with their app, or with `cloudfn destroy`."
         yield Finding("queues", "warn", text, hint)
     if missing:
-        text = f"missing of {_some(missing)}: their inputs wait for the planner's next look"
+        text = f"missing of {some(missing)}: their inputs wait for the planner's next look"
         yield Finding("queues", "fail", text, "`cloudfn app rollover APP` makes them again.")
     if not lost and not missing:
         yield Finding("queues", "ok", f"{len(queues)}, one for each function")
@@ -117,7 +114,7 @@ def check_images(images: Sequence[BuiltImage], used: Mapping[str, str]) -> Itera
     missing = [f"im-{digest} of {app}" for digest, app in used.items() if digest not in there]
     unused = [each for each in images if each.digest not in used]
     if missing:
-        text = f"not there: {_some(missing)}"
+        text = f"not there: {some(missing)}"
         yield Finding("images", "fail", text, "Deploy the app again: that builds it.")
     if unused:
         size = sum(each.size for each in unused) / _MIB
@@ -131,13 +128,7 @@ def check_clients(rows: Sequence[ClientRow], now: float) -> Finding:
     """Judge whether vanished clients are dealt with."""
     gone = [row.client_id for row in rows if now - row.lease_until > _DEPARTED]
     if gone:
-        text = f"vanished, and not dealt with: {_some(gone)}"
+        text = f"vanished, and not dealt with: {some(gone)}"
         return Finding("clients", "warn", text, f"The planner ends what they left. {_AWAKE}")
     here = sum(row.lease_until > now for row in rows)
     return Finding("clients", "ok", f"{here} here")
-
-
-def _some(names: Iterable[str]) -> str:
-    found = list(names)
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return f"{', '.join(islice(found, _SHOWN))}{more}"

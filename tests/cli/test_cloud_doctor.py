@@ -165,13 +165,20 @@ def test_a_port_that_does_not_answer_keeps_the_others_from_nothing(cli, world):
     depot = Guarded(world.cloud.depot)
     cli.cloud = replace(world.cloud, depot=depot)
     for _ in range(2):
-        depot.fail_next(
-            "has_bundle", errors.PermissionDeniedError("no s3:GetObject", hint="Add it.")
-        )
+        depot.fail_next("has_bundle", errors.NotFoundError("no such bucket", hint="Make it."))
 
     found = told(cli, bucket="fail", queues="ok", clients="ok")
 
-    assert (found["bucket"]["text"], found["bucket"]["hint"]) == ("no s3:GetObject", "Add it.")
+    assert (found["bucket"]["text"], found["bucket"]["hint"]) == ("no such bucket", "Make it.")
+
+
+def test_what_may_not_be_seen_is_not_called_broken(cli, world):
+    machines = Guarded(world.cloud.machines)
+    cli.cloud = replace(world.cloud, machines=machines)
+    for _ in range(2):
+        machines.fail_next("list", errors.PermissionDeniedError("no dynamodb:Query"))
+
+    assert told(cli, machines="warn")["machines"]["text"] == "not known: no dynamodb:Query"
 
 
 def test_without_the_table_nothing_more_is_asked(cli, world):
@@ -180,7 +187,7 @@ def test_without_the_table_nothing_more_is_asked(cli, world):
     for _ in range(2):
         catalog.fail_next("apps", errors.PermissionDeniedError("no dynamodb:Query"))
 
-    assert "queues" not in told(cli, table="fail")
+    assert "queues" not in told(cli, table="warn")
 
 
 def test_an_environment_that_cannot_be_opened_fails(cli):

@@ -12,12 +12,10 @@ from cloudfn.providers.aws.errors import explained
 from cloudfn.providers.aws.infra.preflight import identity
 from cloudfn.providers.aws.keys import load_key
 from cloudfn.providers.aws.outputs import Outputs, read_outputs
-from cloudfn.providers.findings import Finding
+from cloudfn.providers.findings import Finding, Level, some
 
 #: seconds by which this machine's clock may be wrong: AWS refuses requests at 300
 _SKEW, _SKEW_REFUSED = 30.0, 300.0
-#: names that are shown of a longer list
-_SHOWN = 5
 
 
 def check_access(
@@ -63,8 +61,8 @@ def check_clock(date: str, now: float) -> Finding:
     text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} AWS"
     if abs(skew) < _SKEW:
         return Finding("clock", "ok", "as AWS's")
-    level = "warn" if abs(skew) < _SKEW_REFUSED else "fail"
-    return Finding("clock", level, text, "Set it, for example by NTP: leases go by it.")  # type: ignore[arg-type]
+    level: Level = "warn" if abs(skew) < _SKEW_REFUSED else "fail"
+    return Finding("clock", level, text, "Set it, for example by NTP: leases go by it.")
 
 
 def check_leavings(
@@ -116,9 +114,7 @@ def _check_key(clients: ClientSource, environment: str) -> Finding:
 def _leavings(check: str, names: list[str], what: str, hint: str) -> Finding:
     if not names:
         return Finding(check, "ok", f"none {what}")
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    text = f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}"
-    return Finding(check, "warn", text, hint)
+    return Finding(check, "warn", f"{len(names)} {what}: {some(names)}", hint)
 
 
 def _queues(clients: ClientSource, prefix: str) -> Iterator[str]:
