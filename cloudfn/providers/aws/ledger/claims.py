@@ -57,14 +57,15 @@ class Claims:
     def hear(self, ring: Ring) -> None:
         line = self._book.line(ring.pool, self._shelf.clock.monotonic())
         number = int(ring.page, 16)
-        if ring.enclosed and self._book.page(number) is None:
+        known = self._book.page(number)
+        if ring.enclosed and known is None:
             # A ring that is not authentic says no more than that somebody rang.
             with suppress(DataLossError):
                 page, payloads = unclose(self._shelf.inputs, ring.page, ring.enclosed)
                 self._book.note(page)
                 self._book.keep(number, payloads)
-        page_now = self._book.page(number)
-        if page_now is None or not page_now.waiting:
+        # A page that is known has something new; what it has besides may just now be claimed.
+        if known is not None or self._book.page(number) is None:
             line.unread[number] = None
         line.numbers[number] = None
 
@@ -128,10 +129,16 @@ class Claims:
         """Read pages again, and find claims of ours whose answers were lost."""
         if not numbers:
             return
-        found = self._shelf.read_all(numbers)
-        moment = self._shelf.clock.monotonic()
+        # Whoever rings while they are read means something that this may not see.
         for number in numbers:
             line.unread.pop(number, None)
+        try:
+            found = self._shelf.read_all(numbers)
+        except Error:
+            line.unread |= dict.fromkeys(numbers)
+            raise
+        moment = self._shelf.clock.monotonic()
+        for number in numbers:
             line.doubts.pop(number, None)
             line.read[number] = moment
         for page in found.values():
