@@ -57,10 +57,11 @@ def open_ledger(
     attempts: int = 1,
     seed: int = 0,
     threads: int = 1,
+    clients: Any = None,
 ) -> DynamoLedger:
     """Return a ledger as one process opens it."""
     return DynamoLedger(
-        Source(aws, attempts),
+        clients or Source(aws, attempts),
         TABLE,
         holder,
         input_seals(KEY),

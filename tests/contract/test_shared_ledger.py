@@ -11,7 +11,7 @@ from cloudfn.providers.aws.ledger import pages
 from cloudfn.providers.ledger import Admission, Entry, PoolCounts
 from cloudfn.settings import Limits
 from cloudfn.testing.aws import Knobs
-from tests.contract.dynamo_ledgers import NOW, TABLE, account, open_ledger
+from tests.contract.dynamo_ledgers import NOW, TABLE, Source, account, open_ledger
 from tests.contract.ledger_worlds import POOL, SPEC, finish, names, spec, submit
 
 
@@ -33,6 +33,28 @@ def one(aws):
 @pytest.fixture
 def two(aws):
     return open_ledger(aws, "ma-2")
+
+
+class Between:
+    """Clients of one process; after one call, something else happens before it gets its answer."""
+
+    def __init__(self, aws, holder):
+        self._client = Source(aws, 1).of("dynamodb")
+        self.after = {}
+
+    def of(self, service):
+        assert service == "dynamodb"
+        return self
+
+    def __getattr__(self, name):
+        call = getattr(self._client, name)
+
+        def called(**params):
+            answer = call(**params)
+            self.after.pop(name, lambda: None)()
+            return answer
+
+        return called
 
 
 def alive(*holders):
@@ -92,6 +114,29 @@ class TestRings:
         one.hear(ring._replace(enclosed=b""))
 
         assert len(claim(one)) == 5
+
+    @pytest.mark.parametrize("moment", ["get_item", "update_item"])
+    def test_a_ring_that_comes_while_its_page_is_read_or_claimed_is_not_forgotten(
+        self, aws, client, moment
+    ):
+        between = Between(aws, "ma-1")
+        one = open_ledger(aws, "ma-1", clients=between)
+        submit(client, number=5)
+        (ring,) = client.rings()
+        ring = ring._replace(enclosed=b"")
+        one.hear(ring)
+        if moment == "get_item":
+            assert len(claim(one)) == 5
+            one.hear(ring)
+
+        def more():
+            submit(client, number=3, first=5)
+            for each in client.rings():
+                one.hear(each)
+
+        between.after[moment] = more
+        assert len(claim(one)) == (5 if moment == "update_item" else 0)
+        assert len(claim(one)) == 3
 
     def test_a_forged_ring_brings_nothing_in(self, client, one):
         submit(client, number=2)

@@ -233,7 +233,8 @@ class Claims:
         for number in list(line.numbers):
             page = self._book.page(number)
             if page is None or not page.waiting:
-                line.numbers.pop(number, None)
+                if number not in line.unread:
+                    line.numbers.pop(number, None)
                 continue
             free, alone = page.claimable(now)
             if free or alone:
