@@ -20,6 +20,7 @@ from cloudfn.control.planner.fleet_machines import (
     Machine,
     Stand,
     boot_seconds,
+    by_pool,
     machines,
     observed,
 )
@@ -196,8 +197,12 @@ def _remembered(
     for machine_class in given_up:
         memory = memory.after_refusal(machine_class, NEVER_JOINED, now, longer=True)
     active = dict(memory.active_at)
+    reports = by_pool(found)
     for want in wants:
-        last = max([active.get(want.pool.pool, 0.0), *_last_inputs(want.pool.pool, found)])
+        lasts = [
+            m.heard - r.quiet for m, r in reports.get(want.pool.pool, ()) if r.quiet is not None
+        ]
+        last = max([active.get(want.pool.pool, 0.0), *lasts])
         active[want.pool.pool] = now if want.waiting or want.held else last
     known = {each.pool for each in snapshot.pools}
     waiting = memory.waiting_since
@@ -216,9 +221,3 @@ def _remembered(
         quotas={key: quota for key, quota in placing.quotas.items() if key in serving},
         lowered=lowered(placing, found, memory, now),
     )
-
-
-def _last_inputs(pool: str, found: Sequence[Machine]) -> list[float]:
-    """Return when machines last had an input of a pool, by what they say."""
-    reports = [(m.heard, m.report.pools.get(pool)) for m in found if m.report is not None]
-    return [heard - each.quiet for heard, each in reports if each and each.quiet is not None]

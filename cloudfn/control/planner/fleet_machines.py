@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -13,7 +14,7 @@ from cloudfn.control.planner.fleet_snapshot import (
     Shape,
 )
 from cloudfn.providers.fleet import Instance, InstanceState, MachineClass
-from cloudfn.providers.machines import MachineReport, MachineRow, MachineState
+from cloudfn.providers.machines import MachineReport, MachineRow, MachineState, PoolReport
 
 #: seconds for which a new leader listens before it ends anything, unless it heard all twice
 PATIENCE = 60.0
@@ -68,6 +69,19 @@ class Machine:
         """Whether it has containers or inputs."""
         pools = self.report.pools.values() if self.report is not None else ()
         return any(p.starting or p.idle or p.busy or p.held or p.waiting for p in pools)
+
+
+#: pool → machines that say something of it, and what
+Reports = Mapping[str, Sequence[tuple[Machine, PoolReport]]]
+
+
+def by_pool(found: Iterable[Machine]) -> Reports:
+    """Return what machines say, by pool: most machines say nothing of most pools."""
+    reports: dict[str, list[tuple[Machine, PoolReport]]] = {}
+    for machine in found:
+        for pool, report in machine.report.pools.items() if machine.report is not None else ():
+            reports.setdefault(pool, []).append((machine, report))
+    return reports
 
 
 def observed(snapshot: FleetSnapshot) -> FleetMemory:

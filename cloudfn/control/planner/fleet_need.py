@@ -6,11 +6,11 @@ work. A machine must find the time that it takes to boot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from cloudfn.control.planner.fleet_machines import Machine, Stand
+from cloudfn.control.planner.fleet_machines import Machine, Stand, by_pool
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, Pace, PoolView
 from cloudfn.control.planner.need import START_FLOOR
 from cloudfn.providers.machines import PoolReport
@@ -20,7 +20,6 @@ PRIOR = 1.0
 #: seconds after a machine has booted for which there must be work, for those that there are
 WORTHWHILE = 10.0
 _ROUNDING = 1e-9
-_NOTHING = PoolReport()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +84,23 @@ def demands(
         boot: Seconds until a machine for a pool has booted.
         now: Seconds since the epoch.
     """
-    return [_demand(pool, found, memory, boot(pool), now) for pool in pools]
+    reports = by_pool(found)
+    return [_demand(pool, reports.get(pool.pool, ()), memory, boot(pool), now) for pool in pools]
 
 
 def paces(
     pools: Iterable[PoolView], found: list[Machine], known: Mapping[str, Pace]
 ) -> dict[str, Pace]:
     """Return how fast pools are: as their machines say, or as they were."""
-    return {pool.pool: _pace(pool.pool, found, known.get(pool.pool, Pace())) for pool in pools}
+    reports = by_pool(found)
+    return {
+        pool.pool: _pace([each for _, each in reports.get(pool.pool, ())], known.get(pool.pool))
+        for pool in pools
+    }
 
 
-def _pace(pool: str, found: list[Machine], known: Pace) -> Pace:
-    reports = [m.report.pools[pool] for m in found if m.report and pool in m.report.pools]
+def _pace(reports: Sequence[PoolReport], known: Pace | None) -> Pace:
+    known = known or Pace()
     timed = [(each.held + 1, each.service) for each in reports if each.service is not None]
     weight = sum(count for count, _ in timed)
     service = sum(count * seconds for count, seconds in timed) / weight if timed else known.service
@@ -105,11 +109,15 @@ def _pace(pool: str, found: list[Machine], known: Pace) -> Pace:
 
 
 def _demand(
-    pool: PoolView, found: list[Machine], memory: FleetMemory, boot: float, now: float
+    pool: PoolView,
+    reports: Sequence[tuple[Machine, PoolReport]],
+    memory: FleetMemory,
+    boot: float,
+    now: float,
 ) -> Demand:
     settings, pace = pool.settings, memory.paces[pool.pool]
-    serving = [_report(m, pool.pool) for m in found if m.stand == Stand.SERVING]
-    leaving = [_report(m, pool.pool) for m in found if m.stand in (Stand.LEAVING, Stand.EMPTY)]
+    serving = [each for machine, each in reports if machine.stand == Stand.SERVING]
+    leaving = [each for machine, each in reports if machine.stand in (Stand.LEAVING, Stand.EMPTY)]
     busy, held = sum(each.busy for each in serving), sum(each.held for each in serving)
     elsewhere = sum(each.held for each in leaving)
     waiting = pool.pending + max(0, pool.running - held - elsewhere)
@@ -159,10 +167,6 @@ def _need(
         further = max(further, held)
     room = max(0, busy * pool.target - held)
     return busy + max(0, ceil((min(waiting, further) - room) / pool.target))
-
-
-def _report(machine: Machine, pool: str) -> PoolReport:
-    return machine.report.pools.get(pool, _NOTHING) if machine.report else _NOTHING
 
 
 def _shown(seconds: float) -> str:

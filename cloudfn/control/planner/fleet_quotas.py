@@ -83,10 +83,15 @@ def place(
         for room, count in counts.items():
             placing.quotas[room.machine_id][pool] = count
             placing.needed.add(room.machine_id)
-    there = _perhaps(found, memory)
+    there, ranks = (
+        _perhaps(found, memory),
+        {room: n for n, room in enumerate(placing.serving.rooms)},
+    )
     for want in order:
         _keep_idle(want, placing)
-        free = _bound(want, there.get(want.pool.pool, {}), placing)
+        rooms = {*placing.serving.where.get(want.pool.pool, ()), *placing.of(want.pool)}
+        ranked = sorted(rooms, key=ranks.__getitem__)
+        free = _bound(want, there.get(want.pool.pool, {}), ranked, placing)
         _leave_open(want, free, placing, memory, now)
     return placing
 
@@ -292,8 +297,14 @@ def _perhaps(found: Sequence[Machine], memory: FleetMemory) -> dict[str, dict[st
     return there
 
 
-def _bound(want: Demand, there: Mapping[str, int], placing: Placing) -> int:
+def _bound(want: Demand, there: Mapping[str, int], rooms: Sequence[Room], placing: Placing) -> int:
     """Lower a pool's quotas until it cannot have more than its maximum, whoever obeys when.
+
+    Args:
+        want: What the pool asks for.
+        there: What it may have by now; see `_perhaps`.
+        rooms: Machines that may have some, the fullest first.
+        placing: Has the quotas.
 
     Returns:
         How many more it may have.
@@ -302,7 +313,7 @@ def _bound(want: Demand, there: Mapping[str, int], placing: Placing) -> int:
     if limit is None:
         return _UNBOUNDED
     free, total = max(0, limit - sum(there.values())), 0
-    for room in placing.serving.rooms:
+    for room in rooms:
         quota = placing.quotas[room.machine_id]
         if name not in quota:
             continue

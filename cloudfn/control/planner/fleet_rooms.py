@@ -7,6 +7,7 @@ other machines become really idle. Work that needs no GPU stays away from machin
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, PoolView, Shape
 from cloudfn.model.gpu import wish_for
@@ -120,6 +121,10 @@ class Eligible:
         return large or sorted(suited, key=lambda each: (each.cores, each.memory))[-1:]
 
 
+#: what decides whether a container has room
+_Wish = tuple[float, int, tuple[str, ...], int | None]
+
+
 class Row:
     """Rooms in an order: containers go to the first that has room for them.
 
@@ -131,8 +136,8 @@ class Row:
     def __init__(self, rooms: Sequence[Room], eligible: Eligible) -> None:
         self.rooms = list(rooms)
         self._eligible = eligible
-        #: pool → rooms at the beginning that have no room for it
-        self._past: dict[str, int] = {}
+        #: what a container asks for → rooms at the beginning that have no room for it
+        self._past: dict[_Wish, int] = {}
         #: pool → room → containers that were placed there
         self.where: dict[str, dict[Room, int]] = {}
 
@@ -147,14 +152,15 @@ class Row:
             if room.machine_class in classes and (fits := room.fits(pool, left)):
                 self.take(room, pool, fits)
                 left -= fits
-        at = self._past.get(pool.pool, 0)
+        wish = _wish(pool)
+        at = self._past.get(wish, 0)
         while left and at < len(self.rooms):
             room = self.rooms[at]
             if not room.full and room.machine_class in classes and (fits := room.fits(pool, left)):
                 self.take(room, pool, fits)
                 left -= fits
             at += bool(left)
-        self._past[pool.pool] = at
+        self._past[wish] = at
         return count - left
 
     def take(self, room: Room, pool: PoolView, count: int, idle: int = 0) -> None:
@@ -165,7 +171,7 @@ class Row:
 
     def open_to(self, pool: PoolView) -> Iterator[Room]:
         """Yield the rooms that may have containers of a pool, without those known to be full."""
-        return self._for(pool, self.rooms[self._past.get(pool.pool, 0) :])
+        return self._for(pool, islice(self.rooms, self._past.get(_wish(pool), 0), None))
 
     def first_for(self, pool: PoolView) -> Room | None:
         """Return the first room that may have containers of a pool, whether it is full or not."""
@@ -191,6 +197,10 @@ def dominant(pool: PoolView, kinds: Iterable[Shape]) -> float:
     """Return which part of the largest machine a container takes, by what it takes most of."""
     shares = (max(pool.cpu / each.cores, pool.memory / each.memory) for each in kinds)
     return bool(pool.gpu) + min(shares, default=1.0)
+
+
+def _wish(pool: PoolView) -> _Wish:
+    return pool.cpu, pool.memory, pool.gpu, pool.gpu_memory
 
 
 def _holds(shape: Shape, pool: PoolView) -> bool:
