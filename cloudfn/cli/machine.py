@@ -77,6 +77,8 @@ def drain(
     cloud = _open(session)
     clock = session.host.clock
     try:
+        if not cloud.leadership.led(clock.wall()):
+            cloud.leadership.wake()  # somebody has to end it when it is empty
         # The planner gives orders of its own until it hears that the machine drains.
         for _ in range(_HEARD):
             rows = {row.report.machine_id: row for row in cloud.machines.list()}
@@ -90,7 +92,6 @@ def drain(
                 return
             orders = cloud.machines.orders(machine)
             cloud.machines.order({machine: replace(orders, quotas={}, kept={}, drain=True)})
-            cloud.leadership.wake()
             clock.sleep(1)
     finally:
         cloud.close()

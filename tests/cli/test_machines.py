@@ -70,9 +70,12 @@ def test_a_machine_is_drained_when_it_says_so_whatever_the_planner_orders_meanwh
             join(world, state=MachineState.DRAINING)
 
     cli.clock.on_sleep = obey
+    woken = []
+    world.leadership.wake = lambda: woken.append(1)
     done = cli("machine", "drain", "small-1")
 
     assert done.code == 0
+    assert len(woken) == 1
     assert done.err == "✓ Machine small-1 takes nothing new, and leaves when it is empty.\n"
     assert len(cli.clock.slept) == 4
 
