@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cloudfn import errors
 from cloudfn.cli import cloud_diagnosis as judge
-from cloudfn.providers.findings import Finding
+from cloudfn.providers.findings import Finding, failed, unanswered
 
 if TYPE_CHECKING:
     from cloudfn.cli.session import Session
@@ -40,7 +40,7 @@ def _examine(session: Session, account: Account | None) -> Iterator[Finding]:
     try:
         cloud = session.host.open_cloud(session.settings, mint("cl"))
     except errors.Error as error:
-        yield _failed("environment", error)
+        yield failed("environment", error)
         return
     now = session.host.clock.wall()
     try:
@@ -135,12 +135,5 @@ def used_images(catalog: Catalog) -> dict[str, str]:
 def _judged(check: str, ask: Callable[[], Iterable[Finding]]) -> list[Finding]:
     try:
         return list(ask())
-    except errors.PermissionDeniedError as error:
-        # Whoever only calls functions may not see machines, and need not.
-        return [Finding(check, "warn", f"not known: {error.message}", error.hint or "")]
     except errors.Error as error:
-        return [_failed(check, error)]
-
-
-def _failed(check: str, error: errors.Error) -> Finding:
-    return Finding(check, "fail", error.message, error.hint or "")
+        return [unanswered(check, error)]

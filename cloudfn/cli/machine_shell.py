@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from shlex import join
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cloudfn.providers.base import Cloud
     from cloudfn.providers.ssh.connection import SshConnection
 
+#: the exit status where nobody reads what comes: as by SIGPIPE
+_NO_READER = 141
 #: of the agent, as user-data makes it
 _UNIT = "cloudfn-agent"
 
@@ -138,10 +140,16 @@ def _connect(cloud: Cloud, machine: str, *, direct: bool) -> SshConnection:
 
 
 def _out(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    _write(sys.stdout.buffer, data)
 
 
 def _err(data: bytes) -> None:
-    sys.stderr.buffer.write(data)
-    sys.stderr.buffer.flush()
+    _write(sys.stderr.buffer, data)
+
+
+def _write(stream: IO[bytes], data: bytes) -> None:
+    try:
+        stream.write(data)
+        stream.flush()
+    except BrokenPipeError:
+        raise typer.Exit(_NO_READER) from None  # as of `… | head`

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from cloudfn.errors import Error, PermissionDeniedError
+
 Level = Literal["ok", "warn", "fail"]
 
 #: names that are shown of a longer list
@@ -20,6 +22,21 @@ class Finding:
     level: Level
     text: str
     hint: str = ""
+
+
+def failed(check: str, error: Error) -> Finding:
+    """Return the finding that an error is."""
+    return Finding(check, "fail", error.message, error.hint or "")
+
+
+def unanswered(check: str, error: Error) -> Finding:
+    """Return the finding where a question was not answered.
+
+    Not everybody may see everything, nor needs to: that is no failure.
+    """
+    if isinstance(error, PermissionDeniedError):
+        return Finding(check, "warn", f"not known: {error.message}", error.hint or "")
+    return failed(check, error)
 
 
 def some(names: Iterable[str]) -> str:

@@ -128,6 +128,7 @@ class CommandLine:
     clock: FixedClock = field(default_factory=FixedClock)
     executed: list[tuple[list[str], dict[str, str], str]] = field(default_factory=list)
     environments: list[str] = field(default_factory=list)
+    providers: list[str] = field(default_factory=list)
     prestarted: list[str] = field(default_factory=list)
     result: Callable[[], Any] = lambda: None
     #: what commands see of a cloud; None: the environment is this machine's
@@ -173,6 +174,7 @@ class CommandLine:
 
     def _connect(self, chosen: settings.Settings, start: bool) -> FakeClient:
         self.environments.append(chosen.environment)
+        self.providers.append(chosen.provider)
         if not start and not self.daemon_runs:
             raise errors.ConnectionError("No daemon runs.")
         return self.client

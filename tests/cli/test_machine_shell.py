@@ -1,5 +1,6 @@
 """`cloudfn machine shell|exec|logs`: through a scripted reach to an SSH server in this process."""
 
+import contextlib
 import os
 import pty
 import select
@@ -11,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 
+from cloudfn.cli.root import main
 from cloudfn.providers.machines import MachineReport, MachineState
 from cloudfn.providers.reach import Way
 from cloudfn.testing.cloud import MemoryCloud
@@ -61,6 +63,14 @@ def test_a_command_says_and_ends_as_it_does_there(cli, reach, server):
 
 def test_words_of_a_command_arrive_as_they_are(cli, reach):
     assert cli("machine", "exec", "i-1", "printf", "%s|", "a b", "$HOME", "*").out == "a b|$HOME|*|"
+
+
+def test_output_that_nobody_reads_ends_the_command(cli, reach, server, tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as gone, contextlib.redirect_stdout(gone):
+        assert main(["machine", "exec", "i-1", "echo", "much"], cli.host()) == 141
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writing)  # what is left goes somewhere
 
 
 def test_direct_is_the_private_address(cli, reach):

@@ -254,3 +254,12 @@ def test_completion_does_not_wait_for_a_cloud_that_does_not_answer(cli, monkeypa
         assert completed(cli, monkeypatch, "cloudfn stats --provider aws ") == []
     finally:
         over.set()
+
+
+def test_the_daemon_is_this_machines_whatever_the_environment_says(cli):
+    cli.environ["CLOUDFN_PROVIDER"] = "aws"
+    cli.client.answers["status"] = {"pid": 1, "version": "1"}
+
+    cli("daemon", "status", "--json")
+
+    assert cli.providers == ["local"]

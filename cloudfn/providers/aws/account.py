@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from cloudfn.errors import Error
-from cloudfn.providers.aws.checks import check_access, check_leavings, failed
+from cloudfn.providers.aws.checks import check_access, check_leavings
 from cloudfn.providers.aws.clients import Access, Clients
 from cloudfn.providers.aws.outputs import environments, read_outputs
-from cloudfn.providers.findings import Finding
+from cloudfn.providers.findings import Finding, failed
 from cloudfn.settings import Settings
 
 

@@ -12,7 +12,7 @@ from cloudfn.providers.aws.errors import explained
 from cloudfn.providers.aws.infra.preflight import identity
 from cloudfn.providers.aws.keys import load_key
 from cloudfn.providers.aws.outputs import Outputs, read_outputs
-from cloudfn.providers.findings import Finding, Level, some
+from cloudfn.providers.findings import Finding, Level, failed, some, unanswered
 
 #: seconds by which this machine's clock may be wrong: AWS refuses requests at 300
 _SKEW, _SKEW_REFUSED = 30.0, 300.0
@@ -83,7 +83,7 @@ def check_leavings(
     try:
         lost = sorted(set(_queues(clients, prefix)) - set(mailboxes))
     except Error as error:
-        yield failed("mailboxes", error)
+        yield unanswered("mailboxes", error)
     else:
         yield _leavings(
             "mailboxes",
@@ -94,7 +94,7 @@ def check_leavings(
     try:
         unknown = sorted(_unknown_pools(clients, outputs.environment, functions))
     except Error as error:
-        yield failed("parameters", error)
+        yield unanswered("parameters", error)
     else:
         hint = f"Remove them: `aws ssm delete-parameters --names {' '.join(unknown[:10])}`."
         yield _leavings("parameters", unknown, "of pools that no app has", hint)
@@ -134,8 +134,3 @@ def _unknown_pools(
                 name = parameter["Name"].removeprefix(f"{pools}/").partition("/")[0]
                 if base_id(name.replace(".", "+")) not in functions:
                     yield parameter["Name"]
-
-
-def failed(check: str, error: Error) -> Finding:
-    """Return the finding that an error is."""
-    return Finding(check, "fail", error.message, error.hint or "")
