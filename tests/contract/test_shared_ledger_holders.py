@@ -124,6 +124,17 @@ class TestSeveralHolders:
 
 
 class TestTheJanitor:
+    def test_a_machine_that_comes_back_returns_what_it_held_before(self, opened, client, one, two):
+        submit(client, number=3)
+        old, others = claim(one, 1), claim(two, 1)
+
+        again = opened("ma-1")
+        assert again.repair(lambda holder: holder != "ma-1", NOW).returned == 1
+
+        assert names(claim(again)) == ["map0", "map2"]
+        assert one.record(entries(old)) == [False]
+        finish(two, others)
+
     def test_returns_what_dead_machines_held_and_rings(self, client, one, two):
         submit(client, number=4)
         claim(one, 2)
