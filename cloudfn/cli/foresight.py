@@ -35,7 +35,9 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
     numbered = [f"{number}. {step}" for number, step in enumerate(steps, 1)]
     yield from numbered if told["changed"] else steps
     yield from _part("images", [_image(each) for each in told["images"]])
-    yield from _part("made", [f"+ {each['kind']} {each['name']}" for each in told["objects"]])
+    yield from _part(
+        "objects that are made", [f"+ {each['kind']} {each['name']}" for each in told["objects"]]
+    )
     queues = [f"{_SIGNS[each['action']]} {each['function_name']}" for each in told["queues"]]
     yield from _part("queues", queues)
     yield from _part("schedules", [_schedule(each) for each in told["schedules"]])
@@ -57,5 +59,6 @@ def _image(image: Mapping[str, Any]) -> str:
 def _schedule(schedule: Mapping[str, Any]) -> str:
     zone = "" if schedule["kind"] == "period" else f" {schedule['timezone']}"
     what = f"{_SIGNS[schedule['action']]} {schedule['function_name']}: {schedule['when']}{zone}"
-    changes = ", ".join(f"{name}={value}" for name, value in schedule["changes"].items())
-    return f"{what}{f' sets {changes}' * bool(changes)}, by {schedule['fired_by']}"
+    changes = [f"{name}={value}" for name, value in schedule["changes"].items()]
+    sets = f" sets {', '.join(changes)}" if changes else ""
+    return f"{what}{sets}, by {schedule['fired_by']}"

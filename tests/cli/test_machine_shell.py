@@ -141,24 +141,37 @@ def test_where_nobody_gets_in_that_is_said(cli, reach):
 
 PROGRAM = """
 import sys
-from cloudfn.cli.raw_terminal import raw, resizes, size
+from dataclasses import replace
+from pathlib import Path
+
+from cloudfn import settings
+from cloudfn.cli.root import main
+from cloudfn.cli.session import Host
+from cloudfn.providers.machines import MachineReport, MachineState
 from cloudfn.providers.reach import Way
-from cloudfn.providers.ssh.connection import KeyPair, Size, SshConnection
+from cloudfn.testing.cloud import MemoryCloud
 
 port, host_key = int(sys.argv[1]), sys.argv[2]
-keys = KeyPair()
-print(keys.public_line, flush=True)
-sys.stdin.readline()
 
-def out(data):
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+class Reach:
+    def way(self, machine_id, address=""):
+        return Way(address="127.0.0.1", port=port)
 
-way = Way(address="127.0.0.1", port=port)
-with SshConnection(way, "i-1", [host_key], "me", keys) as connection:
-    with resizes() as resized, raw(sys.stdin.buffer):
-        status = connection.shell(lambda: Size(*size()), sys.stdin.buffer, out, resized)
-sys.exit(status)
+    def admit(self, machine_id, public_key):
+        print(public_key, flush=True)
+        sys.stdin.readline()
+        return "me"
+
+memory = MemoryCloud(Path("/nowhere"))
+report = MachineReport("i-1", "small", MachineState.READY, 1.0, 1_024, host_keys=(host_key,))
+memory.machines.join(report, 0.0, 30.0)
+cloud = replace(memory.open("cl-1"), reach=Reach())
+host = Host(
+    connect=None, prestart=None, open_program=None, execute=None, get_result=None,
+    load_settings=lambda name: settings.load({}, environment=name),
+    open_cloud=lambda chosen, holder: cloud,
+)
+sys.exit(main(["machine", "shell", "i-1"], host))
 """
 
 

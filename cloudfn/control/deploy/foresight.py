@@ -28,11 +28,10 @@ _NAMES: dict[type[Step], str] = {
 
 def plan_json(plan: Plan) -> dict[str, Any]:
     """Return a plan's steps in words, and whose settings that were changed by hand it drops."""
-    dropped = [name for step in plan.steps if isinstance(step, ClearOverrides)
-               for name in step.functions]  # fmt: skip
+    cleared = [step for step in plan.steps if isinstance(step, ClearOverrides)]
     return {
         "app": plan.app,
         "changed": plan.changed,
         "steps": [{"step": _NAMES[type(step)], "does": step.sentence} for step in plan.steps],
-        "dropped_overrides": list(map(shown_name, dropped)),
+        "dropped_overrides": [shown_name(name) for step in cleared for name in step.functions],
     }
