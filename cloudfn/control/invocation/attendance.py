@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from threading import Lock
 
 from cloudfn.clock import Clock
@@ -51,22 +52,24 @@ class Attendance:
         with self._lock:
             if address and address not in self._addresses:
                 self._addresses += (address,)
-                self._beat()
-            elif self._beat_at is None or self._clock.monotonic() >= self._beat_at:
-                self._beat()
+                self._beat_at = None
+            if self._beat_at is None or self._clock.monotonic() >= self._beat_at:
+                self._beat(self._owned)
 
     def own(self, owned: str) -> None:
         """Something lives with the client from here on; raises an Error where that is unsaid."""
         with self._lock:
-            self._owned[owned] = None
-            self._beat()
+            more = {**self._owned, owned: None}
+            self._beat(more)
+            self._owned = more
 
     def disown(self, owned: str) -> None:
         """It lives no longer, or without the client."""
         with self._lock:
             if owned in self._owned:
-                del self._owned[owned]
-                self._beat()
+                left = dict.fromkeys(each for each in self._owned if each != owned)
+                self._beat(left)
+                self._owned = left
 
     def others(self) -> list[ClientRow]:
         """Return the rows of other clients that are there."""
@@ -84,7 +87,7 @@ class Attendance:
                 self._presence.remove(self._client_id)
                 self._beat_at = None
 
-    def _beat(self) -> None:
+    def _beat(self, owned: Iterable[str]) -> None:
         until = self._clock.wall() + self._grace
-        self._presence.beat(ClientRow(self._client_id, self._addresses, tuple(self._owned), until))
+        self._presence.beat(ClientRow(self._client_id, self._addresses, tuple(owned), until))
         self._beat_at = self._clock.monotonic() + self._grace / _BEATS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -23,6 +24,8 @@ from cloudfn.providers.base import Cloud
 from cloudfn.providers.ledger import CallRecord
 from cloudfn.providers.wakeups import Note
 from cloudfn.wire.messages import BlobRef, Submit, is_blob
+
+_log = logging.getLogger(__name__)
 
 #: outcomes that the ledger is told of together, when their client has them
 _TELL = 512
@@ -59,7 +62,14 @@ class Calls:
         self.alarm = alarm
         self.deliveries = Deliveries(cloud.ledger, cloud.streams, cloud.depot, crew)
         self.listening = Listening(
-            cloud.wakeups, self.deliveries, attendance, alarm, clock, self._heard, self._lost
+            cloud.wakeups,
+            crew,
+            self.deliveries,
+            attendance,
+            alarm,
+            clock,
+            self._heard,
+            self._lost,
         )
         self.named = NamedCalls(cloud.ledger, functions, self, clock)
         self._submissions = Submissions(
@@ -165,7 +175,8 @@ class Calls:
             dropped = self._cloud.streams.acknowledge(own.watch.call_id, end)
             self._drop(own.watch.caller, [BlobRef.decode(e) for e in dropped if is_blob(e)])
 
-        own.watch.lane.do(acknowledge)
+        # The generator may wait for it, and its reader for the generator.
+        own.watch.lane.do(lambda: self._submissions.insist(acknowledge))
 
     def release(self, own: Own, *, unfinished: bool) -> None:
         """A client wants no more of a call of its own: a transient one ends with that, soon."""
@@ -253,7 +264,7 @@ class Calls:
     def _release(self, own: Own, *, unfinished: bool) -> None:
         spec = own.spec
         if spec is not None and spec.name:
-            self._attendance.disown(spec.call_id)
+            self._submissions.insist(lambda: self._attendance.disown(spec.call_id))
         if own.ended or spec is None or spec.durable:
             self._end(own)
         elif unfinished:
@@ -294,8 +305,11 @@ class Calls:
         reject(watch, error)
 
     def _drop(self, caller: Caller, refs: Sequence[BlobRef]) -> None:
-        """Delete payloads, here and in the depot."""
+        """Delete payloads, here and in the depot, which keeps none for ever anyway."""
         for ref in refs:
             caller.files.drop(ref)
-        if refs:
-            self._cloud.depot.delete(refs)
+        try:
+            if refs:
+                self._cloud.depot.delete(refs)
+        except Error as error:
+            _log.warning("payloads that nobody needs cannot be deleted: %s", error)

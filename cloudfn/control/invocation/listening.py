@@ -1,4 +1,7 @@
-"""The one thread that hears of outcomes, and looks after calls that nobody told of."""
+"""Two threads: one hears of outcomes, and one looks after calls that nobody told of.
+
+The first may be stuck for long in a network that answers nothing; the other one must not be.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from threading import Condition, Lock, Thread
 from cloudfn.clock import Clock
 from cloudfn.control.invocation.alarm import Alarm
 from cloudfn.control.invocation.attendance import Attendance
+from cloudfn.control.invocation.crew import Crew
 from cloudfn.control.invocation.watches import Deliveries, Watch
 from cloudfn.errors import Error, NotFoundError
 from cloudfn.model.call import CallKind
@@ -20,10 +24,10 @@ _log = logging.getLogger(__name__)
 
 #: seconds that the mailbox is listened to at a time, at most
 _LONGEST = 20.0
-#: and at least, where that is possible: less is no waiting at all
-_SHORTEST = 1.0
 #: seconds that the thread stays for the next call
 _LINGER = 10.0
+#: seconds until what failed is tried again
+_AGAIN = 1.0
 _GROWTH = 1.5
 _NEVER = float("inf")
 
@@ -33,6 +37,7 @@ class Listening:
 
     Args:
         wakeups: The mailbox.
+        crew: Renews the lease.
         deliveries: Brings outcomes to watches.
         attendance: Says that this client is there.
         alarm: Wakes the planner, in case what we wait for waits for it.
@@ -44,6 +49,7 @@ class Listening:
     def __init__(
         self,
         wakeups: Wakeups,
+        crew: Crew,
         deliveries: Deliveries,
         attendance: Attendance,
         alarm: Alarm,
@@ -52,6 +58,7 @@ class Listening:
         lost: Callable[[Watch, Error], None],
     ) -> None:
         self._wakeups = wakeups
+        self._crew = crew
         self._deliveries = deliveries
         self._attendance = attendance
         self._alarm = alarm
@@ -60,7 +67,12 @@ class Listening:
         self._lost = lost
         self._news = Condition()
         self._watches: defaultdict[str, list[Watch]] = defaultdict(list)
-        self._thread: Thread | None = None
+        #: the thread that looks and the one that listens, while there is anything to wait for
+        self._watching: Thread | None = None
+        self._hearing: Thread | None = None
+        self._renewing = False
+        #: monotonic time before which that is not tried again
+        self._renew_at = 0.0
         self._closed = False
         self._opening = Lock()
         self._address = ""
@@ -107,11 +119,11 @@ class Listening:
                 self._watches.pop(watch.call_id, None)
 
     def stir(self) -> None:
-        """Have the thread, where anything is watched or owned, and look at what it waits for."""
+        """Have the threads, where anything is watched or owned, and look at what is waited for."""
         with self._news:
-            if self._thread is None and not self._closed:
-                self._thread = Thread(target=self._run, name="cloudfn-listening", daemon=True)
-                self._thread.start()
+            if self._watching is None and not self._closed:
+                self._watching = Thread(target=self._run, name="cloudfn-watching", daemon=True)
+                self._watching.start()
             self._news.notify_all()
 
     def look(self, call_id: str) -> None:
@@ -126,7 +138,7 @@ class Listening:
                 watch.lane.do(partial(self._take, watch, note))
 
     def close(self) -> None:
-        """End the thread, the mailbox, and the row of this client. Idempotent."""
+        """End the threads, the mailbox, and the row of this client. Idempotent."""
         with self._news:
             if self._closed:
                 return
@@ -135,9 +147,10 @@ class Listening:
         self._try("leave", self._attendance.leave)
         self._try("close its mailbox", self._wakeups.close)
 
-    # The thread
+    # The threads
 
     def _run(self) -> None:
+        """Renew the lease, and look at calls that nobody told of, while there are any."""
         idle_since: float | None = None
         while True:
             now = self._clock.monotonic()
@@ -148,26 +161,65 @@ class Listening:
                     idle_since = now
                 gone = idle_since is not None and now - idle_since >= _LINGER
                 if self._closed or gone:
-                    self._thread = None
+                    self._watching = None
+                    break
+            self._renew(now)
+            for watch in self._all():
+                if watch.next_look <= now and not watch.looking:
+                    self._schedule(watch)
+            self._hear_more()
+            self._pause(self._seconds(now))
+        if not self._closed:
+            self._crew.do(partial(self._try, "leave", self._attendance.leave))
+
+    def _renew(self, now: float) -> None:
+        """Have the lease renewed where it is time, elsewhere: that may take long."""
+        if self._renewing or now < self._next_beat():
+            return
+        self._renewing = True
+        self._renew_at = now + _AGAIN
+
+        def renew() -> None:
+            try:
+                self._try("renew its lease", self._attendance.attend)
+            finally:
+                self._renewing = False
+
+        self._crew.do(renew)
+
+    def _next_beat(self) -> float:
+        """Return when to renew the lease, or to try again; for ever later where there is none."""
+        if self._attendance.owns or (self._address and self._watches):
+            return max(self._attendance.next_beat or 0.0, self._renew_at)
+        return _NEVER
+
+    def _hear_more(self) -> None:
+        """Have the mailbox listened to, where anybody may tell of something there."""
+        with self._news:
+            if self._address and self._watches and self._hearing is None and not self._closed:
+                self._hearing = Thread(target=self._listen, name="cloudfn-hearing", daemon=True)
+                self._hearing.start()
+
+    def _listen(self) -> None:
+        while True:
+            with self._news:
+                if not self._watches:
+                    self._news.wait(_LINGER)
+                if self._closed or not self._watches:
+                    self._hearing = None
                     break
             try:
-                self._go_round(now, idle=idle_since is not None)
-            except Exception:  # noqa: BLE001 - without this thread nobody hears of anything
-                _log.exception("listening failed; it goes on")
-                self._pause(_SHORTEST)
+                self.hear(self._wakeups.listen(_LONGEST))
+            except Error as error:
+                if not self._closed:
+                    _log.warning("the mailbox cannot be listened to: %s", error)
+                self._pause(_AGAIN)
+            except Exception:  # noqa: BLE001 - whatever it was, there is a next time
+                _log.exception("listening failed")
+                self._pause(_AGAIN)
         if self._closed:
             # It may have been made anew while it was being closed.
             self._try("close its mailbox", self._wakeups.close)
-        else:
-            self._try("leave", self._attendance.leave)
-
-    def _go_round(self, now: float, *, idle: bool) -> None:
-        if not idle and (self._address or self._attendance.owns):
-            self._try("renew its lease", self._attendance.attend)
-        for watch in self._all():
-            if watch.next_look <= now and not watch.looking:
-                self._schedule(watch)
-        self._wait(self._seconds(now))
 
     def _try(self, what: str, action: Callable[[], object]) -> None:
         try:
@@ -177,22 +229,8 @@ class Listening:
 
     def _seconds(self, now: float) -> float:
         moments = [now + each.least if each.looking else each.next_look for each in self._all()]
-        if self._attendance.next_beat is not None:
-            moments.append(self._attendance.next_beat)
-        return min(max(min(moments, default=now + _LONGEST) - now, 0.05), _LONGEST)
-
-    def _wait(self, seconds: float) -> None:
-        if not self._address or not self._watches:
-            self._pause(min(seconds, _LINGER))
-            return
-        try:
-            notes = self._wakeups.listen(max(seconds, _SHORTEST))
-        except Error as error:
-            if not self._closed:
-                _log.warning("the mailbox cannot be listened to: %s", error)
-            self._pause(_SHORTEST)
-        else:
-            self.hear(notes)
+        moments.append(self._next_beat())
+        return min(max(min(moments, default=now + _LINGER) - now, 0.05), _LINGER)
 
     def _pause(self, seconds: float) -> None:
         """Wait until there is something new to wait for, or for so long."""

@@ -122,7 +122,7 @@ class Submissions:
             try:
                 work()
                 return
-            except errors.ConnectionError:
+            except (errors.ConnectionError, errors.ServiceError):
                 if self._clock.monotonic() + pause > give_up:
                     raise
             self._clock.sleep(pause)
