@@ -26,8 +26,10 @@ from cloudfn.wire.messages import encode_json, is_blob
 
 _log = logging.getLogger(__name__)
 
-#: seconds between two questions how much waits in the ledger, which reads all of a pool's pages
-_COUNT_PAUSE = 2.0
+#: Seconds between two questions how much waits in the ledger, which reads all of a pool's pages:
+#: at least, and a second for so many inputs. Thousands of machines may ask about the same backlog,
+#: and one that is long stays so for a while.
+_COUNT_PAUSE, _COUNTED_IN_A_SECOND = 2.0, 400
 #: seconds after which what waits here in vain goes back to where others can have it
 _IN_VAIN = 2.0
 #: the same for what waits where no container even starts, and for how long nothing is claimed then
@@ -395,7 +397,7 @@ class AheadAndBehind:
     def _count(self, line: Line) -> None:
         """Ask how much waits in the ledger, since there is more than was claimed."""
         now = self._clock.monotonic()
-        if now - line.counted < _COUNT_PAUSE:
+        if now - line.counted < max(_COUNT_PAUSE, line.backlog / _COUNTED_IN_A_SECOND):
             return
         line.counted = now
 

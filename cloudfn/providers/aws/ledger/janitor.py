@@ -23,9 +23,8 @@ from cloudfn.providers.aws.ledger.pages import (
     label_of,
     name_of,
 )
-from cloudfn.providers.aws.ledger.rows import OPEN
+from cloudfn.providers.aws.ledger.rows import drop
 from cloudfn.providers.aws.ledger.shelf import Shelf
-from cloudfn.providers.aws.table import delete
 from cloudfn.providers.doorbells import Ring
 from cloudfn.providers.endings import lost_payload
 from cloudfn.providers.shared_ledger import Repairs
@@ -67,7 +66,7 @@ class Janitor:
         for row in rows:
             page: Page | None = found.get(row.number)
             if page is None:
-                self._shelf.table.write(delete(OPEN, row.place))
+                self._shelf.table.write(drop(row))
                 continue
             page, again, lost = self._lose(page, lives, now)
             returned += again

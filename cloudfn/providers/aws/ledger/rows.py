@@ -1,15 +1,20 @@
-"""The index of pages with unfinished inputs, by pool and age. Pure."""
+"""The index of pages with unfinished inputs, by pool and age. Pure.
+
+It is spread over partitions by the name of the pool, as every page enters and leaves it, and every
+machine looks into it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from cloudfn.providers.aws.ledger.pages import Page, name_of
 from cloudfn.providers.aws.table import Item, Write, delete, put
 
-#: its partition
-OPEN = "L#OPEN"
+#: its partitions, all of which are asked for where all pools are meant
+OPEN = tuple(f"L#OPEN{number:x}" for number in range(16))
 
 
 class Row(NamedTuple):
@@ -23,9 +28,14 @@ class Row(NamedTuple):
     deadline: float | None
 
 
+def partition(pool: str) -> str:
+    """Return the partition that a pool's rows are in."""
+    return OPEN[crc32(pool.encode()) % len(OPEN)]
+
+
 def add(page: Page) -> Write:
     """Return the write that puts a page into the index."""
-    item: Item = {"pk": OPEN, "sk": _place(page), "fn": page.function_id}
+    item: Item = {"pk": partition(page.pool), "sk": _place(page), "fn": page.function_id}
     if page.deadline is not None:
         item["dl"] = page.deadline
     return put(item)
@@ -33,7 +43,12 @@ def add(page: Page) -> Write:
 
 def remove(page: Page) -> Write:
     """Return the write that takes a page out of the index."""
-    return delete(OPEN, _place(page))
+    return delete(partition(page.pool), _place(page))
+
+
+def drop(row: Row) -> Write:
+    """Return the write that removes a row whose page is gone."""
+    return delete(partition(row.pool), row.place)
 
 
 def from_item(item: Mapping[str, Any]) -> Row:

@@ -128,9 +128,12 @@ class Shelf:
 
     def rows(self, pool: str = "", *, most: int | None = None) -> list[rows.Row]:
         """Return what the index says of the open pages of a pool, the oldest first, or of all."""
-        begins = f"{pool}#" if pool else ""
-        items = self.table.query(rows.OPEN, begins=begins)
-        return [rows.from_item(item) for item in islice(items, most)]
+        if pool:
+            items = self.table.query(rows.partition(pool), begins=f"{pool}#")
+            return [rows.from_item(item) for item in islice(items, most)]
+        answers = self.crew.each(lambda each: list(self.table.query(each)), rows.OPEN)
+        found = [rows.from_item(item) for answer in answers for item in answer]
+        return sorted(found, key=lambda row: row.place)
 
     def open_pages(self, pool: str = "") -> list[Page]:
         """Read the open pages of a pool, or of all, in the order of the index."""
