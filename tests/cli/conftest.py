@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from cloudfn import errors, settings
 from cloudfn.cli.root import build, main
 from cloudfn.cli.session import Host, Session
+from cloudfn.sdk import client as sdk_client
 from cloudfn.sdk.client import Client, Welcome
 from cloudfn.sdk.twins import Steps
 from tests.cli.cloud_line import CloudLine
@@ -211,10 +212,18 @@ def on_screen(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 
 
 @pytest.fixture
-def cloud(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[CloudLine]:
+def docker_runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let programs here run in containers of Docker, as they do on clouds."""
     monkeypatch.setenv("CLOUDFN_RUNTIME", "docker")
+    sdk_client._settings.cache_clear()
+    yield
+    sdk_client._settings.cache_clear()
+
+
+@pytest.fixture
+def cloud(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], docker_runtime: None
+) -> Iterator[CloudLine]:
     line = CloudLine(tmp_path, capsys)
     yield line
     line.world.close()

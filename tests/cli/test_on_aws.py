@@ -89,9 +89,8 @@ secret delete nothing --yes
 
 @pytest.fixture
 def aws(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], docker_runtime: None
 ) -> Iterator[CloudLine]:
-    monkeypatch.setenv("CLOUDFN_RUNTIME", "docker")
     line = CloudLine(tmp_path, capsys, AwsWorld(tmp_path, Knobs.calm()))
     line("deploy", str(line.program))
     yield line

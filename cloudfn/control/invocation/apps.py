@@ -60,7 +60,7 @@ class Apps:
         """Return the revision that a request would make live; None where it adds none."""
         return plan(request, self._current_app(request)).revision
 
-    def foresee(self, request: DeployRequest) -> dict[str, Any]:
+    def forecast(self, request: DeployRequest) -> dict[str, Any]:
         """Return what a deploy would do, as plain data; touches nothing."""
         current, now = self._current_app(request), self._clock.wall()
         todo, functions = plan(request, current), request.spec.functions

@@ -79,7 +79,7 @@ class AppOperations(Group):
         self._engine.stores.secrets.check(request.spec.functions, unnamed=False)
         self._engine.place.machine.check_gpus(request.spec.functions)
         check_runtime(request.spec, interactive=False)
-        return self._engine.apps.foresee(request)
+        return self._engine.apps.forecast(request)
 
     def _make_way(self, request: DeployRequest) -> None:
         """End apps whose client is gone, where a new one wants their web labels."""

@@ -57,7 +57,7 @@ class AppOperations(Group):
         request = parse_request(fields)
         check_possible(request.spec, interactive=False)
         self._front.stores.secrets.check(request.spec.functions, unnamed=False)
-        return self._front.apps.foresee(request)
+        return self._front.apps.forecast(request)
 
     def _check_images(self, spec: RevisionSpec) -> None:
         for function, image in spec.environments():
