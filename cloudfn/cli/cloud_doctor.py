@@ -21,7 +21,11 @@ _NO_BUNDLE = "0" * 64
 
 def examine(session: Session) -> Iterator[Finding]:
     """Check an environment in a cloud, from here."""
-    account, now = session.host.open_account(session.settings), session.host.clock.wall()
+    try:
+        account, now = session.host.open_account(session.settings), session.host.clock.wall()
+    except errors.Error as error:
+        yield failed("provider", error)
+        return
     if account is None:
         yield from _examine(session, None)
         return

@@ -258,8 +258,13 @@ def _infra(
     env: str | None,
     state_bucket: str | None = None,
 ) -> Infra:
-    from cloudfn.providers.aws.infra.steps import Infra, Wanted
-    from cloudfn.providers.aws.keys import make_key
+    from cloudfn.providers.registry import not_installed
+
+    try:
+        from cloudfn.providers.aws.infra.steps import Infra, Wanted
+        from cloudfn.providers.aws.keys import make_key
+    except ModuleNotFoundError as error:
+        raise not_installed(error, "aws") from error
 
     settings = session_of(context, env).settings
     wanted = Wanted(folder, settings.environment, region, profile, state_bucket)

@@ -263,3 +263,31 @@ def test_the_daemon_is_this_machines_whatever_the_environment_says(cli):
     cli("daemon", "status", "--json")
 
     assert cli.providers == ["local"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["app", "list", "--provider", "aws"],
+        ["doctor", "--provider", "aws"],
+        ["environment", "list", "--provider", "aws"],
+        ["machine", "list", "--provider", "aws"],
+        ["infra", "outputs"],
+    ],
+    ids=" ".join,
+)
+def test_a_library_that_is_not_installed_is_named(words):
+    program = (
+        "import sys\n"
+        "sys.modules['boto3'] = sys.modules['botocore'] = None\n"
+        "from cloudfn.cli.main import run\n"
+        f"sys.argv = ['cloudfn', *{words}]\n"
+        "run()\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "botocore is not installed" in done.stderr + done.stdout
+    assert "pip install 'cloudfn[aws]'" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
