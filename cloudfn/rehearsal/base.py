@@ -11,7 +11,7 @@ from typing import Any
 from cloudfn.providers.aws.keys import make_key
 from cloudfn.rehearsal import userdata
 from cloudfn.rehearsal.lifecycle import LAUNCHING, TERMINATING
-from cloudfn.rehearsal.names import ROLES, Names, outputs
+from cloudfn.rehearsal.names import ROLES, Names, as_emulated, outputs
 from cloudfn.rehearsal.site import ACCOUNT, MachineClass, Wanted
 
 #: as EC2's example images are called
@@ -106,6 +106,7 @@ def _roles(iam: Any, names: Names) -> None:
         iam.create_role(RoleName=names.role(role), AssumeRolePolicyDocument=json.dumps(trust))
     for role in ROLES:
         policy = userdata.render((folder / f"{role}.json.tftpl").read_text(), values)
+        policy = as_emulated(policy)
         iam.put_role_policy(RoleName=names.role(role), PolicyName="cloudfn", PolicyDocument=policy)
 
 

@@ -54,6 +54,7 @@ class Launcher:
         plan: Addresses.
         hub: Process of the hub.
         role: Name of the role that machines have.
+        keys: Gives credentials of that role: key, secret, token.
         gone: Called when a machine has ended, with the instance's id.
         clock: What time it is.
     """
@@ -65,11 +66,12 @@ class Launcher:
         plan: network.Plan,
         hub: int,
         role: str,
+        keys: Callable[[], tuple[str, str, str]],
         gone: Callable[[str], None],
         clock: Clock,
     ) -> None:
         self._site, self._wanted, self._plan, self._hub = site, wanted, plan, hub
-        self._role, self._gone, self._clock = role, gone, clock
+        self._role, self._keys, self._gone, self._clock = role, keys, gone, clock
         self._lock = threading.RLock()
         self._machines: dict[str, Machine] = {}
 
@@ -111,6 +113,7 @@ class Launcher:
             role=self._role,
             user_data=_decoded(instance.user_data),
             spot=instance.spot,
+            keys=self._keys(),
         )
         with self._site.log(instance.instance_id).open("wb") as console:
             process = subprocess.Popen(

@@ -16,6 +16,8 @@ ROLES = {
     "invoker": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
 }
 
+_BATCHED = frozenset({"sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"})
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -100,6 +102,25 @@ def queue_defaults(names: Names) -> dict[str, Any]:
         },
         "policy": json.dumps({"Version": "2012-10-17", "Statement": [only_this_account]}),
     }
+
+
+def as_emulated(policy: str) -> str:
+    """Return a policy as the emulator has to have it, to allow what AWS allows by the original.
+
+    It asks for SQS's batches by actions of their own, and names log groups without an end.
+    """
+    document = json.loads(policy)
+    for statement in document["Statement"]:
+        actions, resources = _listed(statement["Action"]), _listed(statement["Resource"])
+        batches = [f"{each}Batch" for each in actions if each in _BATCHED]
+        groups = [each.removesuffix(":*") for each in resources if ":log-group:" in each]
+        statement["Action"] = [*actions, *batches]
+        statement["Resource"] = [*resources, *groups]
+    return json.dumps(document)
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def outputs(wanted: Wanted, sha256: str) -> dict[str, Any]:

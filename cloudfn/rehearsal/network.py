@@ -20,7 +20,10 @@ from pathlib import Path
 
 from cloudfn.errors import ExecutionError
 from cloudfn.rehearsal.metadata import ADDRESS
+from cloudfn.rehearsal.site import TAG
 
+#: second numbers of the networks that are tried
+_FIRST, _NETWORKS = 212, 38
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 
@@ -60,12 +63,16 @@ def planned(tag: str, taken: Sequence[str]) -> Plan:
         ExecutionError: There is none left.
     """
     used = [ipaddress.ip_network(each, strict=False) for each in taken]
-    for number in range(212, 250):
+    # Two that are started at once do not look at the same ones first.
+    start = int(tag.removeprefix(TAG), 16)
+    for at in range(_NETWORKS):
+        number = _FIRST + (start + at) % _NETWORKS
         whole = IPv4Network(f"10.{number}.0.0/23")
         if not any(whole.overlaps(each) for each in used if isinstance(each, IPv4Network)):
             machines, rest = whole.subnets(new_prefix=24)
             return Plan(tag, machines, next(rest.subnets(new_prefix=30)))
-    raise ExecutionError("No network from 10.212.0.0/23 to 10.249.0.0/23 is free.")
+    last = _FIRST + _NETWORKS - 1
+    raise ExecutionError(f"No network from 10.{_FIRST}.0.0/23 to 10.{last}.0.0/23 is free.")
 
 
 def routes() -> list[str]:

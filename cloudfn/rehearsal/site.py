@@ -12,6 +12,8 @@ from typing import Any
 
 #: the account that both emulators stand for
 ACCOUNT = "000000000000"
+#: what the names of interfaces and control groups begin with
+TAG = "cfr"
 #: the only credentials that they know
 KEY, SECRET = "test", "test"
 
@@ -25,7 +27,7 @@ class Site:
     @property
     def tag(self) -> str:
         """Short name of this home, which interfaces, rules and control groups carry."""
-        return "cfr" + hashlib.sha256(str(self.home).encode()).hexdigest()[:5]
+        return TAG + hashlib.sha256(str(self.home).encode()).hexdigest()[:5]
 
     @property
     def control(self) -> Path:

@@ -31,7 +31,7 @@ from cloudfn.rehearsal.faults import Kind, Rule, rules_of, rules_text
 from cloudfn.rehearsal.groups import Groups
 from cloudfn.rehearsal.launcher import NOTICE, Launcher
 from cloudfn.rehearsal.names import Names
-from cloudfn.rehearsal.site import ACCOUNT, Site, Wanted, variables
+from cloudfn.rehearsal.site import ACCOUNT, KEY, SECRET, Site, Wanted, variables
 from cloudfn.rehearsal.steps import let_go_of_output, tell
 
 #: seconds between two looks at groups and machines
@@ -58,6 +58,7 @@ class Supervisor:
         self._over = threading.Event()
         self._parts: dict[str, subprocess.Popen[bytes]] = {}
         self._faults = threading.Lock()
+        self._clients = Clients(Access(region=wanted.region, endpoint=wanted.url))
 
     def run(self) -> None:
         """Start everything, say so, and go on until somebody ends it.
@@ -80,7 +81,7 @@ class Supervisor:
         self._make_environment()
         role = Names(self._wanted.environment, self._wanted.region).role("agent")
         self._launcher = Launcher(
-            self._site, self._wanted, plan, hub, role, self._groups.vanish, self._clock
+            self._site, self._wanted, plan, hub, role, self._keys, self._groups.vanish, self._clock
         )
         Control(self._site.control, self._obey).start()
         self._site.environ.write_text(json.dumps(variables(self._wanted)))
@@ -152,11 +153,18 @@ class Supervisor:
         else:
             bundle = Path(self._wanted.bundle)
         sha256 = hashlib.sha256(bundle.read_bytes()).hexdigest()
-        clients = Clients(Access(region=self._wanted.region, endpoint=self._wanted.url))
-        try:
-            make_base(clients.of, self._wanted, bundle, sha256)
-        finally:
-            clients.close()
+        make_base(self._clients.of, self._wanted, bundle, sha256)
+
+    def _keys(self) -> tuple[str, str, str]:
+        """Return credentials of the machines' role; those of the account where nobody looks."""
+        if not self._wanted.auth:
+            return KEY, SECRET, "rehearsed"
+        names = Names(self._wanted.environment, self._wanted.region)
+        answer = self._clients.of("sts").assume_role(
+            RoleArn=names.role_arn("agent"), RoleSessionName="machine"
+        )
+        given = answer["Credentials"]
+        return given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"]
 
     def _start(
         self,

@@ -36,10 +36,10 @@ def cloud() -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def aws(docker_engine: engine.Engine) -> Iterator[World]:
-    """Give a rehearsal whose machines run what machines on AWS run."""
+    """Give a rehearsal whose machines run what machines on AWS run, and may do no more."""
     with _rehearsal() as world:
         world.engine = docker_engine
-        world.up("--boot-delay", "1")
+        world.up("--boot-delay", "1", "--auth")
         yield world
 
 

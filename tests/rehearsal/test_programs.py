@@ -51,6 +51,7 @@ def test_a_program_runs_on_machines_that_were_not_there_before(aws: World, progr
     done = aws.cloudfn("run", "--provider", "aws", f"{program}::squares")
     assert "remote 9 map 328350" in done.stdout
     assert aws.machines() != []
+    assert [line for line in aws.lines() if " may not " in line] == []
 
 
 def test_an_input_outlives_its_machine(aws: World, program: Path):

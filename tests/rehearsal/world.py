@@ -139,6 +139,11 @@ class World:
         files = home.glob("logs/*.log")
         return "".join(f"\n--- {each.name}\n{each.read_text()[-2000:]}" for each in files)
 
+    def lines(self) -> list[str]:
+        """Return all lines of all logs and consoles."""
+        files = self.site.home.glob("logs/*.log")
+        return [line for each in files for line in each.read_text().splitlines()]
+
     def leftovers(self) -> list[str]:
         """Return what of a rehearsal is on this machine."""
         home, tag = str(self.site.home), self.site.tag

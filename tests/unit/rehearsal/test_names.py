@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cloudfn.providers.aws.outputs import parse_outputs
 from cloudfn.rehearsal import userdata
-from cloudfn.rehearsal.names import ROLES, Names, outputs
+from cloudfn.rehearsal.names import ROLES, Names, as_emulated, outputs
 from cloudfn.rehearsal.site import Wanted, wanted_of
 
 TERRAFORM = userdata.modules_folder()
@@ -69,6 +69,22 @@ def test_every_role_has_a_policy_of_terraforms_that_can_be_rendered():
     }
     for each in folder.iterdir():
         json.loads(userdata.render(each.read_text(), values))
+
+
+def test_policies_allow_the_same_in_the_emulator():
+    group = "arn:aws:logs:eu-central-1:0:log-group:/cloudfn/main"
+    policy = [
+        {"Action": ["sqs:SendMessage", "sqs:GetQueueUrl"], "Resource": "*"},
+        {"Action": "logs:CreateLogStream", "Resource": f"{group}:*"},
+    ]
+    told = json.loads(as_emulated(json.dumps({"Statement": policy})))["Statement"]
+    assert told == [
+        {
+            "Action": ["sqs:SendMessage", "sqs:GetQueueUrl", "sqs:SendMessageBatch"],
+            "Resource": ["*"],
+        },
+        {"Action": ["logs:CreateLogStream"], "Resource": [f"{group}:*", group]},
+    ]
 
 
 def test_what_is_wanted_survives_its_way_to_the_supervisor():
