@@ -7,13 +7,15 @@ from threading import Event, Thread
 from typing import Protocol
 
 from cloudfn.clock import SystemClock
+from cloudfn.model import ids
 from cloudfn.model.call import Raised, Status
+from cloudfn.model.log import LogEntry, Source
 from cloudfn.model.variant import parameters_of, served
 from cloudfn.providers.base import Cloud
 from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.providers.wakeups import Note
 from cloudfn.testing.generators import Generation
-from cloudfn.testing.inprocess import InProcess
+from cloudfn.testing.inprocess import InProcess, Write
 from cloudfn.testing.pools import Pool
 from cloudfn.wire.messages import BlobRef, is_blob
 from cloudfn.worker.blobs import Blobs
@@ -92,7 +94,7 @@ class CloudMachine:
             told = self._generate(pool, claim)
         else:
             told = self._code.run(
-                pool, (claim.seq, claim.fence), claim.payload, _forget, quiet=False
+                pool, (claim.seq, claim.fence), claim.payload, self._writer(pool, claim), quiet=True
             )
         status = Status.RETURNED
         if isinstance(told, Raised):
@@ -101,7 +103,12 @@ class CloudMachine:
 
     def _generate(self, pool: Pool, claim: Claim) -> bytes | Raised:
         generation = Generation(
-            self._code, pool, claim, self._clock.monotonic(), _forget, lambda: False
+            self._code,
+            pool,
+            claim,
+            self._clock.monotonic(),
+            self._writer(pool, claim),
+            lambda: True,
         )
         while True:
             told = generation.step()
@@ -114,6 +121,26 @@ class CloudMachine:
                 if self._over.wait(_PAUSE):
                     return told
             self._tell(Note(claim.call_id, (), (), items=position + 1))
+
+    def _writer(self, pool: Pool, claim: Claim) -> Write:
+        """Return what takes the output of an input."""
+
+        def write(source: Source, text: str) -> None:
+            entry = LogEntry(
+                at=self._clock.wall(),
+                app_id=pool.app_id,
+                app_name=pool.app_name,
+                function=pool.spec.name,
+                container_id=f"ta-{self.machine_id}",
+                call_id=claim.call_id,
+                input_id=ids.input_id(claim.call_id, claim.index),
+                source=source,
+                text=text,
+            )
+            self.cloud.logs.write(entry)
+            self.cloud.logs.flush()
+
+        return write
 
     def _record(self, claim: Claim, status: Status, payload: bytes) -> None:
         if self.cloud.ledger.record([Entry(claim.seq, claim.fence, status, payload)])[0]:
@@ -156,7 +183,3 @@ class CloudMachine:
             ref = BlobRef.decode(payload)
             self.cloud.depot.store(ref, self._folder / ref.name)
         return payload
-
-
-def _forget(_source: object, _text: object) -> None:
-    """Nobody reads what code prints here."""

@@ -21,6 +21,7 @@ app = cloudfn.App("primes")
 
 @app.function(max_containers=3, schedule=cloudfn.Cron("0 3 * * *"))
 def count(n: int = 10):
+    print("from a container")
     return n + 1
 
 @app.local_entrypoint()

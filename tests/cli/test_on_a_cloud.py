@@ -52,6 +52,7 @@ def test_a_local_entry_point_runs_and_its_functions_elsewhere(cloud: CloudLine) 
     shown = cloud("run", "--runtime", "docker", str(cloud.program), "--n", "6")
 
     assert "counted 7" in shown
+    assert "from a container" in shown
     assert cloud.document("app", "list") == []
 
 

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -395,6 +396,14 @@ def test_what_functions_print_is_read_and_followed(world: World) -> None:
             logs.flush()
 
         say("one")
+        told: list[str] = []
+        heard = threading.Event()
+
+        def hear(message: dict[str, Any]) -> None:
+            told.extend(entry["text"] for entry in message.get("entries", ()))
+            heard.set()
+
+        listening = client.listen("events", {"app_id": record.app_id}, hear)
         past = list(client.subscribe("logs", app="cloud-tests"))
         assert [entry["text"] for page in past for entry in page["entries"]] == ["one"]
         following = client.subscribe("logs", app="cloud-tests", follow=True)
@@ -402,3 +411,6 @@ def test_what_functions_print_is_read_and_followed(world: World) -> None:
         say("two")
         assert next(following)["entries"][0]["text"] == "two"
         following.close()
+        assert heard.wait(20)
+        assert told == ["two"]
+        client.release(listening, tell=True)

@@ -64,6 +64,7 @@ class Front:
         self.stores = open_stores(cloud, settings, self.clock)
         #: app → the most containers that were seen while somebody watched
         self.peaks: dict[str, int] = {}
+        self.output = OutputOperations(self)
         self._operations = Operations(
             [
                 AppOperations(self),
@@ -75,7 +76,7 @@ class Front:
                 DictOperations(self),
                 QueueOperations(self),
                 ImageOperations(self),
-                OutputOperations(self),
+                self.output,
                 ScheduleOperations(self),
             ]
         )

@@ -100,6 +100,7 @@ class AppOperations(Group):
         done, failed = self._front.calls.heard_of(self._function_ids(app_id))
         self._front.apps.close(app_id)
         self._front.attendance.disown(app_id)
+        self._front.output.await_quiet(app_id, float(fields.get("patience") or 0.0))
         return {
             "containers_peak": self._front.peaks.pop(app_id, 0),
             "done": done,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Event
@@ -11,18 +13,22 @@ from cloudfn.control.invocation.caller import Fields
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.fleet import function_of, present
 from cloudfn.control.invocation.operations.table import Group
-from cloudfn.errors import InvalidError
+from cloudfn.errors import Error, InvalidError
 from cloudfn.model.log import LogEntry, LogQuery
 from cloudfn.model.variant import base_id
 
 if TYPE_CHECKING:
     from cloudfn.control.invocation.front import Front
 
+_log = logging.getLogger(__name__)
+
 #: seconds between two looks for output, and for progress
 _LOGS_PAUSE = 1.0
 _PROGRESS_PAUSE = 2.0
 #: seconds that output may take to be readable
-_LATE = 10.0
+_LATE = 20.0
+#: seconds without any after which no more is expected of an app that has ended
+_QUIET = 2.5
 _PAGE = 1000
 
 
@@ -31,6 +37,8 @@ class OutputOperations(Group):
 
     def __init__(self, front: Front) -> None:
         self._front = front
+        #: app → monotonic time at which there was something new of its output
+        self._heard: dict[str | None, float] = {}
 
     def op_logs(self, conversation: Conversation, fields: Fields) -> Fields:
         if "/" in (fields.get("container") or ""):
@@ -53,49 +61,76 @@ class OutputOperations(Group):
             search=fields.get("search"),
             tail=fields.get("tail"),
         )
-        ref, follow = fields["ref"], bool(fields.get("follow"))
-        ended = Event()
-        conversation.follow(ref, ended.set)
-        self._front.crew.do(partial(self._send, conversation, ref, query, ended, follow=follow))
-        return {}
-
-    def _send(
-        self, conversation: Conversation, ref: int, query: LogQuery, ended: Event, *, follow: bool
-    ) -> None:
-        began = self._front.clock.wall()
+        began, follow = self._front.clock.wall(), bool(fields.get("follow"))
         entries = self._front.cloud.logs.read(query)
         for start in range(0, max(1, len(entries)), _PAGE):
             last = start + _PAGE >= len(entries) and not follow
-            page = [entry.to_json() for entry in entries[start : start + _PAGE]]
-            conversation.logs({"ref": ref, "entries": page, "end": last})
-        if not follow:
-            return
-        known = {_key(entry): entry.at for entry in entries}
-        query = replace(query, tail=None)
-        while not ended.wait(_LOGS_PAUSE):
-            now = self._front.clock.wall()
-            since = max(began, now - _LATE) - _LATE
-            found = self._front.cloud.logs.read(replace(query, since=since))
-            new = [entry for entry in found if _key(entry) not in known]
-            known = {key: at for key, at in known.items() if at >= since}
-            known |= {_key(entry): entry.at for entry in new}
-            if new:
-                page = [entry.to_json() for entry in new]
-                conversation.logs({"ref": ref, "entries": page, "end": False})
+            _tell(conversation, fields["ref"], entries[start : start + _PAGE], end=last)
+        if follow:
+            self._follow(conversation, fields["ref"], query, began, entries)
+        return {}
 
     def op_events(self, conversation: Conversation, fields: Fields) -> Fields:
+        """What an app prints from now on, and how it is doing."""
         ref, app_id = fields["ref"], fields["app_id"]
-        ended = Event()
-        conversation.follow(ref, ended.set)
+        ended = self._follow(
+            conversation, ref, LogQuery(app_id=app_id), self._front.clock.wall(), ()
+        )
         self._front.crew.do(partial(self._tell_progress, conversation, ref, app_id, ended))
         return {}
+
+    def _follow(
+        self,
+        conversation: Conversation,
+        ref: int,
+        query: LogQuery,
+        began: float,
+        told: Iterable[LogEntry],
+    ) -> Event:
+        """Tell of output as it comes, until the client wants no more; return what ends it."""
+        ended = Event()
+        conversation.follow(ref, ended.set)
+        known = {_key(entry): entry.at for entry in told}
+        query = replace(query, tail=None)
+
+        def go_on() -> None:
+            nonlocal known
+            while not ended.wait(_LOGS_PAUSE):
+                since = max(began, self._front.clock.wall() - _LATE)
+                try:
+                    found = self._front.cloud.logs.read(replace(query, since=since))
+                except Error as error:
+                    _log.warning("output cannot be read: %s", error)
+                    continue
+                new = [entry for entry in found if _key(entry) not in known]
+                known = {key: at for key, at in known.items() if at >= since}
+                known |= {_key(entry): entry.at for entry in new}
+                if new:
+                    self._heard[query.app_id] = self._front.clock.monotonic()
+                    _tell(conversation, ref, new)
+
+        self._front.crew.do(go_on)
+        return ended
+
+    def await_quiet(self, app_id: str, patience: float) -> None:
+        """Wait while an app's last output is on its way, at most `patience` seconds."""
+        clock = self._front.clock
+        began = clock.monotonic()
+        while (now := clock.monotonic()) < began + patience:
+            if now >= max(began, self._heard.get(app_id, 0.0)) + _QUIET:
+                return
+            clock.sleep(_LOGS_PAUSE / 4)
 
     def _tell_progress(
         self, conversation: Conversation, ref: int, app_id: str, ended: Event
     ) -> None:
         told: dict[str, Any] = {}
         while not ended.wait(_PROGRESS_PAUSE):
-            progress = self._progress(app_id)
+            try:
+                progress = self._progress(app_id)
+            except Error as error:
+                _log.warning("the progress of an app cannot be told: %s", error)
+                continue
             if progress != told:
                 told = progress
                 conversation.event({"ref": ref, **progress})
@@ -116,6 +151,13 @@ class OutputOperations(Group):
         peaks = self._front.peaks
         totals["peak"] = peaks[app_id] = max(peaks.get(app_id, 0), totals["containers"])
         return {"event": "containers", **totals}
+
+
+def _tell(
+    conversation: Conversation, ref: int, entries: Sequence[LogEntry], *, end: bool = False
+) -> None:
+    page = [entry.to_json() for entry in entries]
+    conversation.logs({"ref": ref, "entries": page, "end": end})
 
 
 def _key(entry: LogEntry) -> tuple[float, str, str, str]:
