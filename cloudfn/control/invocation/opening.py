@@ -8,6 +8,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from cloudfn.clock import SystemClock
 from cloudfn.control.invocation.client import CloudClient
 from cloudfn.control.invocation.front import Front
 from cloudfn.model import ids
@@ -15,14 +16,14 @@ from cloudfn.providers.base import Place
 from cloudfn.providers.registry import open_cloud
 from cloudfn.settings import Settings
 
-#: folders of payloads are named after the process that has them
-_PAYLOADS = "payloads"
+#: seconds for which sources are kept here after they were stored
+_KEPT = 30 * 86_400.0
 
 
 def open_client(settings: Settings) -> CloudClient:
     """Return a client of the environment in the cloud that the settings name.
 
-    Nothing is asked of the network before the client is used. It is closed when the process ends.
+    It is closed when the process ends.
 
     Raises:
         InvalidError: There is no such provider, or it lacks something that it needs.
@@ -30,16 +31,20 @@ def open_client(settings: Settings) -> CloudClient:
     folder = settings.state_dir / settings.provider
     place = Place(settings, ids.mint("cl"), folder)
     cloud = open_cloud(settings.provider, place)
-    payloads = _folder_of_payloads(folder)
     front = Front(cloud, place)
+    payloads = own_folder(folder / "payloads")
+    prune(front.bundles, SystemClock().wall())
     client = CloudClient(front, _name(), payloads, settings.limits.map_window)
     atexit.register(client.close)
     return client
 
 
-def _folder_of_payloads(folder: Path) -> Path:
-    """Make the folder of this process, and remove those of processes that died."""
-    top = folder / _PAYLOADS
+def own_folder(top: Path) -> Path:
+    """Make a folder of this process alone, and remove those of processes that died.
+
+    Args:
+        top: Where folders of processes are; made when absent.
+    """
     top.mkdir(mode=0o700, parents=True, exist_ok=True)
     for each in top.iterdir():
         pid = each.name.partition("-")[0]
@@ -50,12 +55,25 @@ def _folder_of_payloads(folder: Path) -> Path:
     return own
 
 
+def prune(bundles: Path, now: float) -> None:
+    """Remove sources that were stored long ago: the depot has what is deployed.
+
+    Args:
+        bundles: The folder of all of them.
+        now: Seconds since the epoch.
+    """
+    for each in bundles.iterdir() if bundles.exists() else ():
+        with suppress(FileNotFoundError):  # another process is faster
+            if each.stat().st_mtime < now - _KEPT:
+                shutil.rmtree(each, ignore_errors=True)
+
+
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:
+    except PermissionError:  # it is somebody else's
         return True
     return True
 
