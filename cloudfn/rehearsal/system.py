@@ -267,10 +267,14 @@ def _mount(machine: Machine) -> None:
         ("opt", "/opt"),
         ("docker", "/var/lib/docker"),
         ("cloudfn", "/var/lib/cloudfn"),
+        ("tmp", "/tmp"),  # noqa: S108 - as every machine has it
     ):
         (disk / name).mkdir()
         Path(place).mkdir(parents=True, exist_ok=True)
         _run("mount", "--bind", str(disk / name), place)
+    # The rest is this machine's: to be read.
+    for place in filter(os.path.ismount, ("/", "/usr", "/home", "/root", "/boot", "/srv")):
+        _run("mount", "-o", "remount,bind,ro", place)
 
 
 def _tools(python: str) -> None:
@@ -283,8 +287,7 @@ def _tools(python: str) -> None:
     os.mkfifo(_ORDERS)
     (tools / "systemctl").write_text(_SYSTEMCTL)
     (tools / "systemctl").chmod(0o755)
-    for each in ("tmp", "home"):
-        (_RUN / "disk" / each).mkdir()
+    (_RUN / "disk" / "home").mkdir()
 
 
 def _environ(machine: Machine) -> dict[str, str]:
@@ -293,7 +296,6 @@ def _environ(machine: Machine) -> dict[str, str]:
         "PATH": f"{_RUN}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
         "HOME": str(_RUN / "disk" / "home"),
-        "TMPDIR": str(_RUN / "disk" / "tmp"),
         "AWS_ENDPOINT_URL": machine.url,
     }
 

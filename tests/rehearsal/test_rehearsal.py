@@ -41,6 +41,8 @@ def test_a_machine_has_processes_and_files_of_its_own_and_is_heard(cloud, machin
     assert "cloudfn.rehearsal\0machine" in machine.run("cat", "/proc/1/cmdline")
     assert machine.run("ls", "/etc/cloudfn") == "agent.env\nboot.json"
     assert not Path("/etc/cloudfn/boot.json").exists()
+    assert "Read-only" in machine.run("sh", "-c", "touch /usr/rehearsed 2>&1 || true")
+    assert machine.run("sh", "-c", "touch /tmp/rehearsed && ls /tmp") == "rehearsed"
     assert cloud.status()["machines"][0]["heard"] is not None
 
 

@@ -43,7 +43,7 @@ def test_our_own_user_data_is_understood_in_every_part(machine):
         b'{"bucket":"b","deadman_minutes":30,"key":"agent/0.zip","region":"eu-central-1",'
         b'"sha256":"' + b"0" * 64 + b'"}\n'
     )
-    assert machine.commands[-1] == ("systemctl", "enable", "--now", "cloudfn-agent.service")
+    assert ("systemctl", "enable", "--now", "cloudfn-agent.service") in machine.commands
 
 
 def test_the_agent_is_started_as_its_unit_says(machine):
