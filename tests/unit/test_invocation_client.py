@@ -13,6 +13,7 @@ from cloudfn.clock import SystemClock
 from cloudfn.exception import (
     ClientClosed,
     ConflictError,
+    DataLossError,
     InvalidError,
     NotFoundError,
     RemoteError,
@@ -22,6 +23,7 @@ from cloudfn.exception import (
 from cloudfn.model.log import LogEntry
 from cloudfn.settings import Limits
 from cloudfn.testing.cloud_machine import CloudMachine
+from cloudfn.wire.messages import BlobRef
 from tests.unit.cloud_world import World
 
 app = cloudfn.App("cloud-tests")
@@ -414,3 +416,32 @@ def test_what_functions_print_is_read_and_followed(world: World) -> None:
         assert heard.wait(20)
         assert told == ["two"]
         client.release(listening, tell=True)
+
+
+def test_a_result_in_a_file_that_cannot_be_fetched_at_once_is_fetched_later(world: World) -> None:
+    depot = world.cloud.depot
+    fetch, failures = depot.fetch, [cloudfn.exception.ConnectionError("down")]
+
+    def stumble(ref: BlobRef, target: Path) -> None:
+        if failures and "payloads-" in str(target):
+            raise failures.pop()
+        fetch(ref, target)
+
+    depot.fetch = stumble
+    data = bytes(100_000)
+    with world.program(), app.run(runtime="docker"):
+        assert large.remote(data) == data + data
+    assert failures == []
+
+
+def test_a_result_that_is_lost_is_said_to_be_lost(world: World) -> None:
+    world.machine.gate.clear()
+    with world.program():
+        app.deploy(runtime="docker")
+        call = cloudfn.Function.from_name("cloud-tests", "large").spawn(bytes(100_000))
+        world.machine.gate.set()
+        ledger = world.machine.cloud.ledger
+        wait_until(lambda: ledger.call(call.object_id).finished == 1)
+        world.cloud.depot.payloads.clear()
+        with pytest.raises(DataLossError):
+            call.get(timeout=20)

@@ -14,6 +14,7 @@ from cloudfn.control.invocation.attendance import Attendance
 from cloudfn.control.invocation.caller import Answer, Caller, Tell
 from cloudfn.control.invocation.crew import Crew, Lane
 from cloudfn.control.invocation.ending import cancel
+from cloudfn.control.invocation.insisting import insist
 from cloudfn.control.invocation.listening import Listening
 from cloudfn.control.invocation.named import Functions, NamedCalls
 from cloudfn.control.invocation.submissions import Own, Submissions
@@ -58,9 +59,10 @@ class Calls:
         self._ledger = cloud.ledger
         self._crew = crew
         self._attendance = attendance
+        self._insist = partial(insist, clock)
         alarm = Alarm(cloud.ledger, cloud.doorbells, cloud.leadership, clock)
         self.alarm = alarm
-        self.deliveries = Deliveries(cloud.ledger, cloud.streams, cloud.depot, crew)
+        self.deliveries = Deliveries(cloud, crew, clock)
         self.listening = Listening(
             cloud.wakeups,
             crew,
@@ -176,7 +178,7 @@ class Calls:
             self._drop(own.watch.caller, [BlobRef.decode(e) for e in dropped if is_blob(e)])
 
         # The generator may wait for it, and its reader for the generator.
-        own.watch.lane.do(lambda: self._submissions.insist(acknowledge))
+        own.watch.lane.do(lambda: self._insist(acknowledge))
 
     def release(self, own: Own, *, unfinished: bool) -> None:
         """A client wants no more of a call of its own: a transient one ends with that, soon."""
@@ -264,12 +266,12 @@ class Calls:
     def _release(self, own: Own, *, unfinished: bool) -> None:
         spec = own.spec
         if spec is not None and spec.name:
-            self._submissions.insist(lambda: self._attendance.disown(spec.call_id))
+            self._insist(lambda: self._attendance.disown(spec.call_id))
         if own.ended or spec is None or spec.durable:
             self._end(own)
         elif unfinished:
             self._end(own)
-            self._submissions.insist(lambda: self.cancel(spec.call_id))
+            self._insist(lambda: self.cancel(spec.call_id))
             self._forget(own)
         else:
             self._forget(own)
@@ -278,7 +280,7 @@ class Calls:
         """Delete a transient call that nobody needs any more."""
         self._end(own)
         call_id = own.watch.call_id
-        self._submissions.insist(lambda: self._ledger.forget(call_id))
+        self._insist(lambda: self._ledger.forget(call_id))
         self._drop(own.watch.caller, [*own.watch.blobs.values(), *own.stored.values()])
         if own.header["kind"] == CallKind.REMOTE_GEN:
             self._cloud.streams.forget([call_id])

@@ -10,10 +10,10 @@ from functools import partial
 from threading import Event, Lock
 from typing import Any
 
-from cloudfn import errors
 from cloudfn.clock import Clock
 from cloudfn.control.invocation.alarm import Alarm
 from cloudfn.control.invocation.crew import Crew, Lane
+from cloudfn.control.invocation.insisting import insist
 from cloudfn.control.invocation.listening import Listening
 from cloudfn.control.invocation.named import Functions, NamedCalls
 from cloudfn.control.invocation.watches import Watch, reject
@@ -29,9 +29,6 @@ _log = logging.getLogger(__name__)
 #: inputs and bytes of payloads that go to the ledger at once
 _LOT = 512
 _LOT_BYTES = 4 << 20
-#: seconds for which a network that fails is tried again, and between the first two tries
-_PATIENCE = 60.0
-_FIRST_PAUSE = 0.5
 #: kinds of calls whose clients wait for room; those of the others are refused for good
 _WAIT_FOR_ROOM = (CallKind.MAP, CallKind.SPAWN_MAP)
 #: seconds after which a client whose inputs were refused tries again: at first, and at most
@@ -115,19 +112,6 @@ class Submissions:
             own.waiting.append(message)
         own.lane.do(partial(self._send, own))
 
-    def insist(self, work: Callable[[], None]) -> None:
-        """Do work, again and again for a while where the network fails."""
-        give_up, pause = self._clock.monotonic() + _PATIENCE, _FIRST_PAUSE
-        while True:
-            try:
-                work()
-                return
-            except (errors.ConnectionError, errors.ServiceError):
-                if self._clock.monotonic() + pause > give_up:
-                    raise
-            self._clock.sleep(pause)
-            pause *= 2
-
     def _wait_for_room(self, own: Own) -> None:
         """Tell a client whose inputs a limit refused that there may be room again, when it may."""
         own.fed.wait(own.hunger)
@@ -140,7 +124,7 @@ class Submissions:
     def _send(self, own: Own) -> None:
         while not own.ended and (lot := self._next_lot(own)) is not None:
             try:
-                self.insist(partial(self._admit, own, lot))
+                insist(self._clock, partial(self._admit, own, lot))
             except Error as error:
                 self.reject(own, error)
             except Exception as error:  # noqa: BLE001 - its client must hear of it

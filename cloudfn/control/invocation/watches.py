@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 
+from cloudfn.clock import Clock
 from cloudfn.control.invocation.caller import Caller, Tell
 from cloudfn.control.invocation.crew import Crew, Lane
+from cloudfn.control.invocation.insisting import insist
 from cloudfn.errors import DataLossError, Error
 from cloudfn.model.call import CallKind, Status
-from cloudfn.providers.depot import Depot
-from cloudfn.providers.ledger import CallRecord, Ledger
-from cloudfn.providers.streams import Streams
+from cloudfn.providers.base import Cloud
+from cloudfn.providers.ledger import CallRecord
 from cloudfn.wire.messages import BlobRef, Items, Kind, Outcomes, encode_json, is_blob
 from cloudfn.wire.replies import error_json
 
@@ -91,17 +92,17 @@ class Deliveries:
     """Brings what the ledger knows to watches. Its methods run in the watch's own lane.
 
     Args:
-        ledger: Has outcomes.
-        streams: Has items.
-        depot: Has big payloads.
+        cloud: Its ledger has outcomes, its streams have items, and its depot has big payloads.
         crew: Fetches several at a time.
+        clock: The time.
     """
 
-    def __init__(self, ledger: Ledger, streams: Streams, depot: Depot, crew: Crew) -> None:
-        self._ledger = ledger
-        self._streams = streams
-        self._depot = depot
+    def __init__(self, cloud: Cloud, crew: Crew, clock: Clock) -> None:
+        self._ledger = cloud.ledger
+        self._streams = cloud.streams
+        self._depot = cloud.depot
         self._crew = crew
+        self._clock = clock
 
     def offer(
         self,
@@ -188,7 +189,7 @@ class Deliveries:
             return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self._depot.fetch(ref, path)
+            insist(self._clock, lambda: self._depot.fetch(ref, path))
         except FileExistsError:  # another reader of the same call was faster
             return
         except Error as error:
