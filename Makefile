@@ -56,6 +56,10 @@ gpu-check: $(DEV_READY) ## Run kernels in containers, on this machine's NVIDIA G
 bench: $(RUN_READY) ## Measure cloudfn beside its peers (they get an environment of their own)
 	@$(BIN)/python bench/run.py $(ARGS)
 
+.PHONY: bench-aws
+bench-aws: $(DEV_READY) ## Count what cloudfn asks of AWS, on fakes and on paper (ARGS=paper|count|decide|run)
+	@$(BIN)/python -m benchmarks.aws $(ARGS)
+
 .PHONY: bundle-lock
 bundle-lock: $(DEV_READY) ## Lock the newest wheels for the bundle of machines and planner
 	@$(BIN)/python infra/lock_bundle.py

@@ -35,6 +35,14 @@ class Prices:
     read_unit: float = 0.125e-6
     #: one request of SQS with up to 64 KiB
     message: float = 0.40e-6
+    #: an object of S3 written or listed, and read
+    object_write: float = 5.0e-6
+    object_read: float = 0.40e-6
+    #: a GiB-second of Lambda, and a request
+    lambda_gib_second: float = 16.67e-6
+    lambda_request: float = 0.20e-6
+    #: a GiB of output taken in by CloudWatch Logs
+    log_gib: float = 0.50
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Machines in DynamoDB: one item each, so that a heartbeat is one request and brings the orders.
 
-Items are spread over partitions `M#0` to `M#f` by a hash of the machine's id, as one partition key
+Items are spread over partitions `M#0` to `M#7` by a hash of the machine's id, as one partition key
 takes 1,000 write units a second, which are those of 2,500 machines.
 
 Attributes: `report` (compact JSON without what is as usual), `heard`, `lease_until`, `expires`; and
@@ -34,7 +34,7 @@ from cloudfn.providers.machines import (
 )
 
 #: how many partitions there are, each of which a list of all machines asks for
-PARTITIONS = 16
+PARTITIONS = 8
 #: seconds after the end of its lease at which DynamoDB may delete the row of a machine
 _KEPT = 86_400
 #: inputs that a machine can be told to stop at once; an item may have 400 KB, and each heartbeat

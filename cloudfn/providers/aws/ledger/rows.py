@@ -14,7 +14,7 @@ from cloudfn.providers.aws.ledger.pages import Page, name_of
 from cloudfn.providers.aws.table import Item, Write, delete, put
 
 #: its partitions, all of which are asked for where all pools are meant
-OPEN = tuple(f"L#OPEN{number:x}" for number in range(16))
+OPEN = tuple(f"L#OPEN{number:x}" for number in range(8))
 
 
 class Row(NamedTuple):

@@ -1,0 +1,1 @@
+"""Measures and models; `bench/` compares cloudfn on one machine with its peers."""

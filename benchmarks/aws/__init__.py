@@ -1,0 +1,1 @@
+"""What cloudfn asks of AWS: counted on fakes, added up on paper."""
