@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any, cast
 
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
 from cloudfn.control.invocation.client import CloudClient
 from cloudfn.control.invocation.front import Front
@@ -42,10 +43,16 @@ REGION = "eu-central-1"
 
 
 class Plug:
-    """Clients of one process, until it is unplugged."""
+    """Clients of one process, until it is unplugged.
 
-    def __init__(self, clients: ClientSource) -> None:
+    Args:
+        clients: Those of the account.
+        loses: Whether the answer to this call gets lost, after all tries.
+    """
+
+    def __init__(self, clients: ClientSource, loses: Callable[[], bool] = lambda: False) -> None:
         self._clients = clients
+        self.loses = loses
         self.pulled = False
 
     def of(self, service: str) -> Any:
@@ -58,11 +65,19 @@ class _Plugged:
         self._plug = plug
 
     def __getattr__(self, name: str) -> Any:
-        return _refuse if self._plug.pulled else getattr(self._client, name)
+        found = getattr(self._client, name)
+        if name in {"meta", "exceptions", "get_paginator"}:
+            return found
 
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self._plug.pulled:
+                raise EndpointConnectionError(endpoint_url="unplugged")
+            answer = found(*args, **kwargs)
+            if self._plug.loses():
+                raise ReadTimeoutError(endpoint_url=name)
+            return answer
 
-def _refuse(*_: Any, **__: Any) -> Any:
-    raise EndpointConnectionError(endpoint_url="unplugged")
+        return call
 
 
 class _ProcessCatalog:
@@ -89,7 +104,7 @@ class Planner:
     """One planner, in a thread."""
 
     def __init__(self, world: "AwsWorld", name: str) -> None:
-        self.plug = Plug(world.clients)
+        self.plug = Plug(world.clients, world.loses)
         cloud = world.open(name, self.plug)
         planner = open_planner(cloud, name, world.clock, world.settings())
         self._over = False
@@ -129,6 +144,9 @@ class AwsWorld:
     ) -> None:
         self.root = root
         self.clock = RunningClock()
+        #: chance that a request is carried out, and the answer to it is lost
+        self.lost_answers = 0.0
+        self._random = Random(seed)
         calm = replace(Knobs.calm(), fleet=FLEET)
         self.aws = FakeAws(self.clock, knobs=knobs or calm, seed=seed, region=REGION)
         self.clients = self.aws.clients()
@@ -202,13 +220,13 @@ class AwsWorld:
 
     def cloud(self, machine_id: str) -> Cloud:
         """Return the cloud as a machine sees it."""
-        plug = self.plugs[machine_id] = Plug(self.clients)
+        plug = self.plugs[machine_id] = Plug(self.clients, self.loses)
         return self.open(machine_id, plug, on_machine=True)
 
     def client(self) -> CloudClient:
         """Return a client, as another process would have one."""
         holder = ids.mint("cl")
-        plug = Plug(self.clients)
+        plug = Plug(self.clients, self.loses)
         cloud = self.open(holder, plug)
         place = Place(self.settings(), holder, self.root / holder)
         folder = self.root / f"payloads-{holder}"
@@ -273,6 +291,10 @@ class AwsWorld:
     def most_machines(self) -> int:
         """How many machines there may be."""
         return sum(each.max_machines for each in self._wanted.classes.values())
+
+    def loses(self) -> bool:
+        """Whether an answer gets lost."""
+        return self.lost_answers > 0 and self._random.random() < self.lost_answers
 
     def soon(self, seconds: float) -> float:
         """Return a time on the clock."""

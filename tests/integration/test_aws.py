@@ -282,3 +282,18 @@ def test_nothing_is_lost_where_everything_is_as_nasty_as_aws_says(
         assert list(program.square.map(range(500))) == [n * n for n in range(500)]
         assert [program.square.remote(n) for n in range(10)] == [n * n for n in range(10)]
     # A description may be old, so that nobody can be sure at once.
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_answers_that_get_lost_lose_nothing(tmp_path: Path, program: Any, seed: int) -> None:
+    with (
+        AwsWorld(tmp_path, seed=seed).running() as world,
+        using(world.client()),
+        program.app.run(runtime="docker"),
+    ):
+        assert program.square.remote(2) == 4
+        world.lost_answers = 0.05
+        for _ in range(8):
+            assert list(program.square.map(range(60))) == [n * n for n in range(60)]
+        world.lost_answers = 0
+        wait(lambda: not world.busy(), "inputs run for ever")
