@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import shutil
 import signal
 import sys
@@ -35,14 +34,17 @@ _PATIENCE = 20.0
 _PATH = ":".join([*os.get_exec_path(), "/usr/sbin", "/sbin"])
 
 
-def check() -> None:
+def check(user: int) -> None:
     """See whether a rehearsal can be on this machine.
+
+    Args:
+        user: Whose it would be.
 
     Raises:
         AuthError: This user may not make machines.
         InvalidError: Something has to be installed.
     """
-    if os.geteuid():
+    if user:
         raise AuthError(
             "Emulated machines need root: they have networks, mounts and Docker engines.",
             hint="Run it with sudo -E, or as root in a virtual machine.",
@@ -69,7 +71,7 @@ def begin(site: Site, wanted: Wanted, clock: Clock) -> NoReturn:
     Raises:
         AlreadyExistsError: A rehearsal runs here.
     """
-    check()
+    check(os.geteuid())
     site.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(site.lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -106,27 +108,28 @@ def finish(site: Site, clock: Clock) -> None:
     Raises:
         ExecutionError: It does not end.
     """
-    process = None
-    with suppress(OSError):
-        _, process = ask(site.control, {"op": "down"}, _PATIENCE)
     if site.home.exists():
-        _await_end(site, process, clock)
+        with site.lock.open("a") as lock:
+            _await_end(site, lock.fileno(), clock)
+            _remove(site, clock)
+            shutil.rmtree(site.home)
     tell("down", "")
 
 
-def _await_end(site: Site, process: int | None, clock: Clock) -> None:
-    with site.lock.open("a") as lock:
-        deadline, killed = clock.monotonic() + _PATIENCE, False
-        while not _locked(lock.fileno()):
-            if clock.monotonic() > deadline:
-                if process is None or killed:
-                    raise ExecutionError(f"The rehearsal in {site.home} does not end.")
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-                deadline, killed = clock.monotonic() + _PATIENCE, True
-            select.select([], [], [], 0.05)
-        _remove(site, clock)
-        shutil.rmtree(site.home)
+def _await_end(site: Site, lock: int, clock: Clock) -> None:
+    process, killed = None, False
+    deadline = clock.monotonic() + _PATIENCE
+    while not _locked(lock):
+        if process is None:  # one that has just been started does not listen yet
+            with suppress(OSError):
+                _, process = ask(site.control, {"op": "down"}, _PATIENCE)
+        if clock.monotonic() > deadline:
+            if process is None or killed:
+                raise ExecutionError(f"The rehearsal in {site.home} does not end.")
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            deadline, killed = clock.monotonic() + _PATIENCE, True
+        clock.sleep(0.05)
 
 
 def _locked(lock: int) -> bool:

@@ -56,6 +56,7 @@ class Supervisor:
         self._site, self._wanted, self._clock = site, wanted, clock
         self._started = clock.wall()
         self._over = threading.Event()
+        self._ready = False
         self._parts: dict[str, subprocess.Popen[bytes]] = {}
         self._faults = threading.Lock()
         self._clients = Clients(Access(region=wanted.region, endpoint=wanted.url))
@@ -68,6 +69,7 @@ class Supervisor:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._over.set())
+        Control(self._site.control, self._obey).start()
         self._make_disk()
         for folder in (self._site.machines, self._site.metadata, self._site.log("x").parent):
             folder.mkdir(exist_ok=True)
@@ -83,7 +85,7 @@ class Supervisor:
         self._launcher = Launcher(
             self._site, self._wanted, plan, hub, role, self._keys, self._groups.vanish, self._clock
         )
-        Control(self._site.control, self._obey).start()
+        self._ready = True
         self._site.environ.write_text(json.dumps(variables(self._wanted)))
         tell("ready", self._wanted.url)
         let_go_of_output()
@@ -197,6 +199,10 @@ class Supervisor:
 
     def _obey(self, order: Order) -> Order:
         machine = str(order.get("machine", ""))
+        if not self._ready:
+            if order["op"] == "down":
+                os._exit(1)  # takes along whatever is there already
+            raise InvalidError("The rehearsal is still starting.", hint="Try again in a moment.")
         match order["op"]:
             case "status":
                 return self._status()

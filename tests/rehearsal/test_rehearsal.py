@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from cloudfn.rehearsal.control import ask
 from tests.rehearsal import programs
-from tests.rehearsal.world import Machine, World
+from tests.rehearsal.world import Machine, World, free_port
 
 _ASK = "import rehearsed_agent as a; print(a.metadata({!r}))"
 
@@ -190,6 +191,18 @@ def test_whoever_names_no_machine_is_told_which_there_are(cloud, machine):
     done = cloud.cloudfn("rehearse", "kill", "i-none", check=False)
     assert done.returncode == 1
     assert machine.id in done.stderr
+
+
+def test_an_interrupted_start_leaves_nothing(cloud):
+    with tempfile.TemporaryDirectory(prefix="cfr-") as root:
+        other = World(Path(root), cloud.cache, free_port())
+        with other.start("rehearse", "up", "--port", str(other.port)) as starting:
+            assert starting.stdout is not None
+            assert "network" in starting.stdout.readline()
+            starting.send_signal(signal.SIGINT)
+            starting.communicate(timeout=60)
+        assert starting.returncode == 130
+        assert other.leftovers() == []
 
 
 def test_a_killed_supervisor_takes_everything_along_and_the_next_one_cleans_up(cloud):
