@@ -61,6 +61,9 @@ def _told(act: Callable[[], None]) -> int:
     except Error as error:
         tell("failed", error.message, hint=error.hint)
         return 1
+    except OSError as error:
+        tell("failed", str(error), hint=None)
+        return 1
     return 0
 
 

@@ -16,6 +16,8 @@ from cloudfn.rehearsal.site import ACCOUNT, MachineClass, Wanted
 
 #: as EC2's example images are called
 _IMAGE = "ami-0123456789abcdef0"
+#: seconds for which credentials of a role are good: nobody renews those of a machine
+SESSION = 12 * 3600
 
 
 def make_base(of: Callable[[str], Any], wanted: Wanted, bundle: Path, sha256: str) -> None:
@@ -103,7 +105,11 @@ def _roles(iam: Any, names: Names) -> None:
     for role, principal in trusted.items():
         statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
         trust = {"Version": "2012-10-17", "Statement": [statement]}
-        iam.create_role(RoleName=names.role(role), AssumeRolePolicyDocument=json.dumps(trust))
+        iam.create_role(
+            RoleName=names.role(role),
+            AssumeRolePolicyDocument=json.dumps(trust),
+            MaxSessionDuration=SESSION,
+        )
     for role in ROLES:
         policy = userdata.render((folder / f"{role}.json.tftpl").read_text(), values)
         policy = as_emulated(policy)

@@ -111,7 +111,7 @@ class Groups:
             if life is None:  # whoever made it: it has just been launched
                 life = Life(Phase.PENDING, now)
             if state.instance.state == "terminated":
-                life = ended(Life(Phase.PENDING, now), (), now)
+                life = Life(Phase.TERMINATED, now)
             self._live(state, passed(life, hooks, self._boot_delay, now))
 
     def _chase(self, group: Any, now: float) -> None:

@@ -40,8 +40,6 @@ class Machine:
     process: subprocess.Popen[bytes]
     phase: Phase
     started: float
-    #: its network is there, and it has been told so
-    plugged: bool = False
     ending: bool = False
 
 
@@ -137,7 +135,6 @@ class Launcher:
             assert machine.process.stdin is not None
             machine.process.stdin.write(b"\n")
             machine.process.stdin.flush()
-            machine.plugged = True
         except (Error, OSError) as error:
             with self._site.log(machine.told.instance_id).open("a") as console:
                 console.write(f"[machine] no network: {error}\n")
@@ -201,14 +198,6 @@ class Launcher:
             machine = self._known(instance_id)
         machine.process.kill()
         machine.process.wait()
-
-    def end(self) -> None:
-        """Pull all plugs, and wait until nothing is left."""
-        with self._lock:
-            for machine in self._machines.values():
-                machine.process.kill()
-            for instance_id in list(self._machines):
-                self._bury(instance_id)
 
     def states(self) -> list[dict[str, object]]:
         """Return what there is to say of each machine."""

@@ -24,7 +24,7 @@ _TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
 _TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105 - a header's name
 _LONGEST = 21_600
 #: seconds for which credentials of a role are good
-_CREDENTIALS = 6 * 3600.0
+_CREDENTIALS = 12 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The supervisor: starts all parts of a rehearsal, keeps them, and takes orders.
 
 It is the first process of a namespace of processes: whatever ends it ends every part, machines and
-containers among them. `life.clean` removes what does not end by itself.
+containers among them. `life.finish` removes what does not end by itself.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from cloudfn.clock import Clock
-from cloudfn.errors import Error, ExecutionError, InvalidError
+from cloudfn.errors import ExecutionError, InvalidError
 from cloudfn.providers.aws.clients import Access, Clients
 from cloudfn.providers.aws.infra.bundle import build_bundle
 from cloudfn.rehearsal import network
-from cloudfn.rehearsal.base import make_base
+from cloudfn.rehearsal.base import SESSION, make_base
 from cloudfn.rehearsal.control import Control, Order
 from cloudfn.rehearsal.emulator import Emulator
 from cloudfn.rehearsal.faults import Kind, Rule, rules_of, rules_text
@@ -95,8 +96,8 @@ class Supervisor:
     def _look(self) -> None:
         try:
             self._launcher.reconcile(self._groups.tick())
-        except (Error, OSError) as error:
-            print(f"supervisor: {error}", file=sys.stderr, flush=True)
+        except Exception:  # noqa: BLE001 - an emulator may raise anything; the next look may do
+            traceback.print_exc()
 
     # ------------------------------------------------------------------------------------- parts
 
@@ -163,7 +164,7 @@ class Supervisor:
             return KEY, SECRET, "rehearsed"
         names = Names(self._wanted.environment, self._wanted.region)
         answer = self._clients.of("sts").assume_role(
-            RoleArn=names.role_arn("agent"), RoleSessionName="machine"
+            RoleArn=names.role_arn("agent"), RoleSessionName="machine", DurationSeconds=SESSION
         )
         given = answer["Credentials"]
         return given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"]
