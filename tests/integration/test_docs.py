@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "docs/guide.md", "docs/testing.md")
 #: lines for a reader's own machine: they make and test the very checkout that this runs in
 SKIPPED = ("make", "git clone", "pip install")
+#: and lines that need an account of AWS
+IN_A_CLOUD = re.compile(r"cloudfn (infra|destroy)\b|.* --provider aws\b")
 #: what some lines have to print, beside succeeding
 SHOWS = {
     "cloudfn run primes.py --n 200000": "17984",
@@ -69,7 +71,7 @@ def lines(text: str) -> list[str]:
     """Return what a reader types, in order."""
     typed = [line[2:] for body in blocks(text, "console") for line in body.splitlines()
              if line.startswith("$ ")]  # fmt: skip
-    return [line for line in typed if not line.startswith(SKIPPED)]
+    return [line for line in typed if not line.startswith(SKIPPED) and not IN_A_CLOUD.match(line)]
 
 
 @pytest.fixture
