@@ -1,6 +1,5 @@
 """What programs do, on a machine of strict fakes of AWS: one environment for all of it."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,9 @@ import pytest
 
 import cloudfn
 from cloudfn.clock import SystemClock
-from cloudfn.control.invocation.client import CloudClient
-from cloudfn.control.invocation.front import Front
-from cloudfn.exception import ClientClosed, RemoteError
-from cloudfn.model import ids
-from cloudfn.providers.base import Place
+from cloudfn.exception import RemoteError
 from cloudfn.sdk.client import using
-from tests.integration.aws_world import AwsWorld, Plug, wait
+from tests.integration.aws_world import AwsWorld, wait
 from tests.integration.test_aws import write_program
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -153,30 +148,3 @@ def test_a_map_is_left_early_and_nothing_of_it_stays(program: Any, world: AwsWor
     results.close()
 
     wait(lambda: not ledger.open_calls(), "all of it is forgotten")
-
-
-def test_calls_of_a_client_that_vanished_are_ended(program: Any, world: AwsWorld) -> None:
-    plug, ledger = Plug(world.clients), world.open("test", world.clients).ledger
-    place = Place(world.settings(), ids.mint("cl"), world.root / "vanishing")
-    front = Front(world.open(place.holder, plug), place, world.clock)
-    client = CloudClient(front, "laptop", world.root / "vanished", 1_000)
-    handle = cloudfn.Function.from_id(program.wait_for.object_id, client=client)
-    ends: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            handle.remote(100)
-        except ClientClosed as error:
-            ends.append(error)
-
-    calling = threading.Thread(target=call)
-    calling.start()
-    wait(lambda: any(ledger.held(each.spec.call_id) for each in ledger.open_calls()), "it runs")
-
-    plug.pulled = True
-
-    wait(lambda: not ledger.open_calls(), "its call is forgotten")
-    wait(lambda: program.wait_for.remote(0) == 0, "its container is free")
-    client.close()
-    calling.join()
-    assert len(ends) == 1
