@@ -110,10 +110,13 @@ def _roles(iam: Any, names: Names) -> None:
             AssumeRolePolicyDocument=json.dumps(trust),
             MaxSessionDuration=SESSION,
         )
-    for role in ROLES:
-        policy = userdata.render((folder / f"{role}.json.tftpl").read_text(), values)
-        policy = as_emulated(policy)
-        iam.put_role_policy(RoleName=names.role(role), PolicyName="cloudfn", PolicyDocument=policy)
+    # Whoever deploys also calls. What limits agents and callers goes by keys of DynamoDB, which the
+    # emulator does not look at.
+    for role, document in (*((role, role) for role in ROLES), ("deployer", "invoker")):
+        policy = userdata.render((folder / f"{document}.json.tftpl").read_text(), values)
+        iam.put_role_policy(
+            RoleName=names.role(role), PolicyName=document, PolicyDocument=as_emulated(policy)
+        )
 
 
 def _planner(of: Callable[[str], Any], names: Names, handler: str, key: str) -> None:
