@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil, inf
 from typing import NamedTuple
 
-from cloudfn.providers.aws.costs import Prices
+from cloudfn.providers.aws.costs import Load, Prices, cost
 from cloudfn.providers.aws.ledger.pages import SLOTS
 from cloudfn.providers.aws.ledger.rows import OPEN
 from cloudfn.providers.aws.machines import PARTITIONS
@@ -47,6 +47,10 @@ ROW, ROW_POOL = 900, 130
 INDEX_ROW = 110
 #: seconds that Lambda bills for where one look is all
 _LONG_LOOK = 2.0
+#: Write units of a `.remote`: five items come in a transaction (10), it is claimed and recorded
+#: (2), three items end in a transaction (6), and three are deleted. Its ring and its note are sent,
+#: received and answered.
+_REMOTE, _REMOTE_MESSAGES = 21, 6
 #: what requests of SQS wait at most, in seconds
 _POLL = 20.0
 
@@ -221,7 +225,7 @@ def _of_dynamodb(fleet: Fleet) -> Iterator[Demand]:
 
 def writes_of_inputs(fleet: Fleet) -> float:
     """Return the write units of a second's inputs; see `providers/aws/costs.py`."""
-    return fleet.mapped * 0.65 + fleet.remotes * 16
+    return fleet.mapped * cost(Load()).write_units + fleet.remotes * _REMOTE
 
 
 def _of_others(fleet: Fleet) -> Iterator[Demand]:
@@ -287,6 +291,7 @@ def bill(fleet: Fleet, prices: Prices | None = None) -> list[Bill]:
     """
     prices = prices or Prices()
     hour, awake = 3_600.0, min(1.0, _LONG_LOOK / fleet.look)
+    remote = _REMOTE * prices.write_unit + _REMOTE_MESSAGES * prices.message
     write, read = prices.write_unit * hour, prices.read_unit * hour
     return [
         Bill("heartbeats", beats(fleet) * write),
@@ -300,7 +305,9 @@ def bill(fleet: Fleet, prices: Prices | None = None) -> list[Bill]:
             "planner: the ledger", (_pages(fleet) * _overviews(fleet) + _index_reads(fleet)) * read
         ),
         Bill("planner: Lambda", prices.lambda_gib_second * 0.5 * hour * awake),
-        Bill("inputs", (writes_of_inputs(fleet) * prices.write_unit + fleet.mapped * 2e-8) * hour),
+        Bill(
+            "inputs", (fleet.mapped * cost(Load(), prices).dollars + fleet.remotes * remote) * hour
+        ),
         Bill("output", fleet.machines * fleet.output / 1_048_576 * prices.log_gib * hour),
     ]
 
