@@ -28,7 +28,7 @@ _TOOLS = {
     "nsenter": "util-linux",
     "unshare": "util-linux",
 }
-_MODULES = {"moto.server": "moto", "ministack": "ministack", "yaml": "PyYAML"}
+_MODULES = {"flask": "moto[server]", "ministack": "ministack", "yaml": "PyYAML"}
 #: seconds for a supervisor to end
 _PATIENCE = 20.0
 _PATH = ":".join([*os.get_exec_path(), "/usr/sbin", "/sbin"])
@@ -57,7 +57,7 @@ def check(user: int) -> None:
             f"The rehearsal needs more on this machine: {', '.join(sorted(missing))}.",
             hint=f"apt install {' '.join(sorted(missing))}",
         )
-    absent = [name for module, name in _MODULES.items() if find_spec(module.split(".")[0]) is None]
+    absent = [name for module, name in _MODULES.items() if find_spec(module) is None]
     if absent:
         raise InvalidError(
             f"The rehearsal needs more Python packages: {', '.join(absent)}.",
