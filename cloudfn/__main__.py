@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from cloudfn.cli.main import run
-
 if __name__ == "__main__":
+    try:
+        from cloudfn.cli.main import run
+    except KeyboardInterrupt:
+        import sys
+
+        sys.exit(130)
     run()

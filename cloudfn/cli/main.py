@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import TextIO
+
+TYPE_CHECKING = False  # that of `typing` takes its time to import, and nothing catches Ctrl-C yet
+if TYPE_CHECKING:
+    from typing import TextIO
 
 _INTERRUPTED = 130
 

@@ -9,7 +9,7 @@ import pytest
 
 import cloudfn
 from cloudfn import settings
-from cloudfn.daemon import runtime_folder
+from cloudfn.providers import runtime_folder
 from cloudfn.providers.docker.engine import DockerEngine
 from cloudfn.providers.docker.images import DockerImages, Site
 from cloudfn.sdk import imaging
