@@ -14,6 +14,7 @@ import cloudfn
 
 app = cloudfn.App("program")
 begun = cloudfn.Queue.from_name("begun", create_if_missing=True)
+storm = cloudfn.Queue.from_name("storm", create_if_missing=True)
 
 
 @app.function()
@@ -28,6 +29,19 @@ def slow(x):
     return x + 1
 
 
+@app.function()
+def steady(x):
+    if x == 0:
+        storm.put(x)
+    time.sleep(0.05)
+    return x * x
+
+
+@app.local_entrypoint()
+def weather():
+    print("right", list(steady.map(range(1000))) == [x * x for x in range(1000)])
+
+
 @app.local_entrypoint()
 def squares():
     print("remote", square.remote(3), "map", sum(square.map(range(100))))
@@ -37,6 +51,16 @@ def squares():
 def patient():
     print("answer", slow.remote(41))
 """
+
+
+FAULTS = (
+    ("dynamodb", "throttle"),
+    ("sqs", "lose"),
+    ("dynamodb", "lose"),
+    ("s3", "fail"),
+    ("*", "delay"),
+    ("dynamodb", "fail"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +80,24 @@ def test_a_program_runs_on_machines_that_were_not_there_before(aws: World, progr
 
 def test_an_input_outlives_its_machine(aws: World, program: Path):
     with aws.start("run", "--provider", "aws", f"{program}::patient") as running:
-        aws.until(lambda: _begun(aws) == 1, "the input runs")
+        aws.until(lambda: _length(aws, "begun") == 1, "the input runs")
         (machine,) = aws.machines()
         aws.cloudfn("rehearse", "kill", machine)
         told, _ = running.communicate(timeout=150)
     assert "answer 42" in told, told + aws.logs()
-    assert _begun(aws) == 2
+    assert _length(aws, "begun") == 2
     assert machine not in aws.machines()
 
 
-def _begun(aws: World) -> int:
-    done = aws.cloudfn("queue", "len", "begun", "--provider", "aws", check=False)
+def test_a_map_comes_out_right_whatever_befalls_the_services(aws: World, program: Path):
+    with aws.start("run", "--provider", "aws", f"{program}::weather") as running:
+        aws.until(lambda: _length(aws, "storm") == 1, "the map runs")
+        for service, kind in FAULTS:
+            aws.cloudfn("rehearse", "fault", service, kind, "2")
+        told, _ = running.communicate(timeout=150)
+    assert "right True" in told, told + aws.logs()
+
+
+def _length(aws: World, queue: str) -> int:
+    done = aws.cloudfn("queue", "len", queue, "--provider", "aws", check=False)
     return int(done.stdout) if done.returncode == 0 else 0
