@@ -83,7 +83,7 @@ def test_an_input_outlives_its_machine(aws: World, program: Path):
         aws.until(lambda: _length(aws, "begun") == 1, "the input runs")
         (machine,) = aws.machines()
         aws.cloudfn("rehearse", "kill", machine)
-        told, _ = running.communicate(timeout=150)
+        told, _ = running.communicate(timeout=300)
     assert "answer 42" in told, told + aws.logs()
     assert _length(aws, "begun") == 2
     assert machine not in aws.machines()
@@ -94,7 +94,7 @@ def test_a_map_comes_out_right_whatever_befalls_the_services(aws: World, program
         aws.until(lambda: _length(aws, "storm") == 1, "the map runs")
         for service, kind in FAULTS:
             aws.cloudfn("rehearse", "fault", service, kind, "2")
-        told, _ = running.communicate(timeout=150)
+        told, _ = running.communicate(timeout=300)
     assert "right True" in told, told + aws.logs()
 
 

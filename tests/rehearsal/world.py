@@ -28,7 +28,7 @@ CLOCK = SystemClock()
 #: tests look at each answer
 _ONCE = Config(retries={"total_max_attempts": 1})
 #: seconds
-_COMMAND, _PATIENCE = 120.0, 60.0
+_COMMAND, _PATIENCE = 300.0, 150.0
 _GROUP = "cloudfn-main-cpu"
 
 
