@@ -28,8 +28,11 @@ _log = logging.getLogger(__name__)
 HEARTBEAT = 120.0
 #: seconds for which a note waits for its reader, who asks the ledger anyway
 _RETENTION = 3_600
-#: seconds after which notes come again whose receipt was lost on the way
-_VISIBILITY = 10
+#: seconds after which notes come again that were not answered
+_VISIBILITY = 30
+#: notes that are answered together, and seconds that the first of them waits for that; a long poll
+#: may come in between
+_ANSWERED_AT_ONCE, _UNANSWERED = 10, 5.0
 #: seconds that one waits at most for the name of a mailbox that was just swept
 _PAUSE = 5.0
 #: seconds for which a mailbox that was not found is not looked for again
@@ -81,7 +84,9 @@ class SqsWakeups:
         self._own = ""
         self._tagged = 0.0
         #: handles of what was received, to be deleted before the next poll
+        #: receipts of notes that are not answered yet, and since when
         self._received: list[str] = []
+        self._since = 0.0
         #: mailboxes that were not found, and when they may be looked for again
         self._gone: dict[str, float] = {}
         self._warned = False
@@ -118,16 +123,25 @@ class SqsWakeups:
         try:
             self._say_heard(name)
             # Before the poll and not after it: whoever waits for a note has it a request sooner.
-            with self._lock:
-                received, self._received = self._received, []
-            self._sqs.forget(name, received)
+            self._sqs.forget(name, self._to_answer())
             found = self._sqs.receive(name, int(seconds), 10)
         except NotFoundError:
             self._make_again(name, seconds)
             return []
         with self._lock:
+            if not self._received:
+                self._since = self._clock.monotonic()
             self._received += [message.handle for message in found]
         return [note for message in found for note in self._open(name, message)]
+
+    def _to_answer(self) -> list[str]:
+        """Return the receipts of notes that are to be answered now: a request for each is dear."""
+        with self._lock:
+            waited = self._clock.monotonic() - self._since
+            if len(self._received) < _ANSWERED_AT_ONCE and waited < _UNANSWERED:
+                return []
+            received, self._received = self._received, []
+            return received
 
     def sweep(self, now: float, patience: float) -> int:
         """See the port.

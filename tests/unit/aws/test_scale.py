@@ -59,7 +59,7 @@ def test_inputs_that_are_run_one_by_one_take_few_requests_each(account):
 
     # A claim, an outcome (and a chunk for it, once its page is full of them), a note, and a tenth
     # of a receive and of an answer.
-    assert total(calls) / 100 <= 4.5
+    assert total(calls) / 100 <= 4.2
 
 
 def test_a_remote_call_on_a_warm_pool_takes_five_requests_one_after_the_other(account):

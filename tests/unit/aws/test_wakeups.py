@@ -144,6 +144,7 @@ def test_notes_of_whoever_lacks_the_key_are_dropped_with_one_warning(caplog):
 
     with caplog.at_level(logging.WARNING):
         assert client.listen(0) == []
+        aws.clock.advance(10)
         assert client.listen(0) == []
     assert aws.sqs.truth(address) == []
     assert [each.levelname for each in caplog.records] == ["WARNING"]
@@ -214,7 +215,7 @@ def test_no_bytes_are_read_as_anything_but_notes_or_an_error(data):
     assert [note for message in messages_of(found) for note in notes_in(message)] == found
 
 
-def test_ten_small_outcomes_are_one_request_there_and_one_back():
+def test_ten_small_outcomes_are_one_request_there_and_one_back_without_an_answer():
     aws = account()
     client, machine = made(aws), made(aws)
     address = client.open()
@@ -224,13 +225,26 @@ def test_ten_small_outcomes_are_one_request_there_and_one_back():
     machine.tell(address, [NOTE._replace(indices=(number,)) for number in range(10)])
     assert len(client.listen(0)) == 10
 
-    # A note is forgotten before the next poll, so that nobody waits for that.
+    # Notes are forgotten later, ten at a time.
     cost = {each: n - before.get(each, 0) for each, n in aws.faults.calls.items()}
     assert {each: n for each, n in cost.items() if n} == {
         ("sqs", "SendMessageBatch"): 1,
         ("sqs", "ReceiveMessage"): 1,
-        ("sqs", "DeleteMessageBatch"): 1,
     }
+
+
+def test_notes_that_come_one_by_one_are_answered_together():
+    aws = account()
+    client, machine = made(aws), made(aws)
+    address = client.open()
+    for number in range(25):
+        machine.tell(address, [NOTE._replace(indices=(number,))])
+        assert len(client.listen(0)) == 1
+    assert aws.faults.calls["sqs", "DeleteMessageBatch"] == 2
+    aws.clock.advance(10)
+    assert client.listen(0) == []
+    assert aws.faults.calls["sqs", "DeleteMessageBatch"] == 3
+    assert aws.sqs.truth(address) == []
 
 
 # ---------------------------------------------------------------------------------------- trouble
@@ -291,7 +305,7 @@ def test_lost_answers_double_notes_at_most():
         aws.faults.lose_answer("sqs", operation)
     machine.tell(address, [NOTE])
 
-    assert {note for _ in range(5) for note in client.listen(5)} == {NOTE}
+    assert {note for _ in range(8) for note in client.listen(5)} == {NOTE}
 
 
 def test_a_lost_answer_that_nobody_repeats_is_an_error():

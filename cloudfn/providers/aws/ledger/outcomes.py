@@ -41,9 +41,9 @@ from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.endings import cancelled_payload
 from cloudfn.providers.ledger import Entry, Outcome
 
-#: Bytes of a page up to which outcomes are put onto it; beyond, a chunk costs no more.
-_FULL = 2_048
-_FULL_ALONE = 3_072
+#: Bytes of a page up to which outcomes are put onto it. A chunk is a request of its own, and no
+#: cheaper before some kilobytes; a page of this size is still read for one unit.
+_FULL = 4_096
 _TRIES = 8
 
 
@@ -122,7 +122,7 @@ class Outcomes:
     def _inline(self, page: Page, outcomes: Sequence[Ended]) -> dict[int, bytes]:
         """Return what lies on the page itself, if all of it may."""
         size = size_of(page) + sum(sealed_size(each.payload) for each in outcomes)
-        if size > (_FULL if len(page.slots) > 1 else _FULL_ALONE):
+        if size > _FULL:
             return {}
         return {each.slot: seal_outcome(self._shelf.results, page, each) for each in outcomes}
 
