@@ -268,7 +268,7 @@ def _infra(
 
     settings = session_of(context, env).settings
     wanted = Wanted(folder, settings.environment, region, profile, state_bucket)
-    cache = settings.state_dir.parent / "infra"
+    cache = settings.root / "@infra"
     return Infra(
         wanted,
         terraform_environ(),

@@ -151,7 +151,7 @@ class Supervisor:
     def _make_environment(self) -> None:
         if self._wanted.bundle is None:
             bundle = build_bundle(
-                self._site.home.parent / "infra", lambda text: tell("bundle", text)
+                self._site.home.parent / "@infra", lambda text: tell("bundle", text)
             )
         else:
             bundle = Path(self._wanted.bundle)

@@ -66,7 +66,7 @@ class World:
 
     def up(self, *options: str) -> None:
         """Start the rehearsal."""
-        bundles = self.root / "infra"
+        bundles = self.root / "@infra"
         if not bundles.exists():  # its wheels take a while, and are the same every time
             build_bundle(self.cache / "infra", lambda _text: None)
             shutil.copytree(self.cache / "infra", bundles)

@@ -43,7 +43,7 @@ def deployed(settings: Settings) -> Iterator[None]:
     yield
     command("app", "stop", "verify-aws", "--yes")
     for noun in ("dict", "queue", "volume"):
-        command(noun, "delete", "verify-aws", "--yes")
+        command(noun, "delete", "verify-aws", "--yes", "--allow-missing")
     until(lambda: not machines(settings), "machines are left")
 
 
@@ -149,7 +149,7 @@ def test_an_update_brings_containers_and_takes_them_away() -> None:
 
 @pytest.mark.usefixtures("client")
 def test_an_input_outlives_the_machine_that_runs_it(settings: Settings) -> None:
-    elements = cloudfn.Queue.from_name("verify-aws")
+    elements = cloudfn.Queue.from_name("verify-aws", create_if_missing=True)
     elements.clear(all=True)
     call = function("slow").spawn(3)
     assert elements.get(timeout=_PATIENCE) == 3
