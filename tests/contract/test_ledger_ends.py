@@ -401,6 +401,25 @@ class TestAFullDisk:
         assert world.ledger.counts(POOL) == PoolCounts(1, 0, 1)
         finish(world.ledger, [held])
 
+    @pytest.mark.parametrize("calls", [1, 4])
+    def test_what_is_given_back_then_waits_once(self, world, calls):
+        for number in range(calls):
+            submit(world.ledger, spec(f"c{number}"), number=4 // calls)
+        held = claim(world.ledger, 2)
+        world.ledger.commit()
+        world.fill_disk()
+        world.ledger.submit(spec("big"), 0, [b"x" * 100_000], sealed=True, now=NOW)
+        with pytest.raises(ResourceExhaustedError):
+            world.ledger.commit()
+        world.free_disk()
+        assert world.ledger.give_back([(one.seq, one.fence) for one in held]) == [True, True]
+
+        claims = claim(world.ledger, 10)
+        assert len({each.seq for each in claims}) == len(claims) == 4
+        finish(world.ledger, claims)
+        assert claim(world.ledger, 10) == []
+        assert world.ledger.counts(POOL) == PoolCounts(0, 0, 0)
+
     def test_fences_grow_all_the_same(self, world):
         submit(world.ledger)
         world.ledger.commit()

@@ -460,17 +460,21 @@ class Residents:
         lane.behind = False
 
     def _queue_page(self, page: Page) -> None:
-        """Queue those inputs of a page from disk that wait and have no scar."""
+        """Queue those inputs of a page from disk that wait and are in no queue.
+
+        Those with scars are in one, and those that were given back after memory was read again.
+        """
         call, first, count = page.call, page.first, page.count
         statuses = call.statuses
         seqs = range(page.seq, page.seq + count)
+        queued = {*call.scars, *(seq for seq, _, _ in call.returned)}
         untouched = statuses.count(_PENDING, first, first + count) == count
-        if untouched and not any(seq in seqs for seq in call.scars):
+        if untouched and queued.isdisjoint(seqs):
             self.queue.add_fresh(page)
             return
         page.next = count
         for seq, status in zip(seqs, statuses[first : first + count], strict=True):
-            if status == _PENDING and seq not in call.scars:
+            if status == _PENDING and seq not in queued:
                 self.queue.add_returned(page, seq, 0, front=False)
 
 
