@@ -233,6 +233,7 @@ def _mail(world: RolesWorld, cloud: Cloud) -> None:
     world.clock.advance(500.0)
     cloud.wakeups.tell(address, [Note("fc-1", (0,), (Status.RETURNED,), (b"r",))])
     cloud.wakeups.listen(1)
+    world.clock.advance(60.0)  # notes are answered some seconds later
     cloud.wakeups.listen(0)
 
 

@@ -14,11 +14,17 @@ from cloudfn.model.secret import SecretRef
 BASE = Layer("debian_slim", {"python_version": "3.12"})
 ATTACHED = Layer("add_local_dir", {"context": "c1", "remote_path": "/data"})
 
+_MEANING = {"secret", "secrets", "registry_secret", "projects"}
 texts = st.text(max_size=8)
 layers = st.builds(
     Layer,
     st.sampled_from(["pip_install", "apt_install", "run_commands", "env_like"]),
-    st.dictionaries(texts, st.lists(texts, max_size=3), max_size=3),
+    # Some names mean something: their values are no lists of texts.
+    st.dictionaries(
+        texts.filter(lambda name: name not in _MEANING),
+        st.lists(texts, max_size=3),
+        max_size=3,
+    ),
 )
 specs = st.builds(lambda found: ImageSpec((BASE, *found)), st.lists(layers, max_size=5))
 
