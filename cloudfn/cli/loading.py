@@ -28,18 +28,24 @@ def open_program(session: Session, ref: str, *, module: bool) -> tuple[Program, 
     try:
         session.host.prestart(settings)
         client = session.host.open_program(settings)
-        from cloudfn.sdk import program
-
         if not module and ref.partition("::")[0] == _STDIN:
             ref = ref.replace(_STDIN, _from_stdin(), 1)
-        return program.load(ref, module=module), client
+        return _load(ref, module=module, full_traceback=settings.full_traceback), client
+    except KeyboardInterrupt:
+        terminal.say(ABORTING)
+        raise
+
+
+def _load(ref: str, *, module: bool, full_traceback: bool) -> Program:
+    """Import a program; what its own code raises is shown with its traceback."""
+    from cloudfn.sdk import program
+
+    try:
+        return program.load(ref, module=module)
     except errors.Error as error:
         cause = error.__cause__
         if cause is not None and not isinstance(cause, errors.Error | OSError):
-            tell_failure(cause, full=settings.full_traceback)
-        raise
-    except KeyboardInterrupt:
-        terminal.say(ABORTING)
+            tell_failure(cause, full=full_traceback)
         raise
 
 
