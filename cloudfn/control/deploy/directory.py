@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cloudfn.errors import InvalidError, NotFoundError
@@ -81,6 +82,26 @@ class Directory:
             NotFoundError: There is no such revision, or it has no such function.
         """
         return served(self.declared(app, function), function.variant)
+
+    def wanted(self, fields: Mapping[str, Any], environment: str) -> dict[str, Any]:
+        """Return the function that a request names, by its id or by app and name, as plain data.
+
+        Raises:
+            NotFoundError: There is none; the text names the environment, in Modal's words.
+        """
+        if fields.get("function_id"):
+            return self.describe(fields["function_id"])
+        app, name = fields["app"], fields["name"]
+        try:
+            return self.lookup(app, name)
+        except NotFoundError as error:
+            cls = cls_name(name)
+            what = f"Function '{name}'" if cls is None else f"Cls '{cls}'"
+            raise NotFoundError(
+                f"Lookup failed for {what} from the '{app}' app (in the '{environment}' "
+                f"environment): {error.message}",
+                hint=error.hint,
+            ) from None
 
     def lookup(self, app: str, name: str) -> dict[str, Any]:
         """Return a function of a deployed app (by name), or of any app by its id, as plain data.

@@ -8,9 +8,8 @@ from cloudfn.agent.pool import Pool
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
-from cloudfn.errors import Error, NotFoundError, PermissionDeniedError
-from cloudfn.model.cls import cls_name
-from cloudfn.model.secret import secret_ref
+from cloudfn.errors import Error
+from cloudfn.model.secret import check_handed_on
 from cloudfn.model.variant import base_id
 from cloudfn.providers.catalog import FunctionRecord
 
@@ -33,19 +32,7 @@ class FunctionOperations(Group):
         self._engine = engine
 
     def op_function_lookup(self, _session: Session, fields: Fields) -> Fields:
-        if fields.get("function_id"):
-            return self._engine.directory.describe(fields["function_id"])
-        app, name = fields["app"], fields["name"]
-        try:
-            return self._engine.directory.lookup(app, name)
-        except NotFoundError as error:
-            cls = cls_name(name)
-            what = f"Function '{name}'" if cls is None else f"Cls '{cls}'"
-            raise NotFoundError(
-                f"Lookup failed for {what} from the '{app}' app (in the "
-                f"'{self._engine.settings.environment}' environment): {error.message}",
-                hint=error.hint,
-            ) from None
+        return self._engine.directory.wanted(fields, self._engine.settings.environment)
 
     def op_web_url(self, _session: Session, fields: Fields) -> Fields:
         doors = self._engine.doors.of_function(base_id(fields["function_id"]))
@@ -54,7 +41,9 @@ class FunctionOperations(Group):
 
     def op_function_bind(self, session: Session, fields: Fields) -> Fields:
         if session.container_id is not None:
-            self._check_secrets(session.container_id, fields["options"].get("secrets") or ())
+            container = self._engine.agent.container(session.container_id)
+            own = container.spec.function.secrets if container is not None else ()
+            check_handed_on(fields["options"].get("secrets") or (), own)
         bound = self._engine.apps.bind(
             fields["function_id"],
             dict(fields["parameters"]),
@@ -62,19 +51,6 @@ class FunctionOperations(Group):
             self._engine.place.machine.check_gpus,
         )
         return {"function_id": bound.function_id}
-
-    def _check_secrets(self, container_id: str, refs: Iterable[Mapping[str, object]]) -> None:
-        """User code may give others no secrets that it does not have: it would read them there."""
-        container = self._engine.agent.container(container_id)
-        own = container.spec.function.secrets if container is not None else ()
-        known = {(ref.name, ref.object_id) for ref in own}
-        for ref in map(secret_ref, map(dict, refs)):
-            if (ref.name, ref.object_id) not in known:
-                raise PermissionDeniedError(
-                    f"User code in a container may not hand on the secret {ref}, which its own "
-                    "function does not name.",
-                    hint="Name it in `@app.function(secrets=[…])`.",
-                )
 
     def op_settings_get(self, _session: Session, fields: Fields) -> Fields:
         return self._engine.apps.settings(fields["function_id"])

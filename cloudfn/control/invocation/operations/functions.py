@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cloudfn.control.invocation.caller import Fields
@@ -10,9 +10,8 @@ from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.fleet import function_of, present
 from cloudfn.control.invocation.operations.table import Group
 from cloudfn.control.stores.ring import Ring
-from cloudfn.errors import Error, NotFoundError, PermissionDeniedError
-from cloudfn.model.cls import cls_name
-from cloudfn.model.secret import secret_ref
+from cloudfn.errors import Error
+from cloudfn.model.secret import check_handed_on
 from cloudfn.model.variant import base_id
 from cloudfn.providers.catalog import FunctionRecord
 
@@ -35,24 +34,12 @@ class FunctionOperations(Group):
         self._front = front
 
     def op_function_lookup(self, _conversation: Conversation, fields: Fields) -> Fields:
-        if fields.get("function_id"):
-            return self._front.directory.describe(fields["function_id"])
-        app, name = fields["app"], fields["name"]
-        try:
-            return self._front.directory.lookup(app, name)
-        except NotFoundError as error:
-            cls = cls_name(name)
-            what = f"Function '{name}'" if cls is None else f"Cls '{cls}'"
-            raise NotFoundError(
-                f"Lookup failed for {what} from the '{app}' app (in the "
-                f"'{self._front.environment}' environment): {error.message}",
-                hint=error.hint,
-            ) from None
+        return self._front.directory.wanted(fields, self._front.environment)
 
     def op_function_bind(self, conversation: Conversation, fields: Fields) -> Fields:
         if conversation.caller.container_id is not None:
-            secrets = fields["options"].get("secrets") or ()
-            _check_secrets(conversation, secrets)
+            own = conversation.caller.secrets()
+            check_handed_on(fields["options"].get("secrets") or (), own)
         bound = self._front.apps.bind(
             fields["function_id"], dict(fields["parameters"]), dict(fields["options"])
         )
@@ -160,15 +147,3 @@ class FunctionOperations(Group):
                 for number in range(count)
             ]
         return {"containers": found}
-
-
-def _check_secrets(conversation: Conversation, refs: Iterable[Mapping[str, object]]) -> None:
-    """User code may give others no secrets that it does not have: it would read them there."""
-    known = {(ref.name, ref.object_id) for ref in conversation.caller.secrets()}
-    for ref in map(secret_ref, map(dict, refs)):
-        if (ref.name, ref.object_id) not in known:
-            raise PermissionDeniedError(
-                f"User code in a container may not hand on the secret {ref}, which its own "
-                "function does not name.",
-                hint="Name it in `@app.function(secrets=[…])`.",
-            )
