@@ -28,6 +28,14 @@ def _complete_example(incomplete: str) -> list[str]:
     return [name for name in EXAMPLES if name.startswith(incomplete)]
 
 
+def _check_example(example: str) -> str:
+    from cloudfn.providers.aws.infra.workspace import EXAMPLES
+
+    if example not in EXAMPLES:
+        raise typer.BadParameter(f"{example!r} is none of {', '.join(EXAMPLES)}.")
+    return example
+
+
 FolderOption = Annotated[
     Path, typer.Option("--dir", metavar="FOLDER", help="Where its Terraform files are.")
 ]
@@ -62,6 +70,7 @@ def init(
         typer.Option(
             metavar="minimal|gpu|spot|existing-vpc",
             help="What a new folder begins as.",
+            callback=_check_example,
             autocompletion=_complete_example,
         ),
     ] = "minimal",
