@@ -21,7 +21,7 @@ from cloudfn.sdk.pump import Pump
 from cloudfn.sdk.session import Session, error_of
 from cloudfn.sdk.starter import Starter
 from cloudfn.sdk.twins import Blocking, Steps, run
-from cloudfn.sdk.waiting import Listener, Request, Waker, reply_of
+from cloudfn.sdk.waiting import Listener, Request, Waker, events_of, reply_of
 from cloudfn.settings import Settings
 from cloudfn.wire.messages import Delivered, Kind, Taken, decode_json, encode_json
 
@@ -212,16 +212,7 @@ class Connection:
         # The reply, an error perhaps, lands in the same mailbox.
         number = self._request(op, {"ref": ref, **fields}, box, Kind.REPLY)
         try:
-            while True:
-                while not box.messages:
-                    self._wait_aside(box)
-                kind, told = box.messages.popleft()
-                if kind != Kind.EVENT:
-                    reply_of(kind, told)
-                    continue
-                yield told
-                if told.get("end"):
-                    return
+            yield from events_of(box, lambda: self._wait_aside(box))
         finally:
             self._requests.pop(number, None)
             self.release(ref, tell=True)

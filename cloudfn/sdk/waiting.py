@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from _thread import allocate_lock
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from cloudfn.sdk.client import FAILED, Mailbox
 from cloudfn.sdk.session import error_of
+from cloudfn.wire.messages import Kind
 
 if TYPE_CHECKING:
     from cloudfn.sdk.session import Session
@@ -68,3 +69,22 @@ def reply_of(kind: int, told: Any) -> dict[str, Any]:
     if "error" in told:
         raise error_of(told["error"])
     return dict(told)
+
+
+def events_of(box: Mailbox, wait: Callable[[], object]) -> Iterator[dict[str, Any]]:
+    """Yield what follows a `logs` or `events` request, up to the message that says `end`.
+
+    Args:
+        box: Where it arrives, and the reply to the request, which may be an error, beside it.
+        wait: Waits for mail, or for a moment.
+    """
+    while True:
+        while not box.messages:
+            wait()
+        kind, told = box.messages.popleft()
+        if kind != Kind.EVENT:
+            reply_of(kind, told)
+            continue
+        yield told
+        if told.get("end"):
+            return

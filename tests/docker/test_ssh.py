@@ -50,7 +50,7 @@ class Machine:
         line = keys.public_line
         self.engine.docker(
             "exec", self.name, "sh", "-c",
-            f"mkdir -p -m 700 /root/.ssh && echo '{line}' > /root/.ssh/authorized_keys",
+            f"mkdir -p -m 700 ~/.ssh && echo '{line}' > ~/.ssh/authorized_keys",
         )  # fmt: skip
 
     def connect(self, way: Way | None = None, host_keys: list[str] | None = None) -> SshConnection:

@@ -17,7 +17,7 @@ from cloudfn.control.invocation.front import Front
 from cloudfn.sdk.client import FAILED, RESUMED, Mailbox, Stream, Welcome
 from cloudfn.sdk.session import error_of
 from cloudfn.sdk.twins import Steps, run
-from cloudfn.sdk.waiting import Waker, reply_of
+from cloudfn.sdk.waiting import Waker, events_of, reply_of
 from cloudfn.wire.messages import BlobRef, Delivered, Kind, Submit, Taken, decode_json
 from cloudfn.wire.version import VERSION
 
@@ -168,15 +168,7 @@ class CloudClient:
         request = {"op": op, "ref": ref, **fields}
         self._conversation.request(request, partial(box.put, Kind.REPLY))
         try:
-            while True:
-                self.arrival(box).block()
-                kind, told = box.messages.popleft()
-                if kind != Kind.EVENT:
-                    reply_of(kind, told)
-                    continue
-                yield told
-                if told.get("end"):
-                    return
+            yield from events_of(box, self.arrival(box).block)
         finally:
             self._asked.pop(ref, None)
             self.release(ref, tell=True)
