@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -55,6 +56,26 @@ class LogQuery:
     search: str | None = None
     #: the last so many; None: as many as one answer may have
     tail: int | None = 100
+
+    @classmethod
+    def asked(cls, fields: Mapping[str, Any], app_id: str | None) -> LogQuery:
+        """Return what a `logs` request asks for.
+
+        Args:
+            fields: Of the request.
+            app_id: Of the app that it names; None: it names none.
+        """
+        return cls(
+            app_id=app_id,
+            function=fields.get("function"),
+            container_id=fields.get("container"),
+            call_id=fields.get("call"),
+            source=fields.get("source"),
+            since=fields.get("since"),
+            until=fields.get("until"),
+            search=fields.get("search"),
+            tail=fields.get("tail"),
+        )
 
     def wants(self, entry: LogEntry) -> bool:
         """Whether an entry is wanted, whatever its place among the others."""

@@ -30,17 +30,7 @@ class OutputOperations(Group):
                 fields.get("call"),
                 fields.get("source"),
             )
-        query = LogQuery(
-            app_id=app_id,
-            function=fields.get("function"),
-            container_id=fields.get("container"),
-            call_id=fields.get("call"),
-            source=fields.get("source"),
-            since=fields.get("since"),
-            until=fields.get("until"),
-            search=fields.get("search"),
-            tail=fields.get("tail"),
-        )
+        query = LogQuery.asked(fields, app_id)
         self._engine.output.send_past(session, fields["ref"], query, follow)
         return {}
 

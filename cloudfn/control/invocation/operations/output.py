@@ -50,17 +50,7 @@ class OutputOperations(Group):
         app_id = None
         if fields.get("app"):
             app_id = self._front.directory.app(fields["app"]).app_id
-        query = LogQuery(
-            app_id=app_id,
-            function=fields.get("function"),
-            container_id=fields.get("container"),
-            call_id=fields.get("call"),
-            source=fields.get("source"),
-            since=fields.get("since"),
-            until=fields.get("until"),
-            search=fields.get("search"),
-            tail=fields.get("tail"),
-        )
+        query = LogQuery.asked(fields, app_id)
         began, follow = self._front.clock.wall(), bool(fields.get("follow"))
         entries = self._front.cloud.logs.read(query)
         for start in range(0, max(1, len(entries)), _PAGE):
