@@ -23,8 +23,8 @@ _LOCAL_ONLY = {
     ),
     "container_stop": (
         "Containers on a cloud are not stopped one by one.",
-        "Replace all of an app, `cloudfn app rollover APP --strategy recreate`, empty a machine, "
-        "`cloudfn machine drain MACHINE`, or cancel calls, `cloudfn call cancel ID`.",
+        "Have all of an app replaced when they are done, `cloudfn app rollover APP`, empty a "
+        "machine, `cloudfn machine drain MACHINE`, or cancel calls, `cloudfn call cancel ID`.",
     ),
     "image_push": (
         "Images of a cloud are in its own registry, from their build on.",
