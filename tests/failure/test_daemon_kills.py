@@ -32,6 +32,10 @@ def begin(world: World, method: str, items: list[int]) -> Background[list[Any]]:
     return Background(lambda: collect(world.function("work"), method, items))
 
 
+def submitted(world: World) -> int:
+    return sum(call["known"] for call in world.ask("call_list")["calls"])
+
+
 def finished(world: World) -> int:
     return sum(call["finished"] for call in world.ask("call_list")["calls"])
 
@@ -97,6 +101,8 @@ def test_kill_when_outcomes_are_recorded_but_not_delivered(world: World, method:
     items = ITEMS[:1] if how == "remote" else ITEMS
     world.hold()
     world.await_trace("begin", min(2, len(items)))
+    # One that is stopped sends nothing more.
+    wait_for("all submitted", lambda: submitted(world) >= len(items))
     os.kill(client.pid, signal.SIGSTOP)
     world.release()
     wait_for("all recorded", lambda: finished(world) >= len(items))
