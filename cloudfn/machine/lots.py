@@ -72,13 +72,12 @@ def _ahead(service: ServiceTime) -> int:
 def within(declared: AutoscalerSettings, quota: int, kept: int) -> AutoscalerSettings:
     """Return the settings of a pool on this machine, whose planner gave it a quota of at least 1.
 
-    Minimum and buffer are the whole environment's; this machine's part of both is `kept`.
+    Minimum, maximum and buffer are the whole environment's. Of what they are now this machine's
+    part is in its orders; what it read of them itself may be older.
     """
-    limit = declared.max_containers
-    most = quota if limit is None else min(limit, quota)
     return replace(
         declared,
-        min_containers=min(kept, most),
+        min_containers=min(kept, quota),
         buffer_containers=0,
-        max_containers=most,
+        max_containers=quota,
     )

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Called(NamedTuple):
+    """How often who leads was called since ever."""
+
+    #: because of work
+    work: int = 0
+    #: because apps, settings or schedules are others now
+    changes: int = 0
 
 
 class Leadership(Protocol):
@@ -21,6 +30,18 @@ class Leadership(Protocol):
 
     def led(self, now: float) -> bool:
         """Whether somebody leads."""
+        ...
+
+    def call(self, *, changed: bool = False) -> None:
+        """Call who leads to look again; to be done before one asks whether anybody leads.
+
+        Args:
+            changed: Apps, settings or schedules are others now; else: there is work.
+        """
+        ...
+
+    def called(self) -> Called:
+        """Return how often that was done."""
         ...
 
     def wake(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 
+from cloudfn.providers.leadership import Called
+
 
 class MemoryLeadership:
     """The `Leadership` port as a few variables, for all who share the object.
@@ -17,6 +19,7 @@ class MemoryLeadership:
         self._holder = ""
         self._epoch = 0
         self._until = 0.0
+        self._called = Called()
         self._wake = wake
         self._lock = Lock()
 
@@ -37,6 +40,14 @@ class MemoryLeadership:
 
     def led(self, now: float) -> bool:
         return self._until > now
+
+    def call(self, *, changed: bool = False) -> None:
+        with self._lock:
+            work, changes = self._called
+            self._called = Called(work + (not changed), changes + changed)
+
+    def called(self) -> Called:
+        return self._called
 
     def wake(self) -> None:
         self._wake()

@@ -90,6 +90,17 @@ def test_waking_has_a_leader_come(leadership, woken):
     assert woken == ["woken"]
 
 
+def test_who_leads_can_ask_how_often_it_was_called_and_why(leadership):
+    assert leadership.called() == (0, 0)
+
+    leadership.call()
+    leadership.call(changed=True)
+    leadership.call()
+
+    assert leadership.called() == (2, 1)
+    assert leadership.lead("a", 1.0, 10.0) == 1
+
+
 def test_a_lost_answer_costs_nobody_the_lead_and_no_epoch(aws):
     leadership = on_dynamodb(aws)
     aws.faults.fail("dynamodb", "UpdateItem", "ConditionalCheckFailedException")

@@ -4,15 +4,24 @@ import json
 import re
 from dataclasses import dataclass, replace
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from cloudfn import settings as settings_module
+from cloudfn.control.planner import handler
 from cloudfn.control.planner.environment import LEASE
 from cloudfn.control.planner.fleet_decide import decide_fleet
 from cloudfn.control.planner.fleet_snapshot import FleetSnapshot
-from cloudfn.control.planner.handler import INVOCATION, invoked, open_planner
+from cloudfn.control.planner.handler import (
+    INVOCATION,
+    LONGER_PAUSE,
+    PAUSE,
+    invoked,
+    open_planner,
+    plan,
+)
 from cloudfn.control.planner.survey import described, survey
 from cloudfn.control.stores.ring import Ring
 from cloudfn.errors import ConflictError, ServiceError
@@ -103,6 +112,105 @@ def test_trouble_in_one_look_does_not_end_an_invocation(world):
 
     assert answer["ticks"] > 50
     assert len(world.fleet.instances()) == 1
+
+
+def test_who_calls_while_an_invocation_ends_is_heard_by_it(world):
+    resign = world.leadership.resign
+
+    def called_meanwhile(holder):
+        resign(holder)
+        world.leadership.resign = resign
+        world.submit()
+        world.leadership.call()
+
+    world.leadership.resign = called_meanwhile
+
+    assert wake(world)["ticks"] > 1
+    assert len(world.fleet.instances()) == 1
+
+
+def looks(world, act, seconds):
+    """Return the times of looks while a planner plans for so long; `act` comes in its pauses."""
+    began, times = world.clock.monotonic(), []
+    sleep = world.clock.sleep
+
+    def sleeping(pause):
+        act(world.clock.monotonic() - began)
+        sleep(pause)
+
+    world.clock.sleep = sleeping
+
+    def goes_on(_tick):
+        times.append(world.clock.monotonic() - began)
+        return times[-1] < seconds
+
+    plan(a_planner(world), world.clock, goes_on)
+    return times
+
+
+def once(do):
+    """Return an act that does something once, two seconds in."""
+    done = []
+
+    def act(now):
+        if now >= 2.0 and not done:
+            done.append(now)
+            do()
+
+    return act
+
+
+def test_a_planner_without_anything_to_do_that_is_called_looks_before_its_pause_ends(world):
+    def submit():
+        world.submit()
+        world.leadership.call()
+
+    times = looks(world, once(submit), 5.0)
+
+    assert times[1] < LONGER_PAUSE
+    assert len(world.fleet.instances()) == 1
+
+
+def test_a_change_of_settings_is_acted_on_by_the_look_after_it_and_before_its_pause_ends(world):
+    def update():
+        handler.rescale(world.cloud, world.function_id, {"min_containers": 1}, by="ada", now=1.0)
+
+    times = looks(world, once(update), 3.0)
+
+    assert times[1] < LONGER_PAUSE
+    assert len(world.fleet.instances()) == 1
+
+
+def test_while_inputs_wait_calls_because_of_work_make_nobody_look_more_often(world):
+    world.submit()
+
+    calm = looks(world, lambda _now: None, 6.0)
+    world.clock.advance(LEASE)
+    called = looks(world, lambda _now: world.leadership.call(), 6.0)
+
+    assert len(called) == len(calm)
+
+
+def test_a_change_of_settings_while_inputs_wait_is_looked_at_before_the_pause_ends(world):
+    world.submit()
+
+    def update():
+        world.leadership.call(changed=True)
+
+    times = looks(world, once(update), 4.0)
+    pauses = [later - sooner for sooner, later in pairwise(times)]
+
+    assert min(pauses) < PAUSE <= max(pauses)
+
+
+def test_a_planner_that_cannot_hear_calls_waits_for_its_next_look(world):
+    planner = a_planner(world)
+    planner.tick()
+    world.leadership.call(changed=True)
+    assert planner.is_called()
+    world.leadership.called = _raises(ServiceError("DynamoDB is away"))
+
+    assert not planner.is_called()
 
 
 def test_a_schedule_that_invokes_is_fired_once_however_often_it_does(world):

@@ -63,11 +63,12 @@ def test_few_inputs_are_claimed_one_by_one_and_many_in_pages():
     assert [lot(1000, have) for have in (0, 900, 950, 1000)] == [1024, 128, 0, 0]
 
 
-def test_what_is_kept_is_this_machines_part_and_never_more_than_it_may_have():
+def test_what_a_machine_may_have_and_keeps_is_what_its_orders_say_whatever_it_read_itself():
     declared = AutoscalerSettings(5, 20, 3, 60)
 
     assert within(declared, 4, 2) == AutoscalerSettings(2, 4, 0, 60)
-    assert within(declared, 30, 30) == AutoscalerSettings(20, 20, 0, 60)
+    assert within(declared, 30, 30) == AutoscalerSettings(30, 30, 0, 60)
+    assert within(declared, 4, 9) == AutoscalerSettings(4, 4, 0, 60)
 
 
 # ------------------------------------------------------------------------------ what waits

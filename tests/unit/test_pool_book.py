@@ -56,7 +56,7 @@ def view(book, pool, now):
 
 
 def seen(book, pool, counts, now):
-    book.refresh_settings([pool], {pool} if counts else (), now)
+    book.refresh_settings([pool], now)
     return book.view(pool, counts, now)
 
 
@@ -153,18 +153,31 @@ def test_the_instance_of_a_class_that_is_kept_warm_is_there_before_anybody_asks_
     assert least == {f"{function.function_id}@1": 0, variant: 1}
 
 
-def test_an_override_is_seen_within_seconds_where_there_is_work_and_later_else(catalog, pool):
-    book = PoolBook(catalog)
-    book.refresh(10.0)
-    busy, idle = PoolCounts(1, 0, 0), None
-    assert seen(book, pool, busy, 10.0).settings.min_containers == 1
+@pytest.mark.parametrize("counts", [PoolCounts(1, 0, 0), None])
+def test_an_override_is_seen_at_once_when_somebody_says_so_and_seconds_later_else(
+    catalog, pool, counts
+):
+    books = PoolBook(catalog), PoolBook(catalog)
+    assert [seen(book, pool, counts, 10.0).settings.min_containers for book in books] == [1, 1]
     changes = {"min_containers": 3}
     catalog.set_override(pool.partition("@")[0], changes, expected=0, now=11.0, by="ada")
 
-    assert seen(book, pool, busy, 12.0).settings.min_containers == 1
-    assert seen(book, pool, idle, 14.0).settings.min_containers == 1
-    assert seen(book, pool, busy, 14.0).settings.min_containers == 3
-    assert seen(book, pool, idle, 30.0).settings.min_containers == 3
+    books[0].outdate()
+
+    assert [seen(book, pool, counts, 12.0).settings.min_containers for book in books] == [3, 1]
+    assert seen(books[1], pool, counts, 30.0).settings.min_containers == 3
+
+
+def test_a_new_app_is_seen_at_once_when_somebody_says_so(catalog, pool):
+    book = PoolBook(catalog)
+    book.refresh(10.0)
+    app = deployed(catalog, FunctionSpec("g", "jobs", "g"))
+    (function,) = catalog.functions(app.app_id)
+    book.outdate()
+
+    book.refresh(10.5)
+
+    assert set(book.live()) == {pool, f"{function.function_id}@1"}
 
 
 def test_settings_of_many_pools_are_asked_for_at_once(catalog):
@@ -175,10 +188,10 @@ def test_settings_of_many_pools_are_asked_for_at_once(catalog):
     book = PoolBook(Asked(catalog, asked))
     book.refresh(10.0)
 
-    book.refresh_settings(pools, (), 10.0)
-    book.refresh_settings(pools, pools[:3], 14.0)
+    book.refresh_settings(pools[3:], 10.0)
+    book.refresh_settings(pools, 14.0)
 
-    assert [len(each) for each in asked] == [20, 3]
+    assert [len(each) for each in asked] == [17, 3]
 
 
 class Asked:

@@ -1,8 +1,10 @@
-"""Tells machines and the planner that there is work."""
+"""Tells machines and the planner that there is work, or that something changed."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from threading import Lock
 
 from cloudfn.clock import Clock
@@ -18,9 +20,9 @@ _BELIEVED = 2.0
 
 
 class Alarm:
-    """Rings doorbells, and wakes a planner where none leads. Safe to share between threads.
+    """Rings doorbells, and calls the planner, or wakes one. Safe to share between threads.
 
-    Neither is the truth: where ringing fails, the planner finds what waits.
+    None of it is the truth: where it fails, the planner finds what waits and what changed.
 
     Args:
         ledger: Knows which to ring.
@@ -47,16 +49,33 @@ class Alarm:
                 self._doorbells.ring(rings)
         except Error as error:
             _log.warning("doorbells cannot be rung: %s", error)
-        self.wake()
+        if self._is_time():
+            self._wake(self._leadership.call)
+
+    def changed(self) -> None:
+        """Tell who plans that apps, settings or schedules are others now."""
+        self._wake(partial(self._leadership.call, changed=True))
 
     def wake(self) -> None:
         """Have a planner come where none leads."""
+        if self._is_time():
+            self._wake(lambda: None)
+
+    def _is_time(self) -> bool:
         with self._lock:
             now = self._clock.monotonic()
             if now < self._look_at:
-                return
+                return False
             self._look_at = now + _BELIEVED
+            return True
+
+    def _wake(self, call: Callable[[], None]) -> None:
+        """Call who leads, and have one come where nobody does.
+
+        In this order: who ends its lead looks afterwards whether it was called.
+        """
         try:
+            call()
             if not self._leadership.led(self._clock.wall()):
                 self._leadership.wake()
         except Error as error:

@@ -24,6 +24,7 @@ from cloudfn.model.cls import shown_name
 from cloudfn.model.log import LogEntry
 from cloudfn.providers.base import Cloud
 from cloudfn.providers.fleet import Grown
+from cloudfn.providers.leadership import Called
 from cloudfn.providers.machines import MachineRow, MachineState, Orders
 
 _log = logging.getLogger(__name__)
@@ -106,6 +107,9 @@ class EnvironmentPlanner:
         self._janitor = Janitor(cloud, departed, options.retention)
         self._story = Story(Ring(cloud.dicts))
         self._epoch: int | None = None
+        #: how often it had been called when it looked, and whether it saw inputs that wait
+        self._called = Called()
+        self._waiting = False
         self._memory = FleetMemory()
         self._remembered = float("-inf")
         self._orders: dict[str, Orders] = {}
@@ -123,12 +127,15 @@ class EnvironmentPlanner:
             return Tick(led=False)
         if epoch != self._epoch:
             self._begin(epoch, now)
+        # Before anything is looked at: whoever calls later means what this look may not see.
+        self._hear()
         rows = self._observer.rows()
         chores = self._janitor.work(rows, self._memory.chores, now)
         self._fire(now)
         snapshot = self._observer.observe(
             rows, epoch, replace(self._memory, chores=chores), self._clock.wall()
         )
+        self._waiting = any(pool.pending for pool in snapshot.pools)
         decision = decide_fleet(snapshot)
         if self._clock.wall() - now > LEASE * _SAFE_PART:
             _log.warning("a look took %.1fs; nothing is changed by it", self._clock.wall() - now)
@@ -137,6 +144,26 @@ class EnvironmentPlanner:
         self._keep(snapshot, decision, did)
         active = decision.active or self._is_expected(now)
         return Tick(led=True, active=active, decision=decision, did=tuple(did))
+
+    def is_called(self) -> bool:
+        """Whether somebody called since the last look, and need not wait for the next one.
+
+        That there is work is no news while some waits: it is looked at each second.
+        """
+        try:
+            called = self._cloud.leadership.called()
+        except Error as error:
+            _log.warning("calls are not heard: %s", error.message)
+            return False
+        if called.changes != self._called.changes:
+            return True
+        return called.work != self._called.work and not self._waiting
+
+    def _hear(self) -> None:
+        called = self._cloud.leadership.called()
+        if called.changes != self._called.changes:
+            self._observer.book.outdate()
+        self._called = called
 
     def leave(self) -> None:
         """Lead no longer, and leave what is known to the next one."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,10 @@ _log = logging.getLogger(__name__)
 INVOCATION = 55.0
 #: seconds between two looks, and between two while there is nothing to do or another one leads
 PAUSE, LONGER_PAUSE = 1.0, 3.0
+#: seconds that are waited in any case
+_LEAST = 0.05
+#: seconds between two questions in a pause whether somebody called
+LISTEN = 0.5
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda's
@@ -81,11 +86,14 @@ def invoked(
         return tick.led and tick.active and clock.monotonic() + PAUSE <= until
 
     plan(planner, clock, goes_on)
+    # Who called between the last look and the end of the lead believes that it was heard.
+    while ticks[-1].led and clock.monotonic() + PAUSE <= until and planner.is_called():
+        plan(planner, clock, goes_on)
     return {"ticks": len(ticks), "led": ticks[-1].led, "active": ticks[-1].active}
 
 
 def plan(planner: EnvironmentPlanner, clock: Clock, goes_on: Callable[[Tick], bool]) -> None:
-    """Look at an environment each second, while there is anything.
+    """Look at an environment each second while there is anything, and when somebody calls.
 
     Args:
         planner: Who looks.
@@ -107,12 +115,21 @@ def plan(planner: EnvironmentPlanner, clock: Clock, goes_on: Callable[[Tick], bo
             if not goes_on(tick):
                 return
             pause = PAUSE if tick.led and tick.active else LONGER_PAUSE
-            clock.sleep(max(0.05, pause - (clock.monotonic() - began)))
+            _rest(planner, clock, began + pause, listens=tick.led)
     finally:
         try:
             planner.leave()
         except Error as error:
             _log.warning("its lease ends by itself: %s", error.message)
+
+
+def _rest(planner: EnvironmentPlanner, clock: Clock, until: float, *, listens: bool) -> None:
+    """Wait until a monotonic time, or until somebody calls who leads."""
+    clock.sleep(_LEAST)
+    while (left := until - clock.monotonic()) > 0:
+        clock.sleep(min(left, LISTEN))
+        if listens and left > LISTEN and planner.is_called():
+            return
 
 
 def open_planner(
@@ -151,6 +168,8 @@ def rescale(
         raise NotFoundError(f"There is no function {function_id}.")
     declared = served(spec, function.variant).autoscaler
     update_override(cloud.catalog, function_id, declared, changes, now=now, by=by)
+    with suppress(Error):  # else it is found some seconds later
+        cloud.leadership.call(changed=True)
 
 
 def departing(cloud: Cloud, settings: Settings, clock: Clock) -> Departed:

@@ -88,7 +88,7 @@ class Observer:
         wanted |= dict.fromkeys(pool for row in rows for pool in row.report.pools)
         live = self.book.live()
         pools = [*wanted, *(each for each in live if each not in wanted)]
-        self.book.refresh_settings(pools, counts, now)
+        self.book.refresh_settings(pools, now)
         found = []
         for pool in pools:
             view = self.book.view(pool, counts.get(pool), now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,8 +27,8 @@ _log = logging.getLogger(__name__)
 
 #: seconds for which apps are taken to be as they were, and the variants of their functions
 _APPS_FOR, _FUNCTIONS_FOR = 5.0, 30.0
-#: and settings, of pools that have work and of all others
-_SETTINGS_FOR, _IDLE_SETTINGS_FOR = 3.0, 15.0
+#: and settings; who changes apps or settings calls the planner, which looks at once then
+_SETTINGS_FOR = 15.0
 #: and what schedules of the provider wrote
 _SCHEDULED_FOR = 30.0
 #: apps that are asked for at once
@@ -102,6 +102,11 @@ class PoolBook:
                 # What was read last counts until they can be read again.
                 _log.warning("settings that schedules wrote cannot be read: %s", error.message)
 
+    def outdate(self) -> None:
+        """Take nothing of apps and settings to be as it was."""
+        never = self._asked = float("-inf")
+        self._overrides = {name: (never, known) for name, (_, known) in self._overrides.items()}
+
     def live(self) -> list[str]:
         """Return the pools of the live revisions of all apps."""
         return list(self._live)
@@ -114,18 +119,12 @@ class PoolBook:
             self._others[pool] = self._look_up(pool)
         return self._others[pool]
 
-    def refresh_settings(self, pools: Iterable[str], busy: Container[str], now: float) -> None:
-        """Look at the settings of pools again, of all whose last look was a while ago at once.
-
-        Args:
-            pools: Their names.
-            busy: Those that have inputs: they are looked at more often.
-            now: Seconds since the epoch.
-        """
+    def refresh_settings(self, pools: Iterable[str], now: float) -> None:
+        """Look at the settings of pools again, of all whose last look was a while ago at once."""
         due: dict[str, str] = {}
         for facts in filter(None, map(self.facts, pools)):
             at, _ = self._overrides.get(facts.function_id, (float("-inf"), None))
-            if now - at >= (_SETTINGS_FOR if facts.pool in busy else _IDLE_SETTINGS_FOR):
+            if now - at >= _SETTINGS_FOR:
                 due[facts.function_id] = facts.app_id
         found = self._catalog.overrides(due) if due else {}
         self._overrides |= {each: (now, found.get(each)) for each in due}

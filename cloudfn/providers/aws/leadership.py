@@ -1,5 +1,7 @@
 """Leadership as one item of DynamoDB: its holder, its epoch, and until when it holds.
 
+How often its holder was called is another item: those who call may not write to the first one.
+
 Leaders compare that time with clocks of their own. Where clocks differ, two may think for a while
 that they lead; the epoch tells their orders apart, and the lower one is ignored.
 """
@@ -13,8 +15,10 @@ from cloudfn.clock import Clock
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.table import Table, update
+from cloudfn.providers.leadership import Called
 
 _KEY = "LEADER", "LEADER"
+_CALLED = "CALLED", "CALLED"
 
 
 class DynamoLeadership:
@@ -71,6 +75,16 @@ class DynamoLeadership:
     def led(self, now: float) -> bool:
         found = self._table.get(*_KEY)
         return found is not None and found["until"] > now
+
+    def call(self, *, changed: bool = False) -> None:
+        # Counted twice where an answer is lost: a look too many.
+        what = "changes" if changed else "work"
+        counting = f"SET #{what} = if_not_exists(#{what}, :none) + :one"
+        self._table.write(update(*_CALLED, counting, none=0, one=1))
+
+    def called(self) -> Called:
+        found = self._table.get(*_CALLED) or {}
+        return Called(found.get("work", 0), found.get("changes", 0))
 
     def wake(self) -> None:
         self._wake()

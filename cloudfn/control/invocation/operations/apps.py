@@ -42,7 +42,7 @@ class AppOperations(Group):
             self._front.calls.listening.own(app.app_id)
         if fields.get("tags") is not None and dict(app.tags) != fields["tags"]:
             self._catalog.set_tags(app.app_id, _tags(fields))
-        self._front.calls.alarm.wake()
+        self._front.calls.alarm.changed()
         functions = self._catalog.functions(app.app_id)
         return {
             "app_id": app.app_id,
@@ -120,7 +120,7 @@ class AppOperations(Group):
                 return {"app_id": record.app_id}
             name = record.name
         result = self._front.apps.carry_out(StopRequest(name))
-        self._front.calls.alarm.wake()
+        self._front.calls.alarm.changed()
         return {"app_id": result.app.app_id}
 
     def op_app_list(self, _conversation: Conversation, fields: Fields) -> Fields:
@@ -174,7 +174,7 @@ class AppOperations(Group):
             self._check_images(revision)
             self._store_sources(revision)
         result = self._front.apps.carry_out(request)
-        self._front.calls.alarm.wake()
+        self._front.calls.alarm.changed()
         return {"revision": result.app.revision}
 
     def _function_ids(self, app_id: str) -> set[str]:

@@ -75,7 +75,7 @@ class FunctionOperations(Group):
         changes = {str(name): value for name, value in fields["changes"].items()}
         caller = conversation.caller
         told = self._front.apps.update_settings(fields["function_id"], changes, caller.name)
-        self._front.calls.alarm.wake()
+        self._front.calls.alarm.changed()
         return told
 
     def op_stats(self, _conversation: Conversation, fields: Fields) -> Fields:
