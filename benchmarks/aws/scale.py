@@ -37,6 +37,8 @@ BEAT, ORDERS = 5.0, 1.0
 _REPAIR, _OVERDUE, _SCHEDULED, _FLEET, _CLASSES = 5.0, 2.0, 30.0, 3.0, 15.0
 #: pages that the planner reads in a second at most
 _READ_PER_SECOND = 1_000
+#: a client that submits calls the planner
+_CALLS = 2.0
 #: a machine counts a backlog again after a second for so many inputs
 _COUNTED_IN_A_SECOND = 400
 
@@ -206,7 +208,7 @@ def _of_dynamodb(fleet: Fleet) -> Iterator[Demand]:
     )
     yield Demand(
         "the table, writes",
-        beats(fleet) + writes_of_inputs(fleet),
+        beats(fleet) + writes_of_inputs(fleet) + fleet.clients / _CALLS,
         TABLE_UNITS,
         "a higher quota of the table",
     )
