@@ -270,7 +270,8 @@ def _infra(
     from cloudfn.providers.registry import not_installed
 
     try:
-        from cloudfn.providers.aws.infra.steps import Infra, Wanted
+        from cloudfn.providers.aws.infra.base import Wanted
+        from cloudfn.providers.aws.infra.steps import Infra
         from cloudfn.providers.aws.keys import make_key
     except ModuleNotFoundError as error:
         raise not_installed(error, "aws") from error

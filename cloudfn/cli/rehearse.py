@@ -148,7 +148,9 @@ def status(
             )
             for each in told["machines"]
         ],
-        empty="There are no machines; the planner starts them when there is work.",
+        empty="There are no machines; the planner starts them when there is work."
+        if told["groups"]
+        else "Its environment was destroyed; `cloudfn rehearse down` ends the rest.",
     )
 
 

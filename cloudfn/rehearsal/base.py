@@ -41,7 +41,7 @@ def make_base(of: Callable[[str], Any], wanted: Wanted, bundle: Path, sha256: st
     of("scheduler").create_schedule_group(Name=names.prefix)
     make_key(of("ssm"), wanted.environment)
     _planner(of, names, wanted.handler or userdata.planner_handler(), f"agent/{sha256}.zip")
-    subnet = _network(of("ec2"))
+    subnet = _network(of("ec2"), wanted.environment)
     for name, each in wanted.classes.items():
         text = user_data(wanted, name, sha256)
         _machine_class(of, names, name, each, text, subnet)
@@ -143,8 +143,9 @@ def _planner(of: Callable[[str], Any], names: Names, handler: str, key: str) -> 
     events.put_targets(Rule=names.planner, Targets=[target])
 
 
-def _network(ec2: Any) -> str:
+def _network(ec2: Any, environment: str) -> str:
     vpc = ec2.create_vpc(CidrBlock="10.64.0.0/16")["Vpc"]["VpcId"]
+    ec2.create_tags(Resources=[vpc], Tags=[{"Key": "cloudfn:environment", "Value": environment}])
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.64.0.0/20")
     return str(subnet["Subnet"]["SubnetId"])
 

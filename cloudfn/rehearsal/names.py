@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from cloudfn.providers.aws.infra.rehearsed import REHEARSAL
 from cloudfn.rehearsal.site import ACCOUNT, Wanted
 
 #: roles, and who takes them on
@@ -133,6 +134,7 @@ def outputs(wanted: Wanted, sha256: str) -> dict[str, Any]:
         "bundle_sha256": sha256,
         "environment": wanted.environment,
         "log_group": names.log_group,
+        "made_by": REHEARSAL,
         "machines": {
             name: {
                 "group": names.group(name),

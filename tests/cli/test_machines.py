@@ -130,7 +130,7 @@ def test_what_is_done_is_told_line_by_line(cli, world):
     done = cli("planner", "run", "--json")
 
     assert done.code == 130
-    assert json.loads(done.out) == {"at": NOW, "did": "1 machines of small are to come, for jobs/f"}
+    assert json.loads(done.out) == {"at": NOW, "did": "1 machine of small is to come, for jobs/f"}
     assert len(world.fleet.instances()) == 1
     assert not world.leadership.led(NOW)
     assert world.closed == 1

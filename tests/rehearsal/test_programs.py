@@ -101,3 +101,34 @@ def test_a_map_comes_out_right_whatever_befalls_the_services(aws: World, program
 def _length(aws: World, queue: str) -> int:
     done = aws.cloudfn("queue", "len", queue, "--provider", "aws", check=False)
     return int(done.stdout) if done.returncode == 0 else 0
+
+
+def test_destroy_leaves_nothing_of_an_environment(aws: World):
+    """The last test of this rehearsal: nothing works after it."""
+    assert "made by `cloudfn rehearse up`" in aws.cloudfn("infra", "doctor").stdout
+    refused = aws.cloudfn("infra", "apply", "--yes", check=False)
+    assert (refused.returncode, "has its base already" in refused.stderr) == (1, True)
+    aws.cloudfn("secret", "create", "word", "WORD=x", "--provider", "aws")
+    assert _listed(aws) >= {"queues", "parameters", "logs", "tables", "buckets", "images"}
+    done = aws.cloudfn("destroy", "--yes")
+    assert "Nothing of environment main is left" in done.stderr
+    assert "cloudfn rehearse down" in done.stderr
+    assert _listed(aws) == set()
+    assert aws.status()["groups"] == {}
+    aws.until(lambda: aws.machines() == [], "all machines are gone")
+
+
+def _listed(aws: World) -> set[str]:
+    """Return what kinds of things the emulated account has."""
+    found = {
+        "queues": aws.of("sqs").list_queues().get("QueueUrls"),
+        "parameters": aws.of("ssm").describe_parameters()["Parameters"],
+        "logs": aws.of("logs").describe_log_groups()["logGroups"],
+        "tables": aws.of("dynamodb").list_tables()["TableNames"],
+        "buckets": aws.of("s3").list_buckets()["Buckets"],
+        "images": aws.of("ecr").describe_repositories()["repositories"],
+        "functions": aws.of("lambda").list_functions()["Functions"],
+        "schedules": aws.of("scheduler").list_schedules()["Schedules"],
+        "groups": aws.of("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"],
+    }
+    return {kind for kind, things in found.items() if things}

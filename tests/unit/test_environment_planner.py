@@ -335,7 +335,7 @@ def test_a_refused_class_is_made_up_for_in_the_same_look():
 
     assert tick.did == (
         "no machine of spot for jobs/f: InsufficientInstanceCapacity",
-        "1 machines of small are to come, for jobs/f",
+        "1 machine of small is to come, for jobs/f",
     )
     assert [each.machine_class for each in world.fleet.instances()] == ["small"]
 
@@ -536,7 +536,7 @@ def test_each_change_is_kept_with_what_was_seen_and_can_be_decided_again(world):
     tick = a_planner(world).tick()
 
     (chapter,) = Ring(world.dicts).latest(9, world.clock.wall())
-    assert chapter["did"] == ["1 machines of small are to come, for jobs/f"]
+    assert chapter["did"] == ["1 machine of small is to come, for jobs/f"]
     again = decide_fleet(FleetSnapshot.from_json(chapter["saw"]))
     assert again.grow == tick.decision.grow
 

@@ -506,6 +506,15 @@ def test_rows_of_machines_that_are_gone_are_forgotten():
     assert decision.forget == ("gone",)
 
 
+def test_the_row_of_a_machine_that_drained_goes_with_the_machine():
+    row = a_machine("done", state=MachineState.EMPTY)
+
+    ended = decide_fleet(a_snapshot([], [row], instances=()))
+    ending = decide_fleet(a_snapshot([], [row]))
+
+    assert (ended.forget, ending.forget) == (("done",), ())
+
+
 def test_a_machine_with_containers_or_inputs_is_not_idle():
     rows = [a_machine("m1", pools=has(idle=1)), a_machine("m2", pools=has(waiting=1))]
 

@@ -313,4 +313,5 @@ def _told(wanted: Grow, grown: Grown) -> str:
     if not grown.granted:
         return f"no machine of {name} {wanted.reason}: {grown.refused}"
     short = f" of {wanted.count} ({grown.refused})" if grown.refused else ""
-    return f"{grown.granted}{short} machines of {name} are to come, {wanted.reason}"
+    come = "machine of {} is" if grown.granted == 1 else "machines of {} are"
+    return f"{grown.granted}{short} {come.format(name)} to come, {wanted.reason}"

@@ -15,6 +15,7 @@ from cloudfn.control.planner.fleet_machines import (
 )
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, FleetSnapshot
 from cloudfn.providers.fleet import InstanceState, MachineClass
+from cloudfn.providers.machines import MachineState
 
 #: part of the machines that may be on their way out at once
 _AT_ONCE = 0.1
@@ -84,7 +85,9 @@ def _end(
     barred = machine_class is not None and machine_class.no_retiring
     if machine.report is not None and not machine.exists and machine.stand != Stand.BOOTING:
         silent = machine.stand in (Stand.SILENT, Stand.ABANDONED)
-        if silent and now - machine.since >= ROW_KEPT:
+        # Who said that it was empty, and is ended, comes back no more.
+        drained = machine.report.state == MachineState.EMPTY
+        if drained or (silent and now - machine.since >= ROW_KEPT):
             leaving.forget.append(name)
         return
     if machine.stand == Stand.LEAVING and machine.report is not None:

@@ -71,7 +71,7 @@ def test_state_goes_in_all_its_versions_and_the_bucket_with_the_last_one(account
 
 def fill(account: Account, environment: str) -> None:
     """Make what deploys and the planner make."""
-    for name in ("square", "reply-1"):
+    for name in ("fu-square", "reply-1"):
         account.of("sqs").create_queue(QueueName=f"cloudfn-{environment}-{name}")
     for number in range(12):
         account.of("ssm").put_parameter(
@@ -99,14 +99,14 @@ def fill(account: Account, environment: str) -> None:
 
 def test_nothing_of_an_environment_is_left_and_all_of_another_one(account: Account) -> None:
     fill(account, "main")
-    fill(account, "other")
+    fill(account, "main-2")
     kinds = [each.kind for each in leftovers.remaining(account, "main")]
     assert (kinds.count("queue"), kinds.count("parameter"), kinds.count("machine")) == (2, 12, 2)
     for _ in range(2):
         leftovers.quieten(account, "main", silent)
         leftovers.sweep(account, "main", silent)
         assert leftovers.remaining(account, "main") == []
-    assert len(leftovers.remaining(account, "other")) == len(kinds)
+    assert len(leftovers.remaining(account, "main-2")) == len(kinds)
 
 
 def test_machines_without_a_group_are_orphans(account: Account) -> None:

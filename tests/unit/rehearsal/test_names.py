@@ -20,12 +20,12 @@ def test_outputs_are_those_that_clients_read():
     assert found.repository == "127.0.0.1:4566/cloudfn/main"
 
 
-def test_outputs_have_the_names_of_terraforms():
+def test_outputs_have_the_names_of_terraforms_and_say_who_wrote_them():
     text = (TERRAFORM / "main.tf").read_text()
     block = text[text.index("  outputs = {") :]
     block = block[: block.index("\n  }")]
     named = set(re.findall(r"^    (\w+) +=", block, re.MULTILINE))
-    assert named == outputs(Wanted(), "0" * 64).keys()
+    assert named | {"made_by"} == outputs(Wanted(), "0" * 64).keys()
 
 
 def test_queues_get_what_terraforms_get():

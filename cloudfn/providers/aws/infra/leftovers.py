@@ -6,13 +6,16 @@ new appear, `sweep` removes what nothing else does, `remaining` looks whether an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from cloudfn.errors import NotFoundError
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import explained
+from cloudfn.providers.aws.outputs import parameter
 
 Report = Callable[[str], None]
 
@@ -20,6 +23,8 @@ Report = Callable[[str], None]
 _PARAMETERS_AT_ONCE = 10
 #: states in which an instance costs nothing, or soon will
 _GONE = frozenset({"shutting-down", "terminated"})
+#: what follows the environment in the name of a queue: of a function, of a client, of dead letters
+_QUEUE = re.compile(r"fu-[0-9a-z]+|reply-[0-9a-z-]+|dead")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,9 @@ def sweep(clients: ClientSource, environment: str, report: Report) -> None:
     for url in queues:
         with explained("sqs", "DeleteQueue", f"queue {url}"):
             clients.of("sqs").delete_queue(QueueUrl=url)
-    names = list(_parameters(clients, environment))
+    # Last of all, where everything was: who comes again after a failure needs it.
+    last = parameter(environment)
+    names = sorted(_parameters(clients, environment), key=lambda name: (name == last, name))
     if names:
         report(f"Removing {len(names)} parameters: settings, secrets and the environment's key")
     for start in range(0, len(names), _PARAMETERS_AT_ONCE):
@@ -66,14 +73,22 @@ def sweep(clients: ClientSource, environment: str, report: Report) -> None:
             clients.of("ssm").delete_parameters(Names=names[start : start + _PARAMETERS_AT_ONCE])
 
 
-def remaining(clients: ClientSource, environment: str) -> list[Leftover]:
-    """Return everything of an environment that is still there, by name and by tag."""
+def remaining(
+    clients: ClientSource, environment: str, outputs: Mapping[str, Any] | None = None
+) -> list[Leftover]:
+    """Return everything of an environment that is still there, by name and by tag.
+
+    Args:
+        clients: Of the account.
+        environment: Its name.
+        outputs: Where its base was; None: nobody said.
+    """
     found = [Leftover("queue", url.rpartition("/")[2]) for url in _queues(clients, environment)]
     found += [Leftover("parameter", name) for name in _parameters(clients, environment)]
     found += [Leftover("machine", name) for name in machines(clients, environment)]
     found += [Leftover("disk", name) for name in _volumes(clients, environment)]
     found += [Leftover("group", name) for name in _groups(clients, environment)]
-    return found
+    return found if outputs is None else [*found, *_base(clients, outputs)]
 
 
 def machines(clients: ClientSource, environment: str) -> Iterator[str]:
@@ -97,6 +112,31 @@ def orphans(clients: ClientSource, environment: str) -> list[str]:
     return [each for each in machines(clients, environment) if each not in owned]
 
 
+def _base(clients: ClientSource, outputs: Mapping[str, Any]) -> Iterator[Leftover]:
+    """Yield what is there of a base that keeps data, or that could begin anything."""
+    table, repository = outputs["table"], outputs["repository"].partition("/")[2]
+    planner, schedules = outputs["planner"], outputs["schedules"]["group"]
+    looks: tuple[tuple[str, str, str, str, Mapping[str, Any]], ...] = (
+        ("table", table, "dynamodb", "describe_table", {"TableName": table}),
+        ("images", repository, "ecr", "describe_repositories", {"repositoryNames": [repository]}),
+        ("function", planner, "lambda", "get_function", {"FunctionName": planner}),
+        ("schedules", schedules, "scheduler", "get_schedule_group", {"Name": schedules}),
+    )
+    for kind, name, service, operation, arguments in looks:
+        with suppress(NotFoundError), explained(service, operation, name):
+            getattr(clients.of(service), operation)(**arguments)
+            yield Leftover(kind, name)
+    with explained("s3", "ListBuckets"):
+        buckets = {each["Name"] for each in clients.of("s3").list_buckets()["Buckets"]}
+    if outputs["bucket"] in buckets:
+        yield Leftover("bucket", outputs["bucket"])
+    for group in (outputs["log_group"], f"/aws/lambda/{planner}"):
+        with explained("logs", "DescribeLogGroups", group):
+            told = clients.of("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+        if any(each["logGroupName"] == group for each in told):
+            yield Leftover("log group", group)
+
+
 def _stop_planner(clients: ClientSource, function: str, report: Report) -> None:
     try:
         with explained("lambda", "PutFunctionConcurrency", f"function {function}"):
@@ -113,18 +153,21 @@ def _groups(clients: ClientSource, environment: str) -> list[str]:
         pages = clients.of("autoscaling").get_paginator("describe_auto_scaling_groups")
         return [
             group["AutoScalingGroupName"]
-            for page in pages.paginate()
+            for page in pages.paginate(Filters=_tagged(environment))
             for group in page["AutoScalingGroups"]
-            if group["AutoScalingGroupName"].startswith(f"cloudfn-{environment}-")
-            and group.get("Status") is None  # it is not being deleted
+            if group.get("Status") is None  # it is not being deleted
         ]
 
 
 def _queues(clients: ClientSource, environment: str) -> Iterator[str]:
+    prefix = f"cloudfn-{environment}-"
     with explained("sqs", "ListQueues"):
         pages = clients.of("sqs").get_paginator("list_queues")
-        for page in pages.paginate(QueueNamePrefix=f"cloudfn-{environment}-"):
-            yield from page.get("QueueUrls", ())
+        for page in pages.paginate(QueueNamePrefix=prefix):
+            for url in page.get("QueueUrls", ()):
+                # The environment main-2 begins like main.
+                if _QUEUE.fullmatch(url.rpartition("/")[2].removeprefix(prefix)):
+                    yield url
 
 
 def _parameters(clients: ClientSource, environment: str) -> Iterator[str]:
