@@ -54,8 +54,10 @@ def check_machines(
         and each.launched is not None
         and now - each.launched > _BOOTED
     ]
-    booting = len({each.machine_id for each in instances} - known - set(mute))
-    yield Finding("machines", "ok", f"{len(heard)} heard, {booting} on their way")
+    warm = {each.machine_id for each in instances if each.state is InstanceState.WARM}
+    booting = len({each.machine_id for each in instances} - known - set(mute) - warm)
+    text = f"{len(heard)} heard, {booting} on their way"
+    yield Finding("machines", "ok", f"{text}, {len(warm)} warm" if warm else text)
     if silent:
         lost = some(row.report.machine_id for row in silent)
         hint = "What they held runs elsewhere; the planner ends them. See `cloudfn machine list`."

@@ -30,6 +30,7 @@ from cloudfn.machine.config import MachineConfig, read_config
 from cloudfn.machine.host import Host, Parts
 from cloudfn.machine.metadata import Identity, Metadata, Notice, host_keys
 from cloudfn.machine.openings import Openings
+from cloudfn.machine.reserve import Reserve
 from cloudfn.machine.sockets import Sockets
 from cloudfn.providers.base import Cloud, Place
 from cloudfn.providers.registry import open_cloud
@@ -91,6 +92,12 @@ class Root:
 def run(root: Root) -> int:
     """Run a machine, with its lock held, until it has left; return the exit status."""
     try:
+        if root.notices is not None:
+            config = root.config
+            Reserve(
+                root.notices, root.cloud.fleet, root.identity.instance_id, config.heard,
+                root.clock, config.timing.notices,
+            ).wait()  # fmt: skip
         asyncio.run(_run(root))
     except Error as error:
         _log.error("%s", error)

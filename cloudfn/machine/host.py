@@ -304,9 +304,10 @@ class Host:
         seconds: float | None = self._config.timing.drain
         if notice.ends is not None:
             seconds = notice.ends - self._clock.wall() - _MARGIN
-        elif not notice.leaving:
+        elif not notice.leaving and not notice.aside:
             seconds = None
-        self._leave(notice.reason, seconds, final=False)
+        # One that is put aside begins anew, and waits: systemd starts it again.
+        self._leave(notice.reason, seconds, final=notice.aside)
 
     def leave(self) -> None:
         """The process is told to end."""

@@ -20,6 +20,8 @@ _TIMEOUT = 2.0
 #: seconds that a token is good for, and tries before the service counts as gone
 _TOKEN_SECONDS = 300
 _TRIES = 3
+#: target states of machines in warm pools
+_ASIDE = frozenset({"Warmed:Stopped", "Warmed:Running", "Warmed:Hibernated"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Notice:
     at_risk: bool = False
     #: its Auto Scaling Group is ending it
     leaving: bool = False
+    #: its group puts it aside, or has put it aside, in a warm pool
+    aside: bool = False
 
     @property
     def reason(self) -> str:
@@ -55,6 +59,8 @@ class Notice:
             return "its provider takes the machine away"
         if self.leaving:
             return "its group ends the machine"
+        if self.aside:
+            return "its group puts the machine aside"
         return "its provider may take the machine away soon" if self.at_risk else ""
 
 
@@ -109,7 +115,8 @@ class Metadata:
         return Notice(
             None if action is None else _time_of(action),
             at_risk=self._get("meta-data/events/recommendations/rebalance") is not None,
-            leaving=state.strip() == "Terminated",
+            leaving=state.strip() in {"Terminated", "Warmed:Terminated"},
+            aside=state.strip() in _ASIDE,
         )
 
     def _get(self, path: str) -> str | None:

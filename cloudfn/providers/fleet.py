@@ -16,6 +16,8 @@ class InstanceState(StrEnum):
     #: asked for, or booting; its agent has not joined
     PENDING = "pending"
     IN_SERVICE = "in service"
+    #: prepared and put aside, mostly stopped: it comes into service faster than a new one
+    WARM = "warm"
     #: it is being taken away, by us or by the provider
     ENDING = "ending"
 
@@ -35,6 +37,8 @@ class MachineClass:
     spot: bool = False
     #: US dollars an hour; None: unknown
     price: float | None = None
+    #: the same of one that is warm; None: as much as of any other
+    warm_price: float | None = None
     #: seconds from asking to joining, by experience or by guess
     boot_seconds: float = 90.0
     #: why no machine can be had just now, and why none may be ended; empty: nothing is in the way
@@ -66,7 +70,10 @@ class Grown(NamedTuple):
 
 
 class Fleet(Protocol):
-    """All machines of an environment. Blocks. Grow never removes; retire removes exactly these."""
+    """All machines of an environment. Blocks. Grow never removes; retire removes exactly these.
+
+    Some may be warm: they count for nothing, and growing takes them first.
+    """
 
     def classes(self) -> list[MachineClass]:
         """Return the shapes that machines can have."""
@@ -88,6 +95,10 @@ class Fleet(Protocol):
 
     def retire(self, machine_ids: Sequence[str]) -> None:
         """End exactly these machines, and want so many fewer of their class. Idempotent."""
+        ...
+
+    def prepared(self, machine_id: str) -> None:
+        """A machine that is to be warm has all that it needs, and may be put aside. Idempotent."""
         ...
 
     def joined(self, machine_id: str) -> None:

@@ -132,6 +132,10 @@ class Responses(responses.AutoScalingResponse):
         self.groups.heartbeat(*self._waiting())
         return EmptyResult()
 
+    def put_warm_pool(self) -> ActionResult:
+        """Refused: moto would keep it, and nothing would be warm."""
+        raise ValidationError("A rehearsal has no warm pools.")
+
     def describe_scaling_activities(self) -> ActionResult:
         """Those that there were."""
         return ActionResult(

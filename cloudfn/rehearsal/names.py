@@ -143,6 +143,7 @@ def outputs(wanted: Wanted, sha256: str) -> dict[str, Any]:
                 "gpu": each.gpu,
                 "purchase": each.purchase,
                 "max_machines": each.max_machines,
+                "disk_gib": 60,
             }
             for name, each in wanted.classes.items()
         },

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import RLock
 
 from cloudfn.clock import Clock
 from cloudfn.errors import NotFoundError
 from cloudfn.providers.fleet import Grown, Instance, InstanceState, MachineClass
+
+#: states of machines that do not count
+_OUT = frozenset({InstanceState.ENDING, InstanceState.WARM})
 
 
 @dataclass(slots=True)
@@ -28,6 +31,8 @@ class MemoryFleet:
         clock: What time it is; wall time.
         boot: Seconds from asking to a machine whose agent could join.
         shutdown: Seconds that a machine needs to end.
+        warm: How many machines of each class are put aside; no others come in their place.
+        warm_boot: `boot` of those.
     """
 
     def __init__(
@@ -37,11 +42,14 @@ class MemoryFleet:
         *,
         boot: float = 0.0,
         shutdown: float = 0.0,
+        warm: Mapping[str, int] | None = None,
+        warm_boot: float = 0.0,
     ) -> None:
         self._classes = {each.name: each for each in classes}
         self._clock = clock
         self._boot = boot
         self._shutdown = shutdown
+        self._warm_boot = warm_boot
         self._machines: dict[str, _Machine] = {}
         self._granted: dict[str, Grown] = {}
         self._refusals: dict[str, tuple[str, int]] = {}
@@ -49,6 +57,9 @@ class MemoryFleet:
         self._lock = RLock()
         #: ids in the order in which they were retired
         self.retired: list[str] = []
+        for name, count in (warm or {}).items():
+            for _ in range(count):
+                self._make(name, InstanceState.WARM, clock.wall())
 
     # ------------------------------------------------------------------------- what a test does
 
@@ -88,7 +99,7 @@ class MemoryFleet:
             return [
                 each.instance
                 for each in self._machines.values()
-                if each.boots_at <= now and each.instance.state != InstanceState.ENDING
+                if each.boots_at <= now and each.instance.state not in _OUT
             ]
 
     # ---------------------------------------------------------------------------------- the port
@@ -116,7 +127,7 @@ class MemoryFleet:
         if machine_class.no_growth:
             return Grown(0, refused=machine_class.no_growth)
         alive = sum(
-            each.instance.machine_class == name and each.instance.state != InstanceState.ENDING
+            each.instance.machine_class == name and each.instance.state not in _OUT
             for each in self._machines.values()
         )
         granted, refused = count, ""
@@ -127,24 +138,37 @@ class MemoryFleet:
             refused, granted = self._refusals[name]
         if name in self._refusals:
             self._refusals[name] = self._refusals[name][0], self._refusals[name][1] - granted
-        made = []
-        for _ in range(granted):
-            self._numbers[name] += 1
-            machine_id = f"{name}-{self._numbers[name]}"
-            instance = Instance(machine_id, name, InstanceState.PENDING, "z1", now)
-            self._machines[machine_id] = _Machine(instance, now + self._boot)
-            made.append(machine_id)
+        warm = [
+            each
+            for each in self._machines.values()
+            if each.instance.machine_class == name and each.instance.state == InstanceState.WARM
+        ][:granted]
+        for each in warm:
+            each.instance = replace(each.instance, state=InstanceState.PENDING, launched=now)
+            each.boots_at = now + self._warm_boot
+        made = [each.instance.machine_id for each in warm]
+        made += [self._make(name, InstanceState.PENDING, now) for _ in range(granted - len(warm))]
         return Grown(granted, tuple(made), refused)
+
+    def _make(self, name: str, state: InstanceState, now: float) -> str:
+        self._numbers[name] += 1
+        machine_id = f"{name}-{self._numbers[name]}"
+        instance = Instance(machine_id, name, state, "z1", now)
+        self._machines[machine_id] = _Machine(instance, now + self._boot)
+        return machine_id
 
     def retire(self, machine_ids: Sequence[str]) -> None:
         with self._lock:
             for machine_id in machine_ids:
                 machine = self._machines.get(machine_id)
-                if machine is None or machine.instance.state == InstanceState.ENDING:
+                if machine is None or machine.instance.state in _OUT:
                     continue
                 machine.instance = replace(machine.instance, state=InstanceState.ENDING)
                 machine.gone_at = self._clock.wall() + self._shutdown
                 self.retired.append(machine_id)
+
+    def prepared(self, machine_id: str) -> None:
+        pass
 
     def joined(self, machine_id: str) -> None:
         with self._lock:

@@ -127,6 +127,7 @@ module "machine_class" {
   subnet_ids     = module.network.subnet_ids
   tags           = var.tags
   vpc_id         = module.network.vpc_id
+  warm_pool      = each.value.warm_pool
 
   boot = {
     bucket          = aws_s3_object.bundle.bucket

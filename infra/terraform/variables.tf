@@ -26,12 +26,17 @@ variable "bundle" {
 variable "machine_classes" {
   description = "The shapes of machines, by name. See modules/machine_class for what each field means."
   type = map(object({
-    instance_types  = list(string)
-    max_machines    = number
-    architecture    = optional(string, "x86_64")
-    gpu             = optional(bool, false)
-    purchase        = optional(string, "on-demand")
-    disk_gib        = optional(number, 60)
+    instance_types = list(string)
+    max_machines   = number
+    architecture   = optional(string, "x86_64")
+    gpu            = optional(bool, false)
+    purchase       = optional(string, "on-demand")
+    disk_gib       = optional(number, 60)
+    warm_pool = optional(object({
+      max_prepared = number
+      min_size     = optional(number, 0)
+      state        = optional(string, "Stopped")
+    }))
     image           = optional(string)
     deadman_minutes = optional(number, 30)
   }))

@@ -17,8 +17,8 @@ ZONES = ("eu-central-1a", "eu-central-1b")
 class OnAws:
     """A fleet on a fake account, with groups as Terraform makes them."""
 
-    def __init__(self, aws, *, most=10, page=50, attempts=8):
-        self.aws, self.clock = aws, aws.clock
+    def __init__(self, aws, *, most=10, page=50, attempts=8, warm=0):
+        self.aws, self.clock, self._warm = aws, aws.clock, warm
         groups = {
             "small": Group("cloudfn-main-small", ("m7i.large",), "x86_64", False, False, most),
             "spot": Group("cloudfn-main-spot", ("g5.xlarge",), "x86_64", True, True, 5),
@@ -34,6 +34,8 @@ class OnAws:
             "LaunchTemplateSpecification": {"LaunchTemplateName": group.group},
             "Overrides": [{"InstanceType": each} for each in group.instance_types],
         }
+        mixed = {"InstancesDistribution": distribution, "LaunchTemplate": template}
+        has_warm_pool = self._warm and not group.spot
         client.create_auto_scaling_group(
             AutoScalingGroupName=group.group,
             MinSize=0,
@@ -41,10 +43,11 @@ class OnAws:
             DesiredCapacity=0,
             VPCZoneIdentifier="subnet-1,subnet-2",
             NewInstancesProtectedFromScaleIn=True,
-            MixedInstancesPolicy={
-                "InstancesDistribution": distribution,
-                "LaunchTemplate": template,
-            },
+            **(
+                {"LaunchTemplate": {"LaunchTemplateName": group.group}}
+                if has_warm_pool
+                else {"MixedInstancesPolicy": mixed}
+            ),
         )
         for name, way, result in (
             ("join", "LAUNCHING", "ABANDON"),
@@ -58,6 +61,10 @@ class OnAws:
                 HeartbeatTimeout=600 if name == "join" else 120,
             )
         client.suspend_processes(AutoScalingGroupName=group.group, ScalingProcesses=["AZRebalance"])
+        if has_warm_pool:
+            client.put_warm_pool(
+                AutoScalingGroupName=group.group, MaxGroupPreparedCapacity=self._warm
+            )
 
     def group(self, name="small"):
         return self.aws.fleet.groups[f"cloudfn-main-{name}"]
@@ -74,13 +81,15 @@ class OnAws:
 
 
 class InMemory:
-    def __init__(self):
+    def __init__(self, warm=0):
         self.clock = FakeClock(sleepless=True)
         classes = [
             MachineClass("small", 2, 7_000, max_machines=10),
             MachineClass("spot", 4, 15_000, (Gpu(0, "", "NVIDIA A10G", 24_576),), max_machines=5),
         ]
-        self.fleet = MemoryFleet(classes, self.clock, boot=60, shutdown=120)
+        self.fleet = MemoryFleet(
+            classes, self.clock, boot=60, shutdown=120, warm={"small": warm}, warm_boot=15
+        )
 
     def refuse(self, name):
         self.fleet.refuse(name, "InsufficientInstanceCapacity")
@@ -225,6 +234,82 @@ def test_joining_and_draining_twice_is_harmless(world, fleet):
     fleet.drained(ids[0])
 
     assert states(world) == {ids[0]: InstanceState.IN_SERVICE}
+
+
+# ------------------------------------------------------------------------------------------ warm
+
+
+@pytest.fixture(params=["auto scaling", "nasty auto scaling", "memory"])
+def warm(request):
+    """Give a fleet with two warm machines of class "small", and their ids."""
+    if request.param == "memory":
+        world = InMemory(warm=2)
+    else:
+        knobs = Knobs.calm() if request.param == "auto scaling" else Knobs()
+        world = OnAws(FakeAws(knobs=knobs), warm=2)
+    return world, warm_up(world)
+
+
+def warm_up(world):
+    """Have machines boot and be put aside; return their ids."""
+    states(world)
+    world.clock.advance(200)
+    ids = set(states(world))
+    for machine_id in ids:
+        world.fleet.prepared(machine_id)
+    assert states(world) == dict.fromkeys(ids, InstanceState.WARM)
+    return ids
+
+
+def test_warm_machines_come_into_service_before_new_ones(warm):
+    world, ids = warm
+
+    assert world.fleet.grow("small", 2, "t1").granted == 2
+
+    world.clock.advance(60)
+    for machine_id in ids:
+        world.fleet.joined(machine_id)
+    after = states(world)
+    assert {each for each, state in after.items() if state == InstanceState.IN_SERVICE} == ids
+
+
+def test_warm_machines_do_not_count_for_what_a_class_may_have(warm):
+    world, ids = warm
+
+    grown = world.fleet.grow("small", 20, "t1")
+
+    assert grown.granted == 10
+    world.clock.advance(60)
+    assert ids <= {each for each, state in states(world).items() if state != InstanceState.WARM}
+
+
+def test_warm_machines_are_not_ended_and_those_in_service_are(warm):
+    world, ids = warm
+    world.fleet.retire(list(ids))
+    assert states(world) == dict.fromkeys(ids, InstanceState.WARM)
+    world.fleet.grow("small", 1, "t1")
+    world.clock.advance(60)
+    served = next(each for each, state in states(world).items() if state != InstanceState.WARM)
+    world.fleet.joined(served)
+
+    world.fleet.retire([served])
+    world.fleet.drained(served)
+    world.clock.advance(200)
+
+    assert InstanceState.IN_SERVICE not in states(world).values()
+    assert served not in states(world)
+
+
+def test_preparing_what_serves_is_harmless(warm):
+    world, ids = warm
+    world.fleet.grow("small", 2, "t1")
+    world.clock.advance(60)
+    for machine_id in ids:
+        world.fleet.joined(machine_id)
+
+    world.fleet.prepared(min(ids))
+
+    assert states(world)[min(ids)] == InstanceState.IN_SERVICE
 
 
 # ---------------------------------------------------------------------------------- auto scaling
@@ -420,3 +505,47 @@ def test_a_machine_that_drains_is_gone_as_soon_as_it_says_so(aws):
     world.fleet.drained(ids[0])
 
     assert world.fleet.instances() == []
+
+
+def test_a_stopped_machine_costs_its_disk_and_comes_soon(aws):
+    world = OnAws(aws, warm=2)
+
+    small, spot = sorted(world.fleet.classes(), key=lambda each: each.name)
+
+    assert small.warm_price == pytest.approx(60 * 0.08 / 730)
+    assert small.boot_seconds < spot.boot_seconds
+    assert spot.warm_price is None
+
+
+def test_a_warm_machine_that_runs_costs_what_any_does(aws):
+    world = OnAws(aws, warm=2)
+    aws.client("autoscaling").put_warm_pool(
+        AutoScalingGroupName="cloudfn-main-small", PoolState="Running"
+    )
+
+    small = next(each for each in world.fleet.classes() if each.name == "small")
+
+    assert small.warm_price is None
+
+
+def test_a_machine_waits_for_its_hook_again_when_it_leaves_the_warm_pool(aws):
+    world = OnAws(aws, warm=1)
+    [machine_id] = warm_up(world)
+    world.fleet.grow("small", 1, "t1")
+    world.clock.advance(60)
+
+    assert states(world) == {machine_id: InstanceState.PENDING}
+    assert world.group().instances[machine_id].state == "Pending:Wait"
+    world.fleet.joined(machine_id)
+    assert world.group().instances[machine_id].state == "InService"
+
+
+def test_a_machine_that_is_not_prepared_in_time_is_not_kept(aws):
+    world = OnAws(aws, warm=1)
+    states(world)
+    world.clock.advance(100)
+    [machine_id] = states(world)
+
+    world.clock.advance(601)
+
+    assert machine_id not in states(world)

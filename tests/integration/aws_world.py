@@ -133,6 +133,7 @@ class AwsWorld:
         knobs: How nasty the services are.
         seed: Of everything that happens by chance.
         variables: Further settings.
+        warm: How many machines of "cpu" are kept warm.
     """
 
     def __init__(
@@ -141,6 +142,7 @@ class AwsWorld:
         knobs: Knobs | None = None,
         seed: int = 0,
         variables: dict[str, str] | None = None,
+        warm: int = 0,
     ) -> None:
         self.root = root
         self.clock = RunningClock()
@@ -152,6 +154,7 @@ class AwsWorld:
         self.clients = self.aws.clients()
         self._variables = {"CLOUDFN_KEEP_ALIVE": "1", "CLOUDFN_CLIENT_GRACE": "5"}
         self._variables |= variables or {}
+        self._warm = warm
         self._wanted = Wanted(region=REGION, classes=CLASSES)
         self.names = Names("main", REGION)
         self._make_base()
@@ -199,6 +202,8 @@ class AwsWorld:
                 HeartbeatTimeout=30,
                 DefaultResult="CONTINUE" if hook == "drain" else "ABANDON",
             )
+        if self._warm:
+            scaling.put_warm_pool(AutoScalingGroupName=group, MaxGroupPreparedCapacity=self._warm)
 
     # Those who use it
 
@@ -262,6 +267,8 @@ class AwsWorld:
                 if machine_id not in self.machines and state.startswith("Pending"):
                     machine = Machine(cast(Any, self), machine_id, quick(lease=4.0))
                     self.machines[machine_id] = machine
+                if state == "Warmed:Pending:Wait":
+                    self.open(machine_id, self.clients).fleet.prepared(machine_id)
                 if machine_id in self.machines and state.startswith("Terminating"):
                     self.notice(machine_id, Notice(leaving=True))
             for machine_id, machine in list(self.machines.items()):

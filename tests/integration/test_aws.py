@@ -68,6 +68,24 @@ def test_a_program_runs_and_leaves_nothing_running(world: AwsWorld, program: Any
     world.wait_for_no_machines()
 
 
+def test_a_burst_is_served_by_warm_machines_and_none_is_left_in_service(
+    tmp_path: Path, program: Any
+) -> None:
+    world = AwsWorld(tmp_path, warm=2)
+
+    def put_aside() -> set[str]:
+        states = world.instances()
+        return set(states) if set(states.values()) == {"Warmed:Stopped"} else set()
+
+    with world.running():
+        warm = wait(put_aside, "machines are put aside")
+        with using(world.client()), program.app.run(runtime="docker"):
+            assert list(program.square.map(range(300))) == [n * n for n in range(300)]
+        served = set(world.machines)
+        assert served & warm
+        assert not wait(put_aside, "machines in service are left") & served
+
+
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[Path]:
     """Give a file; inputs of `slow` wait while it is there."""

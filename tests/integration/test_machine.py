@@ -241,6 +241,19 @@ def test_a_spot_notice_drains_the_machine_and_the_planner_hears_when_it_ends(wor
     until(lambda: report(world).state is MachineState.EMPTY)
 
 
+def test_a_machine_that_is_put_aside_drains_and_its_process_ends(world, held, tmp_path):
+    machine = world.machine()
+    world.order("i-1", {held: 1})
+    world.map(held, ["a"])
+    until(lambda: began(tmp_path))
+
+    machine.on_loop(lambda: machine.host.noticed(Notice(aside=True)))
+    until(lambda: report(world).state is MachineState.DRAINING)
+    (tmp_path / "go").touch()
+
+    until(machine.host.done.done)
+
+
 def test_a_machine_that_was_given_up_stops_what_it_runs_and_joins_again(world, held, tmp_path):
     machine = world.machine()
     world.order("i-1", {held: 1})

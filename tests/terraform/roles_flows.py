@@ -140,6 +140,8 @@ def serve(world: RolesWorld, app: AppRecord) -> None:
         _bundle(world, cloud)
         cloud.secrets.write("se-2", {"A": "1"}, 1.0)
         survey(cloud, world.clock.wall())
+        with world.warm_pool():
+            cloud.fleet.instances()
         list(check_access(world.clients, "main", REGION, world.clock.wall()))
         outputs = read_outputs(world.clients.of("ssm"), "main", REGION)
         list(check_leavings(world.clients, outputs, (), ()))
@@ -205,7 +207,8 @@ def plan(world: RolesWorld, app: AppRecord) -> None:
         for number in range(3):
             cloud.fleet.grow("cpu", 1, f"more than there are, {number}")
             clock.advance(60.0)
-        cloud.fleet.retire([each.machine_id for each in cloud.fleet.instances()])
+        with world.warm_pool():
+            cloud.fleet.retire([each.machine_id for each in cloud.fleet.instances()])
 
 
 def deployed(world: RolesWorld, cloud: Cloud) -> AppRecord:

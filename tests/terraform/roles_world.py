@@ -24,6 +24,7 @@ from cloudfn.providers.base import Cloud, Place
 from cloudfn.settings import Settings, load
 from cloudfn.testing.aws import FakeAws, Knobs
 from cloudfn.testing.aws.ecr_docker import EcrDocker
+from cloudfn.testing.aws.fleet_parts import Warm
 from cloudfn.testing.clock import FakeClock
 from cloudfn.testing.memory_images import MemoryImages
 from tests.terraform.recorded import ACCOUNT, REGION, Need, Recorded
@@ -50,6 +51,7 @@ _OUTPUTS = {
             "gpu": False,
             "purchase": "on-demand",
             "max_machines": 4,
+            "disk_gib": 60,
         }
     },
     "planner": PLANNER,
@@ -167,6 +169,14 @@ class RolesWorld:
         path = self.folder / name
         path.write_bytes(b"x" * size)
         return path
+
+    @contextmanager
+    def warm_pool(self) -> Iterator[None]:
+        """Have the group have a warm pool, with nothing in it."""
+        group = self.aws.fleet.groups[GROUP]
+        group.warm = Warm(0, 0, "Stopped")
+        yield
+        group.warm = None
 
     def machine(self) -> str:
         """Have a machine that waits for its agent; return its id."""

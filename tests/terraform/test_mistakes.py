@@ -78,6 +78,18 @@ def test_what_a_user_gets_wrong_is_explained(copy):
         assert told in str(caught.value).replace("\n", " ")
 
 
+def test_a_warm_pool_that_cannot_be_is_explained(copy):
+    # By itself: what compares variables is not looked at while others are wrong.
+    wrong = 'warm_pool = { max_prepared = 11, state = "Frozen" }'
+    change(copy.folder("gpu") / "main.tf", "    cpu = {", f"    cpu = {{\n {wrong}")
+    with pytest.raises(AssertionError) as caught:
+        copy.plan("gpu")
+    said = str(caught.value).replace("\n", " ")
+    assert "must be Stopped or Running" in said
+    assert "must be from 1 to max_machines" in said
+    assert "one type that is bought on-demand" in said
+
+
 def test_a_file_out_of_form_is_found(tmp_path):
     copy = runs.Copy(tmp_path, tmp_path / "none")
     (tmp_path / "main.tf").write_text('locals {\n  a="b"\n}\n')

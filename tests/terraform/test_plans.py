@@ -48,6 +48,20 @@ def test_a_class_is_purely_spot_or_purely_on_demand(plan_of):
     assert shares == {"cloudfn-main-cpu-spot": (0, True), "cloudfn-main-cpu": (100, False)}
 
 
+def test_a_warm_pool_is_of_one_type_and_all_others_have_none(plan_of):
+    groups = resources(plan_of("existing-vpc"), "aws_autoscaling_group")
+    templates = resources(plan_of("existing-vpc"), "aws_launch_template")
+    [(group, template)] = zip(groups.values(), templates.values(), strict=True)
+    [pool] = group["warm_pool"]
+
+    assert (pool["max_group_prepared_capacity"], pool["pool_state"]) == (2, "Stopped")
+    assert group["mixed_instances_policy"] == []
+    assert len(group["launch_template"]) == 1
+    assert template["instance_type"] == "m7i.large"
+    for other in resources(plan_of("gpu"), "aws_autoscaling_group").values():
+        assert (other["warm_pool"], other["launch_template"]) == ([], [])
+
+
 def test_images_fit_the_processor_and_the_gpu(plan_of):
     images = {
         each["name"]: each["image_id"]
@@ -112,4 +126,4 @@ def test_the_modules_own_tests_pass(pretended):
     pretended.init(pretended.root)
     done = pretended.terraform(pretended.root, "test")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed, 0 failed" in done.stdout
+    assert "4 passed, 0 failed" in done.stdout

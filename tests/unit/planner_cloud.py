@@ -27,13 +27,14 @@ class World:
     Args:
         classes: Machine classes.
         boot: Seconds.
+        warm: Machines of class "small" that are put aside.
         settings: Of the function's autoscaler.
     """
 
-    def __init__(self, *, classes=(SMALL,), boot=45.0, **settings):
+    def __init__(self, *, classes=(SMALL,), boot=45.0, warm=0, **settings):
         self.clock = FakeClock(sleepless=True)
         self.memory = MemoryCloud(Path("/nowhere"))
-        self.fleet = MemoryFleet(classes, self.clock, boot=boot)
+        self.fleet = MemoryFleet(classes, self.clock, boot=boot, warm={"small": warm})
         self.doorbells = MemoryDoorbells(self.clock, visibility=10, most_receives=1)
         self.wakeups = MemoryWakeups(Post(self.clock))
         self.leadership = MemoryLeadership()

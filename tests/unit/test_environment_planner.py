@@ -587,6 +587,21 @@ def test_people_see_what_is_planned_and_what_it_costs(world):
     json.dumps(active)
 
 
+def test_people_see_what_is_warm_and_what_that_costs():
+    world = World(classes=[replace(SMALL, warm_price=0.006)], warm=2)
+    asleep = described(survey(world.cloud, world.clock.wall()))
+    world.submit(3)
+    a_planner(world).tick()
+    join(world, "small-1")
+    active = described(survey(world.cloud, world.clock.wall()))
+
+    assert asleep["cost"] == "0 machines and 2 warm: $0.01 an hour"
+    assert not asleep["active"]
+    assert [each["state"] for each in asleep["machines"]] == ["warm", "warm"]
+    assert active["cost"] == "1 machine and 1 warm: $0.11 an hour"
+    assert [each["state"] for each in active["machines"]] == ["serving", "warm"]
+
+
 def test_settings_that_a_schedule_of_the_provider_wrote_count(world):
     written = Scheduled({"min_containers": 5}, "schedule sc-1", world.clock.wall())
     cloud = replace(world.cloud, scheduled=Wrote({world.function_id: written}))

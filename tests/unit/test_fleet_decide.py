@@ -576,3 +576,57 @@ def test_learned_boots_and_shapes_are_kept():
 
     assert memory.boots == {"small": 45.0}
     assert memory.shapes["small"].memory == 4_000
+
+
+# ------------------------------------------------------------------------------------------ warm
+
+
+def warm(count, machine_class="small"):
+    return [Instance(f"w{n}", machine_class, InstanceState.WARM) for n in range(count)]
+
+
+def test_warm_machines_neither_serve_nor_boot_and_nobody_ends_them():
+    decision = decide_fleet(a_snapshot([a_pool(pending=1)], instances=warm(3)))
+
+    assert asked(decision) == {"small": 1}
+    assert not decision.retire
+    assert decide_fleet(a_snapshot([a_pool()], instances=warm(3))).active is False
+
+
+def test_warm_machines_leave_a_class_all_that_it_may_have():
+    snapshot = a_snapshot([a_pool(pending=200)], memory=knowing(300.0), instances=warm(5))
+
+    assert asked(decide_fleet(snapshot)) == {"small": 10}
+
+
+def test_a_warm_machine_that_is_called_is_the_one_that_was_asked_for():
+    memory = knowing(300.0).after_asking("small", 1, (), "", NOW - 2)
+    first = decide_fleet(a_snapshot([a_pool(pending=4)], memory=memory, instances=warm(2)))
+    assert len(first.memory.asked) == 1
+    called = [Instance("w0", "small", InstanceState.PENDING), *warm(2)[1:]]
+
+    decision = decide_fleet(a_snapshot([a_pool(pending=4)], memory=first.memory, instances=called))
+
+    assert not decision.memory.asked
+    assert not decision.grow
+
+
+def test_a_machine_that_was_warm_for_long_has_all_its_time_to_join():
+    seen = decide_fleet(a_snapshot(instances=warm(1))).memory
+    called = [Instance("w0", "small", InstanceState.PENDING)]
+    later = replace(a_snapshot(instances=called, memory=seen), now=NOW + 86_400)
+
+    assert not decide_fleet(later).retire
+
+
+def test_what_is_warm_costs_its_disk():
+    stopped = replace(SMALL, price=0.1, warm_price=0.01)
+    serving = [instance_of(a_machine())]
+
+    decision = decide_fleet(
+        a_snapshot([], [a_machine()], classes=[stopped], instances=[*serving, *warm(2)])
+    )
+
+    assert (decision.cost, decision.guessed) == (0.12, 0)
+    running = decide_fleet(a_snapshot(classes=[replace(SMALL, price=0.1)], instances=warm(2)))
+    assert running.cost == 0.2

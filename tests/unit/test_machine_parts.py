@@ -184,6 +184,16 @@ def test_a_rebalance_recommendation_and_the_groups_wish_are_reasons_to_leave(stu
     assert metadata.notice().leaving
 
 
+@pytest.mark.parametrize("state", ["Warmed:Stopped", "Warmed:Running", "Warmed:Hibernated"])
+def test_a_machine_hears_that_it_is_put_aside(stub, state):
+    stub.values["autoscaling/target-lifecycle-state"] = state
+
+    notice = Metadata(stub.endpoint).notice()
+
+    assert (notice.aside, notice.leaving) == (True, False)
+    assert notice.reason == "its group puts the machine aside"
+
+
 def test_a_token_that_has_expired_is_replaced_and_a_service_that_stumbles_asked_again(stub):
     metadata = Metadata(stub.endpoint)
     metadata.identity()

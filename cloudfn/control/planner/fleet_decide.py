@@ -129,7 +129,7 @@ def _odd(found: Sequence[Machine]) -> dict[str, Shape]:
 
 def _alive(snapshot: FleetSnapshot, memory: FleetMemory) -> Counter[str]:
     """Return how many machines of each class there are or were asked for; what ends is none."""
-    there = (each for each in snapshot.instances if each.state != InstanceState.ENDING)
+    there = (each for each in snapshot.present if each.state != InstanceState.ENDING)
     alive = Counter(each.machine_class for each in there)
     alive.update(each.machine_class for each in memory.asked)
     return alive
@@ -167,11 +167,17 @@ def _notes(snapshot: FleetSnapshot, growth: Growth) -> tuple[str, ...]:
 
 def _cost(snapshot: FleetSnapshot) -> tuple[float, int]:
     classes = {each.name: each for each in snapshot.classes}
-    found = [
-        classes[each.machine_class] for each in snapshot.instances if each.machine_class in classes
-    ]
-    guessed = sum(each.price is None for each in found)
-    return round(sum(map(price, found)), 4), guessed
+    cost, guessed = 0.0, 0
+    for each in snapshot.instances:
+        known = classes.get(each.machine_class)
+        if known is None:
+            continue
+        if each.state == InstanceState.WARM and known.warm_price is not None:
+            cost += known.warm_price
+        else:
+            cost += price(known)
+            guessed += known.price is None
+    return round(cost, 4), guessed
 
 
 def _is_active(snapshot: FleetSnapshot, found: Sequence[Machine]) -> bool:

@@ -47,6 +47,8 @@ class Stand(Enum):
     SILENT = "silent"
     #: it never joined, or was not heard of for long: nobody waits for it any more
     ABANDONED = "abandoned"
+    #: it is put aside until its group grows; decisions are made without it
+    WARM = "warm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +91,13 @@ def observed(snapshot: FleetSnapshot) -> FleetMemory:
     memory, now = snapshot.memory, snapshot.now
     if memory.epoch != snapshot.epoch:
         memory = replace(memory, epoch=snapshot.epoch, led_since=now, heard={})
-    new = [each for each in snapshot.instances if each.machine_id not in memory.seen]
+    new = [each for each in snapshot.present if each.machine_id not in memory.seen]
     rows = {row.report.machine_id for row in snapshot.machines}
-    there = {each.machine_id for each in snapshot.instances} | rows
+    there = {each.machine_id for each in snapshot.present} | rows
     return replace(
         memory,
         heard=_heard(memory, snapshot.machines),
-        seen={
-            each.machine_id: memory.seen.get(each.machine_id, now) for each in snapshot.instances
-        },
+        seen={each.machine_id: memory.seen.get(each.machine_id, now) for each in snapshot.present},
         boots=_boots(memory, snapshot),
         shapes=_shapes(memory, snapshot),
         asked=_still_asked(memory, new, there, snapshot),
@@ -114,7 +114,7 @@ def machines(snapshot: FleetSnapshot, memory: FleetMemory) -> list[Machine]:
         snapshot: What there is.
         memory: As `observed` returned it.
     """
-    instances = {each.machine_id: each for each in snapshot.instances}
+    instances = {each.machine_id: each for each in snapshot.present}
     rows = {row.report.machine_id: row for row in snapshot.machines}
     found = [
         _joined(row, instances.get(machine_id), memory, snapshot.now)
@@ -198,7 +198,7 @@ def _heard(memory: FleetMemory, rows: tuple[MachineRow, ...]) -> dict[str, tuple
 
 def _boots(memory: FleetMemory, snapshot: FleetSnapshot) -> dict[str, float]:
     """Learn how long machines took from their launch to joining, each when it is first heard."""
-    launched = {each.machine_id: each.launched for each in snapshot.instances}
+    launched = {each.machine_id: each.launched for each in snapshot.present}
     boots = dict(memory.boots)
     for row in snapshot.machines:
         report = row.report

@@ -233,6 +233,11 @@ class FleetSnapshot:
     #: seconds that a machine without work is kept; None: as long as one takes to boot, or 120
     keep_alive: float | None = None
 
+    @property
+    def present(self) -> tuple[Instance, ...]:
+        """Those that boot, serve or end: all but the warm ones, which count for nothing yet."""
+        return tuple(each for each in self.instances if each.state != InstanceState.WARM)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `from_json`."""
         return cast(dict[str, Any], _plain(self))

@@ -104,11 +104,12 @@ class Observer:
             self._classes = tuple(self._cloud.fleet.classes())
             self._classes_at = now
         joined = {row.report.machine_id for row in rows}
+        present = [each for each in self._instances if each.state != InstanceState.WARM]
         changing = (
             bool(memory.asked)
             or any(row.report.state != MachineState.READY for row in rows)
-            or any(i.state != InstanceState.IN_SERVICE for i in self._instances)
-            or joined != {each.machine_id for each in self._instances}
+            or any(each.state != InstanceState.IN_SERVICE for each in present)
+            or joined != {each.machine_id for each in present}
         )
         if now - self._instances_at >= (_CHANGING_FOR if changing else _STEADY_FOR):
             self._instances = tuple(self._cloud.fleet.instances())

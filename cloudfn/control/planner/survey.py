@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudfn.control.planner.fleet_decide import FleetDecision, decide_fleet
-from cloudfn.control.planner.fleet_machines import Machine, machines, observed
+from cloudfn.control.planner.fleet_machines import Machine, Stand, machines, observed
 from cloudfn.control.planner.fleet_snapshot import FleetSnapshot
 from cloudfn.control.planner.observing import Observer
 from cloudfn.control.planner.story import Story
 from cloudfn.control.stores.ring import Ring
 from cloudfn.providers.base import Cloud
+from cloudfn.providers.fleet import InstanceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def described(found: Survey) -> dict[str, Any]:
         "led": found.led,
         "epoch": found.epoch,
         "active": decision.active,
-        "cost": cost_sentence(decision, len(found.snapshot.instances)),
+        "cost": cost_sentence(decision, len(found.snapshot.present), _warm(found.snapshot)),
         "cost_per_hour": decision.cost,
         "guessed": decision.guessed,
         "notes": list(decision.notes),
@@ -81,10 +82,15 @@ def described(found: Survey) -> dict[str, Any]:
 
 
 def machine_list(snapshot: FleetSnapshot) -> list[dict[str, Any]]:
-    """Return all machines as plain data, those of a class together, the oldest first."""
+    """Return all machines as plain data, those of a class together, the warm ones at its end."""
     prices = {each.name: each.price for each in snapshot.classes}
     instances = {each.machine_id: each for each in snapshot.instances}
     found = machines(snapshot, observed(snapshot))
+    found += [
+        Machine(each.machine_id, each.machine_class, Stand.WARM, float("inf"))
+        for each in snapshot.instances
+        if each.state == InstanceState.WARM
+    ]
     listed = []
     for machine in sorted(found, key=lambda each: (each.machine_class, each.since)):
         report, instance = machine.report, instances.get(machine.machine_id)
@@ -111,19 +117,24 @@ def machine_list(snapshot: FleetSnapshot) -> list[dict[str, Any]]:
     return listed
 
 
-def cost_sentence(decision: FleetDecision, count: int) -> str:
+def cost_sentence(decision: FleetDecision, count: int, warm: int = 0) -> str:
     """Say what machines cost.
 
     Args:
         decision: Knows the prices.
-        count: How many machines there are.
+        count: How many machines there are, but for the warm ones.
+        warm: How many are warm.
     """
-    if not count:
+    if not count and not warm:
         return "no machines: nothing bills by the hour"
-    text = f"{count} machine{'s' if count > 1 else ''}: "
+    text = f"{count} machine{'' if count == 1 else 's'}{f' and {warm} warm' if warm else ''}: "
     if decision.guessed:
         return f"{text}about ${decision.cost:.2f} an hour, by guess"
     return f"{text}${decision.cost:.2f} an hour"
+
+
+def _warm(snapshot: FleetSnapshot) -> int:
+    return len(snapshot.instances) - len(snapshot.present)
 
 
 def _containers(machine: Machine) -> int:

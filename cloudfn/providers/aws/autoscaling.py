@@ -77,6 +77,11 @@ class AutoScaling:
                 found |= {each["AutoScalingGroupName"]: each for each in groups}
         return found
 
+    def warmed(self, group: str) -> list[Any]:
+        """Return the instances in a group's warm pool, as Auto Scaling says them."""
+        answers = self._pages("describe_warm_pool", AutoScalingGroupName=group)
+        return [each for answer in answers for each in answer["Instances"]]
+
     def memberships(self, machine_ids: Sequence[str]) -> dict[str, Membership]:
         """Return in which groups instances are, by id; those in none are absent."""
         found: dict[str, Membership] = {}
@@ -209,13 +214,15 @@ class AutoScaling:
 
 
 def state_of(lifecycle: str) -> InstanceState | None:
-    """Return what a lifecycle state means; None: it is not there, as those of warm pools. Pure."""
+    """Return what a lifecycle state means; None: it is not there. Pure."""
     if lifecycle.startswith("Pending"):
         return InstanceState.PENDING
     if lifecycle in {"InService", "EnteringStandby", "Standby"}:
         return InstanceState.IN_SERVICE
     if lifecycle.startswith(("Terminating", "Detaching")):
         return InstanceState.ENDING
+    if lifecycle.startswith("Warmed:") and not lifecycle.startswith("Warmed:Terminat"):
+        return InstanceState.WARM
     return None
 
 

@@ -43,6 +43,10 @@ _WAITS, _PAUSE = 10, 2.0
 _TOKENS = 256
 #: ids in one filter of EC2
 _FILTERED = 200
+#: seconds from asking to joining of a machine that was stopped, until experience says better
+_WARM_BOOT = 45.0
+#: dollars of a GiB of gp3 for an hour: a stopped machine costs its disk
+_GIB_HOUR = 0.08 / 730
 
 
 class AutoScalingFleet:
@@ -89,7 +93,8 @@ class AutoScalingFleet:
                     group.architecture,
                     _most(group, facts) if facts else 0,
                     group.spot,
-                    boot_seconds=shape.boot_seconds,
+                    warm_price=_warm_price(group, facts) if facts else None,
+                    boot_seconds=_WARM_BOOT if _has_warm_pool(facts) else shape.boot_seconds,
                     no_growth=_no_growth(facts),
                     no_retiring=self._no_retiring(facts) if facts else "",
                 )
@@ -98,13 +103,16 @@ class AutoScalingFleet:
 
     def instances(self) -> list[Instance]:
         names = {group.group: name for name, group in self._groups.items()}
+        groups = self._scaling.groups(list(names))
         found = [
             (names[group], each, state)
-            for group, facts in self._scaling.groups(list(names)).items()
-            for each in facts["Instances"]
+            for group, facts in groups.items()
+            for each in (*facts["Instances"], *self._warmed(group, facts))
             if (state := state_of(each["LifecycleState"])) is not None
         ]
-        launched = self._launch_times([each["InstanceId"] for _, each, _ in found])
+        # What EC2 says of one that was stopped or put aside is not when it began to serve.
+        cold = {names[group] for group, facts in groups.items() if not _has_warm_pool(facts)}
+        launched = self._launch_times([e["InstanceId"] for name, e, _ in found if name in cold])
         return [
             Instance(
                 each["InstanceId"],
@@ -115,6 +123,9 @@ class AutoScalingFleet:
             )
             for name, each, state in found
         ]
+
+    def _warmed(self, group: str, facts: Mapping[str, Any]) -> Sequence[Any]:
+        return self._scaling.warmed(group) if _has_warm_pool(facts) else ()
 
     # Growing
 
@@ -137,7 +148,8 @@ class AutoScalingFleet:
         facts = self._scaling.groups([group.group]).get(group.group)
         if facts is None or _no_growth(facts):
             return Grown(0, refused=_no_growth(facts))
-        if group.group not in self._without:
+        # LaunchInstances makes new ones; a group that wants more takes those of its warm pool.
+        if group.group not in self._without and not _has_warm_pool(facts):
             try:
                 return self._launch(group, facts, count, token)
             except ConflictError:
@@ -240,6 +252,20 @@ class AutoScalingFleet:
 
     # What agents say
 
+    def prepared(self, machine_id: str) -> None:
+        """See the port; waits until the machine is where the hook holds it."""
+        for _ in range(_WAITS):
+            place = self._scaling.memberships([machine_id]).get(machine_id)
+            if place is not None and place.lifecycle == "Warmed:Pending:Wait":
+                self._scaling.complete(place.group, JOIN, machine_id)
+            elif place is not None and place.lifecycle != "Warmed:Pending":
+                return
+            self._clock.sleep(_PAUSE)
+        raise ConflictError(
+            f"Machine {machine_id} does not come into its warm pool.",
+            hint="Look into the group's activity history.",
+        )
+
     def joined(self, machine_id: str) -> None:
         """See the port; waits until the machine is where the hook holds it."""
         lifecycle = ""
@@ -252,7 +278,7 @@ class AutoScalingFleet:
                 if not place.protected:
                     self._scaling.protect(place.group, machine_id)
                 return
-            elif place is not None and not lifecycle.startswith("Pending"):
+            elif place is not None and not lifecycle.startswith(("Pending", "Warmed:")):
                 return
             self._clock.sleep(_PAUSE)
         raise ConflictError(
@@ -297,6 +323,16 @@ def _no_growth(facts: Mapping[str, Any] | None) -> str:
     if facts.get("Status"):
         return "its Auto Scaling Group is being deleted"
     return "its Launch process is suspended" if is_suspended(facts, "Launch") else ""
+
+
+def _has_warm_pool(facts: Mapping[str, Any] | None) -> bool:
+    return facts is not None and facts.get("WarmPoolConfiguration") is not None
+
+
+def _warm_price(group: Group, facts: Mapping[str, Any]) -> float | None:
+    """Return what a machine in a group's warm pool costs an hour; None: what any one does."""
+    stopped = _has_warm_pool(facts) and facts["WarmPoolConfiguration"]["PoolState"] == "Stopped"
+    return group.disk * _GIB_HOUR if stopped else None
 
 
 def _most(group: Group, facts: Mapping[str, Any]) -> int:

@@ -40,6 +40,8 @@ class Group:
     gpu: bool
     spot: bool
     max_machines: int
+    #: GiB of a machine's disk
+    disk: int = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,7 @@ def _group(part: _Part) -> Group:
         gpu=part.flag("gpu"),
         spot=part.one_of("purchase", "on-demand", "spot") == "spot",
         max_machines=part.number("max_machines"),
+        disk=part.number("disk_gib"),
     )
 
 

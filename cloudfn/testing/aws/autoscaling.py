@@ -169,6 +169,11 @@ class AutoScaling(AutoScalingGroups):
 
     def put_warm_pool(self, request: Request) -> None:
         group = self.group(request)
+        if "MixedInstancesPolicy" in group.raw or any(e.market == "spot" for e in group.offers):
+            raise invalid(
+                "Warm pools are not supported for groups with a mixed instances policy or Spot"
+                " Instances."
+            )
         prepared = request.get("MaxGroupPreparedCapacity")
         state = request.get("PoolState", "Stopped")
         group.warm = Warm(request.get("MinSize", 0), prepared, state)
@@ -176,12 +181,8 @@ class AutoScaling(AutoScalingGroups):
 
     def describe_warm_pool(self, request: Request) -> Answer:
         group = self.group(request)
-        if group.warm is None:
-            return {"Instances": []}
-        return {
-            "WarmPoolConfiguration": {"MinSize": group.warm.least, "PoolState": group.warm.state},
-            "Instances": [shown_instance(each) for each in group.warmed],
-        }
+        page = paged("Instances", [shown_instance(each) for each in group.warmed], request)
+        return page if group.warm is None else {**page, "WarmPoolConfiguration": group.warm.shown}
 
     def delete_warm_pool(self, request: Request) -> None:
         group = self.group(request)

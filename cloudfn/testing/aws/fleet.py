@@ -116,8 +116,11 @@ class Fleet:
                 told["events/recommendations/rebalance"] = {
                     "noticeTime": as_time(instance.recommended_at).strftime("%Y-%m-%dT%H:%M:%SZ")
                 }
+            group = self.groups.get(instance.group or "")
             if instance.state.startswith("Terminating"):
                 told["autoscaling/target-lifecycle-state"] = "Terminated"
+            elif instance.state.startswith("Warmed:") and group and group.warm:
+                told["autoscaling/target-lifecycle-state"] = f"Warmed:{group.warm.state}"
             return told
 
     def running(self) -> list[str]:
@@ -198,7 +201,8 @@ class Fleet:
 
     def _launch(self, group: Group, now: float) -> bool:
         """Launch one instance where there is room, or note the failure and try again later."""
-        warm = next((each for each in group.warmed if each.state != "Warmed:Pending"), None)
+        ready = (e for e in group.warmed if not e.state.startswith("Warmed:Pending"))
+        warm = next(ready, None)
         if warm is not None:
             warm.state, warm.ec2 = "Pending", "pending"
             self._boot(group, warm, now, 0.3)
@@ -264,11 +268,15 @@ class Fleet:
             return
         instance.ec2 = "running"
         if instance.state == "Warmed:Pending":
-            state = group.warm.state if group.warm else "Stopped"
-            instance.state = f"Warmed:{state}"
-            instance.ec2 = "running" if state == "Running" else "stopped"
+            if not self._wait(group, instance, LAUNCHING, now):
+                self._put_aside(group, instance)
         elif instance.state == "Pending" and not self._wait(group, instance, LAUNCHING, now):
             self._serve(group, instance, now)
+
+    def _put_aside(self, group: Group, instance: Instance) -> None:
+        state = group.warm.state if group.warm else "Stopped"
+        instance.state = f"Warmed:{state}"
+        instance.ec2 = "running" if state == "Running" else "stopped"
 
     def _serve(self, group: Group, instance: Instance, now: float) -> None:
         instance.state = "InService"
@@ -292,7 +300,8 @@ class Fleet:
         hook = group.hook_of(transition)
         if hook is None:
             return False
-        instance.state = "Pending:Wait" if transition == LAUNCHING else "Terminating:Wait"
+        warm = "Warmed:" if instance.state.startswith("Warmed:") else ""
+        instance.state = f"{warm}Pending:Wait" if transition == LAUNCHING else "Terminating:Wait"
         token = f"{next(self._numbers):08x}-0000-4000-8000-000000000000"
         instance.wait = Wait(hook, token, now, now + hook.timeout)
         self.at(instance.wait.until, lambda at: self._time_out(group, instance, at))
@@ -315,6 +324,8 @@ class Fleet:
         instance.wait = None
         if instance.state == "Terminating:Wait":
             self._shut_down(group, instance, now)
+        elif result == "CONTINUE" and instance.state == "Warmed:Pending:Wait":
+            self._put_aside(group, instance)
         elif result == "CONTINUE":
             self._serve(group, instance, now)
         else:

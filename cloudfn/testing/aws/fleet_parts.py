@@ -81,6 +81,12 @@ class Warm:
     prepared: int | None
     state: str
 
+    @property
+    def shown(self) -> Answer:
+        """As descriptions have it."""
+        most = {} if self.prepared is None else {"MaxGroupPreparedCapacity": self.prepared}
+        return {"MinSize": self.least, "PoolState": self.state, **most}
+
 
 @dataclass(slots=True)
 class Refresh:
@@ -203,7 +209,11 @@ def shown_group(group: Group, arn: str) -> Answer:
             }
             for key, value in group.tags.items()
         ],
-        **({"WarmPoolSize": len(group.warmed)} if group.warm else {}),
+        **(
+            {"WarmPoolSize": len(group.warmed), "WarmPoolConfiguration": group.warm.shown}
+            if group.warm
+            else {}
+        ),
         **({"Status": "Delete in progress"} if group.deleting else {}),
     }
 

@@ -63,6 +63,21 @@ run "a_change_of_classes_leaves_the_rest" {
   }
 }
 
+run "a_class_with_a_warm_pool_is_of_one_type" {
+  command = plan
+
+  variables {
+    machine_classes = {
+      cpu = { instance_types = ["m7i.large"], max_machines = 3, warm_pool = { max_prepared = 2 } }
+    }
+  }
+
+  assert {
+    condition     = output.outputs.machines.cpu.disk_gib == 60
+    error_message = "What a stopped machine costs would not be known."
+  }
+}
+
 run "what_is_wrong_is_refused" {
   command = plan
 

@@ -31,6 +31,10 @@ def template(types=("t3.micro",), market="on-demand"):
     }
 
 
+#: of one type, in place of a mixture
+PLAIN = {"LaunchTemplate": {"LaunchTemplateName": "template"}}
+
+
 def open_group(aws, desired=0, **params):
     client = aws.client("autoscaling")
     client.create_auto_scaling_group(
@@ -40,7 +44,7 @@ def open_group(aws, desired=0, **params):
             "MaxSize": 10,
             "DesiredCapacity": desired,
             "AvailabilityZones": ZONES[:1],
-            **template(),
+            **({} if "LaunchTemplate" in params else template()),
             **params,
         }
     )
@@ -373,7 +377,7 @@ def test_a_refresh_waits_an_hour_for_protected_instances_and_fails():
 
 
 def test_a_warm_pool_starts_faster_and_its_instances_cannot_be_ended_or_protected():
-    aws, client = fleet(boot=(100.0, 100.0))
+    aws, client = fleet(group=PLAIN, boot=(100.0, 100.0))
     client.put_warm_pool(**GROUP, MinSize=1, MaxGroupPreparedCapacity=1)
     aws.clock.advance(100)
     [warm] = client.describe_warm_pool(**GROUP)["Instances"]
@@ -392,6 +396,32 @@ def test_a_warm_pool_starts_faster_and_its_instances_cannot_be_ended_or_protecte
 
     assert list(instances(client)) == [warm["InstanceId"]]
     assert states(client) == ["InService"]
+
+
+def test_a_group_of_mixed_types_has_no_warm_pool():
+    _, client = fleet()
+
+    with pytest.raises(ClientError, match="mixed instances policy"):
+        client.put_warm_pool(**GROUP)
+
+
+def test_a_machine_that_is_put_aside_waits_for_its_hook_and_reads_where_it_is_going():
+    aws, client = fleet(group=PLAIN)
+    client.put_lifecycle_hook(
+        **GROUP, LifecycleHookName="join", LifecycleTransition=LAUNCHING, HeartbeatTimeout=600
+    )
+    client.put_warm_pool(**GROUP, MaxGroupPreparedCapacity=1)
+    aws.clock.advance(1)
+    [warm] = client.describe_warm_pool(**GROUP)["Instances"]
+    name = warm["InstanceId"]
+
+    assert warm["LifecycleState"] == "Warmed:Pending:Wait"
+    assert aws.fleet.notices(name) == {"autoscaling/target-lifecycle-state": "Warmed:Stopped"}
+    client.complete_lifecycle_action(
+        **GROUP, LifecycleHookName="join", InstanceId=name, LifecycleActionResult="CONTINUE"
+    )
+    [warm] = client.describe_warm_pool(**GROUP)["Instances"]
+    assert warm["LifecycleState"] == "Warmed:Stopped"
 
 
 def test_an_unhealthy_instance_is_replaced_unless_that_is_suspended():

@@ -28,6 +28,7 @@ WRITTEN = {
             "gpu": True,
             "purchase": "spot",
             "max_machines": 4,
+            "disk_gib": 60,
         }
     },
     "planner": "cloudfn-main-planner",

@@ -1,4 +1,4 @@
-# Machines in subnets that exist already, everything encrypted with a key that exists already, and roles for those named alone.
+# Machines, two of them kept warm, in subnets that exist already, everything encrypted with a key that exists already, and roles for those named alone.
 module "cloudfn" {
   source = "../.."
 
@@ -19,8 +19,11 @@ module "cloudfn" {
 
   machine_classes = {
     cpu = {
-      instance_types = ["m7i.large", "m6i.large"]
+      instance_types = ["m7i.large"] # of one type, as the warm pool asks for
       max_machines   = 5
+
+      # Two machines are ready and stopped while none works: they come sooner, and bill their disks.
+      warm_pool = { max_prepared = 2 }
     }
   }
 }

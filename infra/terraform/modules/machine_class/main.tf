@@ -16,6 +16,9 @@ locals {
     environment   = var.environment
     machine_class = var.machine_class
   }))
+
+  # Of one type alone: Auto Scaling keeps no warm pool of others.
+  warm = var.warm_pool != null
 }
 
 # Nothing may come in. The agent asks; nobody asks it.
@@ -43,6 +46,7 @@ resource "aws_iam_instance_profile" "machines" {
 resource "aws_launch_template" "machines" {
   image_id                             = local.image
   instance_initiated_shutdown_behavior = "terminate"
+  instance_type                        = local.warm ? var.instance_types[0] : null
   name                                 = local.full_name
   update_default_version               = true
   user_data                            = base64encode(local.boot)
@@ -86,7 +90,7 @@ resource "aws_launch_template" "machines" {
 }
 
 resource "aws_autoscaling_group" "machines" {
-  #checkov:skip=CKV_AWS_315:the launch template is inside mixed_instances_policy
+  #checkov:skip=CKV_AWS_315:the launch template is in one of two dynamic blocks
   capacity_rebalance        = var.purchase == "spot"
   desired_capacity          = 0
   health_check_grace_period = 0
@@ -99,27 +103,51 @@ resource "aws_autoscaling_group" "machines" {
   vpc_zone_identifier       = var.subnet_ids
   wait_for_capacity_timeout = "0"
 
-  mixed_instances_policy {
-    instances_distribution {
-      on_demand_allocation_strategy            = "prioritized"
-      on_demand_base_capacity                  = 0
-      on_demand_percentage_above_base_capacity = var.purchase == "spot" ? 0 : 100
-      spot_allocation_strategy                 = "capacity-optimized-prioritized"
-    }
+  dynamic "mixed_instances_policy" {
+    for_each = local.warm ? [] : [aws_launch_template.machines.id]
 
-    launch_template {
-      launch_template_specification {
-        launch_template_id = aws_launch_template.machines.id
-        version            = "$Default"
+    content {
+      instances_distribution {
+        on_demand_allocation_strategy            = "prioritized"
+        on_demand_base_capacity                  = 0
+        on_demand_percentage_above_base_capacity = var.purchase == "spot" ? 0 : 100
+        spot_allocation_strategy                 = "capacity-optimized-prioritized"
       }
 
-      dynamic "override" {
-        for_each = var.instance_types
+      launch_template {
+        launch_template_specification {
+          launch_template_id = mixed_instances_policy.value
+          version            = "$Default"
+        }
 
-        content {
-          instance_type = override.value
+        dynamic "override" {
+          for_each = var.instance_types
+
+          content {
+            instance_type = override.value
+          }
         }
       }
+    }
+  }
+
+  dynamic "launch_template" {
+    for_each = local.warm ? [aws_launch_template.machines.id] : []
+
+    content {
+      id      = launch_template.value
+      version = "$Default"
+    }
+  }
+
+  # Its machines are stopped once their agents have answered the hook "join"; the planner ends none of them.
+  dynamic "warm_pool" {
+    for_each = var.warm_pool[*]
+
+    content {
+      max_group_prepared_capacity = warm_pool.value.max_prepared
+      min_size                    = warm_pool.value.min_size
+      pool_state                  = warm_pool.value.state
     }
   }
 
@@ -139,7 +167,7 @@ resource "aws_autoscaling_group" "machines" {
   }
 }
 
-# A machine that has not joined in ten minutes goes, and the planner hears of it.
+# A machine that has not joined, or is not ready to be put aside, in ten minutes goes.
 resource "aws_autoscaling_lifecycle_hook" "launch" {
   autoscaling_group_name = aws_autoscaling_group.machines.name
   default_result         = "ABANDON"

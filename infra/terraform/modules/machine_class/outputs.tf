@@ -12,6 +12,7 @@ output "summary" {
     gpu            = var.gpu
     purchase       = var.purchase
     max_machines   = var.max_machines
+    disk_gib       = var.disk_gib
   }
 }
 

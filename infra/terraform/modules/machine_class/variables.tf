@@ -66,6 +66,31 @@ variable "max_machines" {
   }
 }
 
+variable "warm_pool" {
+  description = "Machines that are made ready beforehand and stopped, or left running, until they are needed: as many as are missing to max_prepared, and min_size at least. They bill their disks (state = \"Stopped\") or all they are (\"Running\"). Of one type and on-demand alone; null keeps none."
+  type = object({
+    max_prepared = number
+    min_size     = optional(number, 0)
+    state        = optional(string, "Stopped")
+  })
+  default = null
+
+  validation {
+    condition     = var.warm_pool == null ? true : contains(["Stopped", "Running"], var.warm_pool.state)
+    error_message = "warm_pool.state must be Stopped or Running."
+  }
+
+  validation {
+    condition     = var.warm_pool == null ? true : var.warm_pool.min_size >= 0 && var.warm_pool.min_size <= var.warm_pool.max_prepared && var.warm_pool.max_prepared >= 1 && var.warm_pool.max_prepared <= var.max_machines
+    error_message = "warm_pool.max_prepared must be from 1 to max_machines, and min_size from 0 to max_prepared."
+  }
+
+  validation {
+    condition     = var.warm_pool == null ? true : var.purchase == "on-demand" && length(var.instance_types) == 1
+    error_message = "warm_pool needs a class of one type that is bought on-demand: Auto Scaling keeps no warm pool of Spot machines or of mixed types."
+  }
+}
+
 variable "disk_gib" {
   description = "Size of the encrypted disk, in GiB: the system, images, volumes."
   type        = number
