@@ -1,4 +1,4 @@
-"""`cloudfn volume`: create, list, ls, get, put, rm, cp, rename, delete."""
+"""`cloudfn volume`: create, list, ls, get, put, rm, cp, link, rename, delete."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def build() -> typer.Typer:
     app = objects.group("volume", "vo", list_all=list_volumes)
     for name, command in (
         ("ls", list_files), ("get", get), ("put", put), ("rm", remove), ("cp", copy),
-        ("rename", rename),
+        ("link", link), ("rename", rename),
     ):  # fmt: skip
         app.command(name)(command)
     return app
@@ -186,6 +186,40 @@ def copy(
         raise typer.BadParameter("Say at least one source, and the target.")
     with _explained():
         _volume(session_of(context, env), name).copy_files(paths[:-1], paths[-1], recursive)
+
+
+def link(
+    context: typer.Context,
+    name: NameArgument,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Path of a file in the volume.")],
+    lasting: Annotated[
+        str, typer.Option("--for", metavar="TIME", help="How long, as 90s, 1h, 7d; 7d at most.")
+    ] = "1h",
+    as_json: JsonOption = False,
+    env: EnvironmentOption = None,
+) -> None:
+    """Print an address at which anybody can read a file for a while, without credentials.
+
+    It is of the file as it is now, and cannot be called back.
+    """
+    seconds = moments.parse_span(lasting)
+    if seconds is None:
+        raise typer.BadParameter(f"{lasting!r} is no time such as 90s, 1h or 7d.")
+    session = session_of(context, env)
+    volume = session.request("object_open", kind="volume", name=name)["object_id"]
+    told = session.request("volume_link", volume=volume, path=path, seconds=int(seconds))
+    with _explained():
+        if told["url"] is None:
+            raise FileNotFoundError(path)
+    if as_json:
+        terminal.print_json({key: told[key] for key in ("url", "until", "temporary")})
+        return
+    print(told["url"])
+    terminal.say(f"✓ Whoever has it can read {path} until {moments.stamp(told['until'])[:16]}.")
+    if told["temporary"]:
+        terminal.say(
+            "  It was made with temporary credentials, and ends with them where that is sooner."
+        )
 
 
 def rename(

@@ -34,6 +34,15 @@ class StagedFile:
     mode: int
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An address at which anybody can read a file, for a while."""
+
+    url: str
+    #: it ends with the credentials that it was made with, where these end sooner
+    temporary: bool
+
+
 class Volumes(Protocol):
     """Files of volumes. A commit is seen whole or not at all; of two, the last one wins per file.
 
@@ -53,6 +62,19 @@ class Volumes(Protocol):
 
     def fetch(self, volume_id: str, keys: Sequence[str]) -> None:
         """Have contents here, several at once, so that `content` need not wait for each."""
+        ...
+
+    def link(self, volume_id: str, file: VolumeFile, seconds: int) -> Link | None:
+        """Return an address of a committed file that is not empty, or None: there are none here.
+
+        Args:
+            volume_id: Of the volume.
+            file: One of its files.
+            seconds: For how long it is good; at least one.
+
+        Raises:
+            InvalidError: That is longer than this store can promise.
+        """
         ...
 
     def stage(self, volume_id: str) -> Path:

@@ -180,6 +180,31 @@ class Volume(Creatable):
         return copied
 
     @twin
+    def link(self, path: str, *, expires_in: float = 3600) -> Steps[str]:
+        """Return an address at which anybody can read a committed file, without credentials.
+
+        It is of the file as it is now; ten minutes after that was replaced or removed, it may lead
+        nowhere. It cannot be called back.
+
+        Args:
+            path: Of the file.
+            expires_in: Seconds that it is good for, 7 days at most. Made with temporary
+                credentials, as those of a role are, it ends with these at the latest.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            InvalidError: This provider has no addresses for files; it is a directory, or empty;
+                or the time is too long.
+        """
+        volume_id = yield from self._id()
+        told = yield from self._engine().ask(
+            "volume_link", volume=volume_id, path=path, seconds=int(expires_in)
+        )
+        if told["url"] is None:
+            raise FileNotFoundError(path)
+        return str(told["url"])
+
+    @twin
     def remove_file(self, path: str, recursive: bool = False) -> Steps[None]:  # noqa: FBT001, FBT002
         """Remove a file, or a directory with `recursive`.
 

@@ -132,6 +132,19 @@ def test_files_go_into_a_volume_and_come_out(cloud: CloudLine, tmp_path: Path) -
     assert target.read_text() == "hello"
 
 
+def test_volumes_without_addresses_say_what_to_do_instead(cloud: CloudLine, tmp_path: Path) -> None:
+    source = tmp_path / "in.txt"
+    source.write_text("hello")
+    cloud("volume", "create", "files")
+    cloud("volume", "put", "files", str(source), "/sub/a.txt")
+
+    assert "cloudfn volume get" in cloud("volume", "link", "files", "/sub/a.txt", code=1)
+    assert "is a directory" in cloud("volume", "link", "files", "/sub", code=1)
+    assert "no such file" in cloud("volume", "link", "files", "/b", code=1)
+    assert "'soon' is no time" in cloud("volume", "link", "files", "/b", "--for", "soon", code=2)
+    assert "a second at least" in cloud("volume", "link", "files", "/b", "--for", "0s", code=1)
+
+
 def test_a_secret_is_kept_and_never_shown(cloud: CloudLine) -> None:
     shown = cloud("secret", "create", "token", "KEY=hidden") + cloud("secret", "list")
 

@@ -50,6 +50,7 @@ volume put files {file} /a.py
 volume ls files
 volume cp files /a.py /b.py
 volume get files /a.py {folder}/copy.py
+volume link files /a.py --for 1d12h
 volume rm files /a.py
 volume list
 volume rename files other
@@ -142,3 +143,19 @@ def test_who_fires_a_schedule_is_foreseen(aws: CloudLine) -> None:
     aws.program.write_text(text.replace("Period(seconds=5)", "Period(minutes=5)"))
     told = aws.document("deploy", str(aws.program), "--dry-run")
     assert [each["fired_by"] for each in told["schedules"]] == ["EventBridge"]
+
+
+def test_links_to_files_of_volumes_need_no_credentials(aws: CloudLine) -> None:
+    aws("volume", "create", "files")
+    aws("volume", "put", "files", str(aws.program), "/a.py")
+    told = aws.document("volume", "link", "files", "/a.py", "--for", "1.5h")
+    with aws.world.program():
+        files = cloudfn.Volume.from_name("files")
+        url = files.link("a.py", expires_in=60)
+        with pytest.raises(FileNotFoundError):
+            files.link("b.py")
+
+    assert isinstance(told, dict)
+    assert set(told) == {"url", "until", "temporary"}
+    for each in (told["url"], url):
+        assert aws.world.aws.s3.open_url(each) == (200, aws.program.read_bytes())

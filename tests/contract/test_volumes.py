@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from cloudfn.errors import DataLossError, Error
+from cloudfn.errors import DataLossError, Error, InvalidError
 from cloudfn.providers.aws.volumes import S3Volumes
 from cloudfn.providers.local.volumes import LocalVolumes
 from cloudfn.providers.volumes import StagedFile
@@ -104,6 +104,13 @@ def test_a_wiped_volume_is_empty(volumes):
     assert texts(volumes) == {"b": "2"}
 
 
+def test_stores_on_one_machine_have_no_links(tmp_path):
+    for store in (LocalVolumes(tmp_path / "local"), MemoryVolumes(tmp_path / "memory")):
+        commit(store, "r1", staged(store, "a", "1"))
+
+        assert store.link(V, store.files(V)[0], 60) is None
+
+
 def test_a_commit_is_there_after_a_restart_and_one_that_fails_leaves_nothing(tmp_path):
     store = LocalVolumes(tmp_path / "v")
     good, bad = staged(store, "a", "1"), staged(store, "b", "2")
@@ -119,6 +126,28 @@ def test_a_commit_is_there_after_a_restart_and_one_that_fails_leaves_nothing(tmp
 
 
 # On AWS
+
+
+def test_a_link_gives_a_file_as_it_is_to_whoever_has_it_and_ends(tmp_path):
+    aws = new_account()
+    store = on_aws(aws, tmp_path)
+    commit(store, "r1", staged(store, "b/a", "first"))
+    link = store.link(V, store.files(V)[0], 60)
+    commit(store, "r2", staged(store, "b/a", "second"), now=2.0)
+
+    assert aws.s3.open_url(link.url) == (200, b"first")
+    aws.clock.advance(60)
+    assert aws.s3.open_url(link.url) == (403, b"AccessDenied")
+
+
+def test_a_link_lasts_for_seven_days_at_most(tmp_path):
+    store = on_aws(new_account(), tmp_path)
+    commit(store, "r1", staged(store, "a", "1"))
+    (file,) = store.files(V)
+
+    assert store.link(V, file, 7 * 86_400)
+    with pytest.raises(InvalidError, match="7 days at most"):
+        store.link(V, file, 7 * 86_400 + 1)
 
 
 def test_what_one_process_commits_others_see_and_fetch(tmp_path):

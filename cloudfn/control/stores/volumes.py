@@ -39,6 +39,27 @@ class VolumeDesk:
                 return {"file": str(self.volumes.content(volume_id, file.key))}
         return {"file": None}
 
+    def link(self, fields: Fields, now: float) -> Fields:
+        """Return an address of a file for anybody; null when there is no such file."""
+        volume_id, path = self.id_of(fields), volume_path(fields["path"])
+        seconds = int(fields["seconds"])
+        if seconds < 1:
+            raise InvalidError("A link has to last for a second at least.")
+        files = self.volumes.files(volume_id)
+        file = next((each for each in files if each.path == path), None)
+        if file is None:
+            _check_no_folder(files, path)
+            return {"url": None}
+        if not file.size:
+            raise InvalidError(f"{path} is empty: there is nothing to link to.")
+        link = self.volumes.link(volume_id, file, seconds)
+        if link is None:
+            raise InvalidError(
+                "Volumes on one machine have no address at which others could read them.",
+                hint="Copy the file with `cloudfn volume get`; --provider aws has links.",
+            )
+        return {"url": link.url, "until": now + seconds, "temporary": link.temporary}
+
     def usage(self, fields: Fields, _now: float) -> Fields:
         """Return how many files there are, and their bytes."""
         files = self.volumes.files(self.id_of(fields))
@@ -166,6 +187,14 @@ def entries(files: Sequence[VolumeFile], path: str, *, recursive: bool) -> list[
         if recursive or len(parts) == 1:
             found[file.path] = [file.path, "file", file.mtime // 10**9, file.size]
     return sorted(found.values())
+
+
+def _check_no_folder(files: Sequence[VolumeFile], path: str) -> None:
+    if any(not path or file.path.startswith(f"{path}/") for file in files):
+        raise InvalidError(
+            f"{path or '/'} is a directory; only a file has a link.",
+            hint="Pack it into one file first, for example with tar.",
+        )
 
 
 def _check_places(known: set[str], paths: Sequence[str]) -> None:

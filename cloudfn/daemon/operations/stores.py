@@ -84,6 +84,7 @@ class VolumeOperations(Group):
         {
             "volume_commit",
             "volume_copy",
+            "volume_link",
             "volume_list",
             "volume_locate",
             "volume_mounts",
@@ -107,6 +108,9 @@ class VolumeOperations(Group):
 
     def op_volume_locate(self, _session: Session, fields: Fields) -> Fields:
         return self._volumes.locate(fields, self._clock.wall())
+
+    def op_volume_link(self, _session: Session, fields: Fields) -> Fields:
+        return self._volumes.link(fields, self._clock.wall())
 
     def op_volume_usage(self, _session: Session, fields: Fields) -> Fields:
         return self._volumes.usage(fields, self._clock.wall())

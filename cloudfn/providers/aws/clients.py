@@ -135,6 +135,8 @@ class Clients:
             max_pool_connections=allowed.connections,
             tcp_keepalive=True,
             user_agent_extra=f"cloudfn/{VERSION}",
+            # In older regions botocore would sign addresses as today's buckets do not take them.
+            signature_version="s3v4" if service == "s3" else None,
         )
         endpoint = self._access.endpoints.get(service, self._access.endpoint)
         try:

@@ -8,6 +8,7 @@ from hashlib import sha256
 from itertools import count
 from random import Random
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 import tenacity
 
@@ -17,6 +18,7 @@ from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.codes import Kind
 from cloudfn.providers.aws.errors import ConditionFailed, Where, explained, kind, translated
 from cloudfn.providers.aws.retries import conflicts, to_the_last
+from cloudfn.providers.volumes import Link
 
 #: bytes of a part, and of what travels in one request: larger objects take several
 PART = 16 << 20
@@ -102,6 +104,22 @@ class Bucket:
         with explained("s3", "ListObjectsV2", self._what(key)):
             answer = self._client.list_objects_v2(Bucket=self._name, Prefix=key, MaxKeys=1)
         return any(each["Key"] == key for each in answer.get("Contents", ()))
+
+    def link(self, key: str, name: str, seconds: int) -> Link:
+        """Return an address at which anybody can read an object; asks nothing of the network.
+
+        Args:
+            key: Of the object, whether there is one or not.
+            name: What a browser is to call the file.
+            seconds: For how long it is good, if the credentials are.
+        """
+        shown = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+        params = {"Bucket": self._name, "Key": key, "ResponseContentDisposition": shown}
+        with explained("s3", "GetObject", self._what(key)):
+            url = str(
+                self._client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
+            )
+        return Link(url, temporary="X-Amz-Security-Token=" in url)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects. Idempotent."""

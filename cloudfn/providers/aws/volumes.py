@@ -22,7 +22,13 @@ from pathlib import Path
 from random import Random
 
 from cloudfn.clock import Clock
-from cloudfn.errors import DataLossError, Error, NotFoundError, PermissionDeniedError
+from cloudfn.errors import (
+    DataLossError,
+    Error,
+    InvalidError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from cloudfn.model.ids import derive, mint
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
@@ -30,7 +36,7 @@ from cloudfn.providers.aws.manifests import Manifest, pack, unpack
 from cloudfn.providers.aws.retries import too_busy, tries
 from cloudfn.providers.aws.s3 import Bucket
 from cloudfn.providers.aws.table import Item, Table, delete, put
-from cloudfn.providers.volumes import StagedFile, VolumeFile
+from cloudfn.providers.volumes import Link, StagedFile, VolumeFile
 
 _HEAD, _ALL = "HEAD", "VO#"
 #: bytes of a manifest in the table; an item may have 400 KB
@@ -41,6 +47,8 @@ _THREADS = 16
 _REMEMBERED = 86_400.0
 #: seconds after which what was staged and never committed is deleted
 _ABANDONED = 86_400.0
+#: seconds that AWS's signatures are good for
+_LONGEST_LINK = 7 * 86_400
 _EMPTY = sha256().hexdigest()
 
 
@@ -93,6 +101,15 @@ class S3Volumes:
         if missing:
             with ThreadPoolExecutor(min(len(missing), _THREADS)) as threads:
                 list(threads.map(lambda key: self.content(volume_id, key), missing))
+
+    def link(self, volume_id: str, file: VolumeFile, seconds: int) -> Link:
+        if seconds > _LONGEST_LINK:
+            raise InvalidError(
+                "S3 gives links for 7 days at most.",
+                hint="Make one for less, and another when it is over.",
+            )
+        name = file.path.rpartition("/")[2]
+        return self._bucket.link(self._key(volume_id, file.key), name, seconds)
 
     def stage(self, volume_id: str) -> Path:
         stage = self._cache / volume_id / "stage"

@@ -10,6 +10,7 @@ from cloudfn.errors import InvalidError, ResourceExhaustedError
 from cloudfn.providers.aws.clients import Access, Clients, patience
 from cloudfn.providers.aws.errors import Where
 from cloudfn.providers.aws.retries import conflicts, to_the_last
+from cloudfn.providers.aws.s3 import Bucket
 from cloudfn.testing import FakeClock
 
 
@@ -18,7 +19,14 @@ def no_account(tmp_path, monkeypatch):
     """Keep the developer's own account out of it."""
     for name in ("CONFIG_FILE", "SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(f"AWS_{name}", str(tmp_path / name))
-    for name in ("PROFILE", "REGION", "DEFAULT_REGION", "ENDPOINT_URL", "ENDPOINT_URL_SQS"):
+    for name in (
+        "PROFILE",
+        "SESSION_TOKEN",
+        "REGION",
+        "DEFAULT_REGION",
+        "ENDPOINT_URL",
+        "ENDPOINT_URL_SQS",
+    ):
         monkeypatch.delenv(f"AWS_{name}", raising=False)
 
 
@@ -30,6 +38,26 @@ def test_a_service_has_one_client_for_all_threads():
 
     assert len({id(client) for client in made}) == 2
     assert clients.of("sqs").meta.region_name == "eu-central-1"
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+def test_links_are_signed_as_every_bucket_takes_them_and_tell_temporary_credentials(
+    region, monkeypatch
+):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    lasting = _link(region)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
+
+    assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in lasting.url
+    assert "X-Amz-Expires=60" in lasting.url
+    assert "a%2520b%252Fc.txt" in lasting.url
+    assert (lasting.temporary, _link(region).temporary) == (False, True)
+
+
+def _link(region):
+    bucket = Bucket(Clients(Access(region=region)), "bucket", FakeClock(), Random(1))
+    return bucket.link("key", "a b/c.txt", 60)
 
 
 def test_reads_outlast_a_long_poll_and_retries_are_botocores_standard_mode():

@@ -91,7 +91,14 @@ class VolumeOperations(Group):
     """Operations on volumes from outside of containers, or beside their mounts."""
 
     for_containers = frozenset(
-        {"volume_copy", "volume_list", "volume_mounts", "volume_remove", "volume_usage"}
+        {
+            "volume_copy",
+            "volume_link",
+            "volume_list",
+            "volume_mounts",
+            "volume_remove",
+            "volume_usage",
+        }
     )
 
     def __init__(self, front: Front) -> None:
@@ -103,6 +110,9 @@ class VolumeOperations(Group):
 
     def op_volume_locate(self, _conversation: Conversation, fields: Fields) -> Fields:
         return self._volumes.locate(fields, self._clock.wall())
+
+    def op_volume_link(self, _conversation: Conversation, fields: Fields) -> Fields:
+        return self._volumes.link(fields, self._clock.wall())
 
     def op_volume_usage(self, _conversation: Conversation, fields: Fields) -> Fields:
         return self._volumes.usage(fields, self._clock.wall())
