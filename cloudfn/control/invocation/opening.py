@@ -14,6 +14,7 @@ from cloudfn.control.invocation.front import Front
 from cloudfn.model import ids
 from cloudfn.providers.base import Place
 from cloudfn.providers.registry import open_cloud
+from cloudfn.sdk.starter import prepare_state_dir
 from cloudfn.settings import Settings
 
 #: seconds for which sources are kept here after they were stored
@@ -27,7 +28,9 @@ def open_client(settings: Settings) -> CloudClient:
 
     Raises:
         InvalidError: There is no such provider, or it lacks something that it needs.
+        PermissionDeniedError: Other users can reach the environment's directory on this machine.
     """
+    prepare_state_dir(settings)
     folder = settings.state_dir / settings.provider
     place = Place(settings, ids.mint("cl"), folder)
     cloud = open_cloud(settings.provider, place)
