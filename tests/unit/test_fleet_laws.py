@@ -147,7 +147,7 @@ def test_no_class_can_have_more_machines_than_it_may(snapshot):
     decision = decide_fleet(snapshot)
 
     for grow in decision.grow:
-        there = [i for i in snapshot.instances if i.state != InstanceState.ENDING]
+        there = [i for i in snapshot.present if i.state != InstanceState.ENDING]
         alive = sum(i.machine_class == grow.machine_class for i in there)
         assert grow.count > 0
         assert alive + grow.count <= CLASSES[grow.machine_class].max_machines
