@@ -2,7 +2,12 @@
 
 import pytest
 
-from cloudfn.errors import ConflictError, NotFoundError, ServiceError
+from cloudfn.errors import (
+    ConflictError,
+    ConnectionError,  # noqa: A004 - ours
+    NotFoundError,
+    ServiceError,
+)
 from cloudfn.model.gpu import Gpu
 from cloudfn.providers.aws.fleet import AutoScalingFleet
 from cloudfn.providers.aws.outputs import Group
@@ -449,6 +454,16 @@ def test_a_failure_of_aws_is_no_reason_to_ask_otherwise(aws):
         world.fleet.grow("small", 1, "t1")
 
     assert world.group().desired == 0
+
+
+def test_no_answer_is_no_reason_to_ask_otherwise(aws):
+    world = OnAws(aws, attempts=1)
+    aws.faults.lose_answer("autoscaling", "LaunchInstances")
+
+    with pytest.raises(ConnectionError):
+        world.fleet.grow("small", 1, "t1")
+
+    assert len(world.fleet.instances()) == 1
 
 
 def test_an_instance_refresh_is_said(aws):

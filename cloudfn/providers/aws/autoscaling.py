@@ -13,7 +13,7 @@ from cloudfn.clock import Clock
 from cloudfn.errors import ConflictError, InvalidError, NotFoundError
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.codes import Kind
-from cloudfn.providers.aws.errors import explained, kind
+from cloudfn.providers.aws.errors import answer_of, error_code, explained, kind
 from cloudfn.providers.aws.retries import conflicts
 from cloudfn.providers.fleet import InstanceState
 
@@ -136,7 +136,7 @@ class AutoScaling:
                 )
             except Exception as error:
                 if kind(error) is Kind.CAPACITY:
-                    return Launched([], _code(error))
+                    return Launched([], error_code(error))
                 if _is_unknown_operation(error):
                     raise InvalidError("There is no LaunchInstances here.") from error
                 raise
@@ -238,10 +238,5 @@ def split(values: Sequence[str], size: int) -> Iterator[list[str]]:
 
 
 def _is_unknown_operation(error: Exception) -> bool:
-    response = getattr(error, "response", {})
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status == 501 or _code(error) in _UNKNOWN_OPERATION
-
-
-def _code(error: Exception) -> str:
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    status = answer_of(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status == 501 or error_code(error) in _UNKNOWN_OPERATION

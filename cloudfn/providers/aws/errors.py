@@ -84,6 +84,16 @@ def kind(error: BaseException) -> Kind:
     return Kind.UNKNOWN
 
 
+def answer_of(error: BaseException) -> Mapping[str, Any]:
+    """Return what AWS answered; empty where it did not: a `response` of a timeout is None."""
+    return error.response if isinstance(error, botocore.ClientError) else {}
+
+
+def error_code(error: BaseException) -> str:
+    """Return the code that AWS answered; empty where it did not."""
+    return str(answer_of(error).get("Error", {}).get("Code", ""))
+
+
 def is_temporary(error: BaseException) -> bool:
     """Say whether the same request may well succeed later."""
     return kind(error) in {Kind.THROTTLED, Kind.CONFLICT}
@@ -103,8 +113,8 @@ def translated(error: Exception, where: Where) -> ours.Error:
     """
     if isinstance(error, botocore.ClientError):
         where = Where(where.service, error.operation_name, where.resource)
-        answer = error.response.get("Error", {})
-        code, text = str(answer.get("Code", "")), str(answer.get("Message", "")).strip()
+        code = error_code(error)
+        text = str(answer_of(error).get("Error", {}).get("Message", "")).strip()
     else:
         code, text = type(error).__name__, str(error)
     sort = kind(error)
@@ -299,7 +309,7 @@ def _kind_of_reasons(reasons: list[str]) -> Kind:
 
 
 def _signal(error: Exception) -> ConditionFailed:
-    response: Mapping[str, Any] = getattr(error, "response", {})
+    response = answer_of(error)
     if "CancellationReasons" not in response:
         return ConditionFailed(items=(response.get("Item"),))
     reasons = response["CancellationReasons"]

@@ -18,7 +18,7 @@ import tenacity
 from cloudfn.clock import Clock
 from cloudfn.errors import ConflictError, ResourceExhaustedError
 from cloudfn.providers.aws.codes import Kind
-from cloudfn.providers.aws.errors import Where, kind
+from cloudfn.providers.aws.errors import Where, error_code, kind
 
 T = TypeVar("T")
 
@@ -47,8 +47,7 @@ def _met_another(error: BaseException) -> bool:
     sort = kind(error)
     if sort is not Kind.THROTTLED:
         return sort is Kind.CONFLICT
-    answer = getattr(error, "response", {}).get("Error", {})
-    return bool(answer.get("Code") == "TransactionCanceledException")
+    return error_code(error) == "TransactionCanceledException"
 
 
 def tries(clock: Clock, number: int = 20) -> Iterator[int]:

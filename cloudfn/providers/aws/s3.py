@@ -16,7 +16,14 @@ from cloudfn.clock import Clock
 from cloudfn.errors import DataLossError, NotFoundError, PermissionDeniedError
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.codes import Kind
-from cloudfn.providers.aws.errors import ConditionFailed, Where, explained, kind, translated
+from cloudfn.providers.aws.errors import (
+    ConditionFailed,
+    Where,
+    error_code,
+    explained,
+    kind,
+    translated,
+)
 from cloudfn.providers.aws.retries import conflicts, to_the_last
 from cloudfn.providers.volumes import Link
 
@@ -232,8 +239,7 @@ def _begins_anew(error: BaseException) -> bool:
 
     It is over, too, if it was completed and the answer was lost: the next finds the object there.
     """
-    answer = getattr(error, "response", {}).get("Error", {})
-    return kind(error) is Kind.CONFLICT or answer.get("Code") == "NoSuchUpload"
+    return kind(error) is Kind.CONFLICT or error_code(error) == "NoSuchUpload"
 
 
 def _parts(

@@ -383,6 +383,21 @@ def test_a_lost_answer_stores_it_all_the_same(tmp_path, operation):
     assert (tmp_path / "small copy").read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize(
+    "operation", ["PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"]
+)
+def test_a_store_that_gets_no_answer_says_so(tmp_path, operation):
+    aws = account()
+    ref, file = large(tmp_path)
+    (tmp_path / "payload").write_bytes(CONTENT)
+    small = operation == "PutObject"
+    aws.faults.lose_answer("s3", operation)
+    client = made(aws, attempts=1)
+
+    with pytest.raises(errors.ConnectionError, match="s3:"):
+        client.store(*((REF, tmp_path / "payload") if small else (ref, file)))
+
+
 def test_a_minute_of_throttling_loses_no_payload(tmp_path):
     aws = account()
     (tmp_path / "payload").write_bytes(CONTENT)
