@@ -2,9 +2,15 @@
 
 import pytest
 
+from cloudfn.control.invocation.client import CloudClient
 from cloudfn.control.invocation.departed import end_departed
+from cloudfn.control.invocation.front import Front
 from cloudfn.control.invocation.stores import open_stores
+from cloudfn.errors import ConnectionError  # noqa: A004 - ours
 from cloudfn.model.call import CallKind, Status
+from cloudfn.model.function import FunctionSpec
+from cloudfn.providers.base import Place
+from cloudfn.providers.catalog import RevisionSpec
 from cloudfn.providers.ledger import CallSpec
 from cloudfn.providers.presence import ClientRow
 from cloudfn.settings import load
@@ -94,3 +100,33 @@ def test_a_client_without_a_mailbox_leaves_no_calls(left):
 
     assert left.end() == 1
     assert left.cloud.ledger.statuses("fc-1") == [Status.PENDING]
+
+
+def test_an_app_ends_whose_client_ended_while_it_opened_it(left):
+    spec = RevisionSpec("0" * 64, "jobs", (FunctionSpec("f", "jobs", "f"),), "/usr/bin/python3")
+    orphan, owned, deployed = (
+        left.cloud.catalog.create_app("jobs", state, spec, 100.0)
+        for state in ("ephemeral", "ephemeral", "deployed")
+    )
+    left.row(owned.app_id, until=10_000.0)
+
+    left.end(now=200.0)
+    assert left.cloud.catalog.app(orphan.app_id) is not None, "it may only just be opened"
+    left.end(now=1_000.0)
+
+    assert left.cloud.catalog.app(orphan.app_id) is None
+    assert {app.app_id for app in left.cloud.catalog.apps()} == {owned.app_id, deployed.app_id}
+
+
+def test_an_object_without_a_name_has_an_owner_before_it_is_there(left, tmp_path):
+    place = Place(load({}), "cl-1", tmp_path / "cache")
+    cloud = left.world.open(place.holder)
+    client = CloudClient(Front(cloud, place), "ada", tmp_path / "payloads", 10)
+    cloud.objects.fail_next("create", ConnectionError("the client ends here"))
+
+    with pytest.raises(ConnectionError):
+        client.request("object_open", kind="dict", object_id="di-1")
+    [row] = cloud.presence.list()
+    client.close()
+
+    assert row.owned == ("di-1",)

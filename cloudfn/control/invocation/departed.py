@@ -9,12 +9,17 @@ from cloudfn.model.variant import base_id
 from cloudfn.providers.base import Cloud
 from cloudfn.providers.presence import ClientRow
 
+#: seconds that a client may need from opening an app until it says that it owns it, and by which
+#: clocks may differ
+_OPENING = 600.0
+
 
 def end_departed(cloud: Cloud, stores: Stores, now: float) -> int:
     """End the transient calls, apps and objects of clients whose lease is over.
 
-    Calls of detached apps are finished first, and the row of their client stays until then. Done
-    again, or by several at once, it comes to the same end.
+    Calls of detached apps are finished first, and the row of their client stays until then. An app
+    that nobody has said to own is one whose client ended while it opened it. Done again, or by
+    several at once, it comes to the same end.
 
     Args:
         cloud: Where they are.
@@ -24,8 +29,16 @@ def end_departed(cloud: Cloud, stores: Stores, now: float) -> int:
     Returns:
         How many clients are gone for good.
     """
-    departed = [row for row in cloud.presence.list() if row.lease_until <= now]
-    return sum(_end(cloud, stores, row, now) for row in departed)
+    # Before the rows: an app that is owned by now must not look like one that is not.
+    opened = [
+        app.app_id
+        for app in cloud.catalog.apps()
+        if app.state == "ephemeral" and app.created <= now - _OPENING
+    ]
+    rows = cloud.presence.list()
+    for app_id in set(opened).difference(*(row.owned for row in rows)):
+        close_app(cloud, app_id, now)
+    return sum(_end(cloud, stores, row, now) for row in rows if row.lease_until <= now)
 
 
 def _end(cloud: Cloud, stores: Stores, row: ClientRow, now: float) -> bool:

@@ -37,15 +37,20 @@ class ObjectOperations(Group):
 
     def op_object_open(self, conversation: Conversation, fields: Fields) -> Fields:
         _check_secrets_from(conversation, is_secret=fields.get("kind") == "secret")
+        unnamed = fields.get("object_id") if not fields.get("name") else None
+        if unnamed:
+            # First: a client that ends in between leaves nothing that nobody owns.
+            self._front.calls.listening.own(unnamed)
         told = self._registry.open(fields, self._front.clock.wall())
-        if not told["name"]:
-            self._adopt(conversation, told["object_id"])
+        if unnamed:
+            conversation.objects[unnamed] = None
         return told
 
     def op_object_reattach(self, conversation: Conversation, fields: Fields) -> Fields:
         record = self._registry.record(fields["object_id"])
         if not record.name:
-            self._adopt(conversation, record.object_id)
+            conversation.objects[record.object_id] = None
+            self._front.calls.listening.own(record.object_id)
         return {}
 
     def op_object_close(self, conversation: Conversation, fields: Fields) -> Fields:
@@ -65,9 +70,6 @@ class ObjectOperations(Group):
         _check_secrets_from(conversation, is_secret=fields["object_id"].startswith("st-"))
         return self._registry.rename(fields)
 
-    def _adopt(self, conversation: Conversation, object_id: str) -> None:
-        conversation.objects[object_id] = None
-        self._front.calls.listening.own(object_id)
 
 
 class SecretOperations(Group):
