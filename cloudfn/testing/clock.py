@@ -112,24 +112,36 @@ class FakeClock:
 
 
 class RunningClock(FakeClock):
-    """The machine's own time, for fakes that real threads of a program talk to."""
+    """The machine's own time, for fakes that real threads of a program talk to.
 
-    def __init__(self) -> None:
-        super().__init__()
+    It may run faster, and `advance` skips time.
+
+    Args:
+        pace: Seconds that pass in one of the machine's.
+    """
+
+    def __init__(self, pace: float = 1.0) -> None:
         self._real = SystemClock()
+        self._pace = pace
+        self._began = self._real.monotonic()
+        super().__init__(self._real.wall(), self._began)
 
     def wall(self) -> float:
-        return self._real.wall()
+        return super().wall() + self._run()
 
     def monotonic(self) -> float:
-        return self._real.monotonic()
+        return super().monotonic() + self._run()
 
     def sleep(self, seconds: float) -> None:
-        self._real.sleep(seconds)
+        self._real.sleep(seconds / self._pace)
 
     def wait(self, condition: Condition, until: float) -> None:
         """See `FakeClock`."""
-        condition.wait(max(0.0, until - self.wall()))
+        condition.wait(max(0.0, until - self.wall()) / self._pace)
+
+    def _run(self) -> float:
+        """Return the seconds that passed by themselves."""
+        return (self._real.monotonic() - self._began) * self._pace
 
 
 def wait_on(clock: Clock, condition: Condition, until: float) -> None:

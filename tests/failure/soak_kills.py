@@ -5,15 +5,13 @@ done: 1 is the full campaign, 0.02 a look whether it works.
 """
 
 import os
-import platform
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
+from tests.failure.campaigns import Campaign, campaign, size, tabled
 from tests.failure.daemon_fixtures import (
     CLOCK,
     World,
@@ -22,12 +20,11 @@ from tests.failure.daemon_fixtures import (
     wait_for,
 )
 from tests.failure.strace import Point, start_with_kill
-from tests.failure.workload import MORE, Report, Workload, shuffled
+from tests.failure.workload import MORE, Workload, shuffled
 
+__all__ = ["campaign", "size"]
 pytestmark = [pytest.mark.soak, pytest.mark.integration]
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
-BEGIN, END = "<!-- soak -->", "<!-- /soak -->"
 SEEDS = (1, 2, 3)
 #: system calls of a daemon that starts and serves one workload, by how far they are counted: some
 #: more than it makes, of which the campaign says how many were never reached
@@ -37,68 +34,11 @@ REACH = {
 }  # fmt: skip
 
 
-@dataclass
-class Campaign:
-    """One line of the table."""
-
-    name: str
-    runs: int = 0
-    kills: int = 0
-    seconds: float = 0.0
-    #: seconds from a kill to the first input that ran after it
-    recoveries: list[float] = field(default_factory=list)
-    report: Report = field(default_factory=Report)
-    leaked: int = 0
-
-    def row(self) -> str:
-        ordered = sorted(self.recoveries)
-        slow = f"{ordered[int(0.95 * (len(ordered) - 1))]:.2f} s" if ordered else "–"
-        report = self.report
-        again = max(0, report.executions - report.inputs)
-        return (
-            f"| {self.name} | {self.runs:,} | {self.kills:,} | {report.inputs:,} | {again:,} "
-            f"| {report.lost} | {report.double} | {report.wrong} | {self.leaked} | {slow} "
-            f"| {self.seconds:,.0f} s |"
-        )
-
-
-HEAD = (
-    "| campaign | runs | kills | inputs | executions again | lost | double | wrong | left behind "
-    "| p95 until work goes on | took |\n|---|---|---|---|---|---|---|---|---|---|---|"
-)
-
-
-@pytest.fixture(scope="session")
-def size() -> float:
-    return float(os.environ.get("CLOUDFN_SOAK") or "1")  # noqa: TID251 - read for `make soak`
-
-
 @pytest.fixture(scope="session")
 def table(size: float) -> Iterator[list[Campaign]]:
     """The campaigns of this session; in the end they go into the document."""
-    campaigns: list[Campaign] = []
-    yield campaigns
-    rows = "\n".join(campaign.row() for campaign in campaigns)
-    machine = f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    command = "make soak" if size == 1 else f"CLOUDFN_SOAK={size:g} make soak"
-    text = f"{HEAD}\n{rows}\n\nBy `{command}`, {size:.0%} of the full size, on {machine}."
-    content = DOCUMENT.read_text()
-    head, _, rest = content.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    DOCUMENT.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}")
-    print("\n" + text)
-
-
-@pytest.fixture
-def campaign(request: pytest.FixtureRequest, table: list[Campaign]) -> Iterator[Campaign]:
-    """The campaign that a test is; everything that it must not find is an error at its end."""
-    made = Campaign(request.function.__doc__)
-    table.append(made)
-    start = CLOCK.monotonic()
-    yield made
-    made.seconds = CLOCK.monotonic() - start
-    assert made.report.clean, made.report
-    assert not made.leaked
+    with tabled("soak", size) as campaigns:
+        yield campaigns
 
 
 def in_world(campaign: Campaign, work: Callable[[World], None]) -> None:

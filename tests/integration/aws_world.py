@@ -14,8 +14,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, cast
 
-from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
-
 from cloudfn.control.invocation.client import CloudClient
 from cloudfn.control.invocation.front import Front
 from cloudfn.control.planner.handler import open_planner, plan
@@ -32,6 +30,7 @@ from cloudfn.settings import Settings, load
 from cloudfn.testing.aws import FakeAws, FleetKnobs, Knobs
 from cloudfn.testing.clock import RunningClock
 from cloudfn.testing.memory_images import MemoryImages
+from tests.integration.aws_plugs import Plug, Scissors
 from tests.integration.machine_world import PATIENCE, Machine, quick, until
 
 #: seconds between looks of those who play the world outside
@@ -40,44 +39,6 @@ _LOOK = 0.05
 FLEET = replace(FleetKnobs.calm(), boot=(0.1, 0.4), shutdown=0.1, reaction=0.1)
 CLASSES = {"cpu": MachineClass(("m7i.large",), 4)}
 REGION = "eu-central-1"
-
-
-class Plug:
-    """Clients of one process, until it is unplugged.
-
-    Args:
-        clients: Those of the account.
-        loses: Whether the answer to this call gets lost, after all tries.
-    """
-
-    def __init__(self, clients: ClientSource, loses: Callable[[], bool] = lambda: False) -> None:
-        self._clients = clients
-        self.loses = loses
-        self.pulled = False
-
-    def of(self, service: str) -> Any:
-        return _Plugged(self._clients.of(service), self)
-
-
-class _Plugged:
-    def __init__(self, client: Any, plug: Plug) -> None:
-        self._client = client
-        self._plug = plug
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._client, name)
-        if name in {"meta", "exceptions", "get_paginator"}:
-            return found
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if self._plug.pulled:
-                raise EndpointConnectionError(endpoint_url="unplugged")
-            answer = found(*args, **kwargs)
-            if self._plug.loses():
-                raise ReadTimeoutError(endpoint_url=name)
-            return answer
-
-        return call
 
 
 class _ProcessCatalog:
@@ -104,7 +65,7 @@ class Planner:
     """One planner, in a thread."""
 
     def __init__(self, world: "AwsWorld", name: str) -> None:
-        self.plug = Plug(world.clients, world.loses)
+        self.plug = world.plug("planner")
         cloud = world.open(name, self.plug)
         planner = open_planner(cloud, name, world.clock, world.settings())
         self._over = False
@@ -115,9 +76,8 @@ class Planner:
         self._thread.start()
 
     def die(self) -> None:
-        """Vanish without a word."""
-        self.plug.pulled = True
-        self.end()
+        """Vanish without a word; nothing that its thread still tries gets through."""
+        self.plug.pulled = self._over = True
 
     def end(self) -> None:
         """Leave, and wait for it."""
@@ -134,6 +94,8 @@ class AwsWorld:
         seed: Of everything that happens by chance.
         variables: Further settings.
         warm: How many machines of "cpu" are kept warm.
+        pace: Seconds that pass in one.
+        lease: Seconds for which a machine may be silent.
     """
 
     def __init__(
@@ -143,9 +105,13 @@ class AwsWorld:
         seed: int = 0,
         variables: dict[str, str] | None = None,
         warm: int = 0,
+        pace: float = 1.0,
+        lease: float = 4.0,
     ) -> None:
         self.root = root
-        self.clock = RunningClock()
+        self._timing = quick(lease=lease)
+        self.clock = RunningClock(pace)
+        self.scissors = Scissors()
         #: chance that a request is carried out, and the answer to it is lost
         self.lost_answers = 0.0
         self._random = Random(seed)
@@ -207,6 +173,10 @@ class AwsWorld:
 
     # Those who use it
 
+    def plug(self, part: str) -> Plug:
+        """Return the way to AWS of one process."""
+        return Plug(self.clients, self.loses, part, self.scissors)
+
     def settings(self) -> Settings:
         """Return the settings of everybody here."""
         known = {"CLOUDFN_PROVIDER": "aws", "HOME": str(self.root), **self._variables}
@@ -225,13 +195,13 @@ class AwsWorld:
 
     def cloud(self, machine_id: str) -> Cloud:
         """Return the cloud as a machine sees it."""
-        plug = self.plugs[machine_id] = Plug(self.clients, self.loses)
+        plug = self.plugs[machine_id] = self.plug("agent")
         return self.open(machine_id, plug, on_machine=True)
 
-    def client(self) -> CloudClient:
-        """Return a client, as another process would have one."""
+    def client(self, part: str = "client") -> CloudClient:
+        """Return a client, as another process would have one; scissors know it as a part."""
         holder = ids.mint("cl")
-        plug = Plug(self.clients, self.loses)
+        plug = self.plug(part)
         cloud = self.open(holder, plug)
         place = Place(self.settings(), holder, self.root / holder)
         folder = self.root / f"payloads-{holder}"
@@ -265,8 +235,7 @@ class AwsWorld:
             states = self.instances()
             for machine_id, state in states.items():
                 if machine_id not in self.machines and state.startswith("Pending"):
-                    machine = Machine(cast(Any, self), machine_id, quick(lease=4.0))
-                    self.machines[machine_id] = machine
+                    self.boot(machine_id)
                 if state == "Warmed:Pending:Wait":
                     self.open(machine_id, self.clients).fleet.prepared(machine_id)
                 if machine_id in self.machines and state.startswith("Terminating"):
@@ -274,6 +243,20 @@ class AwsWorld:
             for machine_id, machine in list(self.machines.items()):
                 if machine_id not in states and not machine.gone:
                     machine.die()
+
+    def boot(self, machine_id: str) -> None:
+        """Start the process of a machine."""
+        timing, clock = self._timing, self.clock
+        self.machines[machine_id] = Machine(cast(Any, self), machine_id, timing, clock)
+
+    def restart(self, machine_id: str) -> None:
+        """Let the process of a machine vanish, and systemd start it anew."""
+        earlier = self.machines[machine_id]
+        earlier.crash()
+        timing, clock = self._timing, self.clock
+        self.machines[machine_id] = Machine(
+            cast(Any, self), machine_id, timing, clock, earlier.state
+        )
 
     def notice(self, machine_id: str, notice: Notice) -> None:
         """Let a machine's metadata service say something."""

@@ -7,15 +7,16 @@ import tempfile
 import textwrap
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
 from cloudfn.agent.zygotes import MARKER, Zygotes
-from cloudfn.clock import SystemClock
+from cloudfn.clock import Clock, SystemClock
 from cloudfn.errors import ConnectionError  # noqa: A004 - ours
-from cloudfn.machine.__main__ import Root, put_together
+from cloudfn.machine.__main__ import Root, put_together, return_to_queue
 from cloudfn.machine.config import MachineConfig, Timing
 from cloudfn.machine.host import Host
 from cloudfn.machine.metadata import Identity, Notice
@@ -202,13 +203,28 @@ class World:
 
 
 class Machine:
-    """One machine, in a thread."""
+    """One machine, in a thread.
 
-    def __init__(self, world: World, machine_id: str, timing: Timing) -> None:
+    Args:
+        world: Where it is.
+        machine_id: Its id.
+        timing: How often it does what.
+        clock: The time.
+        state: What an earlier process of the same machine left; None: it boots.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        machine_id: str,
+        timing: Timing,
+        clock: Clock = CLOCK,
+        state: Path | None = None,
+    ) -> None:
         self._world = world
         self.machine_id = machine_id
         # Not under pytest's tmp_path: the path of a Unix socket has at most 107 bytes.
-        self.state = Path(tempfile.mkdtemp(prefix="cfm-"))
+        self.state = state or Path(tempfile.mkdtemp(prefix="cfm-"))
         config = MachineConfig(
             "main",
             "small",
@@ -222,7 +238,7 @@ class Machine:
         place = Place(
             load({}, environment="main"), machine_id, self.state / "cache", on_machine=True
         )
-        self._root = Root(config, Identity(machine_id), cloud, CLOCK, place)
+        self._root = Root(config, Identity(machine_id), cloud, clock, place)
         self.host: Host | None = None
         self._dead = False
         self._failure: BaseException | None = None
@@ -247,6 +263,7 @@ class Machine:
         zygotes = Zygotes(self._loop, {**environ, MARKER: marker}, 1024, self.state / "zygote.log")
         try:
             self.host = put_together(self._loop, self._root, marker, environ, zygotes)
+            await self._loop.run_in_executor(None, return_to_queue, self._root)
             self.host.start()
             self._ready.set()
             await self.host.done
@@ -281,7 +298,12 @@ class Machine:
         self._loop.call_soon_threadsafe(self.host.noticed, notice)
 
     def die(self) -> None:
-        """Let the process vanish: no word to anybody, and all its containers with it."""
+        """Let the machine vanish: no word to anybody, and all its containers with it."""
+        self.crash()
+        self._clear_up()
+
+    def crash(self) -> None:
+        """Let the process vanish, and leave its state for the next one."""
 
         def vanish() -> None:
             assert self.host is not None
@@ -291,12 +313,13 @@ class Machine:
             self.host._engine._listeners.close()
             self.host._engine.agent.close()
             self.host._sockets.close()
-            self.host.done.set_result(None)
+            if not self.host.done.done():
+                self.host.done.set_result(None)
 
         self._dead = True
-        self._loop.call_soon_threadsafe(vanish)
+        with suppress(RuntimeError):  # it has left by itself
+            self._loop.call_soon_threadsafe(vanish)
         self._thread.join(PATIENCE)
-        self._clear_up()
 
     def _clear_up(self) -> None:
         assert self.host is not None

@@ -71,7 +71,6 @@ class ObjectOperations(Group):
         return self._registry.rename(fields)
 
 
-
 class SecretOperations(Group):
     """Operations on secrets: none tells a value, and none is for containers."""
 
