@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.aws.account import Calls, total
 from cloudfn.clock import SystemClock
+from cloudfn.machine.config import Timing
 from cloudfn.sdk.client import using
 from tests.integration.aws_world import AwsWorld
 
@@ -30,7 +31,8 @@ def square(number):
 
 @app.function(scaledown_window=60, max_containers=4)
 def slow(number):
-    time.sleep(1.0)
+    # A second on average, and no two together.
+    time.sleep(0.7 + 0.6 * (number * 0.618 % 1))
     return number
 """
 
@@ -62,7 +64,8 @@ def measure(folder: Path, inputs: int = 10_000) -> list[Measured]:
     sys.path.insert(0, str(folder))
     program = import_module("aws_bench_program")
     found: list[Measured] = []
-    with AwsWorld(folder, variables={"CLOUDFN_KEEP_ALIVE": "120"}).running() as world:
+    keep = {"CLOUDFN_KEEP_ALIVE": "120"}
+    with AwsWorld(folder, variables=keep, timing=Timing()).running() as world:
         meter = _Meter(world)
         with using(world.client()), program.app.run(runtime="docker"):
             found.append(meter("first .remote, no machine", lambda: program.square.remote(1), 1))
@@ -92,7 +95,8 @@ class _Meter:
 
     def settle(self) -> None:
         """Measure what is asked for while nothing is called."""
-        pause = 5.0
+        # As long as the rarest of what planner and machines do again and again.
+        pause = 15.0
         before = Counter(self._world.aws.faults.calls)
         SystemClock().sleep(pause)
         self._idle = total(Calls(self._world.aws.faults.calls - before)) / pause

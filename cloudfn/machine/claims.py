@@ -15,7 +15,7 @@ from itertools import groupby
 from cloudfn.clock import Clock
 from cloudfn.errors import DataLossError, Error
 from cloudfn.machine.lines import Line
-from cloudfn.machine.lots import lot
+from cloudfn.machine.lots import Wanted, lot
 from cloudfn.machine.outbox import Outbox
 from cloudfn.machine.threads import Threads
 from cloudfn.model.call import Counters, Status
@@ -45,9 +45,11 @@ class Surroundings:
     """What the claims of a machine need of the rest of it. Called on the loop."""
 
     #: how many inputs of a pool should be here, and how many of those its containers hold
-    wanted: Callable[[str], tuple[int, int]]
+    wanted: Callable[[str], tuple[Wanted, int]]
     #: whether a pool has no container, not even one that starts
     starved: Callable[[str], bool]
+    #: whether a pool may have more containers than it has
+    may_grow: Callable[[str], bool]
     #: inputs of a pool wait, or are known to
     arrived: Callable[[str], None]
     #: deadlines of these passed while they waited
@@ -161,6 +163,10 @@ class AheadAndBehind:
             line.remove(seq)
         self._around.released(held.claim)
 
+    def holds_of(self, call_id: str) -> bool:
+        """Whether inputs of a call are this machine's."""
+        return any(held.claim.call_id == call_id for held in self._held.values())
+
     @property
     def holding(self) -> int:
         """How many inputs are this machine's."""
@@ -189,7 +195,7 @@ class AheadAndBehind:
         for line in self._lines.values():
             wanted, held = self._around.wanted(line.pool)
             starved = self._around.starved(line.pool)
-            excess = len(line) if starved else min(len(line), held + len(line) - wanted)
+            excess = len(line) if starved else min(len(line), held + len(line) - wanted.most)
             if excess <= 0:
                 line.vain = None
             elif line.vain is None:
@@ -298,9 +304,10 @@ class AheadAndBehind:
         deaf, now = set(), self._clock.monotonic()
         for line in self._lines.values():
             wanted, held = self._around.wanted(line.pool)
-            room = self._open and wanted > held + line.coming and now >= line.rests_until
+            have = held + line.coming
+            room = self._open and have < wanted.enough and now >= line.rests_until
             if line.more and room and not line.asking:
-                self._ask(line, lot(wanted, held + line.coming))
+                self._ask(line, lot(wanted, have))
             elif line.more and not room:
                 self._ring_again(line)
             if not room or line.more:
@@ -395,7 +402,12 @@ class AheadAndBehind:
             self._return([claim])
 
     def _count(self, line: Line) -> None:
-        """Ask how much waits in the ledger, since there is more than was claimed."""
+        """Ask how much waits in the ledger, since there is more than was claimed.
+
+        That is for containers to be started by; where there may be no more, it is of no use.
+        """
+        if not self._around.may_grow(line.pool):
+            return
         now = self._clock.monotonic()
         if now - line.counted < max(_COUNT_PAUSE, line.backlog / _COUNTED_IN_A_SECOND):
             return

@@ -33,6 +33,7 @@ from cloudfn.machine.bells import Listener, Listeners
 from cloudfn.machine.claims import AheadAndBehind, Surroundings
 from cloudfn.machine.items import Items, Ways
 from cloudfn.machine.logs import LogsBehind
+from cloudfn.machine.lots import Wanted
 from cloudfn.machine.notes import Teller
 from cloudfn.machine.outbox import Outbox, Recorded
 from cloudfn.machine.payloads import Payloads
@@ -135,10 +136,11 @@ class Engine:
             Surroundings(
                 wanted=self._wanted,
                 starved=self._starved,
+                may_grow=self._may_grow,
                 arrived=self._arrived,
                 overdue=self._overdue,
                 fetch=lambda claim: self.payloads.fetch(claim.payload),
-                ended=self.payloads.ended,
+                ended=self._ended,
                 released=lambda claim: self.payloads.forget([claim.payload]),
                 listen=self._listeners.listen,
             ),
@@ -179,11 +181,19 @@ class Engine:
 
     # What the claims need; agent and pools are there after them
 
-    def _wanted(self, pool: str) -> tuple[int, int]:
+    def _wanted(self, pool: str) -> tuple[Wanted, int]:
         return self.serving.wanted(pool)
 
     def _starved(self, pool: str) -> bool:
         return self.serving.starved(pool)
+
+    def _may_grow(self, pool: str) -> bool:
+        return self.serving.may_grow(pool)
+
+    def _ended(self, claim: Claim, entry: Entry) -> None:
+        patience = self.serving.patience(claim.pool)
+        others = patience > 0 and self.claims.holds_of(claim.call_id)
+        self.payloads.ended(claim, entry, patience if others else 0.0)
 
     def _arrived(self, pool: str) -> None:
         self.serving.arrived(pool)

@@ -63,6 +63,9 @@ class _Letters:
     outcomes: list[tuple[Claim, Entry]] = field(default_factory=list)
     returned: list[tuple[int, int]] = field(default_factory=list)
     retries: list[_Retry] = field(default_factory=list)
+    #: seconds that the first of them may wait for others, and whether one may not wait at all
+    patience: float = 0.0
+    urgent: bool = False
 
     def __len__(self) -> int:
         return len(self.outcomes) + len(self.returned) + len(self.retries)
@@ -71,6 +74,7 @@ class _Letters:
         """Remove and return some of them."""
         taken = _Letters(self.outcomes[:limit], self.returned[:limit], self.retries[:limit])
         del self.outcomes[:limit], self.returned[:limit], self.retries[:limit]
+        self.urgent = len(self) > 0
         return taken
 
 
@@ -108,16 +112,27 @@ class Outbox:
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
 
-    def record(self, claim: Claim, entry: Entry) -> None:
-        """Have an outcome recorded."""
+    def record(self, claim: Claim, entry: Entry, patience: float = 0.0) -> None:
+        """Have an outcome recorded.
+
+        Args:
+            claim: Of its input.
+            entry: The outcome.
+            patience: Seconds that it may wait for others, to be one request with them.
+        """
         with self._changed:
-            self._letters.outcomes.append((claim, entry))
+            letters = self._letters
+            if not letters:
+                letters.patience = patience
+            letters.outcomes.append((claim, entry))
+            letters.urgent |= not patience or len(letters) >= _LOT
             self._changed.notify_all()
 
     def give_back(self, claims: Sequence[tuple[int, int]]) -> None:
         """Have inputs given back that never started, as (seq, fence)."""
         with self._changed:
             self._letters.returned += claims
+            self._letters.urgent = True
             self._changed.notify_all()
 
     def retry(
@@ -132,6 +147,7 @@ class Outbox:
         """Have an input run again; `done` is called on the loop when it may be claimed."""
         with self._changed:
             self._letters.retries.append(_Retry(claim, counters, not_before, alone, done))
+            self._letters.urgent = True
             self._changed.notify_all()
 
     def drop(self) -> None:
@@ -151,6 +167,8 @@ class Outbox:
     def flush(self, seconds: float) -> bool:
         """Wait up to `seconds` until the ledger has answered everything; return whether it has."""
         with self._changed:
+            self._letters.urgent = True
+            self._changed.notify_all()
             return self._changed.wait_for(lambda: not self._letters and not self._writing, seconds)
 
     def close(self) -> None:
@@ -165,6 +183,7 @@ class Outbox:
         while not self._over.is_set():
             with self._changed:
                 self._changed.wait_for(lambda: self._letters or self._over.is_set())
+                self._changed.wait_for(self._is_urgent, self._letters.patience)
             self._over.wait(LINGER)
             with self._changed:
                 letters, era = self._letters.take(_LOT), self._era
@@ -179,6 +198,9 @@ class Outbox:
                 with self._changed:
                     self._writing = 0
                     self._changed.notify_all()
+
+    def _is_urgent(self) -> bool:
+        return self._letters.urgent or self._over.is_set()
 
     def _write(self, letters: _Letters, era: int) -> None:
         if letters.outcomes:

@@ -29,7 +29,8 @@ class Payloads:
         blobs: Payloads on this machine.
         depot: Payloads for all machines.
         threads: Where files travel.
-        record: Takes outcomes whose payloads are where all reach them.
+        record: Takes outcomes whose payloads are where all reach them, and how many seconds they
+            may wait for others.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Payloads:
         blobs: LocalBlobs,
         depot: Depot,
         threads: Threads,
-        record: Callable[[Claim, Entry], None],
+        record: Callable[[Claim, Entry, float], None],
     ) -> None:
         self._loop = loop
         self._blobs = blobs
@@ -79,10 +80,16 @@ class Payloads:
         self._depot.store(ref, self._blobs.path(ref))
         self._blobs.delete(ref)
 
-    def ended(self, claim: Claim, entry: Entry) -> None:
-        """Record an outcome, once its payload is where all reach it."""
+    def ended(self, claim: Claim, entry: Entry, patience: float) -> None:
+        """Record an outcome, once its payload is where all reach it.
+
+        Args:
+            claim: Of its input.
+            entry: The outcome.
+            patience: Seconds that it may wait for others; one that travels has waited.
+        """
         if not is_blob(entry.payload):
-            self._record(claim, entry)
+            self._record(claim, entry, patience)
             return
         self.under_way += 1
         self._ship(claim, entry, self._era, 0)
@@ -94,7 +101,7 @@ class Payloads:
         def stored(_: None) -> None:
             if era == self._era:
                 self.under_way -= 1
-                self._record(claim, entry)
+                self._record(claim, entry, 0.0)
 
         def failed(error: Error) -> None:
             if isinstance(error, DataLossError | InvalidError):
@@ -103,7 +110,7 @@ class Payloads:
                 lost = Entry(entry.seq, entry.fence, Status.LOST, encode_json(body))
                 if era == self._era:
                     self.under_way -= 1
-                    self._record(claim, lost)
+                    self._record(claim, lost, 0.0)
                 return
             if not failures:
                 _log.warning("a result cannot be stored, trying again: %s", error)

@@ -11,7 +11,7 @@ from cloudfn.agent.pool import Pool
 from cloudfn.clock import Clock
 from cloudfn.machine.bells import Listeners
 from cloudfn.machine.claims import AheadAndBehind
-from cloudfn.machine.lots import Taking, wanted, within
+from cloudfn.machine.lots import Taking, Wanted, patience, wanted, within
 from cloudfn.machine.openings import Opening
 from cloudfn.model.variant import base_id
 from cloudfn.providers.ledger import PoolCounts
@@ -114,17 +114,17 @@ class Serving:
 
     # What is claimed
 
-    def wanted(self, name: str) -> tuple[int, int]:
+    def wanted(self, name: str) -> tuple[Wanted, int]:
         """Return how many inputs of a pool should be here, and how many its containers hold."""
         pool, served = self._agent.pool(name), self._served.get(name)
         if pool is None or served is None or not served.quota:
-            return 0, 0
+            return Wanted(0, 0), 0
         function = pool.spec.function
         staying = [each for each in pool.containers.values() if not each.draining]
         if served.trouble and not staying:
-            return 0, 0
+            return Wanted(0, 0), 0
         if served.doom is not None:
-            return _DOOMED, 0
+            return Wanted(_DOOMED, _DOOMED), 0
         # Beyond their target only where there will be no more of them.
         most = function.slots if len(staying) >= served.quota else function.target_slots
         taking = Taking(
@@ -135,6 +135,16 @@ class Serving:
             single_use=function.single_use,
         )
         return wanted(taking), sum(len(each.held) for each in staying)
+
+    def may_grow(self, name: str) -> bool:
+        """Whether a pool may have more containers here than it has."""
+        pool, served = self._agent.pool(name), self._served.get(name)
+        return pool is not None and served is not None and len(pool.containers) < served.quota
+
+    def patience(self, name: str) -> float:
+        """Return how many seconds an outcome of a pool may wait for others of its call."""
+        pool = self._agent.pool(name)
+        return 0.0 if pool is None else patience(pool.service)
 
     def starved(self, name: str) -> bool:
         """Whether a pool has no container here, not even one that starts."""

@@ -17,6 +17,7 @@ from typing import Any, cast
 from cloudfn.control.invocation.client import CloudClient
 from cloudfn.control.invocation.front import Front
 from cloudfn.control.planner.handler import open_planner, plan
+from cloudfn.machine.config import Timing
 from cloudfn.machine.metadata import Notice
 from cloudfn.model import ids
 from cloudfn.providers.aws.clients import ClientSource
@@ -96,6 +97,7 @@ class AwsWorld:
         warm: How many machines of "cpu" are kept warm.
         pace: Seconds that pass in one.
         lease: Seconds for which a machine may be silent.
+        timing: Of machines, in place of quick ones with that lease.
     """
 
     def __init__(
@@ -107,9 +109,10 @@ class AwsWorld:
         warm: int = 0,
         pace: float = 1.0,
         lease: float = 4.0,
+        timing: Timing | None = None,
     ) -> None:
         self.root = root
-        self._timing = quick(lease=lease)
+        self._timing = timing or quick(lease=lease)
         self.clock = RunningClock(pace)
         self.scissors = Scissors()
         #: chance that a request is carried out, and the answer to it is lost

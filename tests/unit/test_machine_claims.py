@@ -10,6 +10,7 @@ import pytest
 from cloudfn.clock import SystemClock
 from cloudfn.errors import ConnectionError, DataLossError  # noqa: A004 - ours
 from cloudfn.machine.claims import AheadAndBehind, Surroundings
+from cloudfn.machine.lots import Wanted
 from cloudfn.machine.outbox import Outbox
 from cloudfn.machine.threads import Threads
 from cloudfn.model import ids
@@ -35,7 +36,8 @@ class Machine:
         ports = cloud.open("i-1")
         self.ledger: Any = ports.ledger
         cloud.doorbells.open("fu-f")
-        self.room, self.running, self.starved = 2, 0, False
+        self.room, self.enough, self.running = 2, 0, 0
+        self.starved, self.may_grow = False, True
         self.listened: list[frozenset[str]] = []
         self.overdue: list[Claim] = []
         self.released: list[Claim] = []
@@ -52,8 +54,9 @@ class Machine:
             self.threads,
             SystemClock(),
             Surroundings(
-                wanted=lambda _: (self.room, self.running),
+                wanted=lambda _: (Wanted(self.room, self.enough or self.room), self.running),
                 starved=lambda _: self.starved,
+                may_grow=lambda _: self.may_grow,
                 arrived=lambda _: None,
                 overdue=self.overdue.extend,
                 fetch=self._fetch,
@@ -117,6 +120,59 @@ def run(tmp_path: Path):
         asyncio.run(whole())
 
     return run
+
+
+def test_nothing_is_claimed_while_enough_is_here_and_then_as_much_as_there_is_room_for(run):
+    async def story(machine):
+        machine.room, machine.enough = 3, 2
+        machine.submit([b"x"] * 9)
+        machine.serve()
+        await machine.have(3)
+        machine.take(1)
+        machine.running = 0  # it has ended; two are left
+        machine.claims.poke()
+        await asyncio.sleep(0)  # it looks
+        assert machine.claims.here(POOL) == 2
+
+        machine.take(1)
+        machine.running = 0
+
+        await machine.have(3)
+        assert machine.ledger.asked["claim"] == 2
+
+    run(story)
+
+
+def test_what_waits_elsewhere_is_not_counted_where_no_container_may_be_started_for_it(run):
+    async def story(machine):
+        machine.may_grow = False
+        machine.submit([b"x"] * 5)
+        machine.serve()
+        await machine.have(2)
+        assert machine.claims.waiting(POOL) == 3  # two here, and at least one more
+        machine.may_grow, machine.room = True, 4
+
+        machine.claims.poke()
+
+        await machine.until(lambda: machine.claims.waiting(POOL) == 5)
+        assert machine.ledger.asked["counts"] == 1
+
+    run(story)
+
+
+def test_it_is_known_whose_inputs_are_here(run):
+    async def story(machine):
+        call_id = machine.submit([b"x"] * 2)
+        machine.serve()
+        await machine.have(2)
+        assert machine.claims.holds_of(call_id)
+        first, second = machine.take()
+
+        for claim, left in ((first, True), (second, False)):
+            machine.claims.record([Entry(claim.seq, claim.fence, Status.RETURNED, b"y")])
+            assert machine.claims.holds_of(call_id) == left
+
+    run(story)
 
 
 def test_as_many_inputs_are_claimed_as_there_is_room_for_and_more_when_there_is_more(run):

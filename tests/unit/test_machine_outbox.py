@@ -25,6 +25,8 @@ class World:
     cloud: MemoryCloud
     told: list[tuple[int, bytes, bool | None]] = field(default_factory=list)
     back: list[Any] = field(default_factory=list)
+    #: three were told
+    all_told: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.cloud.doorbells.open("fu-f")
@@ -34,6 +36,8 @@ class World:
 
     def _tell(self, recorded: Any) -> None:
         self.told += [(each.claim.index, each.entry.payload, each.taken) for each in recorded]
+        if len(self.told) == 3:
+            self.all_told.set()
 
     def claims(self, count: int) -> list[Claim]:
         """Submit inputs and claim them."""
@@ -64,6 +68,43 @@ def test_outcomes_are_recorded_together_and_told(world):
     assert world.outbox.flush(PATIENCE)
     assert sorted(world.told) == [(index, b"y", True) for index in range(5)]
     assert world.ledger.asked["record"] < 5
+
+
+def test_outcomes_that_may_wait_are_recorded_together_with_one_that_may_not(world):
+    claims = world.claims(3)
+
+    for claim, patience in zip(claims, (1_000.0, 1_000.0, 0.0), strict=True):
+        world.outbox.record(claim, returned(claim), patience)
+
+    assert world.all_told.wait(PATIENCE)
+    assert world.ledger.asked["record"] == 1
+
+
+def test_an_outcome_that_may_wait_is_recorded_when_its_time_is_over(world):
+    claims = world.claims(3)
+
+    for claim in claims:
+        world.outbox.record(claim, returned(claim), 0.001)
+
+    assert world.all_told.wait(PATIENCE)
+
+
+def test_what_is_given_back_takes_outcomes_along_that_may_wait(world):
+    *claims, other = world.claims(4)
+
+    for claim in claims:
+        world.outbox.record(claim, returned(claim), 1_000.0)
+    world.outbox.give_back([(other.seq, other.fence)])
+
+    assert world.all_told.wait(PATIENCE)
+
+
+def test_an_outcome_that_may_wait_does_not_when_all_is_to_be_written(world):
+    [claim] = world.claims(1)
+    world.outbox.record(claim, returned(claim), 1_000.0)
+
+    assert world.outbox.flush(PATIENCE)
+    assert world.told == [(0, b"y", True)]
 
 
 def test_an_outcome_is_recorded_again_until_there_is_an_answer(world):

@@ -8,7 +8,7 @@ from cloudfn.agent.dispatch import ServiceTime
 from cloudfn.errors import ConnectionError, InvalidError  # noqa: A004 - ours
 from cloudfn.machine.config import read_config
 from cloudfn.machine.lines import Line
-from cloudfn.machine.lots import PAGE, Taking, lot, wanted, within
+from cloudfn.machine.lots import PAGE, Taking, Wanted, lot, patience, wanted, within
 from cloudfn.machine.metadata import Metadata, Notice
 from cloudfn.machine.notes import notes_of
 from cloudfn.model.call import Counters, Status
@@ -36,31 +36,57 @@ def claim(seq, *, alone=False):
         (Taking(4, (1, 1), 1), 2),
         (Taking(1, (1, 1), 1), 1),
         (Taking(4, (1, 1), 1, SLOW), 2),
-        (Taking(4, (8, 8), 8, SLOW), 16),
+        (Taking(4, (8, 8), 8, ServiceTime(60.0)), 16),
         (Taking(2, (1, 1), 1, TINY, single_use=True), 2),
     ],
 )
 def test_as_many_inputs_are_wanted_as_run_at_once(taking, count):
-    assert wanted(taking) == count
+    assert wanted(taking) == (count, count)
 
 
 def test_of_tiny_inputs_more_are_wanted_than_containers_hold():
-    assert wanted(Taking(1, (1,), 1, TINY)) > PAGE
+    assert wanted(Taking(1, (1,), 1, TINY)).most > PAGE
 
 
 def test_of_short_inputs_one_more_is_wanted_for_each_container_and_of_long_ones_none():
     taking = [Taking(4, (1, 1), 1, ServiceTime(seconds)) for seconds in (0.2, 0.4)]
 
-    assert list(map(wanted, taking)) == [4, 2]
+    assert list(map(wanted, taking)) == [(4, 4), (2, 2)]
 
 
 def test_one_slow_input_among_tiny_ones_makes_what_waits_here_small():
-    assert wanted(Taking(1, (1,), 1, TINY.at_least(5.0))) == 1
+    assert wanted(Taking(1, (1,), 1, TINY.at_least(5.0))) == (1, 1)
 
 
 def test_few_inputs_are_claimed_one_by_one_and_many_in_pages():
-    assert [lot(4, have) for have in (0, 3, 4, 9)] == [4, 1, 0, 0]
-    assert [lot(1000, have) for have in (0, 900, 950, 1000)] == [1024, 128, 0, 0]
+    assert [lot(Wanted(4, 4), have) for have in (0, 3, 4, 9)] == [4, 1, 0, 0]
+    assert [lot(Wanted(1000, 1000), have) for have in (0, 900, 950, 1000)] == [1024, 128, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("slots", "seconds", "along"),
+    [(4, 1.0, 1), (2, 1.0, 0), (4, 2.0, 0), (16, 1.0, 4), (8, 2.0, 1)],
+)
+def test_of_long_inputs_as_many_are_claimed_along_with_one_as_run_soon(slots, seconds, along):
+    both = wanted(Taking(slots, (1,) * slots, 1, ServiceTime(seconds)))
+
+    assert both == (slots + along, slots)
+    assert [lot(both, have) for have in (slots - 1, slots)] == [1 + along, 0]
+
+
+def test_where_one_input_was_much_longer_than_others_none_waits_for_them():
+    service = ServiceTime(1.0).at_least(3.5)
+
+    assert wanted(Taking(16, (1,) * 16, 1, service)) == (16, 16)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "waits"), [(None, 0.0), (0.01, 0.0), (0.3, 0.0), (0.5, 0.05), (60.0, 0.1)]
+)
+def test_outcomes_of_long_inputs_wait_a_moment_for_others_and_those_of_short_ones_do_not(
+    seconds, waits
+):
+    assert patience(ServiceTime(seconds)) == waits
 
 
 def test_what_a_machine_may_have_and_keeps_is_what_its_orders_say_whatever_it_read_itself():

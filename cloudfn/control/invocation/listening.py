@@ -29,6 +29,8 @@ _LINGER = 10.0
 #: seconds until what failed is tried again
 _AGAIN = 1.0
 _GROWTH = 1.5
+#: times the shortest pause that a call is left alone of which a note has just told
+_TOLD = 4
 _NEVER = float("inf")
 
 
@@ -259,6 +261,8 @@ class Listening:
             _log.warning("outcomes of %s cannot be read: %s", watch.call_id, error)
         else:
             self._after(watch, news=news > 0)
+            if news:  # the mailbox works
+                watch.next_look += watch.least * (_TOLD - 1)
 
     def _bring(self, watch: Watch, note: Note) -> int:
         """Bring what a note tells of; return how much of it is new."""
