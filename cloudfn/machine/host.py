@@ -265,7 +265,9 @@ class Host:
         self._renew_report()
         busy = self._engine.busy
         waiting = any(each.waiting or each.starting for each in self._report.pools.values())
-        self.heart.active = busy or waiting or bool(self._orders.quotas)
+        # One that has just come has no orders of any planner yet, and is waited for.
+        fresh = not self._orders.epoch
+        self.heart.active = fresh or busy or waiting or bool(self._orders.quotas)
         if busy and self._answered:
             self._touch()
         elif now - self._last_led >= self._config.timing.led:

@@ -297,6 +297,28 @@ def test_a_pool_that_had_work_lately_may_grow_at_once_on_the_fullest_machine_alo
     assert decision.quotas == {"m1": {}, "m2": {"g@1": 1, "f@1": 3}}
 
 
+def test_a_pool_that_had_work_lately_goes_on_to_have_what_it_may_have_although_it_has_a_maximum():
+    rows = [a_machine("m1", pools=has(idle=1, quiet=5.0))]
+    memory = replace(SETTLED, quotas={"m1": {"f@1": 3}}, active_at={"f@1": NOW - 5})
+    snapshot = a_snapshot([a_pool(max_containers=3)], rows, memory=memory)
+
+    first = decide_fleet(snapshot)
+    second = decide_fleet(replace(snapshot, memory=first.memory))
+
+    assert (first.quotas, second.quotas) == ({"m1": {"f@1": 3}}, {"m1": {"f@1": 3}})
+
+
+@pytest.mark.parametrize("idle", [0, 1, 3])
+def test_a_maximum_that_was_lowered_holds_for_what_a_pool_might_have_had(idle):
+    rows = [a_machine("m1", pools=has(idle=idle, quiet=5.0)), a_machine("m2")]
+    quotas = {"m1": {"f@1": 3}, "m2": {"f@1": 1}}
+    memory = replace(SETTLED, quotas=quotas, active_at={"f@1": NOW - 5})
+
+    decision = decide_fleet(a_snapshot([a_pool(max_containers=2)], rows, memory=memory))
+
+    assert total(decision) <= 2
+
+
 def test_a_maximum_holds_while_a_machine_has_not_heard_that_its_quota_was_lowered():
     rows = [
         a_machine("m1", heard=NOW - 3, pools=has(busy=1, held=1)),

@@ -91,8 +91,9 @@ def place(
         _keep_idle(want, placing)
         rooms = {*placing.serving.where.get(want.pool.pool, ()), *placing.of(want.pool)}
         ranked = sorted(rooms, key=ranks.__getitem__)
-        free = _bound(want, there.get(want.pool.pool, {}), ranked, placing)
-        _leave_open(want, free, placing, memory, now)
+        perhaps = there.get(want.pool.pool, {})
+        free = _bound(want, perhaps, ranked, placing)
+        _leave_open(want, free, perhaps, placing, memory, now)
     return placing
 
 
@@ -260,15 +261,26 @@ def _keep_idle(want: Demand, placing: Placing) -> None:
             placing.quotas[room.machine_id][name] = placed.get(room, 0) + extra
 
 
-def _leave_open(want: Demand, free: int, placing: Placing, memory: FleetMemory, now: float) -> None:
-    """Let a pool that had work lately have what is free on the fullest machine that has some."""
+def _leave_open(
+    want: Demand,
+    free: int,
+    there: Mapping[str, int],
+    placing: Placing,
+    memory: FleetMemory,
+    now: float,
+) -> None:
+    """Let a pool that had work lately have what is free on the fullest machine that has some.
+
+    What a machine may have by now, it may go on to have: that takes nothing of what is free.
+    """
     name = want.pool.pool
     lately = now - memory.active_at.get(name, float("-inf")) <= READY_FOR
     if not want.pool.live or not (want.waiting or want.held or lately):
         return
     for room in placing.serving.open_to(want.pool):
-        if room.machine_id not in memory.parked and (count := room.fits(want.pool, free)):
-            quota = placing.quotas[room.machine_id]
+        quota = placing.quotas[room.machine_id]
+        more = max(0, free + max(0, there.get(room.machine_id, 0) - quota.get(name, 0)))
+        if room.machine_id not in memory.parked and (count := room.fits(want.pool, more)):
             quota[name] = quota.get(name, 0) + count
             return
 
@@ -307,12 +319,13 @@ def _bound(want: Demand, there: Mapping[str, int], rooms: Sequence[Room], placin
         placing: Has the quotas.
 
     Returns:
-        How many more it may have.
+        How many more it may have; less than none where it may have too many by now.
     """
     name, limit = want.pool.pool, want.pool.settings.max_containers
     if limit is None:
         return _UNBOUNDED
-    free, total = max(0, limit - sum(there.values())), 0
+    left = limit - sum(there.values())
+    free, total = max(0, left), 0
     for room in rooms:
         quota = placing.quotas[room.machine_id]
         if name not in quota:
@@ -324,7 +337,7 @@ def _bound(want: Demand, there: Mapping[str, int], rooms: Sequence[Room], placin
         _set(quota, name, granted)
         kept = placing.kept.get(room.machine_id, {})
         _set(kept, name, min(granted, kept.get(name, 0)))
-    return free
+    return free + min(0, left)
 
 
 def _set(counts: dict[str, int], name: str, count: int) -> None:
