@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -175,8 +176,7 @@ def outputs(
     if as_json:
         terminal.print_json(told)
         return
-    rows = [(name, _shown(value)) for name, value in sorted(told.items())]
-    terminal.print_table(("NAME", "VALUE"), rows, empty="Nothing.")
+    terminal.print_table(("NAME", "VALUE"), list(_rows(told)), empty="Nothing.")
 
 
 def doctor(
@@ -305,7 +305,11 @@ def _as_json(run: Run) -> dict[str, Any]:
     }
 
 
-def _shown(value: Any) -> str:
-    import json
-
-    return value if isinstance(value, str) else json.dumps(value)
+def _rows(told: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each value with the names that lead to it."""
+    for name, value in sorted(told.items()):
+        if isinstance(value, dict):
+            yield from _rows(value, f"{path}{name}.")
+        else:
+            words = value if isinstance(value, list) else [value]
+            yield f"{path}{name}", ", ".join(map(str, words))

@@ -106,6 +106,7 @@ def _length(aws: World, queue: str) -> int:
 def test_destroy_leaves_nothing_of_an_environment(aws: World):
     """The last test of this rehearsal: nothing works after it."""
     assert "made by `cloudfn rehearse up`" in aws.cloudfn("infra", "doctor").stdout
+    assert "cloudfn-main-spot" in aws.cloudfn("infra", "outputs").stdout
     refused = aws.cloudfn("infra", "apply", "--yes", check=False)
     assert (refused.returncode, "has its base already" in refused.stderr) == (1, True)
     aws.cloudfn("secret", "create", "word", "WORD=x", "--provider", "aws")

@@ -121,8 +121,8 @@ def read_outputs(ssm: Any, environment: str, region: str, account_id: str | None
         raise NotFoundError(
             f"There is no environment {environment!r} in {region}: the SSM parameter {name} is not"
             " there.",
-            hint="Make it with `cloudfn infra apply`, or name another --env, AWS_REGION or"
-            " AWS_PROFILE.",
+            hint="Make it with `cloudfn infra apply`, rehearse with `cloudfn rehearse up`, or name"
+            " another --env, AWS_REGION or AWS_PROFILE.",
         ) from error
     outputs = parse_outputs(answer["Parameter"]["Value"], name)
     _check("environment", outputs.environment, environment, name)
