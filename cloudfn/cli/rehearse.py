@@ -1,4 +1,4 @@
-"""`cloudfn rehearse`: up, status, env, spot, kill, fault, limit, down.
+"""`cloudfn rehearse`: up, status, env, requests, spot, kill, fault, limit, down.
 
 The rehearsal is a program of its own (`python -m cloudfn.rehearsal`): started by command line, and
 asked over its socket.
@@ -39,6 +39,7 @@ def build() -> typer.Typer:
     app.command("up")(up)
     app.command("status")(status)
     app.command("env")(show_env)
+    app.command("requests")(requests)
     app.command("spot")(spot)
     app.command("kill")(kill)
     app.command("fault")(fault)
@@ -168,6 +169,37 @@ def show_env(context: typer.Context, as_json: JsonOption = False) -> None:
     print(f"unset {' '.join(_UNSET)}")
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
+
+
+def requests(
+    context: typer.Context,
+    since: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="Only of the last so many seconds."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say who asked AWS for what how often, and how long the emulators took; --json: each one."""
+    told = _ask(session_of(context, None), op="requests", seconds=since, each=as_json)
+    if as_json:
+        terminal.print_json(told["requests"])
+        return
+    terminal.print_table(
+        ("WHO", "SERVICE", "ACTION", "REQUESTS", "FAILED", "IN EMULATORS", "EACH"),
+        [
+            (
+                each["caller"],
+                each["service"],
+                each["action"],
+                str(each["number"]),
+                str(each["failed"]),
+                f"{each['emulator']:.1f} s",
+                f"{1_000 * each['emulator'] / each['number']:.0f} ms",
+            )
+            for each in told["kinds"]
+        ],
+        empty="Nothing was asked for.",
+    )
 
 
 def spot(

@@ -37,8 +37,8 @@ def main(words: Sequence[str]) -> int:
         case ["supervise", home]:
             # Nothing to wait for: what it started ends with it.
             os._exit(_supervise(Site(Path(home))))
-        case ["front", faults, fleet, rest, *addresses]:
-            _front(faults, int(fleet), int(rest), addresses)
+        case ["front", faults, requests, fleet, rest, *addresses]:
+            _front(Path(faults), Path(requests), (int(fleet), int(rest)), addresses)
         case ["metadata", folder]:
             from cloudfn.rehearsal.metadata import Service
 
@@ -74,12 +74,14 @@ def _supervise(site: Site) -> int:
     return _told(Supervisor(site, wanted, SystemClock()).run)
 
 
-def _front(faults: str, fleet: int, rest: int, addresses: Sequence[str]) -> None:
+def _front(faults: Path, requests: Path, ports: tuple[int, int], addresses: Sequence[str]) -> None:
     import asyncio
 
     from cloudfn.rehearsal.front import Front, RuleFile, run
+    from cloudfn.rehearsal.requests import RequestLog
 
-    front = Front(("127.0.0.1", fleet), ("127.0.0.1", rest), RuleFile(Path(faults)), SystemClock())
+    fleet, rest = (("127.0.0.1", port) for port in ports)
+    front = Front(fleet, rest, RuleFile(faults), RequestLog(requests).add, SystemClock())
     parted = [each.rpartition(":") for each in addresses]
     asyncio.run(run(front, [(host, int(port)) for host, _, port in parted]))
 

@@ -129,7 +129,13 @@ def _planner(of: Callable[[str], Any], names: Names, handler: str, key: str) -> 
         Code={"S3Bucket": names.bucket, "S3Key": key},
         Timeout=75,
         MemorySize=512,
-        Environment={"Variables": {"CLOUDFN_ENVIRONMENT": names.environment}},
+        Environment={
+            "Variables": {
+                "CLOUDFN_ENVIRONMENT": names.environment,
+                # Lambda says it by itself; so botocore tells whoever is asked.
+                "AWS_EXECUTION_ENV": "AWS_Lambda_python3.12",
+            }
+        },
     )
     functions.put_function_event_invoke_config(
         FunctionName=names.planner, MaximumRetryAttempts=0, MaximumEventAgeInSeconds=60

@@ -1,18 +1,20 @@
 """The front: one address for all services. Passes requests to the emulator that has the service.
 
-Bodies are streamed, connections kept, and rules of `faults` obeyed. Runs in a process of its own.
+Bodies are streamed, connections kept, rules of `faults` obeyed, and requests noted. Runs in a
+process of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloudfn.clock import Clock
 from cloudfn.rehearsal.faults import Kind, Refusal, Rule, refusal, rule_for, rules_of, service_of
+from cloudfn.rehearsal.requests import START, Request, about, action_of, caller_of, waits
 
 _HEAD_LIMIT = 1 << 20
 _CHUNK = 1 << 16
@@ -78,6 +80,33 @@ class RuleFile:
         return self._rules
 
 
+class _Body:
+    """A body on its way to somebody, or to nobody; keeps its size and what it began with."""
+
+    def __init__(self, to: asyncio.StreamWriter | None = None) -> None:
+        self._to = to
+        self.start, self.size = b"", 0
+
+    async def put(self, piece: bytes) -> None:
+        """Pass a piece on."""
+        self.size += len(piece)
+        self.start += piece[: START - len(self.start)]
+        if self._to is not None:
+            self._to.write(piece)
+            await self._to.drain()
+
+
+@dataclass(slots=True)
+class _Course:
+    """How a request fares."""
+
+    asked: _Body = field(default_factory=_Body)
+    answered: _Body = field(default_factory=_Body)
+    #: seconds in an emulator
+    emulator: float = 0.0
+    status: int = 0
+
+
 class Front:
     """Serves any number of connections.
 
@@ -85,12 +114,20 @@ class Front:
         fleet: Where EC2 and Auto Scaling are.
         rest: Where all other services are.
         rules: What befalls requests.
+        note: Told of each request.
         clock: Tells until when.
     """
 
-    def __init__(self, fleet: Address, rest: Address, rules: RuleFile, clock: Clock) -> None:
+    def __init__(
+        self,
+        fleet: Address,
+        rest: Address,
+        rules: RuleFile,
+        note: Callable[[Request], None],
+        clock: Clock,
+    ) -> None:
         self._fleet, self._rest = fleet, rest
-        self._rules, self._clock = rules, clock
+        self._rules, self._note, self._clock = rules, note, clock
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until either side ends it."""
@@ -107,33 +144,71 @@ class Front:
         head = await _read_head(reader)
         if head is None:
             return False
+        at, began, course = self._clock.wall(), self._clock.monotonic(), _Course()
         method, target, *_ = head.first.split(" ")
         service = service_of(target, head.headers)
+        try:
+            return await self._passed(head, method, service, reader, writer, course)
+        finally:
+            start = course.asked.start
+            action = action_of(method, head.headers, start)
+            self._note(
+                Request(
+                    at=at,
+                    seconds=self._clock.monotonic() - began,
+                    emulator=course.emulator,
+                    caller=caller_of(writer.get_extra_info("peername")[0], head.headers),
+                    service=service,
+                    action=action,
+                    about=about(target, head.headers, start),
+                    status=course.status,
+                    answer=course.answered.size,
+                    waits=waits(action, start),
+                )
+            )
+
+    async def _passed(
+        self,
+        head: Head,
+        method: str,
+        service: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        course: _Course,
+    ) -> bool:
         rule = rule_for(self._rules.rules(), service, self._clock.wall())
         if head.headers.get("expect", "").lower() == "100-continue":
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if rule is not None and rule.kind in (Kind.THROTTLE, Kind.FAIL):
-            await _copy_body(head, reader, None, until_end=False)
-            await _answer(writer, refusal(service, rule.kind), with_body=method != "HEAD")
+            told = refusal(service, rule.kind)
+            await _copy_body(head, reader, course.asked, until_end=False)
+            await _answer(writer, told, with_body=method != "HEAD")
+            course.status, course.answered.size = told.status, len(told.body)
             return not head.closes
         if rule is not None and rule.kind is Kind.DELAY:
             await asyncio.sleep(rule.delay)
         address = self._fleet if service in _EC2 else self._rest
+        began = self._clock.monotonic()
         # A new connection for each request: a kept one may have been ended in the same moment, and
         # a body that has been passed on cannot be passed on again.
         answers, asks = await asyncio.open_connection(*address, limit=_HEAD_LIMIT)
         try:
             asks.write(head.bytes(leave_out=frozenset({"expect"})))
-            await _copy_body(head, reader, asks, until_end=False)
+            course.asked = _Body(asks)
+            await _copy_body(head, reader, course.asked, until_end=False)
             lost = rule is not None and rule.kind is Kind.LOSE
-            going_on = await _pass_answer(method, answers, None if lost else writer)
+            going_on = await _pass_answer(method, answers, None if lost else writer, course)
         finally:
+            course.emulator = self._clock.monotonic() - began
             asks.close()
         return going_on and not lost and not head.closes
 
 
 async def _pass_answer(
-    method: str, answers: asyncio.StreamReader, writer: asyncio.StreamWriter | None
+    method: str,
+    answers: asyncio.StreamReader,
+    writer: asyncio.StreamWriter | None,
+    course: _Course,
 ) -> bool:
     """Pass an answer on, to nobody if it is to be lost; return whether the connection lasts."""
     head = await _read_head(answers)
@@ -142,9 +217,11 @@ async def _pass_answer(
     status = int(head.first.split(" ")[1])
     if writer is not None:
         writer.write(head.bytes())
+        course.status = status
     bodiless = method == "HEAD" or status in _BODILESS
     if not bodiless:
-        await _copy_body(head, answers, writer, until_end=True)
+        course.answered = _Body(writer)
+        await _copy_body(head, answers, course.answered, until_end=True)
     if writer is not None:
         await writer.drain()
     endless = not bodiless and not head.chunked and head.length is None
@@ -171,46 +248,34 @@ async def _read_head(reader: asyncio.StreamReader) -> Head | None:
 
 
 async def _copy_body(
-    head: Head,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter | None,
-    *,
-    until_end: bool,
+    head: Head, reader: asyncio.StreamReader, to: _Body, *, until_end: bool
 ) -> None:
     """Copy a body as it is framed; `until_end`: one that has no frame goes on to the end."""
     if head.chunked:
         while True:
             line = await reader.readline()
             size = int(line.split(b";")[0], 16)
-            await _put(writer, line)
+            await to.put(line)
             if size == 0:
                 break
-            await _copy(reader, writer, size + 2)
+            await _copy(reader, to, size + 2)
         while (line := await reader.readline()) not in (b"\r\n", b""):
-            await _put(writer, line)
-        await _put(writer, b"\r\n")
+            await to.put(line)
+        await to.put(b"\r\n")
     elif head.length is not None:
-        await _copy(reader, writer, head.length)
+        await _copy(reader, to, head.length)
     elif until_end:
         while piece := await reader.read(_CHUNK):
-            await _put(writer, piece)
+            await to.put(piece)
 
 
-async def _copy(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None, size: int
-) -> None:
+async def _copy(reader: asyncio.StreamReader, to: _Body, size: int) -> None:
     while size:
         piece = await reader.read(min(size, _CHUNK))
         if not piece:
             raise ConnectionResetError
         size -= len(piece)
-        await _put(writer, piece)
-
-
-async def _put(writer: asyncio.StreamWriter | None, piece: bytes) -> None:
-    if writer is not None:
-        writer.write(piece)
-        await writer.drain()
+        await to.put(piece)
 
 
 async def _answer(writer: asyncio.StreamWriter, told: Refusal, *, with_body: bool) -> None:

@@ -55,6 +55,11 @@ class Site:
         return self.home / "faults.json"
 
     @property
+    def requests(self) -> Path:
+        """File of what the front was asked for, a line of JSON each; see `requests`."""
+        return self.home / "requests.jsonl"
+
+    @property
     def disk(self) -> Path:
         """File that holds what is in `data`, where there are loop devices."""
         return self.home / "disk.img"

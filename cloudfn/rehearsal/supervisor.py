@@ -32,6 +32,7 @@ from cloudfn.rehearsal.faults import Kind, Rule, rules_of, rules_text
 from cloudfn.rehearsal.groups import Groups
 from cloudfn.rehearsal.launcher import NOTICE, Launcher
 from cloudfn.rehearsal.names import Names
+from cloudfn.rehearsal.requests import told
 from cloudfn.rehearsal.site import ACCOUNT, KEY, SECRET, Site, Wanted, variables
 from cloudfn.rehearsal.steps import let_go_of_output, tell
 
@@ -142,7 +143,8 @@ class Supervisor:
             "TMPDIR": str(data),
         }
         self._start("ministack", [sys.executable, "-m", "ministack"], settings)
-        front = ["front", str(self._site.faults), str(emulator.port), str(port)]
+        files = (str(self._site.faults), str(self._site.requests))
+        front = ["front", *files, str(emulator.port), str(port)]
         addresses = [f"{each}:{self._wanted.port}" for each in ("127.0.0.1", plan.ours)]
         self._start("front", _module(*front, *addresses))
         self._await("ministack", port)
@@ -199,7 +201,6 @@ class Supervisor:
     # ------------------------------------------------------------------------------------ orders
 
     def _obey(self, order: Order) -> Order:
-        machine = str(order.get("machine", ""))
         if not self._ready:
             if order["op"] == "down":
                 os._exit(1)  # takes along whatever is there already
@@ -207,6 +208,17 @@ class Supervisor:
         match order["op"]:
             case "status":
                 return self._status()
+            case "requests":
+                seconds = order.get("seconds")
+                since = 0.0 if seconds is None else self._clock.wall() - float(seconds)
+                return told(self._site.requests, since, each=bool(order.get("each")))
+            case _:
+                self._do(order)
+                return {}
+
+    def _do(self, order: Order) -> None:
+        machine = str(order.get("machine", ""))
+        match order["op"]:
             case "down":
                 self._over.set()
             case "spot":
@@ -221,7 +233,6 @@ class Supervisor:
                 self._fault(order)
             case unknown:
                 raise InvalidError(f"There is no order {unknown!r}.")
-        return {}
 
     def _fault(self, order: Order) -> None:
         now = self._clock.wall()

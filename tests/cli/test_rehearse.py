@@ -60,7 +60,13 @@ def supervisor(site: Site, obey: Callable[[dict], dict]) -> Iterator[None]:
 
 
 def test_without_a_rehearsal_everything_says_so(site, capsys):
-    for words in (["status"], ["env"], ["kill", "i-1"], ["fault", "sqs", "fail", "1"]):
+    for words in (
+        ["status"],
+        ["env"],
+        ["requests"],
+        ["kill", "i-1"],
+        ["fault", "sqs", "fail", "1"],
+    ):
         assert main(["rehearse", *words]) == 1
         assert "No rehearsal runs." in capsys.readouterr().err
 
@@ -121,6 +127,34 @@ def test_env_leads_a_shell_to_the_rehearsal(site, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("unset AWS_PROFILE ")
     assert lines[1:] == ["export AWS_ENDPOINT_URL=http://127.0.0.1:4566", "export A='b c'"]
+
+
+def test_requests_are_shown_by_who_asks_for_what(site, capsys):
+    kind = {"caller": "agent", "service": "sqs", "action": "SendMessage", "number": 4}
+    told = {"kinds": [{**kind, "failed": 1, "emulator": 1.0}]}
+    heard = []
+    with supervisor(site, lambda order: heard.append(order) or told):
+        assert main(["rehearse", "requests", "--since", "60"]) == 0
+
+    assert heard == [{"op": "requests", "seconds": 60.0, "each": False}]
+    (_, line) = capsys.readouterr().out.splitlines()
+    assert line.split() == ["agent", "sqs", "SendMessage", "4", "1", "1.0", "s", "250", "ms"]
+
+
+def test_requests_are_given_one_by_one_to_programs(site, capsys):
+    heard = []
+    told = {"requests": [{"at": 1.0, "action": "SendMessage"}]}
+    with supervisor(site, lambda order: heard.append(order) or told):
+        assert main(["rehearse", "requests", "--json"]) == 0
+
+    assert heard == [{"op": "requests", "seconds": None, "each": True}]
+    assert json.loads(capsys.readouterr().out) == told["requests"]
+
+
+def test_where_nothing_was_asked_for_that_is_said(site, capsys):
+    with supervisor(site, lambda _order: {"kinds": []}):
+        assert main(["rehearse", "requests"]) == 0
+    assert "Nothing was asked for." in capsys.readouterr().err
 
 
 def test_a_supervisor_that_dies_while_it_answers_counts_as_gone(site, capsys):

@@ -11,6 +11,7 @@ import pytest
 
 from cloudfn.rehearsal.faults import Kind, Rule, rules_text
 from cloudfn.rehearsal.front import Front, RuleFile
+from cloudfn.rehearsal.requests import Caller, Request
 from cloudfn.testing import FakeClock
 
 _SIGNED = (
@@ -56,8 +57,10 @@ def talk(
     emulator: Emulator,
     words: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bytes]],
     fleet: Emulator | None = None,
+    noted: list[Request] | None = None,
 ) -> bytes:
     """Speak to a front; return what the client got."""
+    noted = [] if noted is None else noted
 
     async def both() -> bytes:
         servers = [
@@ -65,7 +68,7 @@ def talk(
             for each in (fleet or Emulator(), emulator)
         ]
         addresses = [each.sockets[0].getsockname()[:2] for each in servers]
-        front = Front(*addresses, RuleFile(faults), FakeClock(wall=100.0))
+        front = Front(*addresses, RuleFile(faults), noted.append, FakeClock(wall=100.0))
         served = await asyncio.start_server(front.serve, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*served.sockets[0].getsockname()[:2])
         try:
@@ -182,3 +185,26 @@ def test_a_fault_ends_with_its_time(faults):
 def test_a_late_answer_comes(faults):
     faults.write_text(rules_text([Rule("sqs", Kind.DELAY, until=101.0, delay=0.01)]))
     assert talk(faults, Emulator(), one(request("sqs"))) == _OK
+
+
+def test_requests_are_noted_with_who_asked_for_what_and_what_came_of_it(faults):
+    noted: list[Request] = []
+    body = b'{"TableName": "cloudfn-main", "Key": {"pk": {"S": "M#3"}, "sk": {"S": "i-1"}}}'
+    told = f"X-Amz-Target: DynamoDB_20120810.GetItem\r\nContent-Length: {len(body)}\r\n"
+
+    talk(faults, Emulator(), one(request("dynamodb", told, body)), noted=noted)
+
+    (heard,) = noted
+    assert (heard.at, heard.caller, heard.service) == (100.0, Caller.CLIENT, "dynamodb")
+    assert (heard.action, heard.about) == ("GetItem", "M#3")
+    assert (heard.status, heard.answer, heard.waits) == (200, 2, False)
+
+
+def test_what_is_refused_and_what_is_lost_is_noted_too(faults):
+    noted: list[Request] = []
+    faults.write_text(rules_text([Rule("sqs", Kind.THROTTLE, until=101.0)]))
+    talk(faults, Emulator(), one(request("sqs")), noted=noted)
+    faults.write_text(rules_text([Rule("s3", Kind.LOSE, until=101.0)]))
+    talk(faults, Emulator(), one(request("s3")), noted=noted)
+
+    assert [(each.service, each.status) for each in noted] == [("sqs", 403), ("s3", 0)]
