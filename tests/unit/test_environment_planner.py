@@ -488,6 +488,32 @@ def test_doorbells_of_what_nobody_heard_are_rung_and_dead_ones_forgotten(world):
     assert len(world.doorbells.listen(world.function_id, 0, 1)) == 1
 
 
+def test_machines_are_asked_for_before_anything_that_can_wait(world):
+    world.submit(1)
+    asked_before = []
+    dead = world.doorbells.dead
+
+    def slow_look(limit):
+        asked_before.append(len(world.fleet.instances()))
+        return dead(limit)
+
+    world.doorbells.dead = slow_look
+
+    a_planner(world).tick()
+
+    assert asked_before == [1]
+
+
+def test_jobs_are_done_although_the_look_failed(world):
+    world.cloud.catalog.apps = _raises(ServiceError("away"))
+    repaired = _noted(world.ledger, "repair")
+
+    with pytest.raises(ServiceError):
+        a_planner(world).tick()
+
+    assert len(repaired) == 1
+
+
 def test_one_job_that_fails_does_not_keep_others_from_being_done(world):
     world.ledger.fail_next("overdue", ServiceError("away"))
     world.ledger.repair = _raises(ValueError("a bug"))

@@ -130,11 +130,16 @@ class EnvironmentPlanner:
         # Before anything is looked at: whoever calls later means what this look may not see.
         self._hear()
         rows = self._observer.rows()
-        chores = self._janitor.work(rows, self._memory.chores, now)
+        try:
+            return self._look(rows, epoch, now)
+        finally:
+            # Whoever waits for a machine does not wait for these.
+            chores = self._janitor.work(rows, self._memory.chores, now)
+            self._memory = replace(self._memory, chores=chores)
+
+    def _look(self, rows: list[MachineRow], epoch: int, now: float) -> Tick:
         self._fire(now)
-        snapshot = self._observer.observe(
-            rows, epoch, replace(self._memory, chores=chores), self._clock.wall()
-        )
+        snapshot = self._observer.observe(rows, epoch, self._memory, self._clock.wall())
         self._waiting = any(pool.pending for pool in snapshot.pools)
         decision = decide_fleet(snapshot)
         if self._clock.wall() - now > LEASE * _SAFE_PART:
