@@ -35,6 +35,8 @@ class Line:
         self.failures = 0
         #: the ledger may have more
         self.more = True
+        #: that is more than the question of who has just begun to serve: it is worth a container
+        self._likely = False
         #: somebody said so since it was asked last
         self._news = False
         #: how many wait in the ledger, as far as is known, and when that was asked
@@ -61,7 +63,8 @@ class Line:
     @property
     def waiting(self) -> int:
         """How many wait for a container of any machine, as far as is known here."""
-        return len(self) + self.fetching + (max(1, self.backlog) if self.more else 0)
+        more = max(1, self.backlog) if self.more and self._likely else 0
+        return len(self) + self.fetching + more
 
     def add(self, claims: Iterable[Claim]) -> None:
         """Let claims wait."""
@@ -98,6 +101,7 @@ class Line:
 
     def claimed(self, count: int) -> None:
         """So many came from the ledger, and there may be more."""
+        self._likely = True
         self.backlog = max(0, self.backlog - count)
 
     def clear(self) -> list[Claim]:
@@ -114,7 +118,7 @@ class Line:
 
     def wake(self) -> None:
         """The ledger may have more, perhaps more than who is asking just now will hear of."""
-        self.more = self._news = True
+        self.more = self._news = self._likely = True
 
     def heard(self, ring: Ring) -> None:
         """A doorbell rang."""

@@ -130,6 +130,15 @@ def test_rings_are_kept_without_what_was_enclosed_until_the_ledger_has_no_more()
     assert not line.more
 
 
+def test_who_begins_to_serve_a_pool_asks_for_inputs_and_takes_none_to_wait():
+    line = Line("pool", "fu-1")
+    assert (line.more, line.waiting) == (True, 0)
+
+    line.heard(Ring("fu-1", "pool", "page"))
+
+    assert line.waiting == 1
+
+
 def test_what_rings_while_the_ledger_is_asked_has_it_asked_again():
     line = Line("fu-f@1", "fu-f")
     line.ask(5)
