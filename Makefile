@@ -61,7 +61,7 @@ bench: $(RUN_READY) ## Measure cloudfn beside its peers (they get an environment
 	@$(BIN)/python bench/run.py $(ARGS)
 
 .PHONY: bench-aws
-bench-aws: $(DEV_READY) ## Count what cloudfn asks of AWS, on fakes and on paper (ARGS=paper|count|decide|run)
+bench-aws: $(DEV_READY) ## Count what cloudfn asks of AWS (ARGS=paper|count|decide|run, on fakes; or rehearsal, which needs root)
 	@$(BIN)/python -m benchmarks.aws $(ARGS)
 
 .PHONY: bundle-lock

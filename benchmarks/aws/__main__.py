@@ -1,4 +1,7 @@
-"""`python -m benchmarks.aws [paper|count|decide|run]`: prints tables as Markdown; all without."""
+"""`python -m benchmarks.aws [paper|count|decide|run|rehearsal]`: prints tables as Markdown.
+
+Without a word, all but `rehearsal`, which needs root and ten minutes.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def main(wanted: Sequence[str]) -> int:
     if unknown:
         sys.stderr.write(f"usage: python -m benchmarks.aws [{'|'.join(_PARTS)}]\n")
         return 2
-    for name in wanted or _PARTS:
+    for name in wanted or _USUAL:
         _PARTS[name]()
     return 0
 
@@ -91,6 +94,19 @@ def _run() -> None:
     _table("From client to container and back", ("", "takes", "requests", "for each input"), rows)
 
 
+def _rehearsal() -> None:
+    from benchmarks.aws.rehearsed import Missing, measure
+    from benchmarks.aws.report import tables
+
+    try:
+        found = measure()
+    except Missing as missing:
+        sys.stderr.write(f"No rehearsal: {missing}\n")
+        raise SystemExit(2) from None
+    for each in tables(found):
+        _table(each.title, each.head, each.rows)
+
+
 def _fresh(ask: Callable[[Account], Calls]) -> Calls:
     with TemporaryDirectory() as folder:
         return ask(Account(Path(folder)))
@@ -115,7 +131,9 @@ _PARTS: dict[str, Callable[[], None]] = {
     "count": _count,
     "decide": _decide,
     "run": _run,
+    "rehearsal": _rehearsal,
 }
+_USUAL = ("paper", "count", "decide", "run")
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

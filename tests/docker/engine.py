@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -63,12 +63,23 @@ class Engine:
 @pytest.fixture(scope="session")
 def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """Give an engine that all processes of this run of the tests share."""
-    try:
-        install()
-        archive = base_image.archive()
-    except (RuntimeError, subprocess.SubprocessError, OSError) as error:
-        _give_up(str(error))
-    with running_engine(_shared(tmp_path_factory), archive) as engine:
+    with ExitStack() as stack:
+        try:
+            engine = stack.enter_context(own_engine(_shared(tmp_path_factory)))
+        except (RuntimeError, subprocess.SubprocessError, OSError) as error:
+            _give_up(str(error))
+        yield engine
+
+
+@contextmanager
+def own_engine(folder: Path) -> Iterator[Engine]:
+    """Install what is missing, and start an engine or join those who use the one of this folder.
+
+    Raises:
+        RuntimeError, SubprocessError, OSError: There can be none here; the message says why.
+    """
+    install()
+    with running_engine(folder, base_image.archive()) as engine:
         yield engine
 
 
@@ -174,7 +185,7 @@ def _start(folder: Path, users: Path) -> dict[str, Any]:
         assert process.stdout is not None
         line = process.stdout.readline()
     if not line:
-        _give_up((folder / "guardian.log").read_text())
+        raise RuntimeError((folder / "guardian.log").read_text())
     told: dict[str, Any] = json.loads(line)
     return told
 

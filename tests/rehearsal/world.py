@@ -52,7 +52,7 @@ class World:
         """Run `cloudfn …` to its end."""
         done = subprocess.run(
             [sys.executable, "-m", "cloudfn", *words],
-            env=self._environ(), capture_output=True, text=True, check=False, timeout=_COMMAND,
+            env=self.environ(), capture_output=True, text=True, check=False, timeout=_COMMAND,
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stdout + done.stderr + self.logs()
         return done
@@ -61,7 +61,7 @@ class World:
         """Start `cloudfn …`."""
         return subprocess.Popen(
             [sys.executable, "-m", "cloudfn", *words],
-            env=self._environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=self.environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
     def up(self, *options: str) -> None:
@@ -83,7 +83,8 @@ class World:
             "--module", "rehearsed_agent", "--handler", "rehearsed_agent.planner",
         )  # fmt: skip
 
-    def _environ(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
+        """Return the variables of a user who has been led to the rehearsal, if it is there."""
         environ = {"CLOUDFN_HOME": str(self.root), "PATH": _path(), "HOME": str(self.root)}
         if self.site.environ.exists():
             environ |= json.loads(self.site.environ.read_text())
