@@ -15,6 +15,7 @@ from cloudfn.providers.aws.costs import Load, Prices, cost
 from cloudfn.providers.aws.ledger.pages import SLOTS
 from cloudfn.providers.aws.ledger.rows import OPEN
 from cloudfn.providers.aws.machines import PARTITIONS
+from cloudfn.providers.machines import MOST_NAMED
 
 # Quotas, from AWS's documentation as of November 2026, as far as it was at hand: those of a fresh
 # account in us-east-1. Most can be raised; those of one partition cannot.
@@ -43,8 +44,9 @@ _CALLS = 2.0
 _COUNTED_IN_A_SECOND = 400
 
 # Bytes.
-#: of a machine's row, with its keys, its orders and its SSH keys, and of what it says of a pool
-ROW, ROW_POOL = 900, 130
+#: of a machine's row, with its keys, its orders and its SSH keys, and of what it says of a pool and
+#: of a container
+ROW, ROW_POOL, ROW_CONTAINER = 900, 130, 54
 #: of a page in the index of open pages
 INDEX_ROW = 110
 #: seconds that Lambda bills for where one look is all
@@ -81,6 +83,8 @@ class Fleet:
     output: float = 0.1
     #: seconds between two looks of the planner
     look: float = 1.0
+    #: that each machine has
+    containers: int = 4
 
 
 class Demand(NamedTuple):
@@ -98,9 +102,9 @@ class Demand(NamedTuple):
         return self.per_second / self.limit
 
 
-def row_size(pools: int) -> int:
+def row_size(pools: int, containers: int) -> int:
     """Return the bytes of a machine's row."""
-    return ROW + ROW_POOL * pools
+    return ROW + ROW_POOL * pools + ROW_CONTAINER * min(containers, MOST_NAMED)
 
 
 def demands(fleet: Fleet) -> Iterator[Demand]:
@@ -122,19 +126,23 @@ def _overviews(fleet: Fleet) -> float:
 
 def beats(fleet: Fleet) -> float:
     """Return the write units of all heartbeats in a second."""
-    return fleet.machines / BEAT * ceil(row_size(fleet.pools) / 1_024)
+    return fleet.machines / BEAT * ceil(row_size(fleet.pools, fleet.containers) / 1_024)
 
 
 def reads_of_orders(fleet: Fleet) -> float:
     """Return the read units of all looks at orders between heartbeats."""
     if not fleet.active:
         return 0.0
-    return fleet.machines * (1 / ORDERS - 1 / BEAT) * ceil(row_size(fleet.pools) / 4_096)
+    return (
+        fleet.machines
+        * (1 / ORDERS - 1 / BEAT)
+        * ceil(row_size(fleet.pools, fleet.containers) / 4_096)
+    )
 
 
 def lists(fleet: Fleet) -> float:
     """Return the read units of the planner's lists of machines."""
-    whole = fleet.machines * row_size(fleet.pools) / 4_096
+    whole = fleet.machines * row_size(fleet.pools, fleet.containers) / 4_096
     return max(whole, float(PARTITIONS)) / fleet.look
 
 

@@ -42,6 +42,20 @@ def machines(session: Session) -> list[str]:
     return ask(session, lambda cloud: [row.report.machine_id for row in cloud.machines.list()], [])
 
 
+def containers(session: Session) -> list[str]:
+    """Return the ids of containers that run, as machines told them."""
+    return ask(
+        session,
+        lambda cloud: [
+            container.container_id
+            for row in cloud.machines.list()
+            for pool in row.report.pools.values()
+            for container in pool.containers
+        ],
+        [],
+    )
+
+
 def ask(session: Session, question: Callable[[Cloud], T], otherwise: T) -> T:
     """Return the answer of a cloud, or something else where there is none in time.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from shlex import join
 from typing import Annotated, Any
 
 import typer
 
 from cloudfn import errors
 from cloudfn.cli import logs, moments, terminal
+from cloudfn.cli.machine_shell import run_on_machine
 from cloudfn.cli.options import (
     EnvironmentOption,
     JsonOption,
@@ -33,7 +35,16 @@ _KEYS = (
     "idle_since",
     "gpus",
     "gpu_memory",
+    "machine_id",
 )
+
+#: what a machine does with a container's label, the folder where programs begin, and a program
+_IN_CONTAINER = """
+found=$(sudo docker ps --quiet --filter "label=$1")
+[ -n "$found" ] || { echo "The container does not run on this machine." >&2; exit 1; }
+where=$2; shift 2
+exec sudo docker exec --interactive --workdir "$where" "$found" "$@"
+"""
 
 ContainerArgument = Annotated[
     str,
@@ -67,6 +78,9 @@ def list_containers(
     reply = session.request("container_list", app=app)
     containers = terminal.choose_keys(reply["containers"], _KEYS)
     now = session.host.clock.wall()
+    far = any(each["machine_id"] for each in containers)
+    # What only the other kind of provider knows has no column.
+    last = ("MACHINE",) if far else ("IDLE SINCE", "GPUS")
     terminal.print_listing(
         containers,
         (
@@ -74,24 +88,26 @@ def list_containers(
             "APP",
             "FUNCTION",
             "REVISION",
-            "PID",
+            *(() if far else ("PID",)),
             "STATE",
             "STARTED",
             "INPUTS",
-            "IDLE SINCE",
-            "GPUS",
+            *last,
         ),
         lambda each: (
             each["container_id"],
             each["app_name"] or each["app_id"],
             each["function_name"],
             f"v{each['revision']}" if each["revision"] else None,
-            each["pid"],
+            *(() if far else (each["pid"],)),
             each["state"],
             moments.ago(each["started"], now),
             each["inputs_done"],
-            moments.ago(each["idle_since"], now),
-            _devices(each),
+            *(
+                (each["machine_id"],)
+                if far
+                else (moments.ago(each["idle_since"], now), _devices(each))
+            ),
         ),
         as_json=as_json,
         empty="No container runs.",
@@ -144,12 +160,15 @@ def execute(
 ) -> None:
     """Run a program as if in a container: with its environment and working directory, as its user.
 
-    In the docker runtime it runs in the container itself. Not on a cloud: see `cloudfn machine`.
+    In the docker runtime it runs in the container itself. On a cloud, the way there is that of
+    `cloudfn machine exec`, and nothing is read from here.
     """
     command = program_of(command)
     session = session_of(context, env)
     place = session.request("container_exec", container_id=container)
     session.close()
+    if "machine" in place:
+        raise typer.Exit(run_on_machine(session, place["machine"], _line(container, command)))
     if "docker" in place:
         terminal_too = ["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
         command = [*place["docker"], *terminal_too, place["container"], *command]
@@ -160,6 +179,14 @@ def execute(
             f"{command[0]} cannot be run in container {container}: {error.strerror}.",
             hint="The program is looked up on the container's PATH.",
         ) from None
+
+
+def _line(container: str, command: Sequence[str]) -> str:
+    """Return what the shell of a container's machine is to run."""
+    from cloudfn.agent.docker.order import CONTAINER_LABEL, SOURCE
+
+    label = f"{CONTAINER_LABEL}={container}"
+    return join(["sh", "-c", _IN_CONTAINER, "sh", label, SOURCE, *command])
 
 
 def stop(
@@ -179,7 +206,7 @@ def stop(
 ) -> None:
     """Stop a container: its inputs are interrupted and run again in another one; exit hooks run.
 
-    Not on a cloud: see `cloudfn machine drain` and `cloudfn app rollover`.
+    On a cloud its machine hears of it within 5 s.
     """
     session = session_of(context, env)
     session.request("container_stop", container_id=container, graceful=graceful)

@@ -12,7 +12,7 @@ import typer
 
 from cloudfn import errors
 from cloudfn.cli.options import EnvironmentOption, complete_machine, program_of
-from cloudfn.cli.session import session_of
+from cloudfn.cli.session import Session, session_of
 
 if TYPE_CHECKING:
     from cloudfn.providers.base import Cloud
@@ -45,7 +45,7 @@ def shell(
 
     stdin = sys.stdin.buffer
     with (
-        _connected(context, machine, env, direct=direct) as connection,
+        _connected(session_of(context, env), machine, direct=direct) as connection,
         resizes() as resized,
         raw(stdin),
     ):
@@ -67,9 +67,14 @@ def execute(
     Nothing is read from here. For pipes and the like: -- sh -c '…'.
     """
     program = program_of(command)
-    with _connected(context, machine, env, direct=direct) as connection:
-        status = connection.run(join(program), _out, _err)
-    raise typer.Exit(status)
+    line = join(program)
+    raise typer.Exit(run_on_machine(session_of(context, env), machine, line, direct=direct))
+
+
+def run_on_machine(session: Session, machine: str, line: str, *, direct: bool = False) -> int:
+    """Have a machine's shell run a line, and show what it says; return the exit status."""
+    with _connected(session, machine, direct=direct) as connection:
+        return connection.run(line, _out, _err)
 
 
 def show_logs(
@@ -86,18 +91,14 @@ def show_logs(
     command = ["journalctl", "--unit", _UNIT, "--no-pager", "--lines", str(tail)]
     if follow:
         command.append("--follow")
-    with _connected(context, machine, env, direct=direct) as connection:
-        status = connection.run(join(command), _out, _err)
-    raise typer.Exit(status)
+    line = join(command)
+    raise typer.Exit(run_on_machine(session_of(context, env), machine, line, direct=direct))
 
 
 @contextmanager
-def _connected(
-    context: typer.Context, machine: str, env: str | None, *, direct: bool
-) -> Iterator[SshConnection]:
+def _connected(session: Session, machine: str, *, direct: bool) -> Iterator[SshConnection]:
     from cloudfn.model.ids import mint
 
-    session = session_of(context, env)
     cloud = session.host.open_cloud(session.settings, mint("cl"))
     try:
         with _connect(cloud, machine, direct=direct) as connection:

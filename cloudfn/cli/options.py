@@ -115,6 +115,9 @@ def complete_function_ref(context: typer.Context, incomplete: str) -> list[str]:
 
 def complete_container(context: typer.Context, incomplete: str) -> list[str]:
     """Return the ids of the containers that run."""
+    session = _on_a_cloud(context)
+    if session is not None:
+        return _beginning(cloud_names.containers(session), incomplete)
     containers = _told(context, "container_list", app=None).get("containers", ())
     ids = [container["container_id"] for container in containers]
     return [container_id for container_id in ids if container_id.startswith(incomplete)]
@@ -188,7 +191,7 @@ def _apps(context: typer.Context) -> dict[str, list[str]]:
 def _told(context: typer.Context, op: str, **fields: Any) -> dict[str, Any]:
     """Return what a running daemon answers; nothing where none runs, and of clouds."""
     if _on_a_cloud(context) is not None:
-        return {}  # machines tell no ids of containers
+        return {}
     session = context.find_object(Session) or Session(system_host(), context.params.get("env"))
     try:
         return session.running_client().request(op, **fields)

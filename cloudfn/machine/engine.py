@@ -40,6 +40,7 @@ from cloudfn.machine.payloads import Payloads
 from cloudfn.machine.serving import Serving
 from cloudfn.machine.threads import Threads
 from cloudfn.model import ids
+from cloudfn.model.call import ContainerLost
 from cloudfn.providers.base import Cloud
 from cloudfn.providers.docker.engine import DockerEngine
 from cloudfn.providers.doorbells import Ring
@@ -232,6 +233,22 @@ class Engine:
         self.claims.leave()
         for container in self.agent.containers():
             self.agent.stop(container)
+
+    def stop(self, name: str, *, graceful: bool) -> None:
+        """End a container, or all that a pool has; what they run, runs again.
+
+        Args:
+            name: Of a container or of a pool; one that is not here is left to be so.
+            graceful: They finish what they run.
+        """
+        why = ContainerLost("it was told to stop", counted=False)
+        for container in self.agent.containers():
+            if name in (container.container_id, container.pool):
+                if graceful:
+                    self.agent.stop(container)
+                else:
+                    self.agent.interrupt(container, why)
+        self.planner.poke()
 
     def drop(self) -> None:
         """What this machine holds belongs to others: stop it, and record nothing of it."""

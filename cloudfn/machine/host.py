@@ -20,7 +20,7 @@ from cloudfn.machine.metadata import Identity, Notice
 from cloudfn.machine.openings import Opening, Openings
 from cloudfn.machine.sockets import Sockets
 from cloudfn.providers.base import Cloud
-from cloudfn.providers.machines import MachineReport, MachineState, Orders, PoolReport
+from cloudfn.providers.machines import MachineReport, MachineState, Orders, PoolReport, Stop
 from cloudfn.wire.version import code_version
 
 _log = logging.getLogger(__name__)
@@ -117,6 +117,9 @@ class Host:
         self._told_joined = False
         #: inputs that were stopped, until the row does not name them any more
         self._stopped: set[tuple[int, int]] = set()
+        #: containers that were stopped, likewise; and whether that is being said
+        self._seen_to: frozenset[Stop] = frozenset()
+        self._saying = False
         self._report = MachineReport(
             identity.instance_id,
             config.machine_class,
@@ -179,6 +182,7 @@ class Host:
             self._touch()
         self._orders = orders
         self._stop_cancelled(orders.cancelled)
+        self._stop_containers(orders.stops)
         if orders.drain and self._drain is None:
             self._begin_drain(_Drain("the planner needs this machine no more", None, ordered=True))
         elif not orders.drain and self._drain is not None and self._drain.ordered:
@@ -202,6 +206,20 @@ class Host:
             lambda _: None,
             lambda _: self._stopped.difference_update(news),
         )
+
+    def _stop_containers(self, stops: Sequence[Stop]) -> None:
+        # Once: containers that a pool got since then are not meant.
+        for each in stops:
+            if each not in self._seen_to:
+                self._engine.stop(each.name, graceful=each.graceful)
+        self._seen_to = frozenset(stops)
+        if stops and not self._saying:
+            self._saying = True
+            say = partial(self._cloud.machines.stopped, self._report.machine_id, stops)
+            self._engine.asking.do(say, self._said, self._said)
+
+    def _said(self, _: object) -> None:
+        self._saying = False
 
     def _apply(self) -> None:
         """Have as many containers of each pool as the planner says."""

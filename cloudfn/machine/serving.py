@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from math import isinf
 
 from cloudfn.agent.agent import Agent
+from cloudfn.agent.container import Container
 from cloudfn.agent.pool import Pool
 from cloudfn.clock import Clock
 from cloudfn.machine.bells import Listeners
@@ -15,7 +17,7 @@ from cloudfn.machine.lots import Taking, Wanted, patience, wanted, within
 from cloudfn.machine.openings import Opening
 from cloudfn.model.variant import base_id
 from cloudfn.providers.ledger import PoolCounts
-from cloudfn.providers.machines import PoolReport
+from cloudfn.providers.machines import MOST_NAMED, ContainerReport, ContainerState, PoolReport
 
 #: inputs of a pool that cannot run which are ended at a time
 _DOOMED = 512
@@ -187,13 +189,17 @@ class Serving:
     def reports(self) -> dict[str, PoolReport]:
         """Return what there is of each pool."""
         pools = {each.spec.pool: each for each in self._agent.pools()}
+        # The same ones for as long as they live: a container's id does not come and go.
+        named = frozenset(
+            each.container_id for each in islice(self._agent.containers(), MOST_NAMED)
+        )
         return {
-            name: self._report(pools[name], served)
+            name: self._report(pools[name], served, named)
             for name, served in self._served.items()
             if name in pools
         }
 
-    def _report(self, pool: Pool, served: _Served) -> PoolReport:
+    def _report(self, pool: Pool, served: _Served, named: frozenset[str]) -> PoolReport:
         containers = list(pool.containers.values())
         ready = [each for each in containers if each.ready]
         busy = sum(each.busy for each in ready)
@@ -211,4 +217,22 @@ class Serving:
             start_time=pool.start_time,
             quiet=None if isinf(quiet) else quiet,
             trouble=served.trouble,
+            containers=tuple(
+                self._container(each) for each in containers if each.container_id in named
+            ),
         )
+
+    def _container(self, container: Container) -> ContainerReport:
+        age = self._clock.monotonic() - container.started
+        started = int(self._clock.wall() - age)
+        return ContainerReport(
+            container.container_id, _state(container), started, container.inputs_done
+        )
+
+
+def _state(container: Container) -> ContainerState:
+    if container.draining or container.doom is not None:
+        return ContainerState.DRAINING
+    if not container.ready:
+        return ContainerState.STARTING
+    return ContainerState.BUSY if container.busy else ContainerState.IDLE

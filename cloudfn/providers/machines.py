@@ -21,6 +21,32 @@ class MachineState(StrEnum):
     EMPTY = "empty"
 
 
+class ContainerState(StrEnum):
+    """What a container is doing, as its agent sees it."""
+
+    STARTING = "starting"
+    #: it is ready, and holds no input
+    IDLE = "idle"
+    BUSY = "busy"
+    #: it takes no new inputs, and ends
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerReport:
+    """One container of a machine."""
+
+    container_id: str
+    state: ContainerState
+    #: seconds since the epoch
+    started: int
+    inputs_done: int = 0
+
+
+#: containers that a machine names; of further ones it tells how many there are
+MOST_NAMED = 50
+
+
 @dataclass(frozen=True, slots=True)
 class PoolReport:
     """What a machine has of one pool."""
@@ -42,6 +68,8 @@ class PoolReport:
     trouble: str = ""
     #: of the busy ones those whose inputs all wait for nested calls, so that their CPU is free
     held_up: int = 0
+    #: its containers by name; not all of them where a machine has more than `MOST_NAMED`
+    containers: tuple[ContainerReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +111,22 @@ class MachineRow:
     lease_until: float
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Stop:
+    """Containers that a machine is to end, whose inputs run again elsewhere."""
+
+    #: id of a container, or name of a pool: all containers that this has there at the moment
+    name: str
+    #: they finish what they run
+    graceful: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the planner wants of one machine; the latest ones replace all earlier ones."""
+    """What the planner wants of one machine; the latest ones replace all earlier ones.
+
+    What is to be cancelled and stopped comes from others, and stays until the machine has done it.
+    """
 
     #: grows with each new leader; orders of a lower one are ignored
     epoch: int = 0
@@ -98,6 +139,8 @@ class Orders:
     drain: bool = False
     #: inputs to stop: (seq, fence)
     cancelled: tuple[tuple[int, int], ...] = ()
+    #: containers to stop
+    stops: tuple[Stop, ...] = ()
 
 
 class Machines(Protocol):
@@ -122,7 +165,7 @@ class Machines(Protocol):
     def order(self, orders: Mapping[str, Orders]) -> None:
         """Give orders to machines, unless they have some of a higher epoch.
 
-        What was to be cancelled stays to be cancelled.
+        What was to be cancelled or stopped stays so.
         """
         ...
 
@@ -132,6 +175,14 @@ class Machines(Protocol):
 
     def cancelled(self, machine_id: str, inputs: Sequence[tuple[int, int]]) -> None:
         """A machine has stopped these inputs: they need not be named any more. Idempotent."""
+        ...
+
+    def stop(self, machine_id: str, stops: Sequence[Stop]) -> None:
+        """Have a machine end containers. Idempotent; a machine that is not there has none."""
+        ...
+
+    def stopped(self, machine_id: str, stops: Sequence[Stop]) -> None:
+        """A machine has seen to these: they need not be named any more. Idempotent."""
         ...
 
     def list(self) -> list[MachineRow]:

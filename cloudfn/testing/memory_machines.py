@@ -8,7 +8,7 @@ from dataclasses import replace
 from threading import Lock
 
 from cloudfn.errors import ConflictError
-from cloudfn.providers.machines import MachineReport, MachineRow, Orders
+from cloudfn.providers.machines import MachineReport, MachineRow, Orders, Stop
 
 
 class MemoryMachines:
@@ -39,7 +39,8 @@ class MemoryMachines:
                 known = self._orders.get(machine_id)
                 if known is not None and known.epoch <= wanted.epoch:
                     named = tuple(sorted({*known.cancelled, *wanted.cancelled}))
-                    self._orders[machine_id] = replace(wanted, cancelled=named)
+                    stops = tuple(sorted({*known.stops, *wanted.stops}))
+                    self._orders[machine_id] = replace(wanted, cancelled=named, stops=stops)
 
     def cancel(self, machine_id: str, inputs: Sequence[tuple[int, int]]) -> None:
         with self._lock:
@@ -54,6 +55,20 @@ class MemoryMachines:
             if known is not None:
                 left = tuple(sorted({*known.cancelled} - {*inputs}))
                 self._orders[machine_id] = replace(known, cancelled=left)
+
+    def stop(self, machine_id: str, stops: Sequence[Stop]) -> None:
+        with self._lock:
+            known = self._orders.get(machine_id)
+            if known is not None:
+                named = tuple(sorted({*known.stops, *stops}))
+                self._orders[machine_id] = replace(known, stops=named)
+
+    def stopped(self, machine_id: str, stops: Sequence[Stop]) -> None:
+        with self._lock:
+            known = self._orders.get(machine_id)
+            if known is not None:
+                left = tuple(sorted({*known.stops} - {*stops}))
+                self._orders[machine_id] = replace(known, stops=left)
 
     def list(self) -> builtins.list[MachineRow]:
         with self._lock:

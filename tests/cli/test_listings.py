@@ -29,6 +29,7 @@ CONTAINER = {
     "idle_since": NOW - 5,
     "gpus": [],
     "gpu_memory": None,
+    "machine_id": None,
 }
 CALL = {
     "call": "fc-1",

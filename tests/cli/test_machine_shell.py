@@ -65,6 +65,32 @@ def test_words_of_a_command_arrive_as_they_are(cli, reach):
     assert cli("machine", "exec", "i-1", "printf", "%s|", "a b", "$HOME", "*").out == "a b|$HOME|*|"
 
 
+def test_a_program_in_a_container_is_run_by_docker_on_its_machine(
+    cli, reach, tmp_path, monkeypatch
+):
+    cli.client.answers["container_exec"] = {"machine": "i-1"}
+    sudo = tmp_path / "sudo"
+    sudo.write_text('#!/bin/sh\n[ "$2" = ps ] && echo abc && exit; printf "%s|" "$@"; exit 3\n')
+    sudo.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    done = cli("container", "exec", "ta-1", "--", "ls", "a b")
+
+    assert done.code == 3
+    assert done.out == "docker|exec|--interactive|--workdir|/run/cloudfn/source|abc|ls|a b|"
+
+
+def test_a_container_that_is_gone_from_its_machine_is_said(cli, reach, tmp_path, monkeypatch):
+    cli.client.answers["container_exec"] = {"machine": "i-1"}
+    (tmp_path / "sudo").write_text("#!/bin/sh\n")
+    (tmp_path / "sudo").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    done = cli("container", "exec", "ta-1", "ls")
+
+    assert (done.code, done.err) == (1, "The container does not run on this machine.\n")
+
+
 def test_output_that_nobody_reads_ends_the_command(cli, reach, server, tmp_path):
     reading, writing = os.pipe()
     os.close(reading)

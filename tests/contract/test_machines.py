@@ -10,7 +10,16 @@ import pytest
 from cloudfn.errors import ConflictError, ResourceExhaustedError
 from cloudfn.model.gpu import Gpu
 from cloudfn.providers.aws.machines import PARTITIONS, DynamoMachines
-from cloudfn.providers.machines import MachineReport, MachineRow, MachineState, Orders, PoolReport
+from cloudfn.providers.machines import (
+    ContainerReport,
+    ContainerState,
+    MachineReport,
+    MachineRow,
+    MachineState,
+    Orders,
+    PoolReport,
+    Stop,
+)
 from cloudfn.testing import FakeAws
 from cloudfn.testing.aws import Knobs
 from cloudfn.testing.memory_machines import MemoryMachines
@@ -33,6 +42,13 @@ RICH = MachineReport(
     pools={
         "fu-1": PoolReport(1, 2, 3, 4, 5, 0.25, 2.0, 17.5, "no image"),
         "fu-2": PoolReport(),
+        "fu-3": PoolReport(
+            idle=1,
+            containers=tuple(
+                ContainerReport(f"ta-{state}", state, 11, n)
+                for n, state in enumerate(ContainerState)
+            ),
+        ),
     },
     ends=99.0,
 )
@@ -148,6 +164,23 @@ def test_nobody_loses_what_others_cancel_at_the_same_time(machines):
     assert machines.orders("i-a").cancelled == tuple((n, 1) for n in range(80))
 
 
+def test_containers_to_stop_are_named_until_the_machine_says_that_it_has_seen_to_them(machines):
+    one, pool = Stop("ta-1", graceful=True), Stop("fu-1@1")
+    machines.join(A, 1.0, 30.0)
+    machines.stop("i-a", [one])
+    machines.stop("i-a", [one, pool])
+    machines.order({"i-a": Orders(1, {"fu-1@1": 1}, stops=(Stop("ta-2"),))})
+    machines.order({"i-a": Orders(2, {"fu-1@1": 1})})
+
+    assert machines.beat(A, 2.0, 30.0).stops == (pool, one, Stop("ta-2"))
+    machines.stopped("i-a", [one, pool])
+    machines.stopped("i-a", [one])
+    assert machines.orders("i-a") == Orders(2, {"fu-1@1": 1}, stops=(Stop("ta-2"),))
+    machines.stop("i-b", [one])
+    machines.stopped("i-b", [one])
+    assert machines.orders("i-b") == Orders()
+
+
 # On DynamoDB
 
 
@@ -224,6 +257,17 @@ def test_a_machine_that_never_stops_what_it_should_is_not_told_without_end(aws):
         machines.cancel("i-a", [(2_000, 1)])
 
     assert len(machines.orders("i-a").cancelled) == 2_000
+
+
+def test_a_machine_that_never_stops_containers_is_not_told_without_end(aws):
+    machines = on_dynamodb(aws)
+    machines.join(A, 1.0, 30.0)
+    machines.stop("i-a", [Stop(f"ta-{n}") for n in range(500)])
+
+    with pytest.raises(ResourceExhaustedError, match="500 containers"):
+        machines.stop("i-a", [Stop("ta-500")])
+
+    assert len(machines.orders("i-a").stops) == 500
 
 
 def test_the_row_of_a_dead_machine_goes_by_itself_long_after_its_lease(aws):

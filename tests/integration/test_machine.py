@@ -13,7 +13,7 @@ from cloudfn.model.log import LogQuery
 from cloudfn.model.retry import Retries
 from cloudfn.model.secret import SecretRef
 from cloudfn.model.volume import VolumeMount
-from cloudfn.providers.machines import MachineState
+from cloudfn.providers.machines import MachineState, Stop
 from cloudfn.providers.objects import ObjectKind, ObjectRecord
 from cloudfn.wire.messages import is_blob
 from tests.integration.machine_world import CLOCK, World, function, quick, until
@@ -181,6 +181,46 @@ def test_a_cancelled_input_stops_and_its_row_names_it_no_more(world, held, tmp_p
 
     until(lambda: not busy(world, held))
     until(lambda: not world.machines.orders("i-1").cancelled)
+
+
+@pytest.mark.parametrize("by", ["container", "pool"])
+def test_a_container_that_is_stopped_is_replaced_and_its_input_runs_again(
+    world, held, tmp_path, by
+):
+    world.machine()
+    world.order("i-1", {held: 1})
+    call = world.map(held, ["a"])
+    until(lambda: began(tmp_path))
+    [container] = until(lambda: report(world).pools[held].containers)
+    until(lambda: named(world, held) == [(container.container_id, "busy")])
+
+    world.machines.stop("i-1", [Stop(container.container_id if by == "container" else held)])
+
+    until(lambda: len(began(tmp_path)) == 2, "it does not run again")
+    until(lambda: not world.machines.orders("i-1").stops)
+    (tmp_path / "go").touch()
+    assert world.results(call) == ["a"]
+    until(lambda: container.container_id not in [name for name, _ in named(world, held)])
+
+
+def test_a_container_that_is_stopped_gracefully_finishes_what_it_runs(world, held, tmp_path):
+    world.machine()
+    world.order("i-1", {held: 1})
+    call = world.map(held, ["a"])
+    until(lambda: began(tmp_path))
+    [container] = until(lambda: report(world).pools[held].containers)
+
+    world.machines.stop("i-1", [Stop(container.container_id, graceful=True), Stop("ta-unknown")])
+
+    until(lambda: (container.container_id, "draining") in named(world, held))
+    (tmp_path / "go").touch()
+    assert world.results(call) == ["a"]
+    assert began(tmp_path) == ["a"]
+
+
+def named(world, pool):
+    there = report(world).pools.get(pool)
+    return [(each.container_id, each.state) for each in there.containers] if there else []
 
 
 def test_a_machine_that_drains_gives_back_what_has_not_begun_and_finishes_the_rest(

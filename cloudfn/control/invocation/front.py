@@ -15,6 +15,7 @@ from cloudfn.control.invocation.crew import Crew
 from cloudfn.control.invocation.fleet import FleetView
 from cloudfn.control.invocation.operations.apps import AppOperations
 from cloudfn.control.invocation.operations.calls import CallOperations
+from cloudfn.control.invocation.operations.containers import ContainerOperations
 from cloudfn.control.invocation.operations.functions import FunctionOperations
 from cloudfn.control.invocation.operations.images import ImageOperations
 from cloudfn.control.invocation.operations.output import OutputOperations
@@ -69,6 +70,7 @@ class Front:
             [
                 AppOperations(self),
                 FunctionOperations(self),
+                ContainerOperations(self),
                 CallOperations(self),
                 ObjectOperations(self),
                 SecretOperations(self),

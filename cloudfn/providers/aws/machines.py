@@ -4,8 +4,9 @@ Items are spread over partitions `M#0` to `M#7` by a hash of the machine's id, a
 takes 1,000 write units a second, which are those of 2,500 machines.
 
 Attributes: `report` (compact JSON without what is as usual), `heard`, `lease_until`, `expires`; and
-the orders: `epoch`, `quotas` and `kept` (JSON), `drain`, `cancelled` (a set of "seq:fence", to
-which DynamoDB adds, and from which it takes, without a read).
+the orders: `epoch`, `quotas` and `kept` (JSON), `drain`, `cancelled` (a set of "seq:fence") and
+`stops` (one of "now:NAME" and "graceful:NAME"): sets to which DynamoDB adds, and from which it
+takes, without a read.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.table import Item, Table, Write, delete, update
 from cloudfn.providers.machines import (
+    ContainerReport,
+    ContainerState,
     MachineReport,
     MachineRow,
     MachineState,
     Orders,
     PoolReport,
+    Stop,
 )
 
 #: how many partitions there are, each of which a list of all machines asks for
@@ -42,6 +46,11 @@ _KEPT = 86_400
 _MOST_CANCELLED = 2_000
 #: of them, in one request
 _AT_ONCE = 500
+#: containers and pools that a machine can be told to stop at once
+_MOST_STOPS = 500
+#: as what the state of a container is written: one letter, since each heartbeat pays for it
+_LETTERS = {state: state.value[0] for state in ContainerState}
+_STATES = {letter: state for state, letter in _LETTERS.items()}
 #: requests at a time
 _THREADS = 16
 
@@ -114,6 +123,31 @@ class DynamoMachines:
                 update(_pk(machine_id), machine_id, change, "attribute_exists(pk)", some=some)
             )
 
+    def stop(self, machine_id: str, stops: Sequence[Stop]) -> None:
+        adding = update(
+            _pk(machine_id),
+            machine_id,
+            "ADD #stops :some",
+            "attribute_exists(pk) AND (attribute_not_exists(#stops) OR size(#stops) < :most)",
+            some=_stop_texts(stops),
+            most=_MOST_STOPS,
+        )
+        try:
+            self._table.write(adding)
+        except ConditionFailed as failed:
+            if failed.items[0] is None:
+                return
+            raise ResourceExhaustedError(
+                f"Machine {machine_id} has {_MOST_STOPS} containers to stop already.",
+                hint="See with `cloudfn machine list` whether it is heard, and try again.",
+            ) from failed
+
+    def stopped(self, machine_id: str, stops: Sequence[Stop]) -> None:
+        change, some = "DELETE #stops :some", _stop_texts(stops)
+        self._unless_refused(
+            update(_pk(machine_id), machine_id, change, "attribute_exists(pk)", some=some)
+        )
+
     def list(self) -> list[MachineRow]:
         partitions = [f"M#{number:x}" for number in range(PARTITIONS)]
         with ThreadPoolExecutor(_THREADS) as threads:
@@ -160,9 +194,15 @@ def _pk(machine_id: str) -> str:
 
 def _ordering(machine_id: str, orders: Orders) -> Write:
     change = "SET #epoch = :epoch, #quotas = :quotas, #kept = :kept, #drain = :drain"
-    more = {}
+    more, adding = {}, []
     if orders.cancelled:
-        change, more["some"] = f"{change} ADD #cancelled :some", _texts(orders.cancelled)
+        more["some"] = _texts(orders.cancelled)
+        adding.append("#cancelled :some")
+    if orders.stops:
+        more["stops"] = _stop_texts(orders.stops)
+        adding.append("#stops :stops")
+    if adding:
+        change = f"{change} ADD {', '.join(adding)}"
     return update(
         _pk(machine_id),
         machine_id,
@@ -184,11 +224,21 @@ def _orders(item: Item) -> Orders:
         kept=loads(item.get("kept", "{}")),
         drain=item.get("drain", False),
         cancelled=tuple(sorted((int(seq), int(fence)) for seq, fence in pairs)),
+        stops=tuple(sorted(map(_stop, item.get("stops", ())))),
     )
 
 
 def _texts(inputs: Sequence[tuple[int, int]]) -> frozenset[str]:
     return frozenset(f"{seq}:{fence}" for seq, fence in inputs)
+
+
+def _stop_texts(stops: Sequence[Stop]) -> frozenset[str]:
+    return frozenset(f"{'graceful' if each.graceful else 'now'}:{each.name}" for each in stops)
+
+
+def _stop(text: str) -> Stop:
+    how, _, name = text.partition(":")
+    return Stop(name, how == "graceful")
 
 
 def _portions(inputs: Sequence[tuple[int, int]]) -> builtins.list[frozenset[str]]:
@@ -206,7 +256,7 @@ def _written_report(report: MachineReport) -> str:
     if report.gpus:
         data["gpus"] = [_unusual(gpu) for gpu in report.gpus]
     if report.pools:
-        data["pools"] = {name: _unusual(pool) for name, pool in report.pools.items()}
+        data["pools"] = {name: _written_pool(pool) for name, pool in report.pools.items()}
     return _compact(data)
 
 
@@ -216,8 +266,28 @@ def _read_report(machine_id: str, text: str) -> MachineReport:
     data["gpus"] = tuple(Gpu(**_known(Gpu, gpu)) for gpu in data.get("gpus", ()))
     data["host_keys"] = tuple(data.get("host_keys", ()))
     pools = data.get("pools", {}).items()
-    data["pools"] = {name: PoolReport(**_known(PoolReport, pool)) for name, pool in pools}
+    data["pools"] = {name: _read_pool(pool) for name, pool in pools}
     return MachineReport(machine_id=machine_id, **data)
+
+
+def _written_pool(pool: PoolReport) -> dict[str, Any]:
+    data = _unusual(pool)
+    if pool.containers:
+        data["containers"] = [
+            [each.container_id, _LETTERS[each.state], each.started, each.inputs_done]
+            for each in pool.containers
+        ]
+    return data
+
+
+def _read_pool(written: dict[str, Any]) -> PoolReport:
+    data = _known(PoolReport, written)
+    if "containers" in data:
+        data["containers"] = tuple(
+            ContainerReport(container_id, _STATES[letter], started, done)
+            for container_id, letter, started, done, *_ in data["containers"]
+        )
+    return PoolReport(**data)
 
 
 def _unusual(value: Any) -> dict[str, Any]:

@@ -12,7 +12,14 @@ from cloudfn.control.planner.handler import open_planner
 from cloudfn.machine.config import Timing
 from cloudfn.model.call import CallKind, Status
 from cloudfn.providers.ledger import Entry
-from cloudfn.providers.machines import MachineReport, MachineState, Orders, PoolReport
+from cloudfn.providers.machines import (
+    ContainerReport,
+    ContainerState,
+    MachineReport,
+    MachineState,
+    Orders,
+    PoolReport,
+)
 from cloudfn.providers.wakeups import Note
 
 
@@ -28,8 +35,14 @@ def test_a_machine_asks_once_a_second_while_it_is_busy_and_writes_each_fifth_tim
 
 def test_rows_of_machines_are_no_larger_than_the_model_takes_them_for(account):
     cloud, keys = account.open("i-1"), tuple(f"ssh-ed25519 {'A' * 68} root@ip" for _ in range(2))
+    containers = tuple(
+        ContainerReport(f"ta-{n:020}", ContainerState.BUSY, 1_800_000_000, 123) for n in range(6)
+    )
     pools = {
-        f"fu-{'x' * 20}{n}@12": PoolReport(1, 2, 3, 4, 5, 0.123456, 2.5, 17.5) for n in range(4)
+        f"fu-{'x' * 20}{n}@12": PoolReport(
+            1, 2, 3, 4, 5, 0.123456, 2.5, 17.5, containers=containers
+        )
+        for n in range(4)
     }
     report = MachineReport(
         "i-0123456789abcdef0", "cpu", MachineState.READY, 15.5, 63_000, zone="eu-central-1a",
@@ -45,7 +58,7 @@ def test_rows_of_machines_are_no_larger_than_the_model_takes_them_for(account):
         len(name) + len(json.dumps(value)) - len('{"S": ""}') for name, value in item.items()
     )
 
-    assert size <= scale.row_size(4)
+    assert size <= scale.row_size(4, 24)
 
 
 def test_a_map_of_tiny_inputs_takes_less_than_a_third_of_a_request_for_each(account):

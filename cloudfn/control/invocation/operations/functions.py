@@ -1,4 +1,4 @@
-"""Operations on functions: look up, bind, settings, figures, containers."""
+"""Operations on functions: look up, bind, settings, figures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHAPTERS = 200
 
 
 class FunctionOperations(Group):
-    """Operations on functions and their containers."""
+    """Operations on functions."""
 
     for_containers = frozenset(
         {"function_bind", "function_lookup", "settings_get", "settings_update", "stats"}
@@ -117,33 +117,3 @@ class FunctionOperations(Group):
             if function_of(fate["pool"]) == wanted
         ]
         return {"decisions": found[-limit:]}
-
-    def op_container_list(self, _conversation: Conversation, fields: Fields) -> Fields:
-        """Machines tell how many containers they have, and not which: a line for each pool."""
-        wanted, directory = fields.get("app"), self._front.directory
-        found: list[Fields] = []
-        for row, pool, report in self._front.fleet.reports():
-            function = self._front.cloud.catalog.function(function_of(pool))
-            name = directory.app_name(function.function_id) if function else ""
-            if wanted not in (None, name, function.app_id if function else ""):
-                continue
-            states = {"starting": report.starting, "idle": report.idle, "busy": report.busy}
-            found += [
-                {
-                    "container_id": f"{row.report.machine_id}/{state}-{number}",
-                    "app_id": function.app_id if function else "",
-                    "app_name": name,
-                    "function_name": function.shown if function else "",
-                    "revision": int(pool.rpartition("@")[2]),
-                    "pid": None,
-                    "state": state,
-                    "started": row.report.joined,
-                    "inputs_done": None,
-                    "idle_since": None,
-                    "gpus": [],
-                    "gpu_memory": 0,
-                }
-                for state, count in states.items()
-                for number in range(count)
-            ]
-        return {"containers": found}

@@ -17,15 +17,6 @@ _LOCAL_ONLY = {
         "Containers on a cloud do not see your terminal.",
         "Interactive runs need `--provider local`.",
     ),
-    "container_exec": (
-        "No program of yours is run in a container on a cloud.",
-        "Get in to its machine, `cloudfn machine shell MACHINE`: `docker exec` does it there.",
-    ),
-    "container_stop": (
-        "Containers on a cloud are not stopped one by one.",
-        "Have all of an app replaced when they are done, `cloudfn app rollover APP`, empty a "
-        "machine, `cloudfn machine drain MACHINE`, or cancel calls, `cloudfn call cancel ID`.",
-    ),
     "image_push": (
         "Images of a cloud are in its own registry, from their build on.",
         "`cloudfn image list` shows them; `--provider local` pushes to other registries.",
