@@ -191,6 +191,22 @@ def test_inputs_run_the_revision_that_they_were_submitted_to(world: AwsWorld, sl
         assert cloudfn.Function.from_name("demo", "slow").remote(1) == ("two", 1)
 
 
+def test_a_deploy_that_recreates_ends_what_runs_which_runs_again_as_it_was(
+    world: AwsWorld, slow: Slow
+) -> None:
+    with using(world.client()) as client:
+        slow.version("one").app.deploy(runtime="docker")
+        function = cloudfn.Function.from_name("demo", "slow")
+        mapped = in_background(lambda: list(function.map([1])))
+        wait(slow.begun, "nothing runs")
+        wait(lambda: client.request("container_list")["containers"], "no machine says what it has")
+        slow.version("two").app.deploy(runtime="docker", strategy="recreate")
+        wait(lambda: len(slow.begun()) == 2, "it does not run again")
+        slow.release()
+        assert mapped.result(60) == [("one", 1)]
+        assert cloudfn.Function.from_name("demo", "slow").remote(1) == ("two", 1)
+
+
 def test_a_planner_takes_over_from_one_that_died(world: AwsWorld, slow: Slow) -> None:
     first = world.planners[0]
     with using(world.client()), slow.version("one").app.run(runtime="docker") as app:

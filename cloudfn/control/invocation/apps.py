@@ -13,15 +13,18 @@ from cloudfn.control.deploy.foresight import plan_json
 from cloudfn.control.deploy.overrides import update_override
 from cloudfn.control.deploy.plan import DeployedApp, DeployRequest, Request, RolloverRequest, plan
 from cloudfn.control.invocation.ending import end_function
+from cloudfn.control.invocation.fleet import function_of
 from cloudfn.control.schedules.agenda import Agenda
 from cloudfn.control.schedules.foresight import foresee
 from cloudfn.control.schedules.plan import Live, check_schedules
 from cloudfn.errors import InvalidError, NotFoundError, UnimplementedError
 from cloudfn.model.cls import shown_name
 from cloudfn.model.function import FunctionSpec
+from cloudfn.model.ids import pool_name
 from cloudfn.model.variant import Variant, base_id, default_variant, parameters_of, served
 from cloudfn.providers.base import Cloud
 from cloudfn.providers.catalog import FunctionRecord, RevisionSpec, effective
+from cloudfn.providers.machines import Stop
 
 
 class Apps:
@@ -110,9 +113,12 @@ class Apps:
         self,
         app_id: str,
         revision: int,
-        strategy: str,  # noqa: ARG002 - the port's; the planner ends old containers
+        strategy: str,
     ) -> None:
-        """Have doorbells and schedules as a revision wants them; the planner does the rest."""
+        """Have doorbells and schedules as a revision wants them; the planner does the rest.
+
+        It lets old containers finish what they have; machines are told where they are not to.
+        """
         live = self._catalog.revision(app_id, revision)
         if live is None:
             raise NotFoundError(
@@ -134,6 +140,26 @@ class Apps:
         if any(spec.schedule or spec.scaling for _, spec in present) or revision > 1:
             live_now = Live(app_id, live.created, present, overridden)
             Agenda(self._cloud.schedules).revise(live_now)
+        if strategy == "recreate" and revision > 1:
+            self._end_containers(app_id, revision)
+
+    def _end_containers(self, app_id: str, revision: int) -> None:
+        """Have the containers of all other revisions end at once; their inputs run again."""
+        functions = [*self._catalog.functions(app_id), *self._catalog.variants(app_id)]
+        staying = {
+            each.function_id
+            for each in functions
+            if each.variant is not None and each.variant.version is not None
+        }
+        ours = {each.function_id for each in functions} - staying
+        for row in self._cloud.machines.list():
+            stops = [
+                Stop(pool)
+                for pool in row.report.pools
+                if function_of(pool) in ours and pool != pool_name(function_of(pool), revision)
+            ]
+            if stops:
+                self._cloud.machines.stop(row.report.machine_id, stops)
 
     def stop(self, app_id: str) -> None:
         """End an app's calls, doorbells and schedules."""
