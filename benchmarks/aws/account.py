@@ -134,6 +134,7 @@ def _outputs(most: int) -> dict[str, Any]:
                 "gpu": False,
                 "purchase": "on-demand",
                 "max_machines": most,
+                "disk_gib": 60,
             }
         },
         "planner": "cloudfn-main-planner",
