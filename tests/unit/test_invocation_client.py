@@ -386,6 +386,16 @@ def test_a_call_that_the_janitor_ended_fails_where_it_is_waited_for(world: World
     assert "is gone" in str(failures[0])
 
 
+def test_who_waits_when_the_environment_is_destroyed_is_told(world: World) -> None:
+    world.machine.gate.clear()
+    with world.program() as client, app.run(runtime="docker"):
+        gone = NotFoundError("there is no table")
+        client._front.cloud.ledger.fail_next("call", gone)
+        with pytest.raises(NotFoundError, match="is gone: there is no table"):
+            double.remote(1)
+        world.machine.gate.set()
+
+
 def test_what_functions_print_is_read_and_followed(world: World) -> None:
     with world.program() as client:
         app.deploy(runtime="docker")

@@ -286,6 +286,10 @@ class Listening:
         news = 0
         try:
             news, record = self._deliveries.look(watch)
+        except NotFoundError as error:
+            # Not the call alone, of which there would be no record: its store.
+            self._lost(watch, _gone(watch.call_id, f": {error.message}"))
+            return
         except Error as error:
             _log.warning("the call %s cannot be looked at: %s", watch.call_id, error)
         else:
@@ -308,8 +312,9 @@ class Listening:
             self._heard_of(watch)
 
 
-def _gone(call_id: str) -> NotFoundError:
+def _gone(call_id: str, why: str = ".") -> NotFoundError:
     return NotFoundError(
-        f"The call {call_id} is gone.",
-        hint="Its client was away for too long, or its app was stopped; call again.",
+        f"The call {call_id} is gone{why}",
+        hint="Its client was away for too long, or its app was stopped, or its environment was"
+        " destroyed; call again.",
     )

@@ -13,7 +13,7 @@ from cloudfn.control.invocation.caller import Fields
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.fleet import function_of, present
 from cloudfn.control.invocation.operations.table import Group
-from cloudfn.errors import Error, InvalidError
+from cloudfn.errors import Error, InvalidError, NotFoundError
 from cloudfn.model.log import LogEntry, LogQuery
 from cloudfn.model.variant import base_id
 
@@ -89,6 +89,9 @@ class OutputOperations(Group):
                 since = max(began, self._front.clock.wall() - _LATE)
                 try:
                     found = self._front.cloud.logs.read(replace(query, since=since))
+                except NotFoundError as error:
+                    _log.warning("there is no more output: %s", error.message)
+                    return
                 except Error as error:
                     _log.warning("output cannot be read: %s", error)
                     continue
@@ -118,6 +121,8 @@ class OutputOperations(Group):
         while not ended.wait(_PROGRESS_PAUSE):
             try:
                 progress = self._progress(app_id)
+            except NotFoundError:  # the environment is gone, and whoever waits is told so
+                return
             except Error as error:
                 _log.warning("the progress of an app cannot be told: %s", error)
                 continue
