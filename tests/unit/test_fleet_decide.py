@@ -9,7 +9,7 @@ from cloudfn.control.planner.fleet_decide import decide_fleet
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, FleetSnapshot, Refusal
 from cloudfn.model.gpu import Gpu
 from cloudfn.providers.fleet import Instance, InstanceState, MachineClass
-from cloudfn.providers.machines import MachineState
+from cloudfn.providers.machines import ContainerReport, ContainerState, MachineState
 from tests.unit.fleet_worlds import (
     LARGE,
     NOW,
@@ -582,6 +582,17 @@ def test_a_stored_snapshot_gives_the_same_decision():
         stored = FleetSnapshot.from_json(json.loads(json.dumps(each.to_json())))
         assert stored == each
         assert decide_fleet(stored) == decide_fleet(each)
+
+
+def test_a_stored_snapshot_names_no_containers_which_decide_nothing():
+    named = (ContainerReport("ta-1", ContainerState.BUSY, 5),)
+    rows = [a_machine("m1", pools=has(busy=1, containers=named))]
+    snapshot = a_snapshot([a_pool(running=1)], rows)
+
+    text = json.dumps(snapshot.to_json())
+
+    assert "ta-1" not in text
+    assert decide_fleet(FleetSnapshot.from_json(json.loads(text))) == decide_fleet(snapshot)
 
 
 def test_a_memory_of_a_newer_writer_is_read_as_far_as_it_is_known():

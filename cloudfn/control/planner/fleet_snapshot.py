@@ -239,8 +239,10 @@ class FleetSnapshot:
         return tuple(each for each in self.instances if each.state != InstanceState.WARM)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data for `from_json`."""
-        return cast(dict[str, Any], _plain(self))
+        """Return plain data for `from_json`, without names of containers: they decide nothing."""
+        return cast(
+            dict[str, Any], _plain(replace(self, machines=tuple(map(_nameless, self.machines))))
+        )
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FleetSnapshot:
@@ -252,6 +254,11 @@ class FleetSnapshot:
         values["machines"] = tuple(map(_row, data["machines"]))
         values["memory"] = FleetMemory.from_json(data["memory"])
         return cls(**values)
+
+
+def _nameless(row: MachineRow) -> MachineRow:
+    pools = {name: replace(pool, containers=()) for name, pool in row.report.pools.items()}
+    return replace(row, report=replace(row.report, pools=pools))
 
 
 def _plain(value: Any) -> Any:
@@ -291,7 +298,10 @@ def _row(data: dict[str, Any]) -> MachineRow:
     values["gpus"] = _all(Gpu, report["gpus"])
     values["host_keys"] = tuple(report.get("host_keys", ()))
     pools = report["pools"]
-    values["pools"] = {pool: PoolReport(**_known(PoolReport, each)) for pool, each in pools.items()}
+    values["pools"] = {
+        pool: PoolReport(**{**_known(PoolReport, each), "containers": ()})
+        for pool, each in pools.items()
+    }
     return MachineRow(MachineReport(**values), data["heard"], data["lease_until"])
 
 
