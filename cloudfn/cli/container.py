@@ -20,6 +20,7 @@ from cloudfn.cli.options import (
     complete_container,
     program_of,
 )
+from cloudfn.cli.program_command import SETTINGS, ProgramCommand
 from cloudfn.cli.session import session_of
 
 _KEYS = (
@@ -57,9 +58,7 @@ def build() -> typer.Typer:
     app = command_group("Look after containers.")
     app.command("list")(list_containers)
     app.command("logs")(show_logs)
-    app.command(
-        "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-    )(execute)
+    app.command("exec", cls=ProgramCommand, context_settings=SETTINGS)(execute)
     app.command("stop")(stop)
     return app
 

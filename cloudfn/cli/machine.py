@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -11,6 +12,7 @@ from cloudfn import errors
 from cloudfn.cli import machine_shell, moments, terminal
 from cloudfn.cli.machine_shell import MachineArgument
 from cloudfn.cli.options import EnvironmentOption, JsonOption, command_group
+from cloudfn.cli.program_command import SETTINGS, ProgramCommand
 from cloudfn.cli.session import Session, session_of
 
 if TYPE_CHECKING:
@@ -26,9 +28,7 @@ def build() -> typer.Typer:
     app.command("list")(list_machines)
     app.command("drain")(drain)
     app.command("shell")(machine_shell.shell)
-    app.command(
-        "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-    )(machine_shell.execute)
+    app.command("exec", cls=ProgramCommand, context_settings=SETTINGS)(machine_shell.execute)
     app.command("logs")(machine_shell.show_logs)
     return app
 
@@ -52,7 +52,7 @@ def list_machines(
         lambda each: (
             each["machine_id"],
             each["machine_class"],
-            each["state"],
+            _state(each),
             each["zone"],
             each["containers"],
             each["inputs"],
@@ -63,6 +63,15 @@ def list_machines(
         as_json=as_json,
         empty="There is no machine: nothing runs, and nothing bills by the hour.",
     )
+
+
+def _state(machine: Mapping[str, Any]) -> str:
+    """Say where a machine stands, and why the columns behind it are empty where they are."""
+    if machine["silent_for"] is not None:
+        return f"{machine['state']} for {moments.lasting(machine['silent_for'])}"
+    if machine["state"] == "booting" and machine["launched"] is None:
+        return "asked for"
+    return str(machine["state"])
 
 
 def drain(

@@ -57,7 +57,13 @@ def ago(moment: float | None, now: float) -> str:
     if not moment:
         return "-"
     seconds = max(now - moment, 0.0)
-    return "just now" if seconds < 1 else f"{span(int(seconds)).replace('.0 s', ' s')} ago"
+    return "just now" if seconds < 1 else f"{lasting(seconds)} ago"
+
+
+def lasting(seconds: float) -> str:
+    """Return a length of time in whole seconds: `40 s`, `4m 05s`."""
+    whole = int(seconds)
+    return f"{whole} s" if whole < 60 else span(whole)
 
 
 def stamp(moment: float) -> str:

@@ -99,13 +99,39 @@ def test_output_that_nobody_reads_ends_the_command(cli, reach, server, tmp_path)
         os.dup2(os.open(os.devnull, os.O_WRONLY), writing)  # what is left goes somewhere
 
 
-def test_direct_is_the_private_address(cli, reach):
-    assert cli("machine", "exec", "--direct", "i-1", "true").code == 0
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--direct", "i-1", "-e", "other", "--", "echo", "-e", "x"],
+        ["i-1", "--direct", "--env=other", "echo", "-e", "x"],
+        ["-e", "other", "i-1", "--direct", "--", "echo", "-e", "x"],
+    ],
+)
+def test_options_stand_before_or_behind_the_machine_and_those_of_the_program_are_its_own(
+    cli, reach, words
+):
+    assert cli("machine", "exec", *words).out == "-e x\n"
     assert reach.asked == [("i-1", "127.0.0.1")]
 
 
-def test_a_command_is_needed(cli, reach):
-    assert cli("machine", "exec", "i-1", "--").code == 2
+@pytest.mark.parametrize("words", [["i-1", "--provder", "x", "--", "ls"], ["--provder", "i-1"]])
+def test_an_option_that_there_is_not_is_said_to_be_none(cli, reach, words):
+    shown = cli("machine", "exec", *words)
+
+    assert (shown.code, reach.asked) == (2, [])
+    assert "No such option: --provder" in shown.err
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["i-1"], ["i-1", "--"], ["i-1", "-e"], ["-e"], ["--", "i-1"]]
+)
+def test_a_machine_and_a_program_are_needed(cli, reach, words):
+    assert cli("machine", "exec", *words).code == 2
+
+
+def test_direct_is_the_private_address(cli, reach):
+    assert cli("machine", "exec", "--direct", "i-1", "true").code == 0
+    assert reach.asked == [("i-1", "127.0.0.1")]
 
 
 def test_without_a_private_address_there_is_no_direct_way(cli, reach, server):

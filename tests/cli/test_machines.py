@@ -5,6 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from cloudfn.control.planner.fleet_snapshot import Asked, FleetMemory
+from cloudfn.control.planner.story import Story
+from cloudfn.control.stores.ring import Ring
 from cloudfn.providers.machines import MachineReport, MachineState, Orders, PoolReport
 from tests.cli.conftest import NOW
 from tests.unit.planner_cloud import World
@@ -49,6 +52,32 @@ def test_machines_are_listed(cli, world):
     assert [each["machine_id"] for each in listed] == ["small-1", "small-2"]
     assert listed[0]["price"] == 0.1
     assert world.closed == 2
+
+
+def test_a_machine_that_says_nothing_is_listed_with_how_long_until_it_is_gone(cli, world):
+    world.fleet.grow("small", 2, "t")
+    for machine_id in ("small-1", "small-2"):
+        world.machines.join(replace(REPORT, machine_id=machine_id), NOW - 100, 30.0)
+    world.fleet.kill("small-2")
+    world.clock.advance(1)
+
+    shown = cli("machine", "list")
+    listed = cli("machine", "list", "--json").document
+
+    [row] = shown.out.splitlines()[1:]
+    assert row.startswith("small-1  small  silent for 1m 40s  eu-central-1a  4")
+    assert [(each["state"], each["silent_for"], each["joined"]) for each in listed] == [
+        ("silent", 100.0, NOW)
+    ]
+
+
+def test_a_machine_that_was_asked_for_and_is_not_listed_yet_says_so(cli, world):
+    asked = Asked("small", NOW - 2)
+    Story(Ring(world.dicts)).remember(FleetMemory(asked=(asked,)), NOW)
+
+    [row] = cli("machine", "list").out.splitlines()[1:]
+
+    assert row.split()[:4] == ["-", "small", "asked", "for"]
 
 
 def test_it_is_said_that_there_is_none(cli, world):

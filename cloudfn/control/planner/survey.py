@@ -82,7 +82,11 @@ def described(found: Survey) -> dict[str, Any]:
 
 
 def machine_list(snapshot: FleetSnapshot) -> list[dict[str, Any]]:
-    """Return all machines as plain data, those of a class together, the warm ones at its end."""
+    """Return all machines as plain data, those of a class together, the warm ones at its end.
+
+    Those that their provider has no more, and that are silent, are left out: they are gone, and the
+    planner keeps their rows for a while only to be sure.
+    """
     prices = {each.name: each.price for each in snapshot.classes}
     instances = {each.machine_id: each for each in snapshot.instances}
     found = machines(snapshot, observed(snapshot))
@@ -93,6 +97,8 @@ def machine_list(snapshot: FleetSnapshot) -> list[dict[str, Any]]:
     ]
     listed = []
     for machine in sorted(found, key=lambda each: (each.machine_class, each.since)):
+        if not machine.exists and machine.stand in (Stand.SILENT, Stand.ABANDONED):
+            continue
         report, instance = machine.report, instances.get(machine.machine_id)
         zone = report.zone if report is not None and report.zone else ""
         listed.append(
@@ -112,6 +118,8 @@ def machine_list(snapshot: FleetSnapshot) -> list[dict[str, Any]]:
                 "version": report.version if report is not None else None,
                 "address": report.address if report is not None else None,
                 "price": prices.get(machine.machine_class),
+                "joined": report.joined if report is not None else None,
+                "silent_for": _silent_for(machine, snapshot.now),
             }
         )
     return listed
@@ -135,6 +143,13 @@ def cost_sentence(decision: FleetDecision, count: int, warm: int = 0) -> str:
 
 def _warm(snapshot: FleetSnapshot) -> int:
     return len(snapshot.instances) - len(snapshot.present)
+
+
+def _silent_for(machine: Machine, now: float) -> float | None:
+    """Return the seconds since a machine that should say something was heard or began."""
+    if machine.stand not in (Stand.SILENT, Stand.ABANDONED):
+        return None
+    return max(0.0, now - (machine.heard or machine.since))
 
 
 def _containers(machine: Machine) -> int:
