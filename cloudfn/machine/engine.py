@@ -163,6 +163,8 @@ class Engine:
         scaling = Scaling(self.agent, self.serving, self.output, clock, place.machine)
         self.planner = PlannerLoop(loop, scaling, clock)
         self.serving.poke = self.planner.poke
+        #: is called when containers came, went or changed state
+        self.on_change: Callable[[], None] = lambda: None
 
     def _cells(self) -> Cells:
         docker, place = self._settings.docker, self._place
@@ -325,6 +327,7 @@ class Engine:
         """Containers came, went or changed state."""
         self.claims.poke()
         self.planner.poke()
+        self.on_change()
 
     def print(
         self,

@@ -35,6 +35,8 @@ _OPENING_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
 _FLUSH = 15.0
 #: seconds that are left for the ledger when what runs was given back
 _LAST = 8.0
+#: seconds in which containers that come together are told of together
+_TOGETHER = 0.05
 #: seconds between tries to tell the fleet something
 _TELL_PAUSE = 10.0
 
@@ -114,6 +116,11 @@ class Host:
         self._stale: dict[str, float] = {}
         self._random = Random()
         self._last_led = float("-inf")
+        #: how many containers each pool had when that was said, and when that is said again
+        self._counted: dict[str, int] = {}
+        self._counted_at = float("-inf")
+        self._saying = False
+        self._engine.on_change = self._containers_changed
         self._told_joined = False
         #: inputs that were stopped, until the row does not name them any more
         self._stopped: set[tuple[int, int]] = set()
@@ -139,6 +146,7 @@ class Host:
 
     def start(self) -> None:
         """Join the fleet, and work."""
+        self.heart.active = True  # it looks for its first orders
         self.heart.start()
         self._tick()
 
@@ -295,6 +303,23 @@ class Host:
         troubled = {name: PoolReport(trouble=each.why) for name, each in self._troubles.items()}
         pools = {**troubled, **self._engine.serving.reports()}
         self._report = replace(self._report, pools=pools, epoch=self._orders.epoch)
+
+    def _containers_changed(self) -> None:
+        """Have it said how many there are, soon: in the next beat they may be gone again."""
+        if not self._saying:
+            self._saying = True
+            since = self._clock.monotonic() - self._counted_at
+            pause = max(_TOGETHER, self._config.timing.look - since)
+            self._loop.call_later(pause, self._say_containers)
+
+    def _say_containers(self) -> None:
+        self._saying = False
+        self._renew_report()
+        pools = self._report.pools.items()
+        there = {name: each.starting + each.idle + each.busy for name, each in pools}
+        if there != self._counted:
+            self._counted, self._counted_at = there, self._clock.monotonic()
+            self.heart.nudge()
 
     def _see_whether_led(self) -> None:
         self._last_led = self._clock.monotonic()

@@ -77,6 +77,14 @@ def test_inputs_of_a_map_run_on_a_machine_that_may_have_containers(world):
     assert machine.containers() >= 1
 
 
+def test_containers_that_come_are_said_before_the_next_beat_is_due(world, held):
+    machine = world.machine(timing=quick(beat=1_000.0))
+    world.order("i-1", {held: 2})
+    world.map(held, range(2))
+
+    until(lambda: busy(world, held) == 2, f"{machine.containers()} are there, {report(world)}")
+
+
 def test_a_client_is_told_of_outcomes_with_small_results_enclosed(world):
     [pool] = world.deploy("def double(x): return 2 * x", function("double"))
     world.machine()

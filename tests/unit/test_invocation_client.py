@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import cloudfn
 from cloudfn.clock import SystemClock
+from cloudfn.errors import ServiceError
 from cloudfn.exception import (
     ClientClosed,
     ConflictError,
@@ -21,6 +23,7 @@ from cloudfn.exception import (
     UnimplementedError,
 )
 from cloudfn.model.log import LogEntry
+from cloudfn.providers.machines import PoolReport
 from cloudfn.settings import Limits
 from cloudfn.testing.cloud_machine import CloudMachine
 from cloudfn.wire.messages import BlobRef
@@ -342,6 +345,36 @@ def test_a_result_that_is_not_there_in_time_is_a_timeout(world: World) -> None:
         call = cloudfn.Function.from_name("cloud-tests", "double").spawn(1)
         with pytest.raises(TimeoutError):
             call.get(timeout=0)
+
+
+def test_a_run_that_is_over_before_machines_told_of_it_had_a_container(world: World) -> None:
+    with world.program(), app.run(runtime="docker"):
+        double.remote(1)
+
+    assert app.summary == {"containers_peak": 1, "done": 1, "failed": 0}
+
+
+def test_a_run_had_as_many_containers_as_machines_say_at_its_end(world: World) -> None:
+    with world.program(), app.run(runtime="docker"):
+        assert list(double.map(range(3))) == [0, 2, 4]
+        machines = world.machine.cloud.machines
+        [row] = machines.list()
+        pool = f"{double.object_id}@1"
+        reported = replace(row.report, pools={pool: PoolReport(idle=2, starting=1)})
+        machines.beat(reported, SystemClock().wall(), 60.0)
+
+    assert app.summary["containers_peak"] == 3
+
+
+def test_a_run_ends_although_its_containers_cannot_be_counted(world: World) -> None:
+    def fail() -> None:
+        raise ServiceError("DynamoDB is away")
+
+    with world.program() as client, app.run(runtime="docker"):
+        double.remote(1)
+        client._front.fleet.containers = fail  # type: ignore[assignment]
+
+    assert app.summary["containers_peak"] == 1
 
 
 def test_who_waits_for_a_client_that_is_closed_is_told(world: World) -> None:

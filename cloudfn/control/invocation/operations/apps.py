@@ -98,11 +98,13 @@ class AppOperations(Group):
     def op_app_close(self, _conversation: Conversation, fields: Fields) -> Fields:
         app_id = fields["app_id"]
         done, failed = self._front.calls.heard_of(self._function_ids(app_id))
+        peak = self._front.output.peak(app_id) or int(done + failed > 0)
+        self._front.peaks.pop(app_id, None)
         self._front.apps.close(app_id)
         self._front.attendance.disown(app_id)
         self._front.output.await_quiet(app_id, float(fields.get("patience") or 0.0))
         return {
-            "containers_peak": self._front.peaks.pop(app_id, 0),
+            "containers_peak": peak,
             "done": done,
             "failed": failed,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Event
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudfn.control.invocation.caller import Fields
 from cloudfn.control.invocation.conversation import Conversation
-from cloudfn.control.invocation.fleet import function_of, present
+from cloudfn.control.invocation.fleet import function_of
 from cloudfn.control.invocation.operations.table import Group
 from cloudfn.errors import Error, InvalidError, NotFoundError
 from cloudfn.model.log import LogEntry, LogQuery
@@ -133,19 +133,32 @@ class OutputOperations(Group):
     def _progress(self, app_id: str) -> dict[str, Any]:
         cloud = self._front.cloud
         functions = {f.function_id for f in cloud.catalog.functions(app_id)}
-        totals = dict.fromkeys(("containers", "peak", "pending", "running", "done", "failed"), 0)
-        for _, pool, report in self._front.fleet.reports():
-            if base_id(function_of(pool)) in functions:
-                totals["containers"] += present(report)
+        totals = dict.fromkeys(("pending", "running", "done", "failed"), 0)
+        containers, peak = self._count(app_id, functions)
         for pool in cloud.ledger.pools():
             if base_id(function_of(pool)) in functions:
                 counts = cloud.ledger.counts(pool)
                 totals["pending"] += counts.pending + counts.delayed
                 totals["running"] += counts.running
         totals["done"], totals["failed"] = self._front.calls.heard_of(functions)
+        return {"event": "containers", "containers": containers, "peak": peak, **totals}
+
+    def peak(self, app_id: str) -> int:
+        """Return the most containers that an app was seen to have, now among them."""
+        try:
+            functions = {f.function_id for f in self._front.cloud.catalog.functions(app_id)}
+            self._count(app_id, functions)
+        except Error as error:
+            _log.warning("containers cannot be counted: %s", error)
+        return self._front.peaks.get(app_id, 0)
+
+    def _count(self, app_id: str, functions: Collection[str]) -> tuple[int, int]:
+        """Return how many containers an app has now, and had at most."""
+        counts = self._front.fleet.containers()
+        now = sum(counts.get(each, 0) for each in functions)
         peaks = self._front.peaks
-        totals["peak"] = peaks[app_id] = max(peaks.get(app_id, 0), totals["containers"])
-        return {"event": "containers", **totals}
+        peaks[app_id] = max(peaks.get(app_id, 0), now)
+        return now, peaks[app_id]
 
 
 def _tell(
