@@ -119,7 +119,7 @@ class Host:
         #: how many containers each pool had when that was said, and when that is said again
         self._counted: dict[str, int] = {}
         self._counted_at = float("-inf")
-        self._saying = False
+        self._counting = False
         self._engine.on_change = self._containers_changed
         self._told_joined = False
         #: inputs that were stopped, until the row does not name them any more
@@ -306,14 +306,14 @@ class Host:
 
     def _containers_changed(self) -> None:
         """Have it said how many there are, soon: in the next beat they may be gone again."""
-        if not self._saying:
-            self._saying = True
+        if not self._counting:
+            self._counting = True
             since = self._clock.monotonic() - self._counted_at
             pause = max(_TOGETHER, self._config.timing.look - since)
-            self._loop.call_later(pause, self._say_containers)
+            self._loop.call_later(pause, self._count_containers)
 
-    def _say_containers(self) -> None:
-        self._saying = False
+    def _count_containers(self) -> None:
+        self._counting = False
         self._renew_report()
         pools = self._report.pools.items()
         there = {name: each.starting + each.idle + each.busy for name, each in pools}
