@@ -3,13 +3,17 @@
 import json
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from cloudfn.errors import InvalidError
 from cloudfn.providers.aws.infra import leftovers, preflight, state
+from cloudfn.providers.aws.infra.base import Wanted
+from cloudfn.providers.aws.infra.steps import Infra
 
 REGION = "eu-central-1"
 
@@ -107,6 +111,18 @@ def test_nothing_of_an_environment_is_left_and_all_of_another_one(account: Accou
         leftovers.sweep(account, "main", silent)
         assert leftovers.remaining(account, "main") == []
     assert len(leftovers.remaining(account, "main-2")) == len(kinds)
+
+
+def test_what_cannot_be_removed_whole_is_not_begun_with(account: Account, tmp_path: Path) -> None:
+    fill(account, "main")
+    (tmp_path / "cloudfn.auto.tfvars.json").write_text(
+        json.dumps({"environment": "other", "region": REGION})
+    )
+    (tmp_path / "backend.json").write_text("{}")
+    infra = Infra(Wanted(tmp_path, "main", REGION), {}, tmp_path, lambda *_: None)
+    with pytest.raises(InvalidError, match="is of environment other, not main"):
+        infra.destroy(lambda _event: None)
+    assert len(list(leftovers.machines(account, "main"))) == 2
 
 
 def test_machines_without_a_group_are_orphans(account: Account) -> None:
