@@ -53,7 +53,8 @@ def _part(title: str, lines: list[str]) -> Iterator[str]:
 def _image(image: Mapping[str, Any]) -> str:
     users = ", ".join(image["functions"])
     fate = "is built" if image["action"] == "build" else f"is there: {image['reference']}"
-    return f"{_SIGNS[image['action']]} {image['image_id']} of {users} {fate}"
+    platform = f" for {image['platform']}" if image["platform"] else ""
+    return f"{_SIGNS[image['action']]} {image['image_id']}{platform} of {users} {fate}"
 
 
 def _schedule(schedule: Mapping[str, Any]) -> str:

@@ -182,6 +182,8 @@ class FunctionSpec:
     #: MiB of one GPU that a container asks for, and others may have the rest; None: whole ones
     gpu_memory: int | None = None
     image: ImageSpec | None = None
+    #: what its machines are, `linux/arm64`, as was decided when it was deployed; empty: any
+    platform: str = ""
     #: later ones override earlier ones; `env` overrides them all
     secrets: tuple[SecretRef, ...] = ()
     volumes: tuple[VolumeMount, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cloudfn.errors import InvalidError
@@ -125,6 +125,8 @@ class ImageSpec:
     """
 
     layers: tuple[Layer, ...] = ()
+    #: of the machines that it is for, `linux/arm64`; empty: the builder's own
+    platform: str = ""
 
     def __post_init__(self) -> None:
         layers = (each if isinstance(each, Layer) else Layer(**each) for each in self.layers)
@@ -132,7 +134,7 @@ class ImageSpec:
 
     def with_layer(self, layer: Layer) -> ImageSpec:
         """Return these layers and one more."""
-        return ImageSpec((*self.layers, layer))
+        return replace(self, layers=(*self.layers, layer))
 
     @property
     def build_layers(self) -> tuple[Layer, ...]:
@@ -145,7 +147,10 @@ class ImageSpec:
         import hashlib
         import json
 
-        text = json.dumps([each.hashed for each in self.build_layers], sort_keys=True)
+        made: list[Any] = [each.hashed for each in self.build_layers]
+        if self.platform:
+            made.append({"platform": self.platform})
+        text = json.dumps(made, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
 
     @property

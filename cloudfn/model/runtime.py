@@ -23,13 +23,16 @@ def check_runtime(runtime: str, where: str) -> str:
     return runtime
 
 
-def environment_of(image: ImageSpec | None, runtime: str, python: str) -> ImageSpec | None:
+def environment_of(
+    image: ImageSpec | None, runtime: str, python: str, platform: str = ""
+) -> ImageSpec | None:
     """Return the image that the containers of a function are made of, with a base.
 
     Args:
         image: What the function asks for, resolved.
         runtime: One of `RUNTIMES`.
         python: The version of the deploying interpreter, `3.11.7`.
+        platform: What the function's machines are, `linux/arm64`; empty: this one.
 
     Returns:
         None where containers run under the deploying interpreter and have its packages.
@@ -38,10 +41,9 @@ def environment_of(image: ImageSpec | None, runtime: str, python: str) -> ImageS
     if not needed and runtime == "process":
         return None
     layers = () if image is None else image.layers
-    if layers and layers[0].method in BASES:
-        return image
-    version = _minor(python)
-    return ImageSpec((Layer("debian_slim", {"python_version": version}), *layers))
+    if not layers or layers[0].method not in BASES:
+        layers = (Layer("debian_slim", {"python_version": _minor(python)}), *layers)
+    return ImageSpec(layers, platform)
 
 
 def check_python(version: str | None) -> None:

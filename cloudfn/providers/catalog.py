@@ -52,7 +52,7 @@ class RevisionSpec:
         spec = self.function(name)
         if spec is None:
             return None
-        return environment_of(spec.image, self.runtime, self.python_version)
+        return environment_of(spec.image, self.runtime, self.python_version, spec.platform)
 
     def environments(self) -> Iterator[tuple[str, ImageSpec]]:
         """Yield the names of its functions whose containers need an image, with that image."""

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
-from cloudfn.model.gpu import Gpu
+from cloudfn.model.gpu import Gpu, wish_for
+
+#: architectures of machines → what Docker calls them, the usual one first
+PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
+#: dollars an hour that are guessed for a core, a GiB, and a GPU of 24 GiB; larger ones cost more
+#: than their size says
+_CORE, _GIB, _GPU, _LARGER = 0.033, 0.0042, 0.7, 1.6
+_USUAL = 24_576
+#: what a Spot machine costs of that
+_SPOT = 0.4
+_ROUNDING = 1e-9
 
 
 class InstanceState(StrEnum):
@@ -44,6 +54,56 @@ class MachineClass:
     #: why no machine can be had just now, and why none may be ended; empty: nothing is in the way
     no_growth: str = ""
     no_retiring: str = ""
+
+    @property
+    def platform(self) -> str:
+        """What images for its machines are built for."""
+        return PLATFORMS[self.architecture]
+
+
+class Sized(Protocol):
+    """What has the size of a machine."""
+
+    @property
+    def cores(self) -> float: ...
+    @property
+    def memory(self) -> int: ...
+    @property
+    def gpus(self) -> tuple[Gpu, ...]: ...
+
+
+K = TypeVar("K", bound=Sized)
+
+
+def suited(
+    kinds: Sequence[K], cpu: float, memory: int, gpu: tuple[str, ...], gpu_memory: int | None
+) -> list[K]:
+    """Return the kinds of machines that containers may be on. Pure.
+
+    Args:
+        kinds: What there is.
+        cpu: Cores that a container asks for.
+        memory: MiB of the same.
+        gpu: GPUs of the same, the preferred one first; see `model.gpu`.
+        gpu_memory: MiB of one of them; None: whole ones.
+    """
+    if gpu:
+        fit = [each for each in kinds if wish_for(gpu, gpu_memory, each.gpus) is not None]
+    else:
+        # Those with GPUs only where there are no others.
+        fit = [each for each in kinds if not each.gpus] or list(kinds)
+    large = [each for each in fit if cpu <= each.cores + _ROUNDING and memory <= each.memory]
+    # What is larger than any machine is cut down to the largest.
+    return large or sorted(fit, key=lambda each: (each.cores, each.memory))[-1:]
+
+
+def price(machine_class: MachineClass) -> float:
+    """Return what a machine costs an hour, guessed where nobody knows: good for comparing."""
+    if machine_class.price is not None:
+        return machine_class.price
+    gpus = sum(pow((each.memory or _USUAL) / _USUAL, _LARGER) for each in machine_class.gpus)
+    guess: float = machine_class.cores * _CORE + machine_class.memory / 1024 * _GIB + gpus * _GPU
+    return guess * (_SPOT if machine_class.spot else 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,10 @@ def _declared(
             tag=how.tag,
         )
     )
+    if welcome.places:
+        told = yield from engine.ask("app_place", revision=revision)
+        for each in revision["functions"]:
+            each["platform"] = told["platforms"][each["name"]]
     return revision
 
 

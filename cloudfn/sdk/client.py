@@ -31,6 +31,8 @@ class Welcome(NamedTuple):
     map_window: int
     #: in a Docker container: the one folder of theirs that it may write to; empty: any
     outbox: str = ""
+    #: it has machines of several kinds, and says which are for a function: `app_place`
+    places: bool = False
 
 
 class Mailbox:

@@ -49,7 +49,8 @@ def images_of(revision: Mapping[str, Any]) -> dict[str, Wanted]:
     for function in revision["functions"]:
         layers = function["image"]["layers"] if function["image"] else None
         image = None if layers is None else ImageSpec(tuple(layers))
-        spec = environment_of(image, revision["runtime"], revision["python_version"])
+        python, platform = revision["python_version"], function["platform"]
+        spec = environment_of(image, revision["runtime"], python, platform)
         if spec is None:
             continue
         check_python(spec.python)
@@ -124,6 +125,7 @@ def foreseen_images(
             {
                 "action": "build" if builds else "keep",
                 "image_id": each.spec.image_id,
+                "platform": each.spec.platform or None,
                 "functions": each.functions,
                 "reference": None if image is None else image["reference"],
             }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, cast
 
 from cloudfn.clock import SystemClock
 from cloudfn.providers.base import Cloud
+from cloudfn.providers.fleet import MachineClass
 from cloudfn.providers.machines import MachineReport, MachineState
 from cloudfn.providers.shared_ledger import SharedLedger
 from cloudfn.settings import Limits, StoreLimits
@@ -17,6 +18,7 @@ from cloudfn.testing.memory_catalog import MemoryCatalog
 from cloudfn.testing.memory_depot import MemoryDepot
 from cloudfn.testing.memory_dicts import MemoryDicts
 from cloudfn.testing.memory_doorbells import MemoryDoorbells
+from cloudfn.testing.memory_fleet import MemoryFleet
 from cloudfn.testing.memory_images import MemoryImages
 from cloudfn.testing.memory_leadership import MemoryLeadership
 from cloudfn.testing.memory_machines import MemoryMachines
@@ -74,10 +76,15 @@ class MemoryCloud:
         folder: For what lies in files.
         limits: How many inputs a function may have.
         stores: How much dicts and queues may hold.
+        classes: Which machines there can be, for those who ask.
     """
 
     def __init__(
-        self, folder: Path, limits: Limits | None = None, stores: StoreLimits | None = None
+        self,
+        folder: Path,
+        limits: Limits | None = None,
+        stores: StoreLimits | None = None,
+        classes: Sequence[MachineClass] = (),
     ) -> None:
         stores = stores or StoreLimits()
         self.folder = folder
@@ -89,6 +96,7 @@ class MemoryCloud:
         self.presence = MemoryPresence()
         self.leadership = MemoryLeadership(self._wake)
         self.doorbells = MemoryDoorbells()
+        self.fleet = MemoryFleet(classes, SystemClock())
         self.images = MemoryImages(python=".".join(map(str, sys.version_info[:2])))
         self.ports: dict[str, Any] = {
             "catalog": Guarded(MemoryCatalog()),
@@ -113,7 +121,7 @@ class MemoryCloud:
             depot=self.depot,
             machines=self.machines,
             presence=self.presence,
-            fleet=cast("Any", None),
+            fleet=self.fleet,
             leadership=self.leadership,
             images=self.images,
             reach=None,

@@ -7,7 +7,7 @@ machines' catalog says so, and images are not asked for.
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +94,8 @@ class AwsWorld:
         knobs: How nasty the services are.
         seed: Of everything that happens by chance.
         variables: Further settings.
-        warm: How many machines of "cpu" are kept warm.
+        warm: How many machines of each class are kept warm.
+        classes: Machine classes.
         pace: Seconds that pass in one.
         lease: Seconds for which a machine may be silent.
         timing: Of machines, in place of quick ones with that lease.
@@ -110,6 +111,8 @@ class AwsWorld:
         pace: float = 1.0,
         lease: float = 4.0,
         timing: Timing | None = None,
+        *,
+        classes: Mapping[str, MachineClass] | None = None,
     ) -> None:
         self.root = root
         self._timing = timing or quick(lease=lease)
@@ -124,7 +127,7 @@ class AwsWorld:
         self._variables = {"CLOUDFN_KEEP_ALIVE": "1", "CLOUDFN_CLIENT_GRACE": "5"}
         self._variables |= variables or {}
         self._warm = warm
-        self._wanted = Wanted(region=REGION, classes=CLASSES)
+        self._wanted = Wanted(region=REGION, classes=dict(classes or CLASSES))
         self.names = Names("main", REGION)
         self._make_base()
         self.outputs = parse_outputs(json.dumps(outputs(self._wanted, "0" * 64)), "outputs")
@@ -168,7 +171,7 @@ class AwsWorld:
                 AutoScalingGroupName=group,
                 LifecycleHookName=hook,
                 LifecycleTransition=f"autoscaling:EC2_INSTANCE_{transition}",
-                HeartbeatTimeout=30,
+                HeartbeatTimeout=30 if hook == "drain" else 600,
                 DefaultResult="CONTINUE" if hook == "drain" else "ABANDON",
             )
         if self._warm:
@@ -232,6 +235,11 @@ class AwsWorld:
             there = [each for each in fleet.instances.values() if each.ec2 != "terminated"]
             return {each.id: each.state for each in there}
 
+    def class_of(self, machine_id: str) -> str:
+        """Return the name of a machine's class."""
+        group = self.aws.fleet.instances[machine_id].group
+        return next(name for name in self._wanted.classes if self.names.group(name) == group)
+
     def _launch(self) -> None:
         """Be the hypervisor: machines for instances, and none without one."""
         while not self._over.wait(_LOOK):
@@ -249,17 +257,18 @@ class AwsWorld:
 
     def boot(self, machine_id: str) -> None:
         """Start the process of a machine."""
-        timing, clock = self._timing, self.clock
-        self.machines[machine_id] = Machine(cast(Any, self), machine_id, timing, clock)
+        self._boot(machine_id, None)
+
+    def _boot(self, machine_id: str, state: Path | None) -> None:
+        self.machines[machine_id] = Machine(
+            cast(Any, self), machine_id, self._timing, self.clock, state, self.class_of(machine_id)
+        )
 
     def restart(self, machine_id: str) -> None:
         """Let the process of a machine vanish, and systemd start it anew."""
         earlier = self.machines[machine_id]
         earlier.crash()
-        timing, clock = self._timing, self.clock
-        self.machines[machine_id] = Machine(
-            cast(Any, self), machine_id, timing, clock, earlier.state
-        )
+        self._boot(machine_id, earlier.state)
 
     def notice(self, machine_id: str, notice: Notice) -> None:
         """Let a machine's metadata service say something."""

@@ -211,6 +211,7 @@ class Machine:
         timing: How often it does what.
         clock: The time.
         state: What an earlier process of the same machine left; None: it boots.
+        machine_class: What it is.
     """
 
     def __init__(
@@ -220,6 +221,7 @@ class Machine:
         timing: Timing,
         clock: Clock = CLOCK,
         state: Path | None = None,
+        machine_class: str = "small",
     ) -> None:
         self._world = world
         self.machine_id = machine_id
@@ -227,7 +229,7 @@ class Machine:
         self.state = state or Path(tempfile.mkdtemp(prefix="cfm-"))
         config = MachineConfig(
             "main",
-            "small",
+            machine_class,
             state_dir=self.state,
             heard=self.state / "heard",
             machine_id=machine_id,

@@ -16,6 +16,7 @@ import pytest
 import cloudfn
 from cloudfn import errors
 from cloudfn.machine.metadata import Notice
+from cloudfn.rehearsal.site import MachineClass
 from cloudfn.sdk.client import using
 from cloudfn.testing.aws import Knobs
 from tests.integration.aws_world import FLEET, AwsWorld, wait
@@ -71,7 +72,7 @@ def test_a_program_runs_and_leaves_nothing_running(world: AwsWorld, program: Any
 def test_a_burst_is_served_by_warm_machines_and_none_is_left_in_service(
     tmp_path: Path, program: Any
 ) -> None:
-    world = AwsWorld(tmp_path, warm=2)
+    world = AwsWorld(tmp_path, warm=2, pace=8, lease=40)
 
     def put_aside() -> set[str]:
         states = world.instances()
@@ -84,6 +85,42 @@ def test_a_burst_is_served_by_warm_machines_and_none_is_left_in_service(
         served = set(world.machines)
         assert served & warm
         assert not wait(put_aside, "machines in service are left") & served
+
+
+_TWO_SIZES = """
+import cloudfn
+
+app = cloudfn.App("demo")
+
+@app.function()
+def small(number):
+    return number + 1
+
+@app.function(memory=12_000)
+def large(number):
+    return number + 2
+"""
+
+
+def test_a_function_runs_on_machines_of_the_platform_that_its_image_is_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = write_program(tmp_path, monkeypatch, _TWO_SIZES)
+    classes = {
+        "arm": MachineClass(("m7g.large",), 2, architecture="arm64"),
+        "amd": MachineClass(("m7i.xlarge",), 2),
+    }
+    with (
+        AwsWorld(tmp_path, classes=classes).running() as world,
+        using(world.client()),
+        program.app.run(runtime="docker"),
+    ):
+        # One image for each platform, although both functions ask for the same.
+        assert len(world.open("looker", world.clients).images.list()) == 2
+        assert program.small.remote(1) == 2
+        assert {world.class_of(each) for each in world.machines} == {"arm"}
+        assert program.large.remote(1) == 3
+        assert {world.class_of(each) for each in world.machines} == {"arm", "amd"}
 
 
 @pytest.fixture

@@ -663,3 +663,43 @@ def test_what_is_warm_costs_its_disk():
     assert (decision.cost, decision.guessed) == (0.12, 0)
     running = decide_fleet(a_snapshot(classes=[replace(SMALL, price=0.1)], instances=warm(2)))
     assert running.cost == 0.2
+
+
+# ------------------------------------------------------------------------------------- platforms
+
+ARM = replace(SMALL, name="arm", architecture="arm64")
+
+
+def test_a_pool_gets_machines_of_its_platform_alone():
+    arm = a_pool("a@1", pending=1, platform="linux/arm64")
+    amd = a_pool("b@1", pending=1, platform="linux/amd64")
+
+    decision = decide_fleet(a_snapshot([arm, amd], classes=[SMALL, ARM]))
+
+    assert asked(decision) == {"small": 1, "arm": 1}
+    assert asked(decide_fleet(a_snapshot([arm, arm], classes=[SMALL, ARM]))) == {"arm": 1}
+
+
+def test_room_on_a_machine_of_another_platform_is_none():
+    pool = a_pool(pending=1, platform="linux/arm64")
+
+    decision = decide_fleet(a_snapshot([pool], [a_machine()], classes=[SMALL, ARM]))
+
+    assert total(decision) == 0
+    assert asked(decision) == {"arm": 1}
+
+
+def test_a_pool_without_a_platform_runs_anywhere():
+    decision = decide_fleet(a_snapshot([a_pool(pending=1)], [a_machine()], classes=[SMALL, ARM]))
+
+    assert total(decision) >= 1
+    assert not decision.grow
+
+
+def test_it_is_said_that_no_class_is_of_a_platform():
+    pool = a_pool(pending=1, platform="linux/arm64")
+
+    decision = decide_fleet(a_snapshot([pool]))
+
+    assert not decision.grow
+    assert "no machine class of linux/arm64 has machines" in decision.notes[0]

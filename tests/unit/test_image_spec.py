@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudfn.model.image import Attachment, ImageSpec, Layer
+from cloudfn.model.runtime import environment_of
 from cloudfn.model.secret import SecretRef
 
 BASE = Layer("debian_slim", {"python_version": "3.12"})
@@ -153,3 +154,14 @@ def test_containers_see_what_is_attached_and_where_builds_cannot_copy_that_too()
     seen = Attachment("c1", "", "/data")
     assert spec.attachments() == (seen,)
     assert spec.attachments(copied=True) == (Attachment("c2", "a", "/a"), seen)
+
+
+def test_an_image_for_another_platform_is_another_image():
+    spec = ImageSpec((Layer("debian_slim", {"python_version": "3.12"}),))
+    arm = replace(spec, platform="linux/arm64")
+
+    assert len({spec.digest, arm.digest, replace(spec, platform="linux/amd64").digest}) == 3
+    more = arm.with_layer(Layer("env", {"env": {"A": "1"}}))
+    assert more.platform == "linux/arm64"
+    assert environment_of(spec, "docker", "3.12.1", "linux/arm64") == arm
+    assert environment_of(None, "docker", "3.12.1", "linux/arm64") == arm

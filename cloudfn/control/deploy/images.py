@@ -18,7 +18,7 @@ Key = tuple[str, str]
 
 def spec_from(fields: Mapping[str, Any]) -> ImageSpec:
     """Return the image that a client describes."""
-    return ImageSpec(tuple(fields["layers"]))
+    return ImageSpec(tuple(fields["layers"]), fields.get("platform", ""))
 
 
 def found_json(images: Images, spec: ImageSpec) -> dict[str, Any]:

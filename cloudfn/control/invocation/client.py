@@ -68,7 +68,9 @@ class CloudClient:
         self._files = PrivateFolder(folder.resolve())
         self._conversation = front.converse(Caller(self._files, name), self._hear)
         payloads = str(folder.resolve())
-        self._welcome = Welcome(VERSION, payloads, payloads, str(front.bundles), map_window)
+        self._welcome = Welcome(
+            VERSION, payloads, payloads, str(front.bundles), map_window, places=True
+        )
         self._numbers = count(1)
         self._streams: dict[int, Stream] = {}
         self._sinks: dict[int, Sink] = {}

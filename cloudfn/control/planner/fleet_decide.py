@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cloudfn.control.planner.fleet_growth import Grower, Growth, price
+from cloudfn.control.planner.fleet_growth import Grower, Growth
 from cloudfn.control.planner.fleet_leaving import Leave, Leaving, leave
 from cloudfn.control.planner.fleet_machines import (
     NEVER_JOINED,
@@ -28,7 +28,7 @@ from cloudfn.control.planner.fleet_need import Demand, demands, paces
 from cloudfn.control.planner.fleet_quotas import Placing, lowered, place, relieve
 from cloudfn.control.planner.fleet_rooms import Eligible, kind_of
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, FleetSnapshot, PoolView, Shape
-from cloudfn.providers.fleet import InstanceState
+from cloudfn.providers.fleet import InstanceState, price
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ def decide_fleet(snapshot: FleetSnapshot) -> FleetDecision:
     found = machines(snapshot, memory)
     memory = replace(memory, paces=paces(snapshot.pools, found, memory.paces))
     kinds = {each.name: kind_of(each, memory) for each in snapshot.classes}
-    eligible = Eligible({**_odd(found), **kinds})
+    platforms = {each.name: each.platform for each in snapshot.classes}
+    eligible = Eligible({**_odd(found), **kinds}, platforms)
     boots = {each.name: boot_seconds(each, memory) for each in snapshot.classes}
 
     def boot(pool: PoolView) -> float:

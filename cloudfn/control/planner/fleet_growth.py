@@ -11,14 +11,7 @@ from cloudfn.control.planner.fleet_need import Demand
 from cloudfn.control.planner.fleet_quotas import Placing
 from cloudfn.control.planner.fleet_rooms import Eligible, Room, Row, dominant
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, Refusal, Shape
-from cloudfn.providers.fleet import MachineClass
-
-#: dollars an hour that are guessed for a core, a GiB, and a GPU of 24 GiB; larger ones cost more
-#: than their size says
-_CORE, _GIB, _GPU, _LARGER = 0.033, 0.0042, 0.7, 1.6
-_USUAL = 24_576
-#: what a Spot machine costs of that
-_SPOT = 0.4
+from cloudfn.providers.fleet import MachineClass, price
 
 
 @dataclass(slots=True)
@@ -135,7 +128,8 @@ class Grower:
         what = f"{count} of {want.pool.shown}"
         if not fit:
             asked = f" with {', '.join(want.pool.gpu)}" if want.pool.gpu else ""
-            return f"{what} cannot run: no machine class has machines{asked} for them"
+            of = f" of {want.pool.platform}" if want.pool.platform else ""
+            return f"{what} cannot run: no machine class{of} has machines{asked} for them"
         refused = [self._refused[each.name] for each in fit if each.name in self._refused]
         if refused:
             return f"{what}: waiting for capacity: {', '.join(map(_shown, refused))}"
@@ -147,15 +141,6 @@ class Grower:
 
     def _fresh(self, machine_class: MachineClass) -> Room:
         return Room("", machine_class.name, self._kinds[machine_class.name])
-
-
-def price(machine_class: MachineClass) -> float:
-    """Return what a machine costs an hour, guessed where nobody knows: good for comparing."""
-    if machine_class.price is not None:
-        return machine_class.price
-    gpus = sum(pow((each.memory or _USUAL) / _USUAL, _LARGER) for each in machine_class.gpus)
-    guess: float = machine_class.cores * _CORE + machine_class.memory / 1024 * _GIB + gpus * _GPU
-    return guess * (_SPOT if machine_class.spot else 1)
 
 
 def _shown(refusal: Refusal) -> str:

@@ -11,7 +11,7 @@ from itertools import islice
 
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, PoolView, Shape
 from cloudfn.model.gpu import wish_for
-from cloudfn.providers.fleet import MachineClass
+from cloudfn.providers.fleet import MachineClass, suited
 
 _ROUNDING = 1e-9
 
@@ -92,33 +92,27 @@ class Eligible:
 
     Args:
         kinds: What machines of each class are like at least.
+        platforms: What images for them are built for, as far as that is known.
     """
 
-    def __init__(self, kinds: Mapping[str, Shape]) -> None:
+    def __init__(self, kinds: Mapping[str, Shape], platforms: Mapping[str, str]) -> None:
         self._kinds = kinds
+        self._platforms = platforms
         self._known: dict[str, frozenset[str]] = {}
 
     def classes(self, pool: PoolView) -> frozenset[str]:
         """Return the classes whose machines may have containers of a pool."""
         known = self._known.get(pool.pool)
         if known is None:
-            best = self._best(pool)
-            names = (name for name, kind in self._kinds.items() if kind in best)
+            kinds = {name: kind for name, kind in self._kinds.items() if self._runs(name, pool)}
+            best = suited(list(kinds.values()), pool.cpu, pool.memory, pool.gpu, pool.gpu_memory)
+            names = (name for name, kind in kinds.items() if kind in best)
             known = self._known[pool.pool] = frozenset(names)
         return known
 
-    def _best(self, pool: PoolView) -> list[Shape]:
-        """Return the kinds that are for a pool."""
-        kinds = list(self._kinds.values())
-        if pool.gpu:
-            wished = (pool.gpu, pool.gpu_memory)
-            suited = [each for each in kinds if wish_for(*wished, each.gpus) is not None]
-        else:
-            # Those with GPUs only where there are no others.
-            suited = [each for each in kinds if not each.gpus] or kinds
-        large = [each for each in suited if _holds(each, pool)]
-        # What is larger than any machine is cut down to the largest.
-        return large or sorted(suited, key=lambda each: (each.cores, each.memory))[-1:]
+    def _runs(self, name: str, pool: PoolView) -> bool:
+        """Whether machines of a class run what a pool's image holds."""
+        return not pool.platform or self._platforms.get(name, pool.platform) == pool.platform
 
 
 #: what decides whether a container has room
@@ -201,7 +195,3 @@ def dominant(pool: PoolView, kinds: Iterable[Shape]) -> float:
 
 def _wish(pool: PoolView) -> _Wish:
     return pool.cpu, pool.memory, pool.gpu, pool.gpu_memory
-
-
-def _holds(shape: Shape, pool: PoolView) -> bool:
-    return pool.cpu <= shape.cores + _ROUNDING and pool.memory <= shape.memory

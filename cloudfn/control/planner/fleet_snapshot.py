@@ -49,6 +49,8 @@ class PoolView:
     target: int = 1
     #: a container ends after one input, or one batch
     single_use: bool = False
+    #: what its image is built for; empty: whatever machines are
+    platform: str = ""
     #: its name for people
     name: str = ""
     #: what of its settings was ignored or clamped; empty: nothing

@@ -158,6 +158,7 @@ class PoolBook:
             spec.gpu_memory,
             spec.target_slots,
             spec.single_use,
+            spec.platform,
             facts.full_name,
             remark,
         )

@@ -132,6 +132,54 @@ class EcrImages:
         return repository.find(built.digest) or pushed
 
 
+class PlatformImages:
+    """The `Images` port of who deploys for machines of several platforms.
+
+    Args:
+        images: Those of each platform.
+        usual: The platform of specs that name none.
+    """
+
+    def __init__(self, images: Mapping[str, Images], usual: str) -> None:
+        self._images = images
+        self._usual = usual
+
+    def find(self, spec: ImageSpec) -> BuiltImage | None:
+        return self._of(spec).find(spec)
+
+    def build(
+        self,
+        spec: ImageSpec,
+        report: Callable[[str], None],
+        secrets: BuildSecrets = no_secrets,
+        environ: Mapping[str, str] = MappingProxyType({}),
+        *,
+        anew: bool = False,
+    ) -> BuiltImage:
+        return self._of(spec).build(spec, report, secrets, environ, anew=anew)
+
+    def cancel(self, digest: str) -> None:
+        for images in self._images.values():
+            images.cancel(digest)
+
+    def plan(self, spec: ImageSpec) -> str:
+        return self._of(spec).plan(spec)
+
+    def unmet(self, spec: ImageSpec) -> tuple[str, ...]:
+        return self._of(spec).unmet(spec)
+
+    def list(self) -> list[BuiltImage]:
+        found = [image for images in self._images.values() for image in images.list()]
+        return sorted(found, key=lambda each: -each.created)
+
+    def remove(self, digest: str) -> bool:
+        gone = [images.remove(digest) for images in self._images.values()]
+        return any(gone)
+
+    def _of(self, spec: ImageSpec) -> Images:
+        return self._images[spec.platform or self._usual]
+
+
 class MachineImages:
     """The `Images` port of a machine: `find` pulls what ECR has, and gives the engine's own id.
 

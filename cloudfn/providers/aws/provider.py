@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from random import SystemRandom
 
@@ -13,14 +15,14 @@ from cloudfn.providers.aws.depot import S3Depot
 from cloudfn.providers.aws.dicts import DynamoDicts
 from cloudfn.providers.aws.doorbells import SqsDoorbells
 from cloudfn.providers.aws.fleet import AutoScalingFleet
-from cloudfn.providers.aws.images import deployed_images, machine_images
+from cloudfn.providers.aws.images import PlatformImages, deployed_images, machine_images
 from cloudfn.providers.aws.keys import load_key
 from cloudfn.providers.aws.leadership import DynamoLeadership
 from cloudfn.providers.aws.ledger.ledger import DynamoLedger
 from cloudfn.providers.aws.logs import CloudWatchLogs
 from cloudfn.providers.aws.machines import DynamoMachines
 from cloudfn.providers.aws.objects import DynamoObjects
-from cloudfn.providers.aws.outputs import Group, Outputs, read_outputs
+from cloudfn.providers.aws.outputs import Outputs, read_outputs
 from cloudfn.providers.aws.overrides import SsmScheduledSettings
 from cloudfn.providers.aws.presence import DynamoPresence
 from cloudfn.providers.aws.queues import DynamoQueues
@@ -35,12 +37,13 @@ from cloudfn.providers.aws.wakeups import SqsWakeups
 from cloudfn.providers.aws.waking import LambdaWaking
 from cloudfn.providers.base import Cloud, Place
 from cloudfn.providers.docker.images import Site
+from cloudfn.providers.fleet import PLATFORMS
 from cloudfn.providers.images import Images
 from cloudfn.providers.runtime_folder import RuntimeFolder
 from cloudfn.wire.seals import DeferredSeals, input_seals, result_seals
 
-#: Docker's names of what machine classes are, the usual one first
-_PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
+#: what the system of a machine calls itself, where that is not the name of its architecture
+_SYSTEMS = {"aarch64": "arm64"}
 
 
 def open_cloud(place: Place) -> Cloud:
@@ -118,7 +121,7 @@ def put_together(
         ),
         machines=DynamoMachines(clients, table, clock),
         presence=DynamoPresence(clients, table, clock),
-        fleet=AutoScalingFleet(clients, _usable(outputs), clock),
+        fleet=AutoScalingFleet(clients, outputs.machines, clock),
         leadership=DynamoLeadership(clients, table, clock, LambdaWaking(clients, outputs.planner)),
         catalog=DynamoCatalog(clients, table, pools, clock, shows=not place.on_machine),
         logs=CloudWatchLogs(clients, outputs.log_group, clock),
@@ -144,20 +147,21 @@ def put_together(
     )
 
 
-def platform_of(outputs: Outputs) -> str:
-    """Return what images are built for: x86_64 unless all machines are arm64."""
+def platform_of(outputs: Outputs, system: str = "") -> str:
+    """Return what images are built for where nobody says.
+
+    Args:
+        outputs: Which machines there are.
+        system: What this machine is, where it is one of them; empty: it is none.
+
+    Returns:
+        What this machine is; else x86_64, unless all machines are arm64.
+    """
     kinds = {group.architecture for group in outputs.machines.values()}
-    return _PLATFORMS["arm64" if kinds == {"arm64"} else "x86_64"]
-
-
-def _usable(outputs: Outputs) -> dict[str, Group]:
-    """Return the machine classes that run images of the environment's platform."""
-    platform = platform_of(outputs)
-    return {
-        name: group
-        for name, group in outputs.machines.items()
-        if _PLATFORMS[group.architecture] == platform
-    }
+    own = _SYSTEMS.get(system, system)
+    if own in kinds:
+        return PLATFORMS[own]
+    return PLATFORMS["arm64" if kinds == {"arm64"} else "x86_64"]
 
 
 def _aims(outputs: Outputs, pools: str) -> Aims:
@@ -178,7 +182,12 @@ def _images(clients: ClientSource, outputs: Outputs, place: Place) -> Images:
         base_image=docker.base_image,
         environ=docker.environ,
         owner="",
-        platform=platform_of(outputs),
+        platform=platform_of(outputs, platform.machine() if place.on_machine else ""),
     )
-    find = machine_images if place.on_machine else deployed_images
-    return find(clients, outputs.repository, site)
+    if place.on_machine:
+        return machine_images(clients, outputs.repository, site)
+    found = {
+        each: deployed_images(clients, outputs.repository, replace(site, platform=each))
+        for each in PLATFORMS.values()
+    }
+    return PlatformImages(found, site.platform)

@@ -19,6 +19,7 @@ from cloudfn.providers.aws.ecr import EcrRepository, RegistryLogin
 from cloudfn.providers.aws.images import (
     EcrImages,
     MachineImages,
+    PlatformImages,
     deployed_images,
     machine_images,
 )
@@ -394,6 +395,33 @@ def test_a_machine_builds_nothing(cloud):
     assert "Deploy" in caught.value.hint
     laptop.build(SPEC, quiet)
     assert machine.build(SPEC, quiet) == docker.find(SPEC)
+
+
+def test_each_spec_is_built_for_its_platform_and_those_without_for_the_usual_one(cloud):
+    laptops = {each: cloud.laptop(each) for each in ("linux/amd64", "linux/arm64")}
+    parts = {name: images for name, (images, _, _) in laptops.items()}
+    images = PlatformImages(parts, "linux/amd64")
+    arm = replace(SPEC, platform="linux/arm64")
+    assert arm.digest != SPEC.digest
+
+    for spec in (arm, SPEC):
+        assert images.find(spec) is None
+        built = images.build(spec, quiet)
+        assert images.find(spec) == built
+
+    built = {name: set(docker.builds) for name, (_, docker, _) in laptops.items()}
+    assert built == {"linux/amd64": {SPEC.digest}, "linux/arm64": {arm.digest}}
+    assert f"{arm.digest}-arm64" in cloud.tags()
+    assert f"{SPEC.digest}-amd64" in cloud.tags()
+    assert {each.digest for each in images.list()} == {SPEC.digest, arm.digest}
+    machine, _, _ = cloud.machine("linux/arm64")
+    assert machine.find(arm) is not None
+    assert images.remove(arm.digest)
+    assert not images.remove(arm.digest)
+    assert images.find(SPEC) is not None
+    images.cancel(SPEC.digest)
+    assert images.plan(arm) == images.plan(SPEC)
+    assert images.unmet(arm) == ()
 
 
 def test_opening_images_asks_nobody_and_platforms_do_not_share_a_folder(cloud, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloudfn.control.deploy.plan import RollbackRequest, RolloverRequest, StopRequest
+from cloudfn.control.deploy.platforms import platforms
 from cloudfn.control.deploy.request import parse_request
 from cloudfn.control.invocation.apps import check_possible
 from cloudfn.control.invocation.caller import Fields
@@ -52,6 +53,10 @@ class AppOperations(Group):
             "urls": {},
             "warnings": [],
         }
+
+    def op_app_place(self, _conversation: Conversation, fields: Fields) -> Fields:
+        functions = RevisionSpec.from_json(fields["revision"]).functions
+        return {"platforms": platforms(functions, self._cloud.fleet.classes())}
 
     def op_app_plan(self, _conversation: Conversation, fields: Fields) -> Fields:
         request = parse_request(fields)
