@@ -222,10 +222,35 @@ def spot(
         terminal.say(f"✓ {machine} has its notice; it ends in {seconds:.0f} s.")
 
 
-def kill(context: typer.Context, machine: MachineArgument) -> None:
-    """Pull a machine's plug: everything on it is gone at once, and nobody is told."""
-    _ask(session_of(context, None), op="kill", machine=machine)
-    terminal.say(f"✓ {machine} is dead.")
+def kill(
+    context: typer.Context,
+    victim: Annotated[
+        str, typer.Argument(metavar="MACHINE", help="As `status` names it; or `planner`.")
+    ],
+    part: Annotated[
+        str,
+        typer.Option("--what", metavar="machine|agent|containers", help="Of the machine."),
+    ] = "machine",
+    as_json: JsonOption = False,
+) -> None:
+    """Kill -9: a machine, as if its power failed; its agent alone, all its containers; the planner.
+
+    Nobody is told. An agent is started again on its machine, as systemd does; the planner's
+    function is invoked again within a minute, or when there is work.
+    """
+    if part not in ("machine", "agent", "containers"):
+        raise typer.BadParameter(f"{part!r} is none of machine, agent, containers.")
+    if victim == "planner" and part != "machine":
+        raise typer.BadParameter("The planner is no machine: it has no --what.")
+    told = _ask(session_of(context, None), op="kill", machine=victim, part=part)
+    if as_json:
+        terminal.print_json({"victim": victim, "what": part, "processes": told["killed"]})
+    elif victim == "planner":
+        terminal.say("✓ The planner is dead.")
+    elif part == "machine":
+        terminal.say(f"✓ {victim} is dead.")
+    else:
+        terminal.say(f"✓ Killed on {victim}: {part}.")
 
 
 def fault(

@@ -4,6 +4,7 @@ up HOME WANTED         start one; prints a line of JSON for each step
 down HOME              end it, and remove what it left
 supervise HOME         its supervisor          (started by up)
 front …                its one address         (started by the supervisor, as the rest)
+ministack              most of its services, addressed by variables of the environment
 metadata FOLDER        its metadata service, inside the hub
 machine FOLDER …       the first process of an emulated machine
 """
@@ -39,6 +40,10 @@ def main(words: Sequence[str]) -> int:
             os._exit(_supervise(Site(Path(home))))
         case ["front", faults, requests, fleet, rest, *addresses]:
             _front(Path(faults), Path(requests), (int(fleet), int(rest)), addresses)
+        case ["ministack"]:
+            from cloudfn.rehearsal import universal
+
+            universal.run()
         case ["metadata", folder]:
             from cloudfn.rehearsal.metadata import Service
 

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from cloudfn.clock import Clock
 from cloudfn.errors import Error, NotFoundError
-from cloudfn.rehearsal import cgroups, network
+from cloudfn.rehearsal import cgroups, network, userdata, victims
 from cloudfn.rehearsal.groups import Running
 from cloudfn.rehearsal.lifecycle import Phase
 from cloudfn.rehearsal.metadata import Told
 from cloudfn.rehearsal.site import Site, Wanted
+from cloudfn.rehearsal.victims import Part
 from cloudfn.worker.process import children_of
 
 #: seconds of a Spot notice
@@ -70,6 +71,7 @@ class Launcher:
     ) -> None:
         self._site, self._wanted, self._plan, self._hub = site, wanted, plan, hub
         self._role, self._keys, self._gone, self._clock = role, keys, gone, clock
+        self._module = wanted.module or userdata.agent_module()
         self._lock = threading.RLock()
         self._machines: dict[str, Machine] = {}
 
@@ -192,12 +194,29 @@ class Launcher:
             told = self._known(instance_id).told
             self._write(replace(told, recommended=self._clock.wall()))
 
-    def kill(self, instance_id: str) -> None:
-        """Pull a machine's plug."""
+    def kill(self, instance_id: str, part: Part = Part.MACHINE) -> int:
+        """Pull a machine's plug, or kill -9 a part of it; return how many processes that were.
+
+        Raises:
+            NotFoundError: There is no such machine, or nothing of the kind runs on it.
+        """
         with self._lock:
             machine = self._known(instance_id)
-        machine.process.kill()
-        machine.process.wait()
+        if part is Part.MACHINE:
+            machine.process.kill()
+            machine.process.wait()
+            return 1
+        inits = children_of(machine.process.pid)
+        if part is Part.AGENT:
+            found = [pid for init in inits for pid in victims.agents(init, self._module)]
+        else:
+            found = [pid for init in inits for pid in victims.containers(init)]
+        if not found:
+            raise NotFoundError(
+                f"There is no {part.removesuffix('s')} on {instance_id} now.",
+                hint="Try again in a moment.",
+            )
+        return victims.kill(found)
 
     def states(self) -> list[dict[str, object]]:
         """Return what there is to say of each machine."""

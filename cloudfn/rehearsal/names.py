@@ -17,6 +17,9 @@ ROLES = {
     "invoker": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
 }
 
+#: ministack takes these to be about everything
+_UNSEEN = frozenset({"ssm:GetParametersByPath"})
+#: their batches are actions of their own there
 _BATCHED = frozenset({"sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"})
 
 
@@ -108,15 +111,20 @@ def queue_defaults(names: Names) -> dict[str, Any]:
 def as_emulated(policy: str) -> str:
     """Return a policy as the emulator has to have it, to allow what AWS allows by the original.
 
-    It asks for SQS's batches by actions of their own, and names log groups without an end.
+    It asks for SQS's batches by actions of their own, names log groups without an end, and does not
+    see what some requests are about.
     """
     document = json.loads(policy)
+    blind: list[dict[str, Any]] = []
     for statement in document["Statement"]:
         actions, resources = _listed(statement["Action"]), _listed(statement["Resource"])
         batches = [f"{each}Batch" for each in actions if each in _BATCHED]
         groups = [each.removesuffix(":*") for each in resources if ":log-group:" in each]
         statement["Action"] = [*actions, *batches]
         statement["Resource"] = [*resources, *groups]
+        if unseen := [each for each in actions if each in _UNSEEN]:
+            blind.append({"Effect": statement["Effect"], "Action": unseen, "Resource": ["*"]})
+    document["Statement"] += blind
     return json.dumps(document)
 
 

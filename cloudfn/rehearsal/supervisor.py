@@ -21,10 +21,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from cloudfn.clock import Clock
-from cloudfn.errors import ExecutionError, InvalidError
+from cloudfn.errors import ExecutionError, InvalidError, NotFoundError
 from cloudfn.providers.aws.clients import Access, Clients
 from cloudfn.providers.aws.infra.bundle import build_bundle
-from cloudfn.rehearsal import network
+from cloudfn.rehearsal import network, victims
 from cloudfn.rehearsal.base import SESSION, make_base
 from cloudfn.rehearsal.control import Control, Order
 from cloudfn.rehearsal.emulator import Emulator
@@ -35,6 +35,7 @@ from cloudfn.rehearsal.names import Names
 from cloudfn.rehearsal.requests import told
 from cloudfn.rehearsal.site import ACCOUNT, KEY, SECRET, Site, Wanted, variables
 from cloudfn.rehearsal.steps import let_go_of_output, tell
+from cloudfn.rehearsal.victims import PLANNER, Part
 
 #: seconds between two looks at groups and machines
 _TICK = 0.2
@@ -142,7 +143,7 @@ class Supervisor:
             "STATE_DIR": str(data / "state"),
             "TMPDIR": str(data),
         }
-        self._start("ministack", [sys.executable, "-m", "ministack"], settings)
+        self._start("ministack", _module("ministack"), settings)
         files = (str(self._site.faults), str(self._site.requests))
         front = ["front", *files, str(emulator.port), str(port)]
         addresses = [f"{each}:{self._wanted.port}" for each in ("127.0.0.1", plan.ours)]
@@ -212,6 +213,8 @@ class Supervisor:
                 seconds = order.get("seconds")
                 since = 0.0 if seconds is None else self._clock.wall() - float(seconds)
                 return told(self._site.requests, since, each=bool(order.get("each")))
+            case "kill":
+                return {"killed": self._kill(str(order["machine"]), Part(order["part"]))}
             case _:
                 self._do(order)
                 return {}
@@ -225,14 +228,23 @@ class Supervisor:
                 self._launcher.interrupt(machine, float(order.get("seconds", NOTICE)))
             case "rebalance":
                 self._launcher.recommend(machine)
-            case "kill":
-                self._launcher.kill(machine)
             case "limit":
                 self._groups.limit(str(order["type"]), order.get("number"))
             case "fault":
                 self._fault(order)
             case unknown:
                 raise InvalidError(f"There is no order {unknown!r}.")
+
+    def _kill(self, victim: str, part: Part) -> int:
+        if victim != PLANNER:
+            return self._launcher.kill(victim, part)
+        function = Names(self._wanted.environment, self._wanted.region).planner
+        found = victims.invocations(self._parts["ministack"].pid, function)
+        if not found:
+            raise NotFoundError(
+                "The planner has not been invoked yet.", hint="It is when there is work."
+            )
+        return victims.kill(found)
 
     def _fault(self, order: Order) -> None:
         now = self._clock.wall()

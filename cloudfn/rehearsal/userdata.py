@@ -31,6 +31,11 @@ def defaults(folder: Path) -> dict[str, str | int]:
     return {name: json.loads(value) for name, value in _DEFAULT.findall(block)}
 
 
+def agent_module() -> str:
+    """Return the module that machines run, where nobody says otherwise."""
+    return str(defaults(module_folder())["module"])
+
+
 def planner_handler() -> str:
     """Return the function that AWS Lambda calls for the planner, where nobody says otherwise."""
     text = (modules_folder() / "modules" / "planner" / "variables.tf").read_text()

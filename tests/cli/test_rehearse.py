@@ -90,7 +90,12 @@ def test_status_is_one_document_for_programs(site, capsys):
 @pytest.mark.parametrize(
     ("words", "order"),
     [
-        (["kill", "i-1"], {"op": "kill", "machine": "i-1"}),
+        (["kill", "i-1"], {"op": "kill", "machine": "i-1", "part": "machine"}),
+        (
+            ["kill", "i-1", "--what", "agent"],
+            {"op": "kill", "machine": "i-1", "part": "agent"},
+        ),
+        (["kill", "planner"], {"op": "kill", "machine": "planner", "part": "machine"}),
         (["spot", "i-1"], {"op": "spot", "machine": "i-1", "seconds": 120.0}),
         (["spot", "i-1", "--rebalance"], {"op": "rebalance", "machine": "i-1"}),
         (["limit", "m7i.large", "0"], {"op": "limit", "type": "m7i.large", "number": 0}),
@@ -103,7 +108,7 @@ def test_status_is_one_document_for_programs(site, capsys):
 )
 def test_orders_reach_the_supervisor(site, words, order):
     heard = []
-    with supervisor(site, lambda each: heard.append(each) or {}):
+    with supervisor(site, lambda each: heard.append(each) or {"killed": 1}):
         assert main(["rehearse", *words]) == 0
     assert heard == [order]
 
@@ -119,6 +124,19 @@ def test_what_the_supervisor_refuses_is_told_with_its_hint(site, capsys):
 def test_a_fault_that_there_is_not_is_a_wrong_word(site, capsys):
     assert main(["rehearse", "fault", "sqs", "explode", "1"]) == 2
     assert "explode" in capsys.readouterr().err
+
+
+def test_who_kills_is_told_what_it_was(site, capsys):
+    with supervisor(site, lambda _order: {"killed": 2}):
+        assert main(["rehearse", "kill", "i-1", "--what", "containers", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"victim": "i-1", "what": "containers", "processes": 2}
+
+
+@pytest.mark.parametrize("words", [["i-1", "--what", "disk"], ["planner", "--what", "agent"]])
+def test_what_cannot_be_killed_is_a_wrong_word(site, capsys, words):
+    assert main(["rehearse", "kill", *words]) == 2
+    assert "Invalid value" in capsys.readouterr().err
 
 
 def test_env_leads_a_shell_to_the_rehearsal(site, capsys):

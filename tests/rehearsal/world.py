@@ -10,7 +10,8 @@ import subprocess
 import sys
 import uuid
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,35 @@ class World:
         assert not check or done.returncode == 0, done.stdout + done.stderr + self.logs()
         return done
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start `cloudfn …`."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "cloudfn", *words],
+    def start(self, *words: str) -> AbstractContextManager[subprocess.Popen[str]]:
+        """Start `cloudfn …`; it ends with the block at the latest."""
+        return self._start("-m", "cloudfn", *words)
+
+    def call(self, *words: str) -> AbstractContextManager[subprocess.Popen[str]]:
+        """Start a laptop, which calls what is deployed: see `caller.py`."""
+        return self._start(str(Path(__file__).with_name("caller.py")), *words)
+
+    def told(self, *words: str) -> str:
+        """Return what such a laptop says at last."""
+        with self.call(*words) as calling:
+            return self.end_of(calling)
+
+    def end_of(self, calling: subprocess.Popen[str]) -> str:
+        """Return what is still to come of a laptop, which has to end well."""
+        told, _ = calling.communicate(timeout=_COMMAND)
+        assert calling.returncode == 0, told + self.logs()
+        return told
+
+    @contextmanager
+    def _start(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        with subprocess.Popen(
+            [sys.executable, *words],
             env=self.environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def up(self, *options: str) -> None:
         """Start the rehearsal."""
@@ -85,7 +109,12 @@ class World:
 
     def environ(self) -> dict[str, str]:
         """Return the variables of a user who has been led to the rehearsal, if it is there."""
-        environ = {"CLOUDFN_HOME": str(self.root), "PATH": _path(), "HOME": str(self.root)}
+        environ = {
+            "CLOUDFN_HOME": str(self.root),
+            "CLOUDFN_PROVIDER": "aws",
+            "HOME": str(self.root),
+            "PATH": _path(),
+        }
         if self.site.environ.exists():
             environ |= json.loads(self.site.environ.read_text())
         if self.engine is not None:
@@ -144,6 +173,11 @@ class World:
         """Return all lines of all logs and consoles."""
         files = self.site.home.glob("logs/*.log")
         return [line for each in files for line in each.read_text().splitlines()]
+
+    def printed(self, group: str) -> list[str]:
+        """Return all lines of a log group of CloudWatch Logs."""
+        pages = self.of("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
+        return [each["message"] for page in pages for each in page["events"]]
 
     def leftovers(self) -> list[str]:
         """Return what of a rehearsal is on this machine."""

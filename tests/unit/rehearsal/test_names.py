@@ -76,6 +76,11 @@ def test_policies_allow_the_same_in_the_emulator():
     policy = [
         {"Action": ["sqs:SendMessage", "sqs:GetQueueUrl"], "Resource": "*"},
         {"Action": "logs:CreateLogStream", "Resource": f"{group}:*"},
+        {
+            "Effect": "Allow",
+            "Action": ["ssm:GetParametersByPath", "ssm:PutParameter"],
+            "Resource": "here",
+        },
     ]
     told = json.loads(as_emulated(json.dumps({"Statement": policy})))["Statement"]
     assert told == [
@@ -84,6 +89,12 @@ def test_policies_allow_the_same_in_the_emulator():
             "Resource": ["*"],
         },
         {"Action": ["logs:CreateLogStream"], "Resource": [f"{group}:*", group]},
+        {
+            "Effect": "Allow",
+            "Action": ["ssm:GetParametersByPath", "ssm:PutParameter"],
+            "Resource": ["here"],
+        },
+        {"Effect": "Allow", "Action": ["ssm:GetParametersByPath"], "Resource": ["*"]},
     ]
 
 
