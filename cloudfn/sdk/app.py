@@ -240,7 +240,8 @@ class App(AppDeclaration, AppFacts):
         from cloudfn.sdk import app_lookup
 
         record = yield from app_lookup.find(name, client, environment_name, create_if_missing)
-        return _restored(record["name"], record["app_id"], record["functions"], environment_name)
+        known = record["name"], record["app_id"], record["functions"]
+        return _restored(*known, environment_name, client)
 
     @twin
     def stop(self) -> Steps[None]:
@@ -288,11 +289,15 @@ class App(AppDeclaration, AppFacts):
 
 
 def _restored(
-    name: str | None, app_id: str | None, functions: Sequence[str], environment: str | None = None
+    name: str | None,
+    app_id: str | None,
+    functions: Sequence[str],
+    environment: str | None = None,
+    client: Client | None = None,
 ) -> App:
     """Return an App that is known by its id, with handles of its functions."""
     app = App(name)
-    app._app_id, app._environment = app_id, environment  # noqa: SLF001
+    app._app_id, app._client, app._environment = app_id, client, environment  # noqa: SLF001
     for each in functions:
-        app._functions[each] = Function.of_app(each, app_id, environment)  # noqa: SLF001
+        app._functions[each] = Function.of_app(each, app_id, environment, client)  # noqa: SLF001
     return app

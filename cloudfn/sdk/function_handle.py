@@ -123,11 +123,13 @@ class FunctionHandle(Varying, FunctionFacts):
         return function
 
     @classmethod
-    def of_app(cls, name: str, app_id: str | None, environment: str | None) -> Self:
+    def of_app(
+        cls, name: str, app_id: str | None, environment: str | None, client: Client | None = None
+    ) -> Self:
         """Return the handle of a function of an App that is known by its id; for Apps."""
         function = cls(name)
         function._app_name = function._app_id = app_id
-        function._environment = environment
+        function._environment, function._client = environment, client
         return function
 
     @property

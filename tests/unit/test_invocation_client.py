@@ -189,6 +189,18 @@ def test_a_client_that_nobody_tells_looks_itself(tmp_path: Path) -> None:
     world.close()
 
 
+def test_an_app_that_was_looked_up_with_a_client_is_used_through_it(world: World) -> None:
+    with world.program():
+        app.deploy(runtime="docker")
+    client = world.client()
+    found = cloudfn.App.lookup("cloud-tests", client=client)
+
+    assert found.registered_functions["double"].remote(2) == 4
+    found.stop()
+
+    assert [each["name"] for each in client.request("app_list")["apps"]] == []
+
+
 def test_a_cancelled_call_raises_and_its_machine_is_told(world: World) -> None:
     world.machine.gate.clear()
     with world.program():
