@@ -220,6 +220,10 @@ class Catalog(Protocol):
         """Return the variants of the functions of the app's live revision."""
         ...
 
+    def everything(self, app_id: str) -> list[FunctionRecord]:
+        """Return the functions of all revisions of an app, and their variants, in no order."""
+        ...
+
     def override(self, function_id: str) -> Override | None:
         """Return the override in force."""
         ...

@@ -137,6 +137,10 @@ class MemoryCatalog:
         live = {function.name for function in app.revisions[-1].spec.functions}
         return [each for each in app.variants.values() if each.name in live]
 
+    def everything(self, app_id: str) -> list[FunctionRecord]:
+        app = self._apps.get(app_id)
+        return [] if app is None else app.everything()
+
     def override(self, function_id: str) -> Override | None:
         return self._overrides.get(function_id)
 

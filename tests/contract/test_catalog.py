@@ -187,6 +187,20 @@ def test_functions_of_different_apps_have_different_ids(catalog):
     assert f.function_id != g.function_id
 
 
+def test_functions_of_earlier_revisions_are_found_with_their_variants(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f", "g"), 1.0)
+    functions = {each.function_id for each in catalog.functions(app.app_id)}
+    variants = {catalog.bind(each, Variant({"x": 1})).function_id for each in functions}
+    catalog.add_revision(app.app_id, revision("g"), 2.0)
+    catalog.stop_app(app.app_id, 3.0)
+
+    found = catalog.everything(app.app_id)
+
+    assert {each.function_id for each in found} == functions | variants
+    assert len(found) == 4
+    assert catalog.everything("ap-x") == []
+
+
 def test_stopping_is_recorded_once(catalog):
     app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
 

@@ -102,10 +102,12 @@ def test_a_client_without_a_mailbox_leaves_no_calls(left):
     assert left.cloud.ledger.statuses("fc-1") == [Status.PENDING]
 
 
+SPEC = RevisionSpec("0" * 64, "jobs", (FunctionSpec("f", "jobs", "f"),), "/usr/bin/python3")
+
+
 def test_an_app_ends_whose_client_ended_while_it_opened_it(left):
-    spec = RevisionSpec("0" * 64, "jobs", (FunctionSpec("f", "jobs", "f"),), "/usr/bin/python3")
     orphan, owned, deployed = (
-        left.cloud.catalog.create_app("jobs", state, spec, 100.0)
+        left.cloud.catalog.create_app("jobs", state, SPEC, 100.0)
         for state in ("ephemeral", "ephemeral", "deployed")
     )
     left.row(owned.app_id, until=10_000.0)
@@ -130,3 +132,16 @@ def test_an_object_without_a_name_has_an_owner_before_it_is_there(left, tmp_path
     client.close()
 
     assert row.owned == ("di-1",)
+
+
+def test_what_a_client_left_that_ended_while_it_stopped_an_app_ends(left):
+    app = left.cloud.catalog.create_app("jobs", "deployed", SPEC, 100.0)
+    [function] = left.cloud.catalog.functions(app.app_id)
+    left.cloud.doorbells.open(function.function_id)
+    left.call("fc-1", CallKind.SPAWN, function=function.function_id)
+    left.cloud.catalog.stop_app(app.app_id, 200.0)
+
+    left.end(now=201.0)
+
+    assert left.cloud.ledger.statuses("fc-1") == [Status.CANCELLED]
+    assert left.cloud.doorbells.functions() == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from cloudfn.model.function import FunctionSpec
 from cloudfn.model.ids import pool_name
 from cloudfn.model.variant import Variant, base_id, default_variant, parameters_of, served
 from cloudfn.providers.base import Cloud
-from cloudfn.providers.catalog import FunctionRecord, RevisionSpec, effective
+from cloudfn.providers.catalog import AppRecord, FunctionRecord, RevisionSpec, effective
 from cloudfn.providers.machines import Stop
 
 
@@ -56,8 +56,16 @@ class Apps:
             # First, as overrides are dropped first: a deploy that is tried again changes nothing.
             Agenda(self._cloud.schedules).drop_dynamic(current.app.app_id)
         result = apply(todo, self._catalog, self, now)
+        if current is not None and isinstance(request, DeployRequest) and not todo.changed:
+            self._complete(current.app)
         self._changed()
         return result
+
+    def _complete(self, app: AppRecord) -> None:
+        """Do what is left of a deploy that ended when its revision was live, and no more."""
+        live = self._live(app.app_id, app.revision)
+        self._open(live, self._cloud.doorbells.functions())
+        Agenda(self._cloud.schedules).complete(live)
 
     def foreseen(self, request: Request) -> RevisionSpec | None:
         """Return the revision that a request would make live; None where it adds none."""
@@ -119,29 +127,37 @@ class Apps:
 
         It lets old containers finish what they have; machines are told where they are not to.
         """
-        live = self._catalog.revision(app_id, revision)
-        if live is None:
+        live = self._live(app_id, revision)
+        self._open(live)
+        if any(spec.schedule or spec.scaling for _, spec in live.functions) or revision > 1:
+            Agenda(self._cloud.schedules).revise(live)
+        if strategy == "recreate" and revision > 1:
+            self._end_containers(app_id, revision)
+
+    def _live(self, app_id: str, revision: int) -> Live:
+        record = self._catalog.revision(app_id, revision)
+        if record is None:
             raise NotFoundError(
                 f"App {app_id} has no version {revision}.",
                 hint="See `cloudfn app list` and `cloudfn app history APP`.",
             )
-        specs = {spec.name: spec for spec in live.spec.functions}
-        present: list[tuple[str, FunctionSpec]] = []
-        for function in self._catalog.functions(app_id):
-            spec = specs.get(function.name)
-            if spec is None:
-                continue
-            self._cloud.doorbells.open(function.function_id)
+        specs = {spec.name: spec for spec in record.spec.functions}
+        present = [
+            (each.function_id, specs[each.name])
+            for each in self._catalog.functions(app_id)
+            if each.name in specs
+        ]
+        overridden = frozenset(f for f, _ in present if self._catalog.override(f) is not None)
+        return Live(app_id, record.created, present, overridden)
+
+    def _open(self, live: Live, there: Collection[str] = ()) -> None:
+        """Open the doorbells of functions, but for those that are there."""
+        for function_id, spec in live.functions:
+            if function_id not in there:
+                self._cloud.doorbells.open(function_id)
             variant = default_variant(spec)
             if variant is not None and spec.autoscaler.min_containers:
-                self._catalog.bind(function.function_id, variant)
-            present.append((function.function_id, spec))
-        overridden = frozenset(f for f, _ in present if self._catalog.override(f) is not None)
-        if any(spec.schedule or spec.scaling for _, spec in present) or revision > 1:
-            live_now = Live(app_id, live.created, present, overridden)
-            Agenda(self._cloud.schedules).revise(live_now)
-        if strategy == "recreate" and revision > 1:
-            self._end_containers(app_id, revision)
+                self._catalog.bind(function_id, variant)
 
     def _end_containers(self, app_id: str, revision: int) -> None:
         """Have the containers of all other revisions end at once; their inputs run again."""
@@ -163,7 +179,7 @@ class Apps:
 
     def stop(self, app_id: str) -> None:
         """End an app's calls, doorbells and schedules."""
-        _stop_pools(self._cloud, app_id)
+        stop_pools(self._cloud, app_id)
 
     # Functions
 
@@ -245,7 +261,7 @@ class _Stopping:
 
     def stop(self, app_id: str) -> None:
         """End an app's calls, doorbells and schedules."""
-        _stop_pools(self._cloud, app_id)
+        stop_pools(self._cloud, app_id)
 
 
 def close_app(cloud: Cloud, app_id: str, now: float) -> None:
@@ -253,13 +269,14 @@ def close_app(cloud: Cloud, app_id: str, now: float) -> None:
     close(app_id, cloud.catalog, _Stopping(cloud), now)
 
 
-def _stop_pools(cloud: Cloud, app_id: str) -> None:
+def stop_pools(cloud: Cloud, app_id: str) -> None:
+    """End an app's schedules, and calls and doorbells of all its versions. Idempotent."""
     Agenda(cloud.schedules).drop(app_id)
-    functions = cloud.catalog.functions(app_id)
-    for function in [*functions, *cloud.catalog.variants(app_id)]:
-        end_function(cloud, function.function_id)
-    for function in functions:
-        cloud.doorbells.remove(function.function_id)
+    functions = cloud.catalog.everything(app_id)
+    for each in functions:
+        end_function(cloud, each.function_id)
+    for function_id in {base_id(each.function_id) for each in functions}:
+        cloud.doorbells.remove(function_id)
 
 
 def check_possible(spec: RevisionSpec, *, interactive: bool) -> None:

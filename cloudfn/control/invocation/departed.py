@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from cloudfn.control.invocation.apps import close_app
+from collections.abc import Sequence
+
+from cloudfn.control.invocation.apps import close_app, stop_pools
 from cloudfn.control.invocation.ending import cancel
 from cloudfn.control.stores.stores import Stores
 from cloudfn.model.variant import base_id
 from cloudfn.providers.base import Cloud
+from cloudfn.providers.catalog import AppRecord
 from cloudfn.providers.presence import ClientRow
 
 #: seconds that a client may need from opening an app until it says that it owns it, and by which
 #: clocks may differ
 _OPENING = 600.0
+#: seconds after which an app that was stopped is looked at no more
+_STOPPING = 3_600.0
 
 
 def end_departed(cloud: Cloud, stores: Stores, now: float) -> int:
     """End the transient calls, apps and objects of clients whose lease is over.
 
     Calls of detached apps are finished first, and the row of their client stays until then. An app
-    that nobody has said to own is one whose client ended while it opened it. Done again, or by
-    several at once, it comes to the same end.
+    that nobody has said to own is one whose client ended while it opened it; one that is stopped
+    and has doorbells, one whose client ended while it stopped it. Done again, or by several at
+    once, it comes to the same end.
 
     Args:
         cloud: Where they are.
@@ -30,15 +36,22 @@ def end_departed(cloud: Cloud, stores: Stores, now: float) -> int:
         How many clients are gone for good.
     """
     # Before the rows: an app that is owned by now must not look like one that is not.
-    opened = [
-        app.app_id
-        for app in cloud.catalog.apps()
-        if app.state == "ephemeral" and app.created <= now - _OPENING
-    ]
+    apps = cloud.catalog.apps(stopped=True)
+    _finish_stops(cloud, apps, now)
+    opened = {a.app_id for a in apps if a.state == "ephemeral" and a.created <= now - _OPENING}
     rows = cloud.presence.list()
-    for app_id in set(opened).difference(*(row.owned for row in rows)):
+    for app_id in opened.difference(*(row.owned for row in rows)):
         close_app(cloud, app_id, now)
     return sum(_end(cloud, stores, row, now) for row in rows if row.lease_until <= now)
+
+
+def _finish_stops(cloud: Cloud, apps: Sequence[AppRecord], now: float) -> None:
+    """End what belongs to stopped apps and should have ended with them; doorbells go last."""
+    stopped = [app for app in apps if app.stopped is not None and now - app.stopped <= _STOPPING]
+    there = set(cloud.doorbells.functions()) if stopped else ()
+    for app in stopped:
+        if any(each.function_id in there for each in cloud.catalog.everything(app.app_id)):
+            stop_pools(cloud, app.app_id)
 
 
 def _end(cloud: Cloud, stores: Stores, row: ClientRow, now: float) -> bool:

@@ -101,6 +101,13 @@ class Agenda:
         self.put(revised.put)
         self.remove(revised.remove)
 
+    def complete(self, live: Live) -> None:
+        """Do the same where that was not done; what is as it should be counts on as it did."""
+        revised = revise(live, self._of_app(live.app_id))
+        known = {each.schedule_id: each.rule for each in self._records.values()}
+        self.put(each for each in revised.put if known.get(each.schedule_id) != each.rule)
+        self.remove(revised.remove)
+
     def drop(self, app_id: str) -> None:
         """Forget the schedules of an app."""
         self.remove([record.schedule_id for record in self._of_app(app_id)])

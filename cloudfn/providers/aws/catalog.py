@@ -201,9 +201,7 @@ class DynamoCatalog:
         if item["state"] != "stopped" or item["was_deployed"]:
             raise unforgettable(item["name"])
         self.clear_overrides(app_id)
-        names = {f.name for r in self.revisions(app_id) for f in r.spec.functions}
-        functions = [function_id_of(app_id, name) for name in names]
-        functions += [each.function_id for each in self._all_variants(app_id)]
+        functions = [each.function_id for each in self.everything(app_id)]
         parts = list(self._table.query(f"APP#{app_id}"))
         self._table.write_all(
             [
@@ -267,6 +265,12 @@ class DynamoCatalog:
     def variants(self, app_id: str) -> list[FunctionRecord]:
         live = set(self._live_names(app_id))
         return [each for each in self._all_variants(app_id) if each.name in live]
+
+    def everything(self, app_id: str) -> list[FunctionRecord]:
+        specs = [each.spec for each in self.revisions(app_id)]
+        names = {function.name for spec in specs for function in spec.functions}
+        functions = [FunctionRecord(function_id_of(app_id, name), app_id, name) for name in names]
+        return [*functions, *self._all_variants(app_id)]
 
     def override(self, function_id: str) -> Override | None:
         known = self.function(function_id)

@@ -229,6 +229,9 @@ class SqliteCatalog:
         )
         return [_function(row) for row in rows]
 
+    def everything(self, app_id: str) -> list[FunctionRecord]:
+        return [_function(row) for row in self._rows(f"{_FUNCTION} WHERE f.app_id = ?", app_id)]
+
     def override(self, function_id: str) -> Override | None:
         rows = self._rows(
             "SELECT changes, version, updated, updated_by FROM overrides "
