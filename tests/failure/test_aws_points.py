@@ -19,6 +19,7 @@ REACH = {
     "runner": {"dynamodb.transact_write_items": 4, "dynamodb.put_item": 4, "sqs.create_queue": 3,
                "dynamodb.delete_item": 2, "sqs.delete_queue": 2},
     "deployer": {"dynamodb.transact_write_items": 4, "dynamodb.query": 4, "s3.put_object": 1},
+    "stopper": {"dynamodb.transact_write_items": 2, "sqs.create_queue": 2, "sqs.delete_queue": 2},
     "planner": {"autoscaling.launch_instances": 1, "dynamodb.update_item": 15,
                 "autoscaling.terminate_instance_in_auto_scaling_group": 1,
                 "dynamodb.transact_write_items": 6},

@@ -25,6 +25,7 @@ from cloudfn.providers.aws.outputs import parse_outputs
 from cloudfn.providers.aws.provider import put_together
 from cloudfn.providers.base import Cloud, Place
 from cloudfn.providers.catalog import RevisionRecord
+from cloudfn.providers.machines import MachineState
 from cloudfn.rehearsal.names import Names, outputs
 from cloudfn.rehearsal.site import MachineClass, Wanted
 from cloudfn.settings import Settings, load
@@ -96,9 +97,8 @@ class AwsWorld:
         variables: Further settings.
         warm: How many machines of each class are kept warm.
         classes: Machine classes.
-        pace: Seconds that pass in one.
-        lease: Seconds for which a machine may be silent.
-        timing: Of machines, in place of quick ones with that lease.
+        pace: Seconds that pass in one; leases of clients and machines last as much longer.
+        timing: Of machines, in place of quick ones.
     """
 
     def __init__(
@@ -109,13 +109,12 @@ class AwsWorld:
         variables: dict[str, str] | None = None,
         warm: int = 0,
         pace: float = 1.0,
-        lease: float = 4.0,
         timing: Timing | None = None,
         *,
         classes: Mapping[str, MachineClass] | None = None,
     ) -> None:
         self.root = root
-        self._timing = timing or quick(lease=lease)
+        self._timing = timing or quick(lease=4.0 * pace)
         self.clock = RunningClock(pace)
         self.scissors = Scissors()
         #: chance that a request is carried out, and the answer to it is lost
@@ -124,7 +123,7 @@ class AwsWorld:
         calm = replace(Knobs.calm(), fleet=FLEET)
         self.aws = FakeAws(self.clock, knobs=knobs or calm, seed=seed, region=REGION)
         self.clients = self.aws.clients()
-        self._variables = {"CLOUDFN_KEEP_ALIVE": "1", "CLOUDFN_CLIENT_GRACE": "5"}
+        self._variables = {"CLOUDFN_KEEP_ALIVE": "1", "CLOUDFN_CLIENT_GRACE": f"{5 * pace:g}"}
         self._variables |= variables or {}
         self._warm = warm
         self._wanted = Wanted(region=REGION, classes=dict(classes or CLASSES))
@@ -275,6 +274,15 @@ class AwsWorld:
         machine = self.machines[machine_id]
         if not machine.gone:
             machine.tell(notice)
+
+    def drains(self, machine_id: str) -> bool:
+        """Tell a machine to drain, as `cloudfn machine drain` does; return whether it does."""
+        machines = self.open("looker", self.clients).machines
+        [report] = [r.report for r in machines.list() if r.report.machine_id == machine_id]
+        if report.state is MachineState.READY:
+            orders = machines.orders(machine_id)
+            machines.order({machine_id: replace(orders, quotas={}, kept={}, drain=True)})
+        return report.state is MachineState.DRAINING
 
     def alive(self) -> list[str]:
         """Return the ids of machines that have not gone."""

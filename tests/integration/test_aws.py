@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -23,6 +24,9 @@ from tests.integration.aws_world import FLEET, AwsWorld, wait
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
+#: seconds that pass in one of this machine's: most of what happens here is waited for
+PACE = 4.0
+
 _PROGRAM = """
 import os, time
 from pathlib import Path
@@ -39,7 +43,7 @@ _NUMBERS = count(1)
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[AwsWorld]:
-    with AwsWorld(tmp_path).running() as made:
+    with AwsWorld(tmp_path, pace=PACE).running() as made:
         yield made
 
 
@@ -244,6 +248,46 @@ def test_a_deploy_that_recreates_ends_what_runs_which_runs_again_as_it_was(
         assert cloudfn.Function.from_name("demo", "slow").remote(1) == ("two", 1)
 
 
+def test_a_map_of_5000_runs_the_revision_that_it_began_with(tmp_path: Path, slow: Slow) -> None:
+    numbers = range(5_000)
+    with AwsWorld(tmp_path, pace=PACE).running() as world, using(world.client()):
+        slow.version("one").app.deploy(runtime="docker")
+        function = cloudfn.Function.from_name("demo", "slow")
+        # More than may be under way at once: most of it is submitted after the deploy.
+        mapped = in_background(lambda: list(function.map(numbers)))
+        wait(slow.begun, "nothing runs")
+        slow.version("two").app.deploy(runtime="docker")
+        later = in_background(lambda: list(function.map(numbers[:500])))
+        slow.release()
+        assert later.result(80) == [("two", number) for number in numbers[:500]]
+        assert mapped.result(80) == [("one", number) for number in numbers]
+        world.wait_for_no_machines()
+    begun = Counter(slow.begun())
+    assert begun == Counter(map(str, numbers)) + Counter(map(str, numbers[:500]))
+
+
+def test_a_planner_that_starts_in_the_middle_of_a_drain_ends_the_machine(
+    tmp_path: Path, slow: Slow
+) -> None:
+    with AwsWorld(tmp_path, pace=PACE).running() as world, using(world.client()):
+        slow.version("one").app.deploy(runtime="docker")
+        function = cloudfn.Function.from_name("demo", "slow")
+        mapped = in_background(lambda: list(function.map(range(20))))
+        wait(lambda: len(slow.begun()) >= 2, "nothing runs")
+        [first] = world.alive()
+        wait(lambda: world.drains(first), "it does not drain")
+
+        world.planners[0].die()
+        world.planner()
+        wait(lambda: len(world.alive()) == 2, "nothing takes its place")
+        assert world.drains(first), "it is told to go on"
+        slow.release()
+
+        assert mapped.result(60) == [("one", number) for number in range(20)]
+        world.wait_for_no_machines()
+    assert Counter(slow.begun()) == Counter(map(str, range(20)))
+
+
 def test_a_planner_takes_over_from_one_that_died(world: AwsWorld, slow: Slow) -> None:
     first = world.planners[0]
     with using(world.client()), slow.version("one").app.run(runtime="docker") as app:
@@ -325,7 +369,7 @@ def test_a_service_that_fails_for_a_while_loses_nothing(
     with using(world.client()), slow.version("one").app.run(runtime="docker") as app:
         mapped = in_background(lambda: list(app.registered_functions["slow"].map(range(40))))
         wait(slow.begun, "nothing runs")
-        world.aws.faults.fail(service, "*", "InternalError", times=None, until=world.soon(4))
+        world.aws.faults.fail(service, "*", "InternalError", times=None, until=world.soon(4 * PACE))
         slow.release()
         assert mapped.result(80) == [("one", number) for number in range(40)]
     world.wait_for_no_machines()
@@ -335,7 +379,9 @@ def test_credentials_that_expire_for_a_moment_lose_nothing(world: AwsWorld, slow
     with using(world.client()), slow.version("one").app.run(runtime="docker") as app:
         mapped = in_background(lambda: list(app.registered_functions["slow"].map(range(40))))
         wait(slow.begun, "nothing runs")
-        world.aws.faults.fail("*", "*", "ExpiredTokenException", times=None, until=world.soon(3))
+        world.aws.faults.fail(
+            "*", "*", "ExpiredTokenException", times=None, until=world.soon(3 * PACE)
+        )
         slow.release()
         assert mapped.result(80) == [("one", number) for number in range(40)]
 
@@ -346,7 +392,7 @@ def test_nothing_is_lost_where_everything_is_as_nasty_as_aws_says(
 ) -> None:
     knobs = replace(Knobs(), fleet=FLEET)
     with (
-        AwsWorld(tmp_path, knobs, seed).running() as world,
+        AwsWorld(tmp_path, knobs, seed, pace=PACE).running() as world,
         using(world.client()),
         program.app.run(runtime="docker"),
     ):
@@ -358,7 +404,7 @@ def test_nothing_is_lost_where_everything_is_as_nasty_as_aws_says(
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_answers_that_get_lost_lose_nothing(tmp_path: Path, program: Any, seed: int) -> None:
     with (
-        AwsWorld(tmp_path, seed=seed).running() as world,
+        AwsWorld(tmp_path, seed=seed, pace=PACE).running() as world,
         using(world.client()),
         program.app.run(runtime="docker"),
     ):
