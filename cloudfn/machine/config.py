@@ -43,6 +43,9 @@ class Timing:
     #: that running inputs have when the machine is told to leave and no end is known; systemd and
     #: the hook of the group wait for 120 s in all
     drain: float = 75.0
+    #: that they may have at most where the group ends the machine, and waits as long as the machine
+    #: asks it to: 100 times the hook's 120 s
+    hold: float = 11_900.0
     #: between looks at whether anybody leads, for a machine without work
     led: float = 60.0
 

@@ -223,6 +223,12 @@ class Engine:
             or any(each.busy for each in self.agent.containers())
         )
 
+    @property
+    def longest(self) -> float:
+        """Seconds that what runs here may take, by the timeouts of its functions."""
+        busy = (each for each in self.agent.containers() if each.busy)
+        return max((float(each.spec.function.timeout) for each in busy), default=0.0)
+
     # Leaving
 
     def open(self, *, intake: bool) -> None:

@@ -16,6 +16,7 @@ from cloudfn.errors import Error
 from cloudfn.machine.config import MachineConfig
 from cloudfn.machine.engine import Engine
 from cloudfn.machine.heart import Heart
+from cloudfn.machine.leaving import Drain
 from cloudfn.machine.metadata import Identity, Notice
 from cloudfn.machine.openings import Opening, Openings
 from cloudfn.machine.sockets import Sockets
@@ -39,19 +40,6 @@ _LAST = 8.0
 _TOGETHER = 0.05
 #: seconds between tries to tell the fleet something
 _TELL_PAUSE = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Drain:
-    """Why and how a machine drains."""
-
-    reason: str
-    #: on the monotonic clock: what runs then is given back; None: it has all the time
-    deadline: float | None
-    #: the planner said so, and may change its mind
-    ordered: bool = False
-    #: the process ends as well
-    final: bool = False
 
 
 class _Trouble(NamedTuple):
@@ -107,8 +95,9 @@ class Host:
         self._sockets = parts.sockets
         self._clock = clock
         self._orders = Orders()
-        self._drain: _Drain | None = None
+        self._drain: Drain | None = None
         self._answered = False
+        self._asked_for_time = float("-inf")
         #: pools that are being opened or looked at again
         self._opening: set[str] = set()
         self._troubles: dict[str, _Trouble] = {}
@@ -192,7 +181,7 @@ class Host:
         self._stop_cancelled(orders.cancelled)
         self._stop_containers(orders.stops)
         if orders.drain and self._drain is None:
-            self._begin_drain(_Drain("the planner needs this machine no more", None, ordered=True))
+            self._begin_drain(Drain("the planner needs this machine no more", None, ordered=True))
         elif not orders.drain and self._drain is not None and self._drain.ordered:
             _log.info("the planner needs this machine after all")
             self._drain = None
@@ -352,23 +341,32 @@ class Host:
         elif not notice.leaving and not notice.aside:
             seconds = None
         # One that is put aside begins anew, and waits: systemd starts it again.
-        self._leave(notice.reason, seconds, final=notice.aside)
+        self._leave(
+            notice.reason,
+            seconds,
+            final=notice.aside,
+            more=notice.leaving and notice.ends is None,
+        )
 
     def leave(self) -> None:
         """The process is told to end."""
         self._leave("it was told to end", self._config.timing.drain, final=True)
 
-    def _leave(self, reason: str, seconds: float | None, *, final: bool) -> None:
-        deadline = None if seconds is None else self._clock.monotonic() + max(0.0, seconds)
-        old = self._drain
+    def _leave(
+        self, reason: str, seconds: float | None, *, final: bool, more: bool = False
+    ) -> None:
+        now, old = self._clock.monotonic(), self._drain
+        deadline = None if seconds is None else now + max(0.0, seconds)
+        # What began just now has its whole timeout, if the group waits for it.
+        longest = min(self._engine.longest, self._config.timing.hold)
+        latest = now + longest if more else None
+        drain = Drain(reason, deadline, latest, final=final)
         if old is None or old.ordered:
-            self._begin_drain(_Drain(reason, deadline, final=final))
-            return
-        if old.deadline is not None and (deadline is None or old.deadline < deadline):
-            deadline = old.deadline
-        self._drain = replace(old, deadline=deadline, final=old.final or final)
+            self._begin_drain(drain)
+        else:
+            self._drain = old.and_also(drain)
 
-    def _begin_drain(self, drain: _Drain) -> None:
+    def _begin_drain(self, drain: Drain) -> None:
         _log.info("draining: %s", drain.reason)
         self._drain = drain
         self._report = replace(self._report, state=MachineState.DRAINING)
@@ -383,6 +381,7 @@ class Host:
                 self._report = replace(self._report, state=MachineState.READY)
             return
         engine, now = self._engine, self._clock.monotonic()
+        self._ask_for_time(drain, now)
         late = drain.deadline is not None and now >= drain.deadline
         if late and engine.agent.containers():
             engine.hand_back()
@@ -396,6 +395,23 @@ class Host:
             self._tell_fleet("drained", self._cloud.fleet.drained)
         if drain.final and not self.done.done():
             self.done.set_result(None)
+
+    def _ask_for_time(self, drain: Drain, now: float) -> None:
+        """Have the group wait on; what it does not grant does not count."""
+        pause = self._config.timing.drain / 4
+        if not drain.wants_time() or not self._engine.busy or now < self._asked_for_time + pause:
+            return
+        self._asked_for_time = now
+
+        def told(waits: bool) -> None:  # noqa: FBT001 - an answer
+            if waits and self._drain is not None:
+                self._drain = self._drain.held(now + self._config.timing.drain)
+
+        self._engine.asking.do(
+            partial(self._cloud.fleet.hold, self._report.machine_id),
+            told,
+            lambda error: _log.warning("the group was not asked to wait: %s", error),
+        )
 
     def _tell_fleet(self, what: str, tell: Callable[[str], None]) -> None:
         """Tell the fleet something, until it has heard."""

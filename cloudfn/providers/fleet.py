@@ -165,6 +165,14 @@ class Fleet(Protocol):
         """A machine's agent works: it is in service, and not taken away by chance. Idempotent."""
         ...
 
+    def hold(self, machine_id: str) -> bool:
+        """A machine that is being taken away still drains: wait for it for a while from now.
+
+        Returns:
+            Whether that is so; False where it is not being taken away, or is not waited for.
+        """
+        ...
+
     def drained(self, machine_id: str) -> None:
         """A machine that is being taken away needs no more time. Idempotent."""
         ...

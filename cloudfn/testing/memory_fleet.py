@@ -176,6 +176,15 @@ class MemoryFleet:
             if machine is not None and machine.instance.state == InstanceState.PENDING:
                 machine.instance = replace(machine.instance, state=InstanceState.IN_SERVICE)
 
+    def hold(self, machine_id: str) -> bool:
+        with self._lock:
+            self._pass()
+            machine = self._machines.get(machine_id)
+            if machine is None or machine.instance.state != InstanceState.ENDING:
+                return False
+            machine.gone_at = self._clock.wall() + self._shutdown
+            return True
+
     def drained(self, machine_id: str) -> None:
         with self._lock:
             machine = self._machines.get(machine_id)

@@ -522,6 +522,24 @@ def test_a_machine_that_drains_is_gone_as_soon_as_it_says_so(aws):
     assert world.fleet.instances() == []
 
 
+def test_a_machine_that_says_that_it_drains_is_waited_for_beyond_its_hook_and_not_for_ever(aws):
+    world = OnAws(aws)
+    ids = world.fleet.grow("small", 1, "t1").machine_ids
+    join(world, ids)
+    assert not world.fleet.hold(ids[0])
+    world.fleet.retire(ids)
+    timeout = world.group().hooks["drain"].timeout
+
+    held = 0
+    while world.fleet.hold(ids[0]):
+        held += 1
+        aws.clock.advance(timeout * 0.9)
+
+    assert 100 <= held <= 112
+    assert world.fleet.instances() == []
+    assert not world.fleet.hold(ids[0])
+
+
 def test_a_stopped_machine_costs_its_disk_and_comes_soon(aws):
     world = OnAws(aws, warm=2)
 

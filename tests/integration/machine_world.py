@@ -79,9 +79,15 @@ class Fleet:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
+        #: whether it waits for machines that it takes away
+        self.waits = False
 
     def joined(self, machine_id: str) -> None:
         self.told.append(("joined", machine_id))
+
+    def hold(self, machine_id: str) -> bool:
+        self.told.append(("hold", machine_id))
+        return self.waits
 
     def drained(self, machine_id: str) -> None:
         self.told.append(("drained", machine_id))

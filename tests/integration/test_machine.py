@@ -274,6 +274,23 @@ def test_a_machine_that_must_go_gives_back_what_runs_when_time_is_up(world, held
     assert report(world).state is MachineState.EMPTY
 
 
+def test_a_machine_that_its_group_ends_has_as_much_time_as_the_group_waits(world, held, tmp_path):
+    machine = world.machine(timing=quick(drain=0.4))
+    world.order("i-1", {held: 1})
+    call = world.map(held, ["a"])
+    until(lambda: began(tmp_path))
+    world.fleet.waits = True
+
+    machine.tell(Notice(leaving=True))
+
+    # Twice as long as it has without being waited for.
+    until(lambda: world.fleet.told.count(("hold", "i-1")) >= 8)
+    assert world.statuses(call) == [Status.RUNNING]
+    world.fleet.waits = False
+    until(lambda: world.statuses(call) == [Status.PENDING])
+    assert report(world).state is not MachineState.READY
+
+
 def test_a_spot_notice_drains_the_machine_and_the_planner_hears_when_it_ends(world, held, tmp_path):
     machine = world.machine()
     world.order("i-1", {held: 1})

@@ -293,9 +293,13 @@ def _leave(world: RolesWorld, cloud: Cloud, report: MachineReport) -> None:
     world.aws.client("autoscaling").terminate_instance_in_auto_scaling_group(
         InstanceId=machine_id, ShouldDecrementDesiredCapacity=True
     )
+    held = False
     for _ in range(600):
         world.clock.advance(1.0)
-        cloud.fleet.drained(machine_id)
+        held = held or cloud.fleet.hold(machine_id)
+        if held:
+            cloud.fleet.drained(machine_id)
+    assert held
     cloud.machines.remove(machine_id)
 
 

@@ -103,6 +103,8 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("autoscaling:TerminateInstanceInAutoScalingGroup", _GROUP, {"agent", "planner"}),
     ("autoscaling:TerminateInstanceInAutoScalingGroup", _OTHER_GROUP, set()),
     ("autoscaling:CompleteLifecycleAction", _GROUP, {"agent"}),
+    ("autoscaling:RecordLifecycleActionHeartbeat", _GROUP, {"agent"}),
+    ("autoscaling:RecordLifecycleActionHeartbeat", _OTHER_GROUP, set()),
     ("autoscaling:UpdateAutoScalingGroup", _GROUP, set()),
     ("ec2:RunInstances", _MACHINE, set()),
     ("ec2:TerminateInstances", _MACHINE, set()),

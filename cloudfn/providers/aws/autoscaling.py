@@ -188,6 +188,23 @@ class AutoScaling:
         except (InvalidError, NotFoundError) as error:
             _log.info("%s waits for no %s: %s", machine_id, hook, error.message)
 
+    def hold(self, group: str, hook: str, machine_id: str) -> bool:
+        """Have a hook wait anew; return whether it still waits for that instance."""
+        try:
+            with explained(SERVICE, "RecordLifecycleActionHeartbeat", group):
+                self._again(
+                    self._client.record_lifecycle_action_heartbeat,
+                    AutoScalingGroupName=group,
+                    LifecycleHookName=hook,
+                    InstanceId=machine_id,
+                )
+        except ConflictError:
+            raise
+        except (InvalidError, NotFoundError) as error:
+            _log.info("no %s waits for %s: %s", hook, machine_id, error.message)
+            return False
+        return True
+
     def protect(self, group: str, machine_id: str) -> None:
         """Let a group end an instance by nothing but its name."""
         with explained(SERVICE, "SetInstanceProtection", group):

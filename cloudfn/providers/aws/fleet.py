@@ -286,6 +286,12 @@ class AutoScalingFleet:
             hint="Look into the group's activity history.",
         )
 
+    def hold(self, machine_id: str) -> bool:
+        place = self._scaling.memberships([machine_id]).get(machine_id)
+        if place is None or place.lifecycle != "Terminating:Wait":
+            return False
+        return self._scaling.hold(place.group, DRAIN, machine_id)
+
     def drained(self, machine_id: str) -> None:
         place = self._scaling.memberships([machine_id]).get(machine_id)
         if place is not None and place.lifecycle == "Terminating:Wait":
