@@ -357,7 +357,10 @@ class Engine:
             (each.claim.call_id, each.claim.index, each.entry) for each in recorded if each.taken
         ]
         if news:
-            self._teller.ended(news)
+            pools = {each.claim.call_id: each.claim.pool for each in recorded if each.taken}
+            apps = {call_id: self.serving.app_of(pool) for call_id, pool in pools.items()}
+            printed = {call: self.logs.printing.of(app) for call, app in apps.items() if app}
+            self._teller.ended(news, printed)
         self._soon(partial(self._clear_up, recorded))
 
     def _clear_up(self, recorded: Sequence[Recorded]) -> None:

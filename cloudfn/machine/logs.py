@@ -7,6 +7,7 @@ import threading
 from collections import deque
 
 from cloudfn.errors import Error
+from cloudfn.machine.printing import Printing
 from cloudfn.model.log import LogEntry, LogQuery
 from cloudfn.providers.logs import Logs
 
@@ -27,6 +28,8 @@ class LogsBehind:
 
     def __init__(self, logs: Logs) -> None:
         self._logs = logs
+        #: how much was written of each app
+        self.printing = Printing()
         self._entries: deque[LogEntry] = deque(maxlen=_MOST)
         self._due = threading.Event()
         self._idle = threading.Event()
@@ -37,6 +40,7 @@ class LogsBehind:
 
     def write(self, entry: LogEntry) -> None:
         """See the port."""
+        self.printing.add(entry)
         self._entries.append(entry)
 
     def flush(self) -> None:

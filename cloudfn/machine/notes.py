@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from cloudfn.errors import Error
 from cloudfn.providers.ledger import Entry
 from cloudfn.providers.shared_ledger import SharedLedger
-from cloudfn.providers.wakeups import Note, Wakeups
+from cloudfn.providers.wakeups import Note, Printed, Wakeups
 
 _log = logging.getLogger(__name__)
 
@@ -63,9 +63,18 @@ class Teller:
         self._wakeups = wakeups
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="tell")
 
-    def ended(self, ended: Sequence[Ended]) -> None:
-        """Outcomes are recorded."""
-        self._threads.submit(self._tell, notes_of(ended))
+    def ended(self, ended: Sequence[Ended], printed: Mapping[str, Printed]) -> None:
+        """Outcomes are recorded.
+
+        Args:
+            ended: The outcomes.
+            printed: How much output the apps of calls had.
+        """
+        notes = {
+            call_id: [note._replace(printed=printed.get(call_id)) for note in found]
+            for call_id, found in notes_of(ended).items()
+        }
+        self._threads.submit(self._tell, notes)
 
     def yielded(self, call_id: str, end: int) -> None:
         """A generator has items up to a position."""

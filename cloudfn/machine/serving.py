@@ -110,6 +110,11 @@ class Serving:
         """Return what is served, with quota and what is kept, by pool."""
         return {name: (each.opening, each.quota, each.kept) for name, each in self._served.items()}
 
+    def app_of(self, pool: str) -> str:
+        """Return the id of a pool's app; empty where it is not served. Any thread may ask."""
+        served = self._served.get(pool)
+        return "" if served is None else served.opening.spec.app_id
+
     def secrets(self, pool: str) -> dict[str, str]:
         """Return the variables that containers of a pool get and nobody else sees."""
         return dict(self._served[pool].opening.secrets)

@@ -178,6 +178,7 @@ class Sockets:
             return None
         if self._front is None:
             self._front = self._open_front()
+        self._engine.logs.printing.called(container.spec.app_id)
         talk, view = self._talks[session], cast(View | None, session.view)
         caller = Caller(
             ContainerFiles(self._loop, self._engine.blobs, view),

@@ -8,6 +8,24 @@ from typing import NamedTuple, Protocol
 from cloudfn.model.call import Status
 
 
+class Printed(NamedTuple):
+    """How much output of an app a machine has had, by the time at which it tells of an outcome.
+
+    Output of containers counts, and not what planners say.
+    """
+
+    app_id: str
+    #: the process on the machine
+    writer: str
+    #: characters, since ever; -1: its containers called others, which may print elsewhere
+    size: int
+
+
+def is_counted(container_id: str) -> bool:
+    """Whether output under this name counts."""
+    return container_id.startswith("ta-")
+
+
 class Note(NamedTuple):
     """Word that inputs of a call have outcomes. May be lost or doubled: the ledger is the truth."""
 
@@ -18,6 +36,8 @@ class Note(NamedTuple):
     payloads: tuple[bytes, ...] = ()
     #: of a generator: it has items up to this position
     items: int = 0
+    #: of the inputs' app; None: nobody knows
+    printed: Printed | None = None
 
 
 class Wakeups(Protocol):

@@ -97,6 +97,18 @@ def test_a_client_is_told_of_outcomes_with_small_results_enclosed(world):
     assert world.load(note.payloads[0]) == 42
 
 
+def test_a_client_is_told_how_much_was_printed_until_an_outcome(world):
+    [pool] = world.deploy("def greet(x): print('hello', x)", function("greet"))
+    world.machine()
+    world.order("i-1", {pool: 1})
+    world.map(pool, [21])
+
+    [note] = until(lambda: world.client.wakeups.listen(1.0))
+
+    assert note.printed.size == len("hello 21\n")
+    until(lambda: [each for each in world.logs.read(LogQuery()) if each.text == "hello 21\n"])
+
+
 def test_large_arguments_come_from_the_depot_and_large_results_go_there(world):
     [pool] = world.deploy("def twice(x): return x + x", function("twice"))
     machine = world.machine()

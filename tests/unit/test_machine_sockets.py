@@ -14,6 +14,7 @@ import pytest
 
 from cloudfn.control.invocation.front import Front
 from cloudfn.daemon.session import container_key
+from cloudfn.machine.printing import Printing
 from cloudfn.machine.sockets import Sockets
 from cloudfn.model import ids
 from cloudfn.model.call import CallKind, Status
@@ -87,13 +88,14 @@ class World:
         self.view = View(self.blobs, CONTAINER, (os.getuid(), os.getgid()))
         container = SimpleNamespace(
             container_id=CONTAINER,
-            spec=SimpleNamespace(function=SimpleNamespace(secrets=())),
+            spec=SimpleNamespace(app_id="ap-1", function=SimpleNamespace(secrets=())),
             held=SimpleNamespace(find=lambda _: None),
         )
         engine = SimpleNamespace(
             agent=SimpleNamespace(container={CONTAINER: container}.get),
             desk=SimpleNamespace(view=lambda _: self.view, admit=None),
             blobs=self.blobs,
+            logs=SimpleNamespace(printing=Printing()),
             workspaces=None,
             waits=lambda *_: None,
         )

@@ -110,6 +110,7 @@ class Calls:
         if header.get("parent") and caller.running(header["parent"]) is not None:
             own.parent = header["parent"]
             caller.waits(header["parent"], 1)
+        self.deliveries.missing.called()
         self._own[watch] = own
         self._submissions.take(own, message)
         return own

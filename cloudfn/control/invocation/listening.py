@@ -136,6 +136,7 @@ class Listening:
     def hear(self, notes: list[Note]) -> None:
         """Bring what was told to those who watch."""
         for note in notes:
+            self._deliveries.missing.told(note)
             for watch in self._of(note.call_id):
                 watch.lane.do(partial(self._take, watch, note))
 
@@ -301,7 +302,9 @@ class Listening:
                 if complete or (watch.end is not None and watch.seen.floor >= watch.end):
                     watch.next_look = _NEVER
                     return
-        if not news:
+        if news:
+            self._deliveries.missing.untold()
+        else:
             self._alarm.wake()
         self._after(watch, news=bool(news))
 

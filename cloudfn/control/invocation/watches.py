@@ -11,6 +11,7 @@ from cloudfn.clock import Clock
 from cloudfn.control.invocation.caller import Caller, Tell
 from cloudfn.control.invocation.crew import Crew, Lane
 from cloudfn.control.invocation.insisting import insist
+from cloudfn.control.invocation.missing import Missing
 from cloudfn.errors import DataLossError, Error
 from cloudfn.model.call import CallKind, Status
 from cloudfn.providers.base import Cloud
@@ -103,6 +104,8 @@ class Deliveries:
         self._depot = cloud.depot
         self._crew = crew
         self._clock = clock
+        #: hears of notes, and of outcomes that came without
+        self.missing = Missing()
 
     def offer(
         self,

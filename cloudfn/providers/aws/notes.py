@@ -7,14 +7,15 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - a class
 
 from cloudfn.model.call import Status
-from cloudfn.providers.wakeups import Note
+from cloudfn.providers.wakeups import Note, Printed
 
 #: bytes of the notes in one message: SQS bills by 64 KiB, and base64 makes four of three
 MESSAGE = 192_000
 
-_VERSION = 1
-#: of a note: version, whether payloads follow, how long the call's id is, inputs, items
-_HEAD = Struct(">B?BIQ")
+_VERSION = 2
+#: of a note: version, whether payloads follow, how long the call's id is, inputs, items; how long
+#: the ids of app and writer are, none for nothing, and how much was printed
+_HEAD = Struct(">B?BIQBBq")
 #: of an input: index, status; of a payload: how long it is
 _INPUT = Struct(">IB")
 _LENGTH = Struct(">I")
@@ -43,15 +44,26 @@ def _packed(note: Note) -> Iterator[bytes]:
         return
     for at in range(0, max(1, len(note.indices)), _INPUTS):
         part = slice(at, at + _INPUTS)
-        yield _pack(Note(note.call_id, note.indices[part], note.statuses[part], (), note.items))
+        indices, statuses = note.indices[part], note.statuses[part]
+        yield _pack(note._replace(indices=indices, statuses=statuses, payloads=()))
 
 
 def _pack(note: Note) -> bytes:
     call_id = note.call_id.encode()
-    head = _HEAD.pack(_VERSION, bool(note.payloads), len(call_id), len(note.indices), note.items)
+    app_id, writer, size = note.printed or ("", "", 0)
+    names = app_id.encode(), writer.encode()
+    head = _HEAD.pack(
+        _VERSION,
+        bool(note.payloads),
+        len(call_id),
+        len(note.indices),
+        note.items,
+        *map(len, names),
+        size,
+    )
     inputs = [_INPUT.pack(*each) for each in zip(note.indices, note.statuses, strict=True)]
     payloads = [_LENGTH.pack(len(each)) + each for each in note.payloads]
-    return b"".join((head, call_id, *inputs, *payloads))
+    return b"".join((head, call_id, *names, *inputs, *payloads))
 
 
 def notes_in(data: bytes) -> list[Note]:
@@ -72,12 +84,17 @@ def notes_in(data: bytes) -> list[Note]:
 
 
 def _unpacked(data: bytes, at: int) -> tuple[Note, int]:
-    version, has_payloads, length, count, items = _HEAD.unpack_from(data, at)
+    version, has_payloads, length, count, items, *lengths, size = _HEAD.unpack_from(data, at)
     if version != _VERSION:
         raise ValueError(f"notes of version {version}")
     at += _HEAD.size
     call_id = data[at : at + length].decode()
     at += length
+    names = []
+    for each in lengths:
+        names.append(data[at : at + each].decode())
+        at += each
+    printed = Printed(names[0], names[1], size) if names[0] else None
     inputs = [_INPUT.unpack_from(data, at + number * _INPUT.size) for number in range(count)]
     at += count * _INPUT.size
     payloads: list[bytes] = []
@@ -88,4 +105,4 @@ def _unpacked(data: bytes, at: int) -> tuple[Note, int]:
         at += size
     indices = tuple(index for index, _ in inputs)
     statuses = tuple(Status(status) for _, status in inputs)
-    return Note(call_id, indices, statuses, tuple(payloads), items), at
+    return Note(call_id, indices, statuses, tuple(payloads), items, printed), at

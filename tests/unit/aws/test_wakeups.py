@@ -15,7 +15,7 @@ from cloudfn.errors import AuthError, ResourceExhaustedError
 from cloudfn.model.call import Status
 from cloudfn.providers.aws.notes import MESSAGE, messages_of, notes_in
 from cloudfn.providers.aws.wakeups import HEARTBEAT, SqsWakeups
-from cloudfn.providers.wakeups import Note
+from cloudfn.providers.wakeups import Note, Printed
 from cloudfn.testing.aws import FakeAws, Knobs, SqsKnobs
 from cloudfn.wire.seals import input_seals, result_seals
 
@@ -182,12 +182,13 @@ def test_a_call_of_a_hundred_thousand_inputs_is_told_in_several_notes():
 
 notes = st.lists(
     st.builds(
-        lambda call_id, inputs, items, has_payloads: Note(
+        lambda call_id, inputs, items, has_payloads, printed: Note(
             call_id,
             tuple(index for index, _, _ in inputs),
             tuple(status for _, status, _ in inputs),
             tuple(payload for _, _, payload in inputs) if has_payloads else (),
             items,
+            printed,
         ),
         st.text(max_size=20),
         st.lists(
@@ -195,6 +196,13 @@ notes = st.lists(
         ),
         st.integers(0, 2**63),
         st.booleans(),
+        st.none()
+        | st.builds(
+            Printed,
+            st.text(min_size=1, max_size=20),
+            st.text(max_size=20),
+            st.integers(-1, 2**63 - 1),
+        ),
     )
 )
 

@@ -107,7 +107,7 @@ class AppOperations(Group):
         self._front.peaks.pop(app_id, None)
         self._front.apps.close(app_id)
         self._front.attendance.disown(app_id)
-        self._front.output.await_quiet(app_id, float(fields.get("patience") or 0.0))
+        self._front.output.await_rest(app_id, float(fields.get("patience") or 0.0))
         return {
             "containers_peak": peak,
             "done": done,

@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 #: seconds between two looks for output, and for progress
 _LOGS_PAUSE = 1.0
+#: the same at the end of a run
+_LAST_PAUSE = 0.5
 _PROGRESS_PAUSE = 2.0
 #: seconds that output may take to be readable
 _LATE = 20.0
@@ -37,8 +39,11 @@ class OutputOperations(Group):
 
     def __init__(self, front: Front) -> None:
         self._front = front
+        self._missing = front.calls.deliveries.missing
         #: app → monotonic time at which there was something new of its output
         self._heard: dict[str | None, float] = {}
+        #: apps whose runs end
+        self._ending: set[str | None] = set()
 
     def op_logs(self, conversation: Conversation, fields: Fields) -> Fields:
         if "/" in (fields.get("container") or ""):
@@ -63,6 +68,7 @@ class OutputOperations(Group):
     def op_events(self, conversation: Conversation, fields: Fields) -> Fields:
         """What an app prints from now on, and how it is doing."""
         ref, app_id = fields["ref"], fields["app_id"]
+        self._missing.expect(app_id)
         ended = self._follow(
             conversation, ref, LogQuery(app_id=app_id), self._front.clock.wall(), ()
         )
@@ -85,7 +91,7 @@ class OutputOperations(Group):
 
         def go_on() -> None:
             nonlocal known
-            while not ended.wait(_LOGS_PAUSE):
+            while not self._rest(query.app_id, ended):
                 since = max(began, self._front.clock.wall() - _LATE)
                 try:
                     found = self._front.cloud.logs.read(replace(query, since=since))
@@ -101,18 +107,34 @@ class OutputOperations(Group):
                 if new:
                     self._heard[query.app_id] = self._front.clock.monotonic()
                     _tell(conversation, ref, new)
+                    if query.app_id:
+                        self._missing.came(query.app_id, new)
 
         self._front.crew.do(go_on)
         return ended
 
-    def await_quiet(self, app_id: str, patience: float) -> None:
-        """Wait while an app's last output is on its way, at most `patience` seconds."""
+    def _rest(self, app_id: str | None, ended: Event) -> bool:
+        """Pause between two looks for output; whether it is wanted no more."""
+        return ended.wait(_LAST_PAUSE) or (
+            app_id not in self._ending and ended.wait(_LOGS_PAUSE - _LAST_PAUSE)
+        )
+
+    def await_rest(self, app_id: str, patience: float) -> None:
+        """Wait while an app's last output is on its way, at most `patience` seconds.
+
+        Where machines said how much there is, until it is here; else, or where some of it is lost,
+        until nothing more comes.
+        """
         clock = self._front.clock
         began = clock.monotonic()
+        self._ending.add(app_id)
         while (now := clock.monotonic()) < began + patience:
-            if now >= max(began, self._heard.get(app_id, 0.0)) + _QUIET:
-                return
-            clock.sleep(_LOGS_PAUSE / 4)
+            quiet = now >= max(began, self._heard.get(app_id, 0.0)) + _QUIET
+            if quiet or self._missing.nothing(app_id):
+                break
+            clock.sleep(_LAST_PAUSE / 5)
+        self._ending.discard(app_id)
+        self._missing.forget(app_id)
 
     def _tell_progress(
         self, conversation: Conversation, ref: int, app_id: str, ended: Event
