@@ -312,6 +312,8 @@ def _bundle(world: RolesWorld, cloud: Cloud) -> None:
     file = BundleFile("jobs.py", folder / "jobs.py", executable=False)
     world.digest = digest_of([file], hashes)
     cloud.depot.store_bundle(world.digest, folder)
+    # A rollback builds images anew, from files that another laptop has stored.
+    cloud.depot.fetch_bundle(world.digest, world.folder / "built-from")
 
 
 def _submit(

@@ -83,7 +83,7 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("s3:GetObject", _BUCKET + "/volumes/vo-1/1", CALLERS),
     ("s3:PutObject", _BUCKET + "/volumes/vo-1/ma-1", {*ROLES}),
     ("s3:PutObject", _BUCKET + "/bundles/1", {"deployer"}),
-    ("s3:GetObject", _BUCKET + "/bundles/1", {"agent"}),
+    ("s3:GetObject", _BUCKET + "/bundles/1", {"agent", "deployer"}),
     ("s3:PutObject", _BUCKET + "/agent/1.zip", set()),
     ("s3:GetObject", _BUCKET + "/agent/1.zip", {"agent"}),
     ("s3:DeleteBucket", _BUCKET, set()),

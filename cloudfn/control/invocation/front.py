@@ -66,6 +66,7 @@ class Front:
         #: app → the most containers that were seen while somebody watched
         self.peaks: dict[str, int] = {}
         self.output = OutputOperations(self)
+        self.images = ImageOperations(self)
         self._operations = Operations(
             [
                 AppOperations(self),
@@ -77,7 +78,7 @@ class Front:
                 VolumeOperations(self),
                 DictOperations(self),
                 QueueOperations(self),
-                ImageOperations(self),
+                self.images,
                 self.output,
                 ScheduleOperations(self),
             ]

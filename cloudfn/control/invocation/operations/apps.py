@@ -169,16 +169,20 @@ class AppOperations(Group):
 
     def op_app_rollback(self, _conversation: Conversation, fields: Fields) -> Fields:
         strategy = fields.get("strategy") or "rolling"
-        return self._revive(RollbackRequest(fields["name"], fields.get("number"), strategy))
+        request = RollbackRequest(fields["name"], fields.get("number"), strategy)
+        return self._revive(request, fields)
 
     def op_app_rollover(self, _conversation: Conversation, fields: Fields) -> Fields:
-        return self._revive(RolloverRequest(fields["name"], fields.get("strategy") or "rolling"))
+        request = RolloverRequest(fields["name"], fields.get("strategy") or "rolling")
+        return self._revive(request, fields)
 
-    def _revive(self, request: RollbackRequest | RolloverRequest) -> Fields:
-        """Make a known revision live again; its images and sources must still be there."""
+    def _revive(self, request: RollbackRequest | RolloverRequest, fields: Fields) -> Fields:
+        """Make a known revision live again; images of it that were removed are built before."""
         revision = self._front.apps.foreseen(request)
         if revision is not None:
-            self._check_images(revision)
+            environ = dict(fields.get("environ") or {})
+            for _, image in revision.environments():
+                self._front.images.ensure(image, environ)
             self._store_sources(revision)
         result = self._front.apps.carry_out(request)
         self._front.calls.alarm.changed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ from cloudfn.control.deploy.images import (
 from cloudfn.control.invocation.caller import Fields
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.operations.table import Group
-from cloudfn.errors import InvalidError
+from cloudfn.errors import ConflictError, InvalidError
+from cloudfn.model.image import ImageSpec
 from cloudfn.model.secret import SecretRef
 from cloudfn.providers.images import BuiltImage
 
@@ -47,7 +49,6 @@ class ImageOperations(Group):
     def op_image_build(self, _conversation: Conversation, fields: Fields) -> Fields:
         _check_runtime(fields)
         spec = spec_from(fields["spec"])
-        values = {ref: self._variables(ref) for ref in spec.secrets}
 
         def report(line: str) -> None:
             body = {"event": "image", "image_id": spec.image_id, "lines": [line]}
@@ -56,14 +57,43 @@ class ImageOperations(Group):
             for conversation, ref in watching:
                 conversation.event({"ref": ref, **body})
 
-        image = self._images.build(
-            spec,
-            report,
-            values.__getitem__,
-            dict(fields.get("environ") or {}),
-            anew=bool(fields.get("anew")),
-        )
+        environ = dict(fields.get("environ") or {})
+        image = self._build(spec, report, environ, anew=bool(fields.get("anew")))
         return {"image": asdict(image)}
+
+    def ensure(self, spec: ImageSpec, environ: Mapping[str, str]) -> None:
+        """Build an image of a known revision where it is gone.
+
+        Raises:
+            ConflictError: What it is built from is not there any more either.
+            ImageBuildError: A step failed.
+        """
+        if self._images.find(spec) is not None:
+            return
+        for digest in spec.contexts:
+            folder = self._front.bundles / digest
+            if folder.exists():
+                continue
+            if not self._front.cloud.depot.has_bundle(digest):
+                raise ConflictError(
+                    f"The image {spec.image_id} was removed, and files that it is built from "
+                    f"({digest[:12]}) are neither on this machine nor in the environment.",
+                    hint="Deploy that version of your program from its sources instead.",
+                )
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            self._front.cloud.depot.fetch_bundle(digest, folder)
+        self._build(spec, lambda _: None, environ)
+
+    def _build(
+        self,
+        spec: ImageSpec,
+        report: Callable[[str], None],
+        environ: Mapping[str, str],
+        *,
+        anew: bool = False,
+    ) -> BuiltImage:
+        values = {ref: self._variables(ref) for ref in spec.secrets}
+        return self._images.build(spec, report, values.__getitem__, environ, anew=anew)
 
     def op_image_watch(self, conversation: Conversation, fields: Fields) -> Fields:
         watch, digest = (conversation, int(fields["ref"])), fields["digest"]
