@@ -317,6 +317,7 @@ class Machine:
             assert self.host is not None
             self._world.outages.add(self.machine_id)
             self.host.heart._over = True
+            self.host._engine.planner.stop()  # or it starts containers while the loop ends
             self.host._engine.outbox.close()
             self.host._engine._listeners.close()
             self.host._engine.agent.close()
