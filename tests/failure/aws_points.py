@@ -159,7 +159,8 @@ class Points:
         self.world = AwsWorld(folder, knobs, seed, pace=PACE)
         self._home = self.world.client("home")
         self._looker = self.world.open("looker", self.world.clients)
-        #: of the deployed app
+        #: of the deployed app: all, and the live one
+        self._versions: dict[str, cloudfn.App] = {}
         self._version = ""
 
     @contextmanager
@@ -187,7 +188,8 @@ class Points:
         """
         scissors, first = self.world.scissors, 1_000 * next(self._numbers)
         self._trace.unlink(missing_ok=True)
-        calls, report = Calls(self.world.client(), first, mapped), Report(inputs=mapped + 2)
+        calls = Calls(self.world.client(), first, mapped)
+        report = Report(inputs=1 if part == "stopper" else len(calls.items))
         followed = Event()
         scissors.begin(kill.point if kill else None, partial(self._follow, kill, followed))
         caller = Later(lambda: self._work(part, calls))
@@ -231,7 +233,10 @@ class Points:
         return calls.to_deployed()
 
     def _deploy(self, client: CloudClient, version: str) -> None:
-        self._program("points", version).deploy(client=client, runtime="docker")
+        # The same program when it is deployed again: then nothing has changed.
+        app = self._versions.get(version) or self._program("points", version)
+        self._versions[version] = app
+        app.deploy(client=client, runtime="docker")
 
     def _program(self, name: str, version: str) -> cloudfn.App:
         """Return an app, written just now."""

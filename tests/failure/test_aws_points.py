@@ -18,7 +18,7 @@ REACH = {
                "sqs.create_queue": 1, "sqs.send_message_batch": 2, "sqs.receive_message": 2},
     "runner": {"dynamodb.transact_write_items": 4, "dynamodb.put_item": 4, "sqs.create_queue": 3,
                "dynamodb.delete_item": 2, "sqs.delete_queue": 2},
-    "deployer": {"dynamodb.transact_write_items": 4, "dynamodb.query": 4, "s3.put_object": 1},
+    "deployer": {"dynamodb.transact_write_items": 4, "sqs.create_queue": 2, "s3.put_object": 1},
     "stopper": {"dynamodb.transact_write_items": 2, "sqs.create_queue": 2, "sqs.delete_queue": 2},
     "planner": {"autoscaling.launch_instances": 1, "dynamodb.update_item": 15,
                 "autoscaling.terminate_instance_in_auto_scaling_group": 1,
