@@ -64,7 +64,8 @@ class World:
 
     def call(self, *words: str) -> AbstractContextManager[subprocess.Popen[str]]:
         """Start a laptop, which calls what is deployed: see `caller.py`."""
-        return self._start(str(Path(__file__).with_name("caller.py")), *words)
+        caller = str(Path(__file__).with_name("caller.py"))
+        return self._start(caller, *words, errors=self.site.log("laptops"))
 
     def told(self, *words: str) -> str:
         """Return what such a laptop says at last."""
@@ -78,11 +79,15 @@ class World:
         return told
 
     @contextmanager
-    def _start(self, *words: str) -> Iterator[subprocess.Popen[str]]:
-        with subprocess.Popen(
-            [sys.executable, *words],
-            env=self.environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        ) as process:  # fmt: skip
+    def _start(self, *words: str, errors: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+        with (
+            open(errors or os.devnull, "ab") as file,
+            subprocess.Popen(
+                [sys.executable, *words],
+                env=self.environ(), text=True, stdout=subprocess.PIPE,
+                stderr=file if errors else subprocess.STDOUT,
+            ) as process,
+        ):  # fmt: skip
             try:
                 yield process
             finally:
