@@ -131,9 +131,12 @@ class Reaction(NamedTuple):
 
 
 def launched(requests: Sequence[Request], since: float) -> Reaction | None:
-    """Return how long it took from the first input of a call to the first machine asked for."""
+    """Return how long it took from the first input of a call to the first machine asked for.
+
+    An input is there when its submission was answered.
+    """
     inputs = (
-        each.at
+        each.at + each.seconds
         for each in requests
         if each.at >= since
         and each.caller is Caller.CLIENT

@@ -106,7 +106,7 @@ def test_a_machine_is_asked_for_after_the_first_input_of_a_call():
         asked(4.5, PLANNER, "autoscaling", "LaunchInstances", "cloudfn-main-cpu"),
     ]
 
-    assert launched(log, 1.5) == Reaction(2.0, 3.5, pytest.approx(0.03))
+    assert launched(log, 1.5) == Reaction(2.01, 3.5, pytest.approx(0.02))
     assert woken(log, 1.5) == pytest.approx(0.9)
     assert launched(log, 2.5) is None
     assert launched(log[:4], 1.5) is None
