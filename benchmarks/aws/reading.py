@@ -7,6 +7,7 @@ output, and long polls that heard nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import NamedTuple
 
 from cloudfn.providers.aws.costs import Load, Prices, cost
@@ -19,6 +20,7 @@ _NOTHING = 64
 _PRESENCE = ("M#", "LEADER", "CALLED", "CL#")
 #: what asks for machines
 _LAUNCHES = frozenset({"LaunchInstances", "SetDesiredCapacity", "RunInstances"})
+_READS = frozenset({"Query", "GetItem", "BatchGetItem"})
 
 Span = tuple[float, float]
 
@@ -94,15 +96,26 @@ def _covered(spans: Iterable[Span], within: Span) -> float:
     return seconds
 
 
-def in_sequence(requests: Iterable[Request]) -> int:
+def in_sequence(requests: Sequence[Request]) -> int:
     """Return how many requests can at most have waited for each other, by their times.
 
-    Long polls wait already when something comes; for the removal of a message nobody waits.
+    Long polls wait already when something comes; for the removal of a message nobody waits, nor for
+    what a machine reads after a claim, to see whether there is more.
     """
-    number, free = 0, float("-inf")
+    claims = (
+        each.at
+        for each in requests
+        if each.caller is Caller.AGENT and each.action == "UpdateItem" and each.about[:2] == "P#"
+    )
+    claimed = min(claims, default=inf)
     counted = [
-        each for each in requests if not each.waits and not each.action.startswith("DeleteMessage")
+        each
+        for each in requests
+        if not each.waits
+        and not each.action.startswith("DeleteMessage")
+        and not (each.caller is Caller.AGENT and each.at >= claimed and each.action in _READS)
     ]
+    number, free = 0, -inf
     for each in sorted(counted, key=lambda each: each.at + each.seconds):
         if each.at >= free:
             number, free = number + 1, each.at + each.seconds

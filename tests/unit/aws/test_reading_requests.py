@@ -70,6 +70,12 @@ def test_what_is_asked_whatever_is_called_is_background(request_, background):
 def test_of_a_remote_call_five_requests_wait_for_each_other():
     assert in_sequence(called(REMOTE, BLOCK)) == 5
 
+    # A look for more after the claim delays nobody; one before it does.
+    after = asked(10.181, AGENT, "dynamodb", "Query", "L#OPEN0", seconds=0.005)
+    before = asked(10.15, AGENT, "dynamodb", "Query", "L#OPEN0", seconds=0.005)
+    assert in_sequence(called([*REMOTE, after], BLOCK)) == 5
+    assert in_sequence(called([*REMOTE, before], BLOCK)) == 6
+
 
 def test_requests_at_the_same_time_do_not_wait_for_each_other():
     both = [asked(1.0, CLIENT, "s3", "PUT"), asked(1.005, CLIENT, "s3", "PUT")]
