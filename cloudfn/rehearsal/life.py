@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import signal
+import socket
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
@@ -65,11 +66,29 @@ def check(user: int) -> None:
         )
 
 
+def check_port(port: int) -> None:
+    """See whether a port of this machine is free for the front.
+
+    Raises:
+        InvalidError: Somebody listens there; whoever asks him takes him for the rehearsal.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise InvalidError(
+                f"Somebody listens at 127.0.0.1:{port} already.",
+                hint="Take another port: cloudfn rehearse up --port 4577",
+            ) from None
+
+
 def begin(site: Site, wanted: Wanted, clock: Clock) -> NoReturn:
     """Become the supervisor's parent.
 
     Raises:
         AlreadyExistsError: A rehearsal runs here.
+        InvalidError: Somebody listens at its port, or something has to be installed.
     """
     check(os.geteuid())
     site.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,6 +100,7 @@ def begin(site: Site, wanted: Wanted, clock: Clock) -> NoReturn:
             "A rehearsal runs already.", hint="Look at it with `cloudfn rehearse status`."
         ) from None
     _remove(site, clock)
+    check_port(wanted.port)
     site.wanted.write_text(wanted.text())
     # Held by this process and the supervisor, so until both are gone.
     os.set_inheritable(lock, True)  # noqa: FBT003 - its only argument

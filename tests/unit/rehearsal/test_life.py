@@ -1,8 +1,10 @@
 """What a rehearsal needs of a machine."""
 
+import socket
+
 import pytest
 
-from cloudfn.errors import AuthError
+from cloudfn.errors import AuthError, InvalidError
 from cloudfn.rehearsal import life
 
 
@@ -11,3 +13,13 @@ def test_only_root_can_rehearse_and_others_are_told_what_to_do():
         life.check(1000)
     assert "root" in caught.value.message
     assert "sudo" in (caught.value.hint or "")
+
+
+def test_a_port_at_which_somebody_listens_is_not_taken_for_the_rehearsals():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        other.listen()
+        with pytest.raises(InvalidError, match=str(port)):
+            life.check_port(port)
+    life.check_port(port)
