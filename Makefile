@@ -52,6 +52,10 @@ soak: $(DEV_READY) ## Run the long kill and chaos campaigns (not part of make te
 gpu-check: $(DEV_READY) ## Run kernels in containers, on this machine's NVIDIA GPUs
 	@$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
 
+.PHONY: verify-boot
+verify-boot: $(DEV_READY) ## Boot a virtual machine with the user-data of infra/terraform, for minutes
+	@$(BIN)/python -m pytest -m qemu tests/qemu $(ARGS)
+
 .PHONY: verify-aws
 verify-aws: $(DEV_READY) ## Try an environment on AWS that exists; it bills a few machines for minutes
 	@$(BIN)/python -m pytest -m aws tests/verify $(ARGS)

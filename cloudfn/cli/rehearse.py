@@ -72,6 +72,12 @@ def up(
             metavar="ZIP", exists=True, help="What machines fetch, instead of this cloudfn."
         ),
     ] = None,
+    virtual: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PROGRAM", exists=True, help="What is a machine, instead of processes."
+        ),
+    ] = None,
     auth: Annotated[bool, typer.Option("--auth", help="Enforce roles and policies.")] = False,
     env: EnvironmentOption = None,
 ) -> None:
@@ -88,6 +94,7 @@ def up(
         "bundle": bundle and str(bundle.absolute()),
         "module": module,
         "handler": handler,
+        "virtual": virtual and str(virtual.absolute()),
         "classes": {
             name: {"instance_types": each, "purchase": purchase, "max_machines": machines}
             for name, (each, purchase) in types.items()

@@ -118,8 +118,7 @@ class Launcher:
         with self._site.log(instance.instance_id).open("wb") as console:
             process = subprocess.Popen(
                 ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net",
-                 "--ipc", "--uts", sys.executable, "-m", "cloudfn.rehearsal", "machine",
-                 str(folder), f"/{self._site.tag}/{instance.instance_id}", self._wanted.url],
+                 "--ipc", "--uts", *self._program(folder, instance.instance_id)],
                 stdin=subprocess.PIPE, stdout=console, stderr=subprocess.STDOUT,
             )  # fmt: skip
         now = self._clock.wall()
@@ -127,6 +126,15 @@ class Launcher:
         self._machines[instance.instance_id] = machine
         self._write(told)
         threading.Thread(target=self._plug_in, args=(machine,), daemon=True).start()
+
+    def _program(self, folder: Path, instance_id: str) -> list[str]:
+        """Return what is the machine. A virtual one leads its loopback to the front itself."""
+        if self._wanted.virtual is not None:
+            front = f"{self._plan.ours}:{self._wanted.port}"
+            return [self._wanted.virtual, str(folder), instance_id, front]
+        cgroup = f"/{self._site.tag}/{instance_id}"
+        program = [sys.executable, "-m", "cloudfn.rehearsal", "machine"]
+        return [*program, str(folder), cgroup, self._wanted.url]
 
     def _plug_in(self, machine: Machine) -> None:
         pid = machine.process.pid

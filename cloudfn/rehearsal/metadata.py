@@ -73,6 +73,7 @@ def tree(told: Told, now: float) -> dict[str, str]:
         "region": told.region,
         "version": "2017-09-30",
     }
+    card = f"meta-data/network/interfaces/macs/{mac_of(told.address)}"
     host = f"ip-{told.address.replace('.', '-')}.{told.region}.compute.internal"
     paths = {
         "user-data": told.user_data,
@@ -84,6 +85,11 @@ def tree(told: Told, now: float) -> dict[str, str]:
         "meta-data/instance-type": told.instance_type,
         "meta-data/local-hostname": host,
         "meta-data/local-ipv4": told.address,
+        "meta-data/mac": mac_of(told.address),
+        f"{card}/device-number": "0",
+        f"{card}/local-hostname": host,
+        f"{card}/local-ipv4s": told.address,
+        f"{card}/mac": mac_of(told.address),
         "meta-data/placement/availability-zone": told.zone,
         "meta-data/placement/region": told.region,
         "meta-data/services/domain": "amazonaws.com",
@@ -100,6 +106,11 @@ def tree(told: Told, now: float) -> dict[str, str]:
         notice = {"noticeTime": _time(told.recommended)}
         paths["meta-data/events/recommendations/rebalance"] = json.dumps(notice)
     return paths
+
+
+def mac_of(address: str) -> str:
+    """Return the address of the network card that a virtual machine with this address has."""
+    return ":".join(f"{each:02x}" for each in (0x02, 0xCF, *map(int, address.split("."))))
 
 
 def answer(paths: Mapping[str, str], path: str) -> str | None:

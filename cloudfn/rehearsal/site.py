@@ -118,6 +118,8 @@ class Wanted:
     #: what a machine runs, and what the planner's function calls; None: what infra/terraform says
     module: str | None = None
     handler: str | None = None
+    #: program that is a machine; None: a tree of processes is one
+    virtual: str | None = None
     classes: Mapping[str, MachineClass] = field(default_factory=lambda: MappingProxyType(_CLASSES))
 
     @property
@@ -131,7 +133,9 @@ class Wanted:
         return json.dumps({**{k: getattr(self, k) for k in _PLAIN}, "classes": classes})
 
 
-_PLAIN = ("environment", "region", "port", "boot_delay", "auth", "bundle", "module", "handler")
+_PLAIN = (
+    "environment", "region", "port", "boot_delay", "auth", "bundle", "module", "handler", "virtual",
+)  # fmt: skip
 
 
 def wanted_of(text: str) -> Wanted:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 #: version of the only Python in it, as Debian 12 has it
 PYTHON = "3.11"
-_SUITE = "bookworm"
+SUITE = "bookworm"
 #: where this machine's packages come from; used where that is the same Debian
 _SOURCES = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -55,7 +55,7 @@ def archive() -> Path:
             for old in folder.glob("base-*.tar"):
                 old.unlink()
             made = subprocess.run(
-                [*command, _SUITE, str(aside), *_sources()],
+                [*command, SUITE, str(aside), *sources()],
                 capture_output=True, text=True, timeout=_PATIENCE, check=False,
             )  # fmt: skip
             if made.returncode:
@@ -76,10 +76,10 @@ def _command() -> list[str]:
     ]  # fmt: skip
 
 
-def _sources() -> list[str]:
+def sources() -> list[str]:
     """Return this machine's file of sources; without one, mmdebstrap knows where Debian is."""
     files = [Path(each) for each in _SOURCES if Path(each).exists()]
-    return [str(each) for each in files if f" {_SUITE}" in each.read_text()][:1]
+    return [str(each) for each in files if f" {SUITE}" in each.read_text()][:1]
 
 
 def _certificates() -> bytes:

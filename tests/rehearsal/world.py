@@ -43,6 +43,8 @@ class World:
     port: int
     #: builds images of programs
     engine: Engine | None = None
+    #: seconds to wait for what is to come
+    patience: float = _PATIENCE
     _clients: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -160,10 +162,10 @@ class World:
 
     def until(self, holds: Callable[[], Any], what: str) -> Any:
         """Wait until something holds; return it."""
-        deadline = CLOCK.monotonic() + _PATIENCE
+        deadline = CLOCK.monotonic() + self.patience
         while not (found := holds()):
             assert CLOCK.monotonic() < deadline, (
-                f"not within {_PATIENCE:.0f} s: {what}{self.logs()}"
+                f"not within {self.patience:.0f} s: {what}{self.logs()}"
             )
             CLOCK.sleep(0.2)
         return found

@@ -30,6 +30,7 @@ def test_folders_are_listed():
     paths = tree(TOLD, 0.0)
     assert answer(paths, "meta-data/iam/security-credentials/") == "cloudfn-main-agent"
     assert answer(paths, "dynamic/instance-identity/") == "document"
+    assert answer(paths, "meta-data/network/interfaces/macs/") == "02:cf:0a:d4:00:02/"
     assert "placement/" in (answer(paths, "meta-data/") or "").split("\n")
 
 

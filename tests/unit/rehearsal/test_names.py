@@ -99,7 +99,7 @@ def test_policies_allow_the_same_in_the_emulator():
 
 
 def test_what_is_wanted_survives_its_way_to_the_supervisor():
-    wanted = Wanted(environment="other", port=4599, module="a.b", handler="c.d")
+    wanted = Wanted(environment="other", port=4599, module="a.b", handler="c.d", virtual="/e")
     assert wanted_of(wanted.text()) == wanted
 
 
