@@ -76,7 +76,7 @@ def test_a_program_runs_and_leaves_nothing_running(world: AwsWorld, program: Any
 def test_a_burst_is_served_by_warm_machines_and_none_is_left_in_service(
     tmp_path: Path, program: Any
 ) -> None:
-    world = AwsWorld(tmp_path, warm=2, pace=8, lease=40)
+    world = AwsWorld(tmp_path, warm=2, pace=8)
 
     def put_aside() -> set[str]:
         states = world.instances()
