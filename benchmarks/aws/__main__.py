@@ -103,6 +103,8 @@ def _rehearsal() -> None:
     except Missing as missing:
         sys.stderr.write(f"No rehearsal: {missing}\n")
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     for each in tables(found):
         _table(each.title, each.head, each.rows)
 
