@@ -12,6 +12,8 @@ class Called(NamedTuple):
     work: int = 0
     #: because apps, settings or schedules are others now
     changes: int = 0
+    #: by one that would lead in its place
+    reliefs: int = 0
 
 
 class Leadership(Protocol):
@@ -40,8 +42,12 @@ class Leadership(Protocol):
         """
         ...
 
+    def relieve(self) -> None:
+        """Tell who leads that another one is here, and goes on from where it resigns."""
+        ...
+
     def called(self) -> Called:
-        """Return how often that was done."""
+        """Return how often that was done, each of it."""
         ...
 
     def wake(self) -> None:

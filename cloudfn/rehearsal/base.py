@@ -127,7 +127,7 @@ def _planner(of: Callable[[str], Any], names: Names, handler: str, key: str) -> 
         Role=names.role_arn("planner"),
         Handler=handler,
         Code={"S3Bucket": names.bucket, "S3Key": key},
-        Timeout=75,
+        Timeout=100,
         MemorySize=512,
         Environment={
             "Variables": {

@@ -43,8 +43,12 @@ class MemoryLeadership:
 
     def call(self, *, changed: bool = False) -> None:
         with self._lock:
-            work, changes = self._called
-            self._called = Called(work + (not changed), changes + changed)
+            work, changes, reliefs = self._called
+            self._called = Called(work + (not changed), changes + changed, reliefs)
+
+    def relieve(self) -> None:
+        with self._lock:
+            self._called = self._called._replace(reliefs=self._called.reliefs + 1)
 
     def called(self) -> Called:
         return self._called

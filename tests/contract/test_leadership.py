@@ -91,13 +91,14 @@ def test_waking_has_a_leader_come(leadership, woken):
 
 
 def test_who_leads_can_ask_how_often_it_was_called_and_why(leadership):
-    assert leadership.called() == (0, 0)
+    assert leadership.called() == (0, 0, 0)
 
     leadership.call()
     leadership.call(changed=True)
     leadership.call()
+    leadership.relieve()
 
-    assert leadership.called() == (2, 1)
+    assert leadership.called() == (2, 1, 1)
     assert leadership.lead("a", 1.0, 10.0) == 1
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -18,11 +19,13 @@ from cloudfn.control.planner.handler import (
     INVOCATION,
     LONGER_PAUSE,
     PAUSE,
+    RELIEF,
     invoked,
     open_planner,
     plan,
 )
 from cloudfn.control.planner.survey import described, survey
+from cloudfn.control.schedules.firing import Firing
 from cloudfn.control.stores.ring import Ring
 from cloudfn.errors import ConflictError, ServiceError
 from cloudfn.model.call import Status
@@ -74,7 +77,7 @@ def test_an_invocation_leaves_at_once_where_there_is_nothing_to_do(world):
     assert not world.leadership.led(world.clock.wall())
 
 
-def test_an_invocation_looks_each_second_for_55_seconds_while_there_is_work(world):
+def test_an_invocation_that_nobody_relieves_looks_each_second_for_75_seconds(world):
     world.submit()
     began = world.clock.wall()
 
@@ -92,6 +95,50 @@ def test_an_invocation_leaves_at_once_where_another_leads(world):
 
     assert wake(world) == {"ticks": 1, "led": False, "active": False}
     assert world.fleet.instances() == []
+
+
+def test_an_invocation_of_a_minute_relieves_the_one_before_it_at_once(world):
+    world.submit()
+    began, next_one = world.clock.wall(), []
+    sleep = world.clock.sleep
+
+    def sleeping(seconds):
+        world.clock.sleep = sleep
+        sleep(seconds)
+        if not next_one:
+            world.clock.sleep = sleeping
+            if world.clock.wall() - began >= 20:
+                next_one.append(world.clock.wall())
+                world.leadership.relieve()
+
+    world.clock.sleep = sleeping
+    assert wake(world, "p1")["active"]
+    gone = world.clock.wall()
+    assert not world.leadership.led(gone)
+
+    answer = wake(world, "p2", source="minute")
+
+    assert gone - next_one[0] < PAUSE
+    assert world.clock.wall() - gone > INVOCATION - 2  # what relieved one leader relieves no other
+    assert answer["led"]
+
+
+def test_an_invocation_of_a_minute_waits_a_little_for_a_lead_and_says_that_it_does(world):
+    world.leadership.lead("other", world.clock.wall(), 60.0)
+    world.submit()
+    began = world.clock.wall()
+
+    assert wake(world, source="minute") == {"ticks": 1, "led": False, "active": False}
+    assert world.leadership.called().reliefs == 1
+    assert RELIEF <= world.clock.wall() - began < RELIEF + 1
+
+
+def test_an_invocation_of_a_minute_waits_for_nobody_where_nobody_leads(world):
+    began = world.clock.wall()
+
+    assert wake(world, source="minute") == {"ticks": 1, "led": True, "active": False}
+    assert world.clock.wall() == began
+    assert world.leadership.called().reliefs == 0
 
 
 def test_what_one_invocation_learned_the_next_one_knows(world):
@@ -240,7 +287,11 @@ def test_a_schedule_that_nobody_invokes_for_is_fired_by_whoever_plans(world):
     answer = wake(world)
 
     assert answer["ticks"] > 50
-    assert [fire.due for fire in world.schedules.history("sc-1", 9)] == [now + 40, now + 20]
+    assert [fire.due for fire in world.schedules.history("sc-1", 9)] == [
+        now + 60,
+        now + 40,
+        now + 20,
+    ]
 
 
 def test_scheduled_settings_become_an_override(world):
@@ -287,10 +338,14 @@ def test_a_schedule_of_an_app_that_is_stopped_is_no_call(world):
     world.catalog.stop_app(world.app.app_id, now)
     world.clock.advance(60)
 
-    wake(world)
+    Firing(world.cloud, partial(handler.rescale, world.cloud)).look(world.clock.wall())
 
     assert world.ledger.calls(limit=9) == []
     assert world.schedules.history("sc-1", 1)[0].outcome.startswith("failed: its app is stopped")
+
+    wake(world)  # which ends what is left of apps that are stopped
+
+    assert world.schedules.schedules() == []
 
 
 # -------------------------------------------------------------------------------------- machines

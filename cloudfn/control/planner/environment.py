@@ -73,6 +73,8 @@ class Tick:
     led: bool
     #: there is something to look at again in a second
     active: bool = False
+    #: another one is here, and goes on when this process resigns
+    relieved: bool = False
     decision: FleetDecision | None = None
     #: what changed, in sentences
     did: tuple[str, ...] = ()
@@ -108,8 +110,8 @@ class EnvironmentPlanner:
         self._story = Story(Ring(cloud.dicts))
         self._epoch: int | None = None
         #: how often it had been called when it looked, and whether it saw inputs that wait
-        self._called = Called()
-        self._waiting = False
+        self._called: Called | None = None
+        self._waiting = self._relieved = False
         self._memory = FleetMemory()
         self._remembered = float("-inf")
         self._orders: dict[str, Orders] = {}
@@ -144,11 +146,17 @@ class EnvironmentPlanner:
         decision = decide_fleet(snapshot)
         if self._clock.wall() - now > LEASE * _SAFE_PART:
             _log.warning("a look took %.1fs; nothing is changed by it", self._clock.wall() - now)
-            return Tick(led=True, active=True)
+            return Tick(led=True, active=True, relieved=self._relieved)
         did = self._act(snapshot, decision)
         self._keep(snapshot, decision, did)
         active = decision.active or self._is_expected(now)
-        return Tick(led=True, active=active, decision=decision, did=tuple(did))
+        return Tick(
+            led=True,
+            active=active,
+            relieved=self._relieved,
+            decision=decision,
+            did=tuple(did),
+        )
 
     def is_called(self) -> bool:
         """Whether somebody called since the last look, and need not wait for the next one.
@@ -160,14 +168,16 @@ class EnvironmentPlanner:
         except Error as error:
             _log.warning("calls are not heard: %s", error.message)
             return False
-        if called.changes != self._called.changes:
+        before = self._called
+        if before is None or called.changes != before.changes or called.reliefs != before.reliefs:
             return True
-        return called.work != self._called.work and not self._waiting
+        return called.work != before.work and not self._waiting
 
     def _hear(self) -> None:
-        called = self._cloud.leadership.called()
-        if called.changes != self._called.changes:
+        before, called = self._called, self._cloud.leadership.called()
+        if before is None or called.changes != before.changes:
             self._observer.book.outdate()
+        self._relieved = before is not None and called.reliefs != before.reliefs
         self._called = called
 
     def leave(self) -> None:
@@ -179,6 +189,7 @@ class EnvironmentPlanner:
 
     def _begin(self, epoch: int, now: float) -> None:
         self._epoch = epoch
+        self._called = None
         self._memory = self._story.memory(now)
         self._orders.clear()
         _log.info("leads, epoch %d", epoch)

@@ -25,13 +25,16 @@ from cloudfn.errors import Error, NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.variant import served
 from cloudfn.providers.base import Cloud, Place
+from cloudfn.providers.leadership import Leadership
 from cloudfn.providers.registry import open_cloud
 from cloudfn.settings import Settings, load
 
 _log = logging.getLogger(__name__)
 
-#: seconds that one invocation plans; the next one comes a minute after it began
-INVOCATION = 55.0
+#: seconds that one invocation plans at most; one of the next minute relieves it before
+INVOCATION = 75.0
+#: seconds that one of a minute waits for the lead of one before it, which ends a look first
+RELIEF = 5.0
 #: seconds between two looks, and between two while there is nothing to do or another one leads
 PAUSE, LONGER_PAUSE = 1.0, 3.0
 #: seconds that are waited in any case
@@ -44,7 +47,8 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: 
     """Plan for the environment that CLOUDFN_ENVIRONMENT names: AWS Lambda calls this.
 
     Args:
-        event: `{"source": "schedule", "schedule": …, "due": …}` for what is due; else anything.
+        event: `{"source": "schedule", "schedule": …, "due": …}` for what is due;
+            `{"source": "minute"}` each minute; else anything.
         context: Of the invocation.
     """
     logging.getLogger().setLevel(logging.INFO)
@@ -77,19 +81,33 @@ def invoked(
     if event.get("source") == "schedule":
         # Whoever leads fires it as well, or has fired it: it is one call.
         firing.look(max(clock.wall(), _due(event)))
+    if event.get("source") == "minute":
+        _relieve(cloud.leadership, clock)
     planner = open_planner(cloud, holder, clock, settings, firing)
     until = clock.monotonic() + INVOCATION
     ticks: list[Tick] = []
 
     def goes_on(tick: Tick) -> bool:
         ticks.append(tick)
-        return tick.led and tick.active and clock.monotonic() + PAUSE <= until
+        return tick.active and stays(tick)
+
+    def stays(tick: Tick) -> bool:
+        return tick.led and not tick.relieved and clock.monotonic() + PAUSE <= until
 
     plan(planner, clock, goes_on)
     # Who called between the last look and the end of the lead believes that it was heard.
-    while ticks[-1].led and clock.monotonic() + PAUSE <= until and planner.is_called():
+    while stays(ticks[-1]) and planner.is_called():
         plan(planner, clock, goes_on)
     return {"ticks": len(ticks), "led": ticks[-1].led, "active": ticks[-1].active}
+
+
+def _relieve(leadership: Leadership, clock: Clock) -> None:
+    """Wait for the lead of whoever has it; a process of `cloudfn planner run` keeps it."""
+    until = clock.monotonic() + RELIEF
+    if leadership.led(clock.wall()):
+        leadership.relieve()
+    while leadership.led(clock.wall()) and clock.monotonic() < until:
+        clock.sleep(LISTEN)
 
 
 def plan(planner: EnvironmentPlanner, clock: Clock, goes_on: Callable[[Tick], bool]) -> None:

@@ -77,14 +77,19 @@ class DynamoLeadership:
         return found is not None and found["until"] > now
 
     def call(self, *, changed: bool = False) -> None:
-        # Counted twice where an answer is lost: a look too many.
-        what = "changes" if changed else "work"
-        counting = f"SET #{what} = if_not_exists(#{what}, :none) + :one"
-        self._table.write(update(*_CALLED, counting, none=0, one=1))
+        self._count("changes" if changed else "work")
+
+    def relieve(self) -> None:
+        self._count("reliefs")
 
     def called(self) -> Called:
         found = self._table.get(*_CALLED) or {}
-        return Called(found.get("work", 0), found.get("changes", 0))
+        return Called(*(found.get(what, 0) for what in Called._fields))
+
+    def _count(self, what: str) -> None:
+        # Counted twice where an answer is lost: a look too many.
+        counting = f"SET #{what} = if_not_exists(#{what}, :none) + :one"
+        self._table.write(update(*_CALLED, counting, none=0, one=1))
 
     def wake(self) -> None:
         self._wake()

@@ -10,7 +10,7 @@ module "logs" {
   retention_days = var.log_retention_days
 }
 
-# Ticks each second for 55 s under a lease while anything is active, and leaves at once when nothing is.
+# Ticks each second under a lease while anything is active, until the next minute takes over; leaves at once when nothing is.
 resource "aws_lambda_function" "planner" {
   #checkov:skip=CKV_AWS_50:the planner keeps every snapshot with its decision; traces would say less
   #checkov:skip=CKV_AWS_115:a reservation needs a quota that new accounts do not have; the lease lets one work
@@ -29,7 +29,7 @@ resource "aws_lambda_function" "planner" {
   s3_bucket        = var.bundle.bucket
   s3_key           = var.bundle.key
   source_code_hash = var.bundle.hash_base64
-  timeout          = 75
+  timeout          = 100
 
   environment {
     variables = { CLOUDFN_ENVIRONMENT = var.environment }
