@@ -82,7 +82,11 @@ def test_containers_that_come_are_said_before_the_next_beat_is_due(world, held):
     world.order("i-1", {held: 2})
     world.map(held, range(2))
 
-    until(lambda: busy(world, held) == 2, f"{machine.containers()} are there, {report(world)}")
+    def said():
+        there = report(world).pools.get(held)
+        return there and there.starting + there.idle + there.busy == 2
+
+    until(said, f"{machine.containers()} are there, {report(world)}")
 
 
 def test_a_client_is_told_of_outcomes_with_small_results_enclosed(world):
