@@ -1,11 +1,15 @@
 """Commands against a cloud in memory: the front answers them, in the command's own process."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import cloudfn
+from cloudfn.clock import SystemClock
+from cloudfn.model import ids
+from cloudfn.providers.machines import ContainerReport, ContainerState, PoolReport, Stop
 from tests.cli.cloud_line import CloudLine
 
 
@@ -155,9 +159,8 @@ def test_a_secret_is_kept_and_never_shown(cloud: CloudLine) -> None:
 @pytest.mark.parametrize(
     ("words", "why", "instead"),
     [
-        (("container", "exec", "ta-1", "ls"), "No program of yours", "cloudfn machine shell"),
-        (("container", "stop", "ta-1"), "not stopped one by one", "cloudfn app rollover"),
-        (("container", "logs", "i-1/idle-0"), "and not which", "--show-container-id"),
+        (("container", "exec", "ta-1", "ls"), "no container ta-1", "cloudfn container list"),
+        (("container", "stop", "ta-1"), "no container ta-1", "cloudfn container list"),
         (("image", "push", "im-1", "registry/x"), "its own registry", "cloudfn image list"),
         (("image", "pull", "registry/x@sha256:1"), "its own registry", "cloudfn image build"),
         (("environment", "create", "x", "--provider", "aws"), "by Terraform", "cloudfn infra"),
@@ -182,29 +185,30 @@ def test_a_daemon_is_of_this_machine(cloud: CloudLine) -> None:
     assert "hint:" in shown
 
 
-def test_containers_are_counted_by_machine(
+def test_containers_are_listed_by_name_and_stopped(
     deployed: CloudLine, report: Callable[[CloudLine], None]
 ) -> None:
     report(deployed)
 
     (container,) = deployed.document("container", "list")
     assert (container["app_name"], container["state"]) == ("primes", "idle")
+    assert container["container_id"] == "ta-1"
+    assert container["machine_id"] == "i-1"
+
+    deployed("container", "stop", "ta-1")
+    assert deployed.world.cloud.machines.orders("i-1").stops == (Stop("ta-1"),)
 
 
 @pytest.fixture
 def report() -> Callable[[CloudLine], None]:
     """Have the machine say that it has one idle container of each pool."""
-    from dataclasses import replace
-
-    from cloudfn.clock import SystemClock
-    from cloudfn.model import ids
-    from cloudfn.providers.machines import PoolReport
+    named = (ContainerReport("ta-1", ContainerState.IDLE, started=1),)
 
     def say(cloud: CloudLine) -> None:
         ports = cloud.world.cloud
         (app,) = ports.ports["catalog"].apps()
         pools = {
-            ids.pool_name(each.function_id, 1): PoolReport(idle=1)
+            ids.pool_name(each.function_id, 1): PoolReport(idle=1, containers=named)
             for each in ports.ports["catalog"].functions(app.app_id)
         }
         (row,) = ports.machines.list()

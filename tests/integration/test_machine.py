@@ -77,7 +77,7 @@ def test_inputs_of_a_map_run_on_a_machine_that_may_have_containers(world):
     assert machine.containers() >= 1
 
 
-def test_containers_that_come_are_said_before_the_next_beat_is_due(world, held):
+def test_containers_that_come_are_said_before_the_next_beat_is_due(world, held, tmp_path):
     machine = world.machine(timing=quick(beat=1_000.0))
     world.order("i-1", {held: 2})
     world.map(held, range(2))
@@ -87,6 +87,7 @@ def test_containers_that_come_are_said_before_the_next_beat_is_due(world, held):
         return there and there.starting + there.idle + there.busy == 2
 
     until(said, f"{machine.containers()} are there, {report(world)}")
+    (tmp_path / "go").touch()
 
 
 def test_a_client_is_told_of_outcomes_with_small_results_enclosed(world):
@@ -215,16 +216,16 @@ def test_a_container_that_is_stopped_is_replaced_and_its_input_runs_again(
     world.order("i-1", {held: 1})
     call = world.map(held, ["a"])
     until(lambda: began(tmp_path))
-    [container] = until(lambda: report(world).pools[held].containers)
-    until(lambda: named(world, held) == [(container.container_id, "busy")])
+    until(lambda: "busy" in dict(named(world, held)).values())
+    [(container, _)] = named(world, held)
 
-    world.machines.stop("i-1", [Stop(container.container_id if by == "container" else held)])
+    world.machines.stop("i-1", [Stop(container if by == "container" else held)])
 
     until(lambda: len(began(tmp_path)) == 2, "it does not run again")
     until(lambda: not world.machines.orders("i-1").stops)
     (tmp_path / "go").touch()
     assert world.results(call) == ["a"]
-    until(lambda: container.container_id not in [name for name, _ in named(world, held)])
+    until(lambda: container not in dict(named(world, held)))
 
 
 def test_a_container_that_is_stopped_gracefully_finishes_what_it_runs(world, held, tmp_path):
@@ -232,11 +233,11 @@ def test_a_container_that_is_stopped_gracefully_finishes_what_it_runs(world, hel
     world.order("i-1", {held: 1})
     call = world.map(held, ["a"])
     until(lambda: began(tmp_path))
-    [container] = until(lambda: report(world).pools[held].containers)
+    [(container, _)] = until(lambda: named(world, held))
 
-    world.machines.stop("i-1", [Stop(container.container_id, graceful=True), Stop("ta-unknown")])
+    world.machines.stop("i-1", [Stop(container, graceful=True), Stop("ta-unknown")])
 
-    until(lambda: (container.container_id, "draining") in named(world, held))
+    until(lambda: (container, "draining") in named(world, held))
     (tmp_path / "go").touch()
     assert world.results(call) == ["a"]
     assert began(tmp_path) == ["a"]

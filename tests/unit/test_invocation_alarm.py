@@ -63,7 +63,7 @@ def test_work_is_called_for_now_and_then_and_a_change_each_time(alarm, leadershi
     clock.advance(2.0)
     alarm.ring()
 
-    assert leadership.called() == (2, 2)
+    assert leadership.called() == (2, 2, 0)
 
 
 def test_who_only_waits_wakes_and_calls_nobody(alarm, did):

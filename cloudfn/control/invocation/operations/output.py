@@ -13,7 +13,7 @@ from cloudfn.control.invocation.caller import Fields
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.fleet import function_of
 from cloudfn.control.invocation.operations.table import Group
-from cloudfn.errors import Error, InvalidError, NotFoundError
+from cloudfn.errors import Error, NotFoundError
 from cloudfn.model.log import LogEntry, LogQuery
 from cloudfn.model.variant import base_id
 
@@ -46,12 +46,6 @@ class OutputOperations(Group):
         self._ending: set[str | None] = set()
 
     def op_logs(self, conversation: Conversation, fields: Fields) -> Fields:
-        if "/" in (fields.get("container") or ""):
-            raise InvalidError(
-                "Machines tell how many containers they have, and not which: "
-                f"{fields['container']} stands for one of them.",
-                hint="`cloudfn app logs APP --show-container-id` shows ids, ta-….",
-            )
         app_id = None
         if fields.get("app"):
             app_id = self._front.directory.app(fields["app"]).app_id
