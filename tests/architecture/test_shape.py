@@ -1,6 +1,7 @@
 """Rules about names and places that no linter knows. Reads the sources, runs nothing."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -27,6 +28,13 @@ CLOCK = {
 
 def test_the_package_has_modules_to_look_at():
     assert PACKAGE / "errors.py" in MODULES
+
+
+def test_no_folder_of_tests_is_left_out():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]
+    files = (ROOT / "tests").rglob("test_*.py")
+
+    assert set(settings["testpaths"]) == {f"tests/{f.relative_to(ROOT).parts[1]}" for f in files}
 
 
 def test_every_module_has_a_name_that_says_what_is_in_it():
