@@ -17,13 +17,16 @@ class ClientRow:
     owned: tuple[str, ...] = ()
     #: seconds since the epoch
     lease_until: float = 0.0
+    #: since when it is doubted, in seconds since the epoch; what it says next ends that
+    doubted: float | None = None
 
 
 class Presence(Protocol):
     """One row for each client that waits or owns. Safe to share between threads; blocks.
 
-    A client whose lease is over has vanished: its transient calls, apps and objects are ended by
-    the janitor, which then removes the row. One that comes back later says so, and finds them gone.
+    A client whose lease is over is doubted, and has vanished if it says nothing to that: then the
+    janitor ends its transient calls, apps and objects, and removes the row. One that comes back
+    later says so, and finds them gone.
     """
 
     def beat(self, row: ClientRow) -> None:
@@ -32,6 +35,10 @@ class Presence(Protocol):
 
     def list(self) -> list[ClientRow]:
         """Return all rows, those whose lease is over as well."""
+        ...
+
+    def doubt(self, client_id: str, lease_until: float, now: float) -> None:
+        """Doubt a client, unless its lease is another one by now. Idempotent."""
         ...
 
     def remove(self, client_id: str, lease_until: float | None = None) -> bool:

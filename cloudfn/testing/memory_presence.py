@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from dataclasses import replace
 from threading import Lock
 
 from cloudfn.providers.presence import ClientRow
@@ -22,6 +23,12 @@ class MemoryPresence:
     def list(self) -> builtins.list[ClientRow]:
         with self._lock:
             return [self._rows[client_id] for client_id in sorted(self._rows)]
+
+    def doubt(self, client_id: str, lease_until: float, now: float) -> None:
+        with self._lock:
+            row = self._rows.get(client_id)
+            if row is not None and row.lease_until == lease_until and row.doubted is None:
+                self._rows[client_id] = replace(row, doubted=now)
 
     def remove(self, client_id: str, lease_until: float | None = None) -> bool:
         with self._lock:

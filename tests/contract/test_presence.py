@@ -1,5 +1,7 @@
 """What every register of clients promises."""
 
+from dataclasses import replace
+
 import pytest
 
 from cloudfn.providers.aws.presence import DynamoPresence
@@ -33,6 +35,19 @@ def test_what_a_client_says_replaces_what_it_said_before(presence):
     presence.beat(later)
 
     assert presence.list() == [later]
+
+
+def test_a_client_is_doubted_until_it_says_something(presence):
+    presence.beat(ADA)
+
+    presence.doubt("cl-ada", 30.0, 61.0)
+    presence.doubt("cl-gone", 60.5, 61.0)
+    assert presence.list() == [ADA]
+    presence.doubt("cl-ada", 60.5, 61.0)
+    presence.doubt("cl-ada", 60.5, 62.0)
+    assert presence.list() == [replace(ADA, doubted=61.0)]
+    presence.beat(ADA)
+    assert presence.list() == [ADA]
 
 
 def test_a_row_is_removed_once(presence):

@@ -36,8 +36,12 @@ class Left:
         spec = spec._replace(reply=reply)
         self.cloud.ledger.submit(spec, 0, [b"\x80"], sealed=True, now=1.0)
 
-    def end(self, now=101.0):
+    def look(self, now):
         return end_departed(self.cloud, self.stores, now)
+
+    def end(self, now=101.0):
+        """Look twice, so long apart that whoever lives would have said so."""
+        return self.look(now) + self.look(now + 10.0)
 
 
 @pytest.fixture
@@ -49,8 +53,21 @@ def test_nothing_of_a_client_that_is_there_ends(left):
     left.row()
     left.call("fc-1")
 
-    assert left.end(now=99.0) == 0
+    assert left.look(80.0) == left.look(99.0) == 0
     assert left.cloud.ledger.statuses("fc-1") == [Status.PENDING]
+
+
+def test_a_silent_client_is_given_time_to_say_that_it_was_not_heard(left):
+    left.row()
+    left.call("fc-1")
+
+    assert left.look(160.0) == left.look(165.0) == 0
+    left.row(until=230.0)  # the service works again
+    assert left.look(175.0) == left.look(231.0) == left.look(235.0) == 0
+    assert left.cloud.ledger.statuses("fc-1") == [Status.PENDING]
+
+    assert left.look(246.0) == 1
+    assert left.cloud.presence.list() == []
 
 
 def test_transient_calls_of_a_vanished_client_are_forgotten_and_so_is_its_row(left):

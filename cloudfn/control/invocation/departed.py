@@ -17,12 +17,16 @@ from cloudfn.providers.presence import ClientRow
 _OPENING = 600.0
 #: seconds after which an app that was stopped is looked at no more
 _STOPPING = 3_600.0
+#: seconds that a client has to say that it is there after somebody has looked for it: where the
+#: service failed for longer than a lease, all clients are silent and none is gone
+_DOUBT = 10.0
 
 
 def end_departed(cloud: Cloud, stores: Stores, now: float) -> int:
     """End the transient calls, apps and objects of clients whose lease is over.
 
-    Calls of detached apps are finished first, and the row of their client stays until then. An app
+    One is doubted first, and ended when somebody looks again and it has said nothing. Calls of
+    detached apps are finished first, and the row of their client stays until then. An app
     that nobody has said to own is one whose client ended while it opened it; one that is stopped
     and has doorbells, one whose client ended while it stopped it. Done again, or by several at
     once, it comes to the same end.
@@ -42,7 +46,12 @@ def end_departed(cloud: Cloud, stores: Stores, now: float) -> int:
     rows = cloud.presence.list()
     for app_id in opened.difference(*(row.owned for row in rows)):
         close_app(cloud, app_id, now)
-    return sum(_end(cloud, stores, row, now) for row in rows if row.lease_until <= now)
+    silent = [row for row in rows if row.lease_until <= now]
+    for row in silent:
+        if row.doubted is None:
+            cloud.presence.doubt(row.client_id, row.lease_until, now)
+    gone = [row for row in silent if row.doubted is not None and now - row.doubted >= _DOUBT]
+    return sum(_end(cloud, stores, row, now) for row in gone)
 
 
 def _finish_stops(cloud: Cloud, apps: Sequence[AppRecord], now: float) -> None:

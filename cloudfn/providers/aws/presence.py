@@ -8,7 +8,7 @@ from contextlib import suppress
 from cloudfn.clock import Clock
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import ConditionFailed
-from cloudfn.providers.aws.table import Table, delete, put
+from cloudfn.providers.aws.table import Table, delete, put, update
 from cloudfn.providers.presence import ClientRow
 
 _PK = "CL#"
@@ -47,9 +47,22 @@ class DynamoPresence:
                 tuple(item["addresses"]),
                 tuple(item["owned"]),
                 float(item["lease_until"]),
+                float(item["doubted"]) if "doubted" in item else None,
             )
             for item in self._table.query(_PK)
         ]
+
+    def doubt(self, client_id: str, lease_until: float, now: float) -> None:
+        doubting = update(
+            _PK,
+            client_id,
+            "SET #doubted = :now",
+            "#lease_until = :until AND attribute_not_exists(#doubted)",
+            until=lease_until,
+            now=now,
+        )
+        with suppress(ConditionFailed):
+            self._table.write(doubting)
 
     def remove(self, client_id: str, lease_until: float | None = None) -> bool:
         removal = delete(_PK, client_id, "attribute_exists(pk)")
