@@ -1,4 +1,4 @@
-"""Does things again for a while where the network fails."""
+"""Does things again for a while where the network or a service fails."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Callable
 from cloudfn import errors
 from cloudfn.clock import Clock
 
-#: seconds for which it is tried, and between the first two tries
-_PATIENCE = 60.0
-_FIRST_PAUSE = 0.5
+#: seconds for which it is tried: services that fail, do so for minutes
+_PATIENCE = 150.0
+#: seconds between the first two tries, and between two at most
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0
 
 
 def insist(clock: Clock, work: Callable[[], object]) -> None:
-    """Do work that may be done again, until the network carries it.
+    """Do work that may be done again, until the network and the service carry it.
 
     Args:
         clock: The time.
         work: Has the same effect once and several times.
 
     Raises:
-        Error: It failed otherwise, or did so for a minute.
+        Error: It failed otherwise, or did so for two and a half minutes.
     """
     give_up, pause = clock.monotonic() + _PATIENCE, _FIRST_PAUSE
     while True:
@@ -31,4 +32,4 @@ def insist(clock: Clock, work: Callable[[], object]) -> None:
             if clock.monotonic() + pause > give_up:
                 raise
         clock.sleep(pause)
-        pause *= 2
+        pause = min(2 * pause, _LONGEST_PAUSE)
