@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from cloudfn.clock import Clock
@@ -174,34 +175,27 @@ class AutoScaling:
 
     def complete(self, group: str, hook: str, machine_id: str) -> None:
         """Let an instance go on that waits for a hook; one that waits no more is none of ours."""
+        complete = partial(self._client.complete_lifecycle_action, LifecycleActionResult="CONTINUE")
+        self._tell_hook("CompleteLifecycleAction", complete, group, hook, machine_id)
+
+    def hold(self, group: str, hook: str, machine_id: str) -> bool:
+        """Have a hook wait anew; return whether it still waits for that instance."""
+        hold = self._client.record_lifecycle_action_heartbeat
+        return self._tell_hook("RecordLifecycleActionHeartbeat", hold, group, hook, machine_id)
+
+    def _tell_hook(
+        self, what: str, tell: Callable[..., Any], group: str, hook: str, machine_id: str
+    ) -> bool:
+        """Tell a hook something; return whether it waited for that instance."""
         try:
-            with explained(SERVICE, "CompleteLifecycleAction", group):
+            with explained(SERVICE, what, group):
                 self._again(
-                    self._client.complete_lifecycle_action,
-                    AutoScalingGroupName=group,
-                    LifecycleHookName=hook,
-                    InstanceId=machine_id,
-                    LifecycleActionResult="CONTINUE",
+                    tell, AutoScalingGroupName=group, LifecycleHookName=hook, InstanceId=machine_id
                 )
         except ConflictError:
             raise
         except (InvalidError, NotFoundError) as error:
             _log.info("%s waits for no %s: %s", machine_id, hook, error.message)
-
-    def hold(self, group: str, hook: str, machine_id: str) -> bool:
-        """Have a hook wait anew; return whether it still waits for that instance."""
-        try:
-            with explained(SERVICE, "RecordLifecycleActionHeartbeat", group):
-                self._again(
-                    self._client.record_lifecycle_action_heartbeat,
-                    AutoScalingGroupName=group,
-                    LifecycleHookName=hook,
-                    InstanceId=machine_id,
-                )
-        except ConflictError:
-            raise
-        except (InvalidError, NotFoundError) as error:
-            _log.info("no %s waits for %s: %s", hook, machine_id, error.message)
             return False
         return True
 
