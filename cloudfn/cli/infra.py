@@ -43,7 +43,9 @@ FolderOption = Annotated[
 RegionOption = Annotated[
     str | None,
     typer.Option(
-        "--region", metavar="NAME", help="Region, instead of the one that AWS's own settings name."
+        "--region",
+        metavar="NAME",
+        help="Region, instead of $CLOUDFN_REGION or what AWS's own settings name.",
     ),
 ]
 ProfileOption = Annotated[
@@ -277,7 +279,7 @@ def _infra(
         raise not_installed(error, "aws") from error
 
     settings = session_of(context, env).settings
-    wanted = Wanted(folder, settings.environment, region, profile, state_bucket)
+    wanted = Wanted(folder, settings.environment, region or settings.region, profile, state_bucket)
     cache = settings.root / "@infra"
     return Infra(
         wanted,

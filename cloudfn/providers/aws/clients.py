@@ -1,7 +1,7 @@
 """One boto3 client per service, made when it is first asked for, and shared by all threads.
 
-Stock boto3 finds region, credentials and `AWS_ENDPOINT_URL[_<SERVICE>]` by itself; what is named in
-an `Access` goes before what it finds.
+Stock boto3 finds credentials, `AWS_ENDPOINT_URL[_<SERVICE>]` and, once it is told of AWS_REGION,
+the region by itself; what is named in an `Access` goes before what it finds.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ _PATIENCE: Mapping[str, Patience] = {
     "ec2": Patience(connect=3, read=30, attempts=8),
     "autoscaling": Patience(connect=3, read=30, attempts=8),
 }
+
+
+#: where the region is read: boto3 alone of AWS's tools does not look into AWS_REGION
+_REGION = {"region": ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)}
 
 
 def patience(service: str) -> Patience:
@@ -152,8 +156,11 @@ class Clients:
         if self._session is None:
             # Takes 0.3 s, which local commands do not have.
             import boto3
+            import botocore.session
 
             self._session = boto3.session.Session(
-                region_name=self._access.region, profile_name=self._access.profile
+                region_name=self._access.region,
+                profile_name=self._access.profile,
+                botocore_session=botocore.session.Session(session_vars=_REGION),
             )
         return self._session

@@ -97,6 +97,19 @@ def test_the_region_comes_from_the_profile_if_none_is_named(tmp_path, monkeypatc
     assert Clients(Access(profile="work", region="us-east-1")).region == "us-east-1"
 
 
+def test_the_region_comes_from_the_variables_of_aws_before_any_profile(tmp_path, monkeypatch):
+    config = tmp_path / "config"
+    config.write_text("[profile work]\nregion = eu-north-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert Clients(Access(profile="work")).of("sqs").meta.region_name == "eu-west-1"
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert Clients().region == "eu-central-1"
+    assert Clients(Access(profile="work")).of("sqs").meta.region_name == "eu-central-1"
+    assert Clients(Access(region="us-east-1")).region == "us-east-1"
+
+
 @pytest.mark.parametrize(
     ("access", "service", "words"),
     [

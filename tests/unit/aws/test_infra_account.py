@@ -10,6 +10,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from cloudfn.cli.root import main
 from cloudfn.errors import InvalidError
 from cloudfn.providers.aws.infra import leftovers, preflight, state
 from cloudfn.providers.aws.infra.base import Wanted
@@ -213,3 +214,20 @@ def test_a_quota_that_is_too_small_is_said_before_the_work(allowed: int, level: 
     [found] = preflight.check_quotas(answer, {"g": 40}, spot=False)
     assert found.level == level
     assert bool(found.hint) == (level == "warn")
+
+
+def test_commands_look_where_everything_else_looks(
+    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    account.of("ssm").put_parameter(
+        Name="/cloudfn/main/outputs", Value=json.dumps({"region": REGION}), Type="String"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    assert main(["infra", "outputs"]) == 1
+    assert main(["infra", "outputs", "--region", REGION]) == 0
+    assert main(["--region", REGION, "infra", "outputs"]) == 0
+    monkeypatch.setenv("CLOUDFN_REGION", REGION)
+    capsys.readouterr()
+    assert main(["infra", "outputs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"region": REGION}
