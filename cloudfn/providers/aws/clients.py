@@ -148,7 +148,7 @@ class Clients:
                 return self._opened().client(service, endpoint_url=endpoint, config=config)
         except ValueError as error:
             raise InvalidError(
-                f"{endpoint!r} is no endpoint of {service}: {error}.",
+                f"What is named as the endpoint of {service} is none: {error}.",
                 hint="Name a URL such as http://127.0.0.1:4566.",
             ) from error
 

@@ -138,6 +138,8 @@ _WORDS: tuple[tuple[str, Kind], ...] = (
     ("name not found", Kind.MISSING),
     ("no instance", Kind.MISSING),
 )
+#: what most services say of a signature, with the code of a wrong one, where clocks differ
+_SKEWED = ("signature expired", "signature not yet current")
 _STATUS: Mapping[int, Kind] = {
     301: Kind.REGION,
     403: Kind.DENIED,
@@ -161,7 +163,9 @@ def kind_of_code(code: str, message: str = "", status: int = 0) -> Kind:
     found = _KINDS.get(short, _STATUS.get(status))
     if found is None:
         return Kind.FAULT if status >= 500 else Kind.UNKNOWN
+    words = message.lower()
     if found is Kind.INVALID:
-        words = message.lower()
         return next((kind for said, kind in _WORDS if said in words), found)
+    if found is Kind.BAD_CREDENTIALS and any(said in words for said in _SKEWED):
+        return Kind.SKEWED
     return found

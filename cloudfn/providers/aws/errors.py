@@ -157,7 +157,7 @@ _MEANINGS: Mapping[Kind, _Meaning] = {
     Kind.SETTINGS: _Meaning(
         ours.InvalidError,
         "the AWS settings of this machine cannot be used",
-        "Set AWS_REGION and AWS_PROFILE, or correct ~/.aws/config.",
+        "Set AWS_REGION and AWS_PROFILE, or correct ~/.aws/config and what is set as AWS_….",
     ),
     Kind.THROTTLED: _Meaning(
         ours.ResourceExhaustedError,
@@ -240,14 +240,23 @@ _MEANINGS: Mapping[Kind, _Meaning] = {
 _LOCAL: tuple[tuple[tuple[type[Exception], ...], Kind], ...] = (
     (
         (
-            botocore.UnauthorizedSSOTokenError,
-            botocore.SSOTokenLoadError,
+            botocore.SSOError,
+            # Of `aws login`, which not every botocore knows.
+            getattr(botocore, "LoginError", botocore.SSOError),
             botocore.TokenRetrievalError,
             botocore.CredentialRetrievalError,
+            botocore.RefreshWithMFAUnsupportedError,
         ),
         Kind.EXPIRED,
     ),
-    ((botocore.NoCredentialsError, botocore.NoAuthTokenError), Kind.NO_CREDENTIALS),
+    (
+        (
+            botocore.NoCredentialsError,
+            botocore.NoAuthTokenError,
+            botocore.MetadataRetrievalError,
+        ),
+        Kind.NO_CREDENTIALS,
+    ),
     ((botocore.PartialCredentialsError, botocore.InvalidConfigError), Kind.BAD_CREDENTIALS),
     (
         (
@@ -256,6 +265,16 @@ _LOCAL: tuple[tuple[tuple[type[Exception], ...], Kind], ...] = (
             botocore.ProfileNotFound,
             botocore.ConfigParseError,
             botocore.ConfigNotFound,
+            botocore.EndpointProviderError,
+            botocore.EndpointVariantError,
+            botocore.InvalidDefaultsMode,
+            botocore.InvalidIMDSEndpointError,
+            botocore.InvalidIMDSEndpointModeError,
+            botocore.InvalidProxiesConfigError,
+            botocore.InvalidRetryConfigurationError,
+            botocore.MissingDependencyException,
+            botocore.UnknownCredentialError,
+            botocore.UnknownEndpointError,
         ),
         Kind.SETTINGS,
     ),

@@ -78,6 +78,11 @@ LOCAL = [
     (botocore.NoCredentialsError(), ours.AuthError, "aws configure"),
     (botocore.PartialCredentialsError(provider="env", cred_var="x"), ours.AuthError, "identity"),
     (botocore.UnauthorizedSSOTokenError(), ours.AuthError, "sso login"),
+    (botocore.SSOError(), ours.AuthError, "sso login"),
+    (botocore.MetadataRetrievalError(error_msg="e"), ours.AuthError, "aws configure"),
+    (botocore.InvalidDefaultsMode(mode="x", valid_modes="y"), ours.InvalidError, "AWS_…"),
+    (botocore.InvalidIMDSEndpointError(endpoint="x"), ours.InvalidError, "AWS_…"),
+    (botocore.MissingDependencyException(msg="crt"), ours.InvalidError, "AWS_…"),
     (botocore.NoRegionError(), ours.InvalidError, "AWS_REGION"),
     (botocore.ProfileNotFound(profile="x"), ours.InvalidError, "~/.aws/config"),
     (botocore.EndpointConnectionError(endpoint_url="u"), ours.ConnectionError, "AWS_ENDPOINT_URL"),
@@ -95,6 +100,20 @@ def test_what_never_reached_aws_is_explained_too(error, expected, advice):
 
     assert type(found) is expected
     assert advice in found.hint
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("InvalidSignatureException", "Signature expired: 20260101T000000Z is now earlier than …"),
+        ("SignatureDoesNotMatch", "Signature not yet current: 20260101T010000Z is still later …"),
+    ],
+)
+def test_a_wrong_clock_is_not_taken_for_wrong_credentials(code, said):
+    error = translated(answer(code, said, 403), WHERE)
+
+    assert type(error) is ours.AuthError
+    assert "Set the clock" in error.hint
 
 
 def test_a_missing_permission_is_named_as_aws_names_it():
