@@ -107,6 +107,30 @@ def test_an_app_that_is_as_it_should_be_needs_nothing(deployed: CloudLine) -> No
     assert shown[3:] == ["Nothing was done: this was a dry run."]
 
 
+def test_what_is_left_of_a_deploy_that_was_cut_short_is_shown(deployed: CloudLine) -> None:
+    ports = deployed.world.cloud.ports
+    [schedule] = ports["schedules"].schedules()
+    [function] = deployed.world.cloud.doorbells.functions()
+    ports["schedules"].remove([schedule.schedule_id])
+    deployed.world.cloud.doorbells.remove(function)
+    before = state(deployed)
+
+    shown = dry_run(deployed)
+
+    assert shown[0] == "1. Complete version 1, whose deploy ended in the middle."
+    assert shown[3:7] == [
+        "queues:",
+        "  + count",
+        "schedules:",
+        "  + count: 0 3 * * * UTC, by the planner",
+    ]
+    assert state(deployed) == before
+    deployed("deploy", str(deployed.program), "--runtime", "docker")
+    assert dry_run(deployed)[0] == "Nothing to do: version 1 is live and unchanged."
+    told = deployed.document("deploy", str(deployed.program), "--runtime", "docker", "--dry-run")
+    assert (told["changed"], told["queues"], told["schedules"]) == (False, [], [])
+
+
 def test_what_a_deploy_would_refuse_is_refused(cloud: CloudLine) -> None:
     given = 'cloudfn.Secret.from_dict({"TOKEN": "hidden"})'
     cloud.program.write_text(CHANGED.replace(given, 'cloudfn.Secret.from_name("absent")'))

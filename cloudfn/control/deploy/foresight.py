@@ -26,8 +26,21 @@ _NAMES: dict[type[Step], str] = {
 }
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """Return a plan's steps in words, and whose settings that were changed by hand it drops."""
+def plan_json(plan: Plan, cut_short: int | None = None) -> dict[str, Any]:
+    """Return a plan's steps in words, and whose settings that were changed by hand it drops.
+
+    Args:
+        plan: What a deploy would do.
+        cut_short: The live version, where its deploy ended in the middle and is completed now.
+    """
+    if cut_short is not None:
+        does = f"Complete version {cut_short}, whose deploy ended in the middle."
+        return {
+            "app": plan.app,
+            "changed": True,
+            "steps": [{"step": "complete", "does": does}],
+            "dropped_overrides": [],
+        }
     cleared = [step for step in plan.steps if isinstance(step, ClearOverrides)]
     return {
         "app": plan.app,

@@ -15,7 +15,7 @@ from cloudfn.control.deploy.plan import DeployedApp, DeployRequest, Request, Rol
 from cloudfn.control.invocation.ending import end_function
 from cloudfn.control.invocation.fleet import function_of
 from cloudfn.control.schedules.agenda import Agenda
-from cloudfn.control.schedules.foresight import foresee
+from cloudfn.control.schedules.foresight import foresee, foresee_rest
 from cloudfn.control.schedules.plan import Live, check_schedules
 from cloudfn.errors import InvalidError, NotFoundError, UnimplementedError
 from cloudfn.model.cls import shown_name
@@ -76,27 +76,24 @@ class Apps:
         current, now = self._current_app(request), self._clock.wall()
         todo, functions = plan(request, current), request.spec.functions
         check_schedules(functions, now)
-        told: dict[str, Any] = {**plan_json(todo), "queues": [], "schedules": []}
-        if not todo.changed:
-            return told
         app_id = "" if current is None else current.app.app_id
         known = {each.name: each.function_id for each in self._catalog.functions(app_id)}
         there = set(self._cloud.doorbells.functions())
-        told["queues"] = [
+        queues = [
             {"action": "open", "function_name": shown_name(spec.name)}
             for spec in functions
             if known.get(spec.name) not in there
         ]
-        told["schedules"] = foresee(
-            app_id,
-            functions,
-            known,
-            self._cloud.schedules.schedules(),
-            now,
-            self._cloud.schedules.fired_by,
-            keeps_dynamic=request.keep_overrides,
-        )
-        return told
+        present, fired_by = self._cloud.schedules.schedules(), self._cloud.schedules.fired_by
+        if current is None or todo.changed:
+            keeps = request.keep_overrides
+            told = foresee(app_id, functions, known, present, now, fired_by, keeps_dynamic=keeps)
+            return {**plan_json(todo), "queues": queues, "schedules": told}
+        # What `carry_out` completes.
+        live = self._live(app_id, current.app.revision)
+        rest = foresee_rest(live, known, present, fired_by)
+        cut_short = current.app.revision if queues or rest else None
+        return {**plan_json(todo, cut_short), "queues": queues, "schedules": rest}
 
     def close(self, app_id: str) -> None:
         """Stop an app that is not deployed, and forget it. Idempotent."""

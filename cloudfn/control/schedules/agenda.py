@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from heapq import heappop, heappush
 from itertools import islice
 
-from cloudfn.control.schedules.plan import Live, revise
+from cloudfn.control.schedules.plan import Live, left_to_do, revise
 from cloudfn.control.schedules.times import last_fire, next_fire, upcoming
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model import ids
@@ -103,10 +103,9 @@ class Agenda:
 
     def complete(self, live: Live) -> None:
         """Do the same where that was not done; what is as it should be counts on as it did."""
-        revised = revise(live, self._of_app(live.app_id))
-        known = {each.schedule_id: each.rule for each in self._records.values()}
-        self.put(each for each in revised.put if known.get(each.schedule_id) != each.rule)
-        self.remove(revised.remove)
+        left = left_to_do(live, self._of_app(live.app_id))
+        self.put(left.put)
+        self.remove(left.remove)
 
     def drop(self, app_id: str) -> None:
         """Forget the schedules of an app."""

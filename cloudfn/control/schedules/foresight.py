@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from cloudfn.control.schedules.plan import Live, revise
+from cloudfn.control.schedules.plan import Live, left_to_do, revise
 from cloudfn.control.schedules.shown import rule_json
 from cloudfn.model.cls import shown_name
 from cloudfn.model.function import FunctionSpec
@@ -41,9 +41,37 @@ def foresee(
     kept = [each for each in ours.values() if keeps_dynamic or not each.dynamic]
     wanted = [(known.get(spec.name, _NEW + spec.name), spec) for spec in functions]
     revised = revise(Live(app_id, now, wanted), kept)
-    names = {function_id: name for name, function_id in known.items()}
     gone = [ours[schedule_id] for schedule_id in revised.remove]
     gone += [each for each in ours.values() if each not in kept]
+    return _told(revised.put, gone, known, fired_by)
+
+
+def foresee_rest(
+    live: Live,
+    known: Mapping[str, str],
+    present: Iterable[ScheduleRecord],
+    fired_by: Callable[[Rule], str],
+) -> list[dict[str, Any]]:
+    """Return what is left of the schedules of a revision whose deploy was cut short.
+
+    Args:
+        live: The app as it is to be.
+        known: Function ids by name, of functions that the app has had.
+        present: All schedules of the environment.
+        fired_by: Who sees to it that a rule is obeyed in time.
+    """
+    ours = {each.schedule_id: each for each in present if each.app_id == live.app_id}
+    left = left_to_do(live, ours.values())
+    return _told(left.put, [ours[schedule_id] for schedule_id in left.remove], known, fired_by)
+
+
+def _told(
+    put: Iterable[ScheduleRecord],
+    gone: Iterable[ScheduleRecord],
+    known: Mapping[str, str],
+    fired_by: Callable[[Rule], str],
+) -> list[dict[str, Any]]:
+    names = {function_id: name for name, function_id in known.items()}
 
     def told(record: ScheduleRecord, action: str) -> dict[str, Any]:
         name = names.get(record.function_id) or record.function_id.removeprefix(_NEW)
@@ -54,4 +82,4 @@ def foresee(
             "fired_by": fired_by(record.rule),
         }
 
-    return [told(each, "put") for each in revised.put] + [told(each, "remove") for each in gone]
+    return [told(each, "put") for each in put] + [told(each, "remove") for each in gone]

@@ -61,6 +61,17 @@ def revise(live: Live, present: Iterable[ScheduleRecord]) -> Revised:
     )
 
 
+def left_to_do(live: Live, present: Iterable[ScheduleRecord]) -> Revised:
+    """Return what a deploy that ended when its revision was live has left undone.
+
+    What is as it should be goes on as it did: nothing is due once more.
+    """
+    known = list(present)
+    revised, rules = revise(live, known), {each.schedule_id: each.rule for each in known}
+    lacking = tuple(each for each in revised.put if rules.get(each.schedule_id) != each.rule)
+    return replace(revised, put=lacking)
+
+
 def check_schedules(functions: Iterable[FunctionSpec], now: float) -> None:
     """Raise InvalidError if a schedule makes no sense, or is never due on this machine."""
     for spec in functions:
