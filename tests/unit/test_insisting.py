@@ -20,7 +20,12 @@ def failing(clock, until, error):
 
 
 @pytest.mark.parametrize(
-    "error", [errors.ServiceError("S3 is away"), errors.ConnectionError("no network")]
+    "error",
+    [
+        errors.ServiceError("S3 is away"),
+        errors.ConnectionError("no network"),
+        errors.ResourceExhaustedError("throttled"),
+    ],
 )
 def test_a_service_that_fails_for_two_minutes_is_outlasted(error):
     clock = FakeClock(sleepless=True)

@@ -11,6 +11,8 @@ from cloudfn.clock import Clock
 _PATIENCE = 150.0
 #: seconds between the first two tries, and between two at most
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0
+#: what passes: a network or a service that fails, or that is asked more often than it allows
+_PASSING = (errors.ConnectionError, errors.ServiceError, errors.ResourceExhaustedError)
 
 
 def insist(clock: Clock, work: Callable[[], object]) -> None:
@@ -28,7 +30,7 @@ def insist(clock: Clock, work: Callable[[], object]) -> None:
         try:
             work()
             return
-        except (errors.ConnectionError, errors.ServiceError):
+        except _PASSING:
             if clock.monotonic() + pause > give_up:
                 raise
         clock.sleep(pause)
