@@ -426,6 +426,18 @@ def test_many_machines_are_ended_a_hundred_at_a_time(aws):
     assert aws.faults.calls["autoscaling", "TerminateInstanceInAutoScalingGroup"] == 2
 
 
+def test_types_that_a_region_lacks_keep_no_other_from_being_used(aws):
+    world = OnAws(aws)
+    groups = {
+        "some": Group("cloudfn-main-small", ("z9.large", "m7i.large"), "x86_64", False, False, 1),
+        "none": Group("cloudfn-main-none", ("z9.large",), "x86_64", False, False, 1),
+        "spot": Group("cloudfn-main-spot", ("g5.xlarge",), "x86_64", True, True, 5),
+    }
+    fleet = AutoScalingFleet(aws.clients(), groups, world.clock)
+
+    assert [(each.name, each.cores) for each in fleet.classes()] == [("some", 2), ("spot", 4)]
+
+
 @pytest.mark.parametrize("code", ["ScalingActivityInProgress", "ResourceContention"])
 def test_meeting_another_activity_is_tried_again(aws, code):
     world = OnAws(aws)

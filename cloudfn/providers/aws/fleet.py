@@ -83,6 +83,10 @@ class AutoScalingFleet:
         found = []
         for name, group in self._groups.items():
             shape = self._shapes.smallest(group.instance_types)
+            if shape is None:
+                types = ", ".join(group.instance_types)
+                _log.warning("the class %s is left out: EC2 has no %s here", name, types)
+                continue
             facts = described.get(group.group)
             found.append(
                 MachineClass(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -41,14 +41,16 @@ class Shapes:
         self._known: dict[str, Shape] = {}
         self._lock = Lock()
 
-    def smallest(self, types: Sequence[str]) -> Shape:
-        """Return what a machine has whichever of some types it is.
+    def smallest(self, types: Sequence[str]) -> Shape | None:
+        """Return what a machine has whichever of some types it is; None: this region has none.
 
         Raises:
-            Error: EC2 does not know one of them, or cannot be asked.
+            Error: EC2 cannot be asked.
         """
         known = self._all(types)
-        shapes = [known[each] for each in types]
+        shapes = [known[each] for each in types if each in known]
+        if not shapes:
+            return None
         fewest = min(shapes, key=lambda each: len(each.gpus))
         return Shape(
             min(each.cores for each in shapes),
@@ -65,10 +67,22 @@ class Shapes:
             return self._known
 
     def _ask(self, types: Sequence[str]) -> None:
-        with explained("ec2", "DescribeInstanceTypes", ", ".join(types)):
-            answer = self._clients.of("ec2").describe_instance_types(InstanceTypes=list(types))
-        for each in answer["InstanceTypes"]:
+        for each in described(self._clients, types):
             self._known[each["InstanceType"]] = _shape(each)
+
+
+def described(clients: ClientSource, types: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """Yield what EC2 says of up to 200 types, those of them that this region has.
+
+    Raises:
+        Error: EC2 cannot be asked.
+    """
+    # A filter, because a type by its name that is not there would be an error.
+    wanted = [{"Name": "instance-type", "Values": list(types)}]
+    with explained("ec2", "DescribeInstanceTypes", ", ".join(types)):
+        pages = clients.of("ec2").get_paginator("describe_instance_types")
+        for page in pages.paginate(Filters=wanted):
+            yield from page["InstanceTypes"]
 
 
 def _shape(facts: Mapping[str, Any]) -> Shape:

@@ -75,12 +75,17 @@ class Ec2(Service):
         return answer
 
     def describe_instance_types(self, request: Request) -> Answer:
-        names = request["InstanceTypes"]
+        names = request.get("InstanceTypes", list(_TYPES))
         if unknown := [name for name in names if name not in _TYPES]:
             raise Refused(
                 "InvalidInstanceType",
                 f"The following supplied instance types do not exist: {unknown}",
             )
+        for each in request.get("Filters", []):
+            if each["Name"] != "instance-type":
+                raise Refused("InvalidParameterValue", f"The filter '{each['Name']}' is invalid")
+            # Without an error for those that do not exist.
+            names = [name for name in names if name in each["Values"]]
         return {"InstanceTypes": [_facts(name) for name in dict.fromkeys(names)]}
 
     def terminate_instances(self, request: Request) -> Answer:

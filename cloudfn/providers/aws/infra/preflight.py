@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cloudfn.errors import Error
 from cloudfn.providers.aws.clients import ClientSource
 from cloudfn.providers.aws.errors import explained
+from cloudfn.providers.aws.shapes import described
 from cloudfn.providers.findings import Finding
 
 #: what `infra apply` and `deploy` do, an action of each sort
@@ -35,6 +35,8 @@ _QUOTAS: Mapping[str, tuple[str, str]] = {
     "g": ("L-DB2E81BA", "L-3819A6DF"),
     "p": ("L-417A185B", "L-7212CCBC"),
 }
+#: instance types of one request
+_TYPES_AT_ONCE = 200
 _ASSUMED = re.compile(r"^arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/")
 
 
@@ -117,6 +119,15 @@ def check_quotas(clients: ClientSource, wanted: Mapping[str, int], *, spot: bool
         yield Finding(name, "ok" if allowed >= needed else "warn", text, hint * (allowed < needed))
 
 
+def check_types(wanted: Sequence[str], sizes: Mapping[str, int], region: str) -> Finding:
+    """Say which instance types a region lacks. Pure."""
+    if lacking := [each for each in wanted if each not in sizes]:
+        text = f"EC2 has no {', '.join(lacking)} in {region}"
+        hint = "Name others in `machine_classes`; a class with none that is there is not used."
+        return Finding("instance types", "warn", text, hint)
+    return Finding("instance types", "ok", f"{region} has {', '.join(wanted)}")
+
+
 def family_of(instance_type: str) -> str:
     """Return which quota an instance type counts against: standard, g or p."""
     if instance_type[:1] == "p":
@@ -125,11 +136,9 @@ def family_of(instance_type: str) -> str:
 
 
 def vcpus(clients: ClientSource, instance_types: Sequence[str]) -> dict[str, int]:
-    """Return the vCPUs of instance types by name."""
+    """Return the vCPUs of instance types by name; those that the region lacks are absent."""
     found: dict[str, int] = {}
-    with explained("ec2", "DescribeInstanceTypes", ", ".join(instance_types)):
-        pages: Any = clients.of("ec2").get_paginator("describe_instance_types")
-        for page in pages.paginate(InstanceTypes=list(instance_types)):
-            for each in page["InstanceTypes"]:
-                found[each["InstanceType"]] = int(each["VCpuInfo"]["DefaultVCpus"])
+    for start in range(0, len(instance_types), _TYPES_AT_ONCE):
+        for each in described(clients, instance_types[start : start + _TYPES_AT_ONCE]):
+            found[each["InstanceType"]] = int(each["VCpuInfo"]["DefaultVCpus"])
     return found

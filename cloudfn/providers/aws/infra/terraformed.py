@@ -93,8 +93,16 @@ class TerraformBase:
         yield from self._check_terraform(report)
         if outputs is None:
             return
+        classes = outputs["machines"].values()
+        names = sorted({name for each in classes for name in each["instance_types"]})
+        try:
+            sizes = preflight.vcpus(self._clients, names)
+        except Error as error:
+            yield Finding("instance types", "warn", f"not known: {error.message}", error.hint or "")
+            return
+        yield preflight.check_types(names, sizes, self._clients.region)
         for spot in (False, True):
-            wanted = _wanted_vcpus(self._clients, outputs["machines"].values(), spot=spot)
+            wanted = _wanted_vcpus(sizes, classes, spot=spot)
             yield from preflight.check_quotas(self._clients, wanted, spot=spot)
 
     def _check_terraform(self, report: Report) -> Iterator[Finding]:
@@ -146,19 +154,13 @@ class TerraformBase:
 
 
 def _wanted_vcpus(
-    clients: Clients, machines: Iterable[Mapping[str, Any]], *, spot: bool
+    sizes: Mapping[str, int], machines: Iterable[Mapping[str, Any]], *, spot: bool
 ) -> dict[str, int]:
-    classes = [
-        each
-        for each in machines
-        if (each["purchase"] == "spot") == spot and each["max_machines"]
-    ]
-    names = sorted({name for each in classes for name in each["instance_types"]})
-    sizes = preflight.vcpus(clients, names) if names else {}
     wanted: dict[str, int] = {}
-    for each in classes:
-        largest = max(each["instance_types"], key=lambda name: sizes.get(name, 0))
-        family = preflight.family_of(largest)
-        count = sizes.get(largest, 0) * int(each["max_machines"])
-        wanted[family] = wanted.get(family, 0) + count
+    for each in machines:
+        if (each["purchase"] == "spot") == spot and each["max_machines"]:
+            largest = max(each["instance_types"], key=lambda name: sizes.get(name, 0))
+            family = preflight.family_of(largest)
+            count = sizes.get(largest, 0) * int(each["max_machines"])
+            wanted[family] = wanted.get(family, 0) + count
     return wanted
