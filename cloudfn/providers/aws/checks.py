@@ -119,7 +119,9 @@ def _leavings(check: str, names: list[str], what: str, hint: str) -> Finding:
 
 def _queues(clients: ClientSource, prefix: str) -> Iterator[str]:
     with explained("sqs", "ListQueues", f"queues {prefix}*"):
-        for page in clients.of("sqs").get_paginator("list_queues").paginate(QueueNamePrefix=prefix):
+        # Of more than 1,000 queues SQS gives the rest only where the size of a page is named.
+        pages = clients.of("sqs").get_paginator("list_queues")
+        for page in pages.paginate(QueueNamePrefix=prefix, PaginationConfig={"PageSize": 1_000}):
             yield from (url.rpartition("/")[2] for url in page.get("QueueUrls", ()))
 
 

@@ -11,10 +11,12 @@ import pytest
 from moto import mock_aws
 
 from cloudfn.cli.root import main
-from cloudfn.errors import InvalidError
+from cloudfn.errors import InvalidError, PermissionDeniedError
+from cloudfn.providers.aws.clients import Clients
 from cloudfn.providers.aws.infra import leftovers, preflight, state
 from cloudfn.providers.aws.infra.base import Wanted
 from cloudfn.providers.aws.infra.steps import Infra
+from cloudfn.testing.aws import FakeAws, Knobs
 
 REGION = "eu-central-1"
 
@@ -114,6 +116,16 @@ def test_nothing_of_an_environment_is_left_and_all_of_another_one(account: Accou
     assert len(leftovers.remaining(account, "main-2")) == len(kinds)
 
 
+def test_every_queue_is_removed_however_many_there_are_and_whoever_helps() -> None:
+    aws = FakeAws(knobs=Knobs.calm(), region=REGION)
+    sqs = aws.client("sqs")
+    for number in range(1_003):
+        sqs.create_queue(QueueName=f"cloudfn-main-fu-{number:04}")
+    aws.faults.fail("sqs", "DeleteQueue", "QueueDoesNotExist", times=2)
+    leftovers.sweep(aws.clients(), "main", silent)
+    assert len(sqs.list_queues()["QueueUrls"]) == 2
+
+
 def test_what_cannot_be_removed_whole_is_not_begun_with(account: Account, tmp_path: Path) -> None:
     fill(account, "main")
     (tmp_path / "cloudfn.auto.tfvars.json").write_text(
@@ -180,6 +192,29 @@ def test_a_type_counts_against_the_quota_of_its_family(instance_type: str, famil
 
 def test_sizes_of_types_are_asked_for(account: Account) -> None:
     assert preflight.vcpus(account, ["m5.large", "g5.xlarge"]) == {"m5.large": 2, "g5.xlarge": 4}
+
+
+def test_types_that_a_region_lacks_are_said(account: Account) -> None:
+    names = ["m5.large", "z99.large"]
+    sizes = preflight.vcpus(account, names)
+    assert sizes == {"m5.large": 2}
+    found = preflight.check_types(names, sizes, REGION)
+    assert (found.level, found.text) == ("warn", "EC2 has no z99.large in eu-central-1")
+    assert preflight.check_types(["m5.large"], sizes, REGION).level == "ok"
+
+
+def test_what_may_not_be_looked_at_does_not_end_the_doctor(
+    account: Account, tmp_path: Path
+) -> None:
+    class Refusing(Clients):
+        def of(self, service: str) -> Any:
+            if service in ("autoscaling", "iam"):
+                raise PermissionDeniedError("you may not")
+            return _client(service)
+
+    infra = Infra(Wanted(tmp_path, "main", REGION), {}, tmp_path, lambda *_: None, Refusing)
+    last = list(infra.doctor(lambda _event: None))[-1]
+    assert (last.check, last.level, last.text) == ("orphans", "warn", "not known: you may not")
 
 
 class Scripted:

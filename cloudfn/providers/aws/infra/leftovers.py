@@ -61,7 +61,8 @@ def sweep(clients: ClientSource, environment: str, report: Report) -> None:
     if queues:
         report(f"Removing {len(queues)} queues")
     for url in queues:
-        with explained("sqs", "DeleteQueue", f"queue {url}"):
+        # A client that leaves removes its own, and SQS lists for a while what is gone.
+        with suppress(NotFoundError), explained("sqs", "DeleteQueue", f"queue {url}"):
             clients.of("sqs").delete_queue(QueueUrl=url)
     # Last of all, where everything was: who comes again after a failure needs it.
     last = parameter(environment)
@@ -163,7 +164,9 @@ def _queues(clients: ClientSource, environment: str) -> Iterator[str]:
     prefix = f"cloudfn-{environment}-"
     with explained("sqs", "ListQueues"):
         pages = clients.of("sqs").get_paginator("list_queues")
-        for page in pages.paginate(QueueNamePrefix=prefix):
+        # Of more than 1,000 queues SQS gives the rest only where the size of a page is named.
+        sizes = {"PageSize": 1_000}
+        for page in pages.paginate(QueueNamePrefix=prefix, PaginationConfig=sizes):
             for url in page.get("QueueUrls", ()):
                 # The environment main-2 begins like main.
                 if _QUEUE.fullmatch(url.rpartition("/")[2].removeprefix(prefix)):

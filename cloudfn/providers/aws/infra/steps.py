@@ -109,7 +109,11 @@ class Infra:
             hint = "Make it: `cloudfn infra apply`."
             yield Finding("environment", "fail", error.message, hint)
         yield from self._base(outputs).check(outputs, report)
-        lost = leftovers.orphans(clients, self._wanted.environment)
+        try:
+            lost = leftovers.orphans(clients, self._wanted.environment)
+        except Error as error:
+            yield Finding("orphans", "warn", f"not known: {error.message}", error.hint or "")
+            return
         hint = f"End them: `aws ec2 terminate-instances --instance-ids {' '.join(lost)}`."
         yield (
             Finding("orphans", "fail", f"machines that belong to no group: {', '.join(lost)}", hint)
