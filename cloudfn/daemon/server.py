@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudfn.control.stores.later import Later
+from cloudfn.control.stores.operations import DictOperations, QueueOperations, SecretOperations
 from cloudfn.daemon.desk import DURABLE, FAST
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.housekeeping import Housekeeping
@@ -22,13 +23,7 @@ from cloudfn.daemon.operations.functions import FunctionOperations
 from cloudfn.daemon.operations.images import ImageOperations
 from cloudfn.daemon.operations.output import OutputOperations
 from cloudfn.daemon.operations.schedules import ScheduleOperations
-from cloudfn.daemon.operations.stores import (
-    DictOperations,
-    ObjectOperations,
-    QueueOperations,
-    SecretOperations,
-    VolumeOperations,
-)
+from cloudfn.daemon.operations.stores import ObjectOperations, VolumeOperations
 from cloudfn.daemon.operations.table import Operations
 from cloudfn.daemon.session import Session
 from cloudfn.errors import AuthError, DataLossError, Error
@@ -60,6 +55,7 @@ class Server:
         self._socket_identity: tuple[int, int] | None = None
         self._started = engine.clock.wall()
         self._apps = AppOperations(engine)
+        stores = engine.stores
         self._operations = Operations(
             [
                 self._apps,
@@ -68,9 +64,9 @@ class Server:
                 ContainerOperations(engine),
                 OutputOperations(engine),
                 ObjectOperations(engine),
-                DictOperations(engine),
-                QueueOperations(engine),
-                SecretOperations(engine),
+                DictOperations(stores.dicts, engine.clock),
+                QueueOperations(stores.queues, engine.clock, stores.awaited),
+                SecretOperations(stores.secrets, engine.clock),
                 VolumeOperations(engine),
                 ScheduleOperations(engine),
                 ImageOperations(engine),

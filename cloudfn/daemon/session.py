@@ -113,6 +113,9 @@ class Session:
             self._flushing = True
             self._loop.call_soon(self.flush)
 
+    def bring(self, payloads: Iterable[bytes]) -> None:
+        """Do nothing: what lies in blobs of payloads that the client hands over is here."""
+
     def show(self, payloads: Iterable[bytes]) -> None:
         """Let the client read what lies in blobs of payloads that it is about to get."""
         for payload in payloads if self.view is not None else ():

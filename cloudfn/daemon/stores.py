@@ -6,6 +6,7 @@ from asyncio import AbstractEventLoop, TimerHandle
 
 from cloudfn.clock import Clock
 from cloudfn.control.stores.broker import Broker
+from cloudfn.control.stores.later import Later
 from cloudfn.control.stores.stores import Stores
 from cloudfn.daemon.session import Session
 from cloudfn.providers.base import Provider
@@ -67,6 +68,12 @@ class SharedState(Stores):
                 del self._owners[object_id]
                 self._orphans[object_id] = now + self._grace
         self.arm()
+
+    def awaited(self, later: Later) -> Later:
+        """Return an answer, and look after it when time has passed."""
+        if not later.given:
+            self.arm()
+        return later
 
     def arm(self) -> None:
         """Look again when the next one has waited long enough."""

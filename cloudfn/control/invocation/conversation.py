@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from cloudfn.control.invocation.caller import Answer, Caller, Fields, Tell
 from cloudfn.control.invocation.submissions import Own
 from cloudfn.control.invocation.watches import Watch
 from cloudfn.errors import Error, InternalError, InvalidError
-from cloudfn.wire.messages import Delivered, Kind, Submit, Taken, encode_json
+from cloudfn.wire.messages import BlobRef, Delivered, Kind, Submit, Taken, encode_json, is_blob
 from cloudfn.wire.replies import error_json
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ class Conversation:
         #: ephemeral objects that live with it
         self.objects: dict[str, None] = {}
         self._closed = False
+
+    @property
+    def container_id(self) -> str | None:
+        """The container that the client runs in; None: none."""
+        return self.caller.container_id
 
     # Messages
 
@@ -114,6 +119,14 @@ class Conversation:
 
     # For operations
 
+    def bring(self, payloads: Iterable[bytes]) -> None:
+        """Bring what lies in files of payloads that the client hands over to the depot."""
+        self._front.send(self.caller, _refs(payloads))
+
+    def show(self, payloads: Iterable[bytes]) -> None:
+        """Bring what lies in files of payloads that the client is about to get to its files."""
+        self._front.fetch(self.caller, _refs(payloads))
+
     def event(self, fields: Fields) -> None:
         """Tell of something in an `EVENT`."""
         self._tell(Kind.EVENT, encode_json(fields))
@@ -140,6 +153,10 @@ class Conversation:
 
         if not self._front.crew.do(try_it):
             answer({"error": {"type": "ClientClosed", "message": "The client was closed."}})
+
+
+def _refs(payloads: Iterable[bytes]) -> list[BlobRef]:
+    return [BlobRef.decode(payload) for payload in payloads if is_blob(payload)]
 
 
 _REPORT = "Please report this."

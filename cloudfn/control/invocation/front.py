@@ -8,7 +8,7 @@ from cloudfn.clock import Clock, SystemClock
 from cloudfn.control.deploy.directory import Directory
 from cloudfn.control.invocation.apps import Apps
 from cloudfn.control.invocation.attendance import Attendance
-from cloudfn.control.invocation.caller import Caller, Fields, Tell
+from cloudfn.control.invocation.caller import Caller, Tell
 from cloudfn.control.invocation.calls import Calls
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.crew import Crew
@@ -20,16 +20,13 @@ from cloudfn.control.invocation.operations.functions import FunctionOperations
 from cloudfn.control.invocation.operations.images import ImageOperations
 from cloudfn.control.invocation.operations.output import OutputOperations
 from cloudfn.control.invocation.operations.schedules import ScheduleOperations
-from cloudfn.control.invocation.operations.stores import (
-    DictOperations,
-    ObjectOperations,
-    QueueOperations,
-    SecretOperations,
-    VolumeOperations,
-)
+from cloudfn.control.invocation.operations.stores import ObjectOperations, VolumeOperations
 from cloudfn.control.invocation.operations.table import Operations
 from cloudfn.control.invocation.pools import Pools
 from cloudfn.control.invocation.stores import open_stores
+from cloudfn.control.operations import Fields
+from cloudfn.control.stores.later import now_given
+from cloudfn.control.stores.operations import DictOperations, QueueOperations, SecretOperations
 from cloudfn.providers.base import Cloud, Place
 from cloudfn.wire.messages import BlobRef
 
@@ -74,10 +71,10 @@ class Front:
                 ContainerOperations(self),
                 CallOperations(self),
                 ObjectOperations(self),
-                SecretOperations(self),
-                VolumeOperations(self),
-                DictOperations(self),
-                QueueOperations(self),
+                SecretOperations(self.stores.secrets, self.clock),
+                VolumeOperations(self.stores.volumes, self.clock),
+                DictOperations(self.stores.dicts, self.clock),
+                QueueOperations(self.stores.queues, self.clock, now_given),
                 self.images,
                 self.output,
                 ScheduleOperations(self),

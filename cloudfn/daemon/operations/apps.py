@@ -7,9 +7,9 @@ from typing import Any
 
 from cloudfn.control.deploy.plan import DeployRequest, RollbackRequest, RolloverRequest, StopRequest
 from cloudfn.control.deploy.request import parse_request
+from cloudfn.control.operations import Fields, Group
 from cloudfn.control.stores.later import Later
 from cloudfn.daemon.engine import Engine
-from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import Error, InvalidError, NotFoundError
 from cloudfn.model.cls import shown_name

@@ -7,8 +7,8 @@ from collections import deque
 from functools import cache
 from itertools import islice
 
+from cloudfn.control.operations import Fields, Group
 from cloudfn.daemon.engine import Engine
-from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.past import PastCall
 from cloudfn.daemon.session import Session
 from cloudfn.errors import InvalidError, NotFoundError

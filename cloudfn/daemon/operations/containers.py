@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from cloudfn.agent.docker.order import SOURCE
+from cloudfn.control.operations import Fields, Group
 from cloudfn.daemon.desk import worker_ids
 from cloudfn.daemon.engine import Engine
-from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import NotFoundError
 from cloudfn.model.call import ContainerLost

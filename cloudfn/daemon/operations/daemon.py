@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 
+from cloudfn.control.operations import Fields, Group
 from cloudfn.daemon.engine import Engine
-from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import InvalidError
 from cloudfn.model.call import Status

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cloudfn.agent.pool import Pool
+from cloudfn.control.operations import Fields, Group
 from cloudfn.daemon.engine import Engine
-from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import Error
 from cloudfn.model.secret import check_handed_on

@@ -14,9 +14,9 @@ from cloudfn.control.deploy.images import (
     spec_from,
     users_of_images,
 )
+from cloudfn.control.operations import Fields, Group
 from cloudfn.control.stores.later import Later
 from cloudfn.daemon.engine import Engine
-from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import ConflictError, Error, UnimplementedError
 from cloudfn.model.secret import SecretRef

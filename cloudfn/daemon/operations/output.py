@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cloudfn.control.operations import Fields, Group
 from cloudfn.daemon.engine import Engine
-from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.output import Subscription
 from cloudfn.daemon.session import Session
 from cloudfn.model.log import LogQuery

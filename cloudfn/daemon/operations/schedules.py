@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from cloudfn.control.operations import Fields, Group
 from cloudfn.control.schedules.shown import schedule_json
 from cloudfn.control.schedules.times import check_fires
 from cloudfn.daemon.engine import Engine
-from cloudfn.daemon.operations.table import Fields, Group
 from cloudfn.daemon.session import Session
 from cloudfn.errors import InvalidError
 from cloudfn.model.cls import shown_name

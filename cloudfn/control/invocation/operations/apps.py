@@ -8,9 +8,8 @@ from cloudfn.control.deploy.plan import RollbackRequest, RolloverRequest, StopRe
 from cloudfn.control.deploy.platforms import platforms
 from cloudfn.control.deploy.request import parse_request
 from cloudfn.control.invocation.apps import check_possible
-from cloudfn.control.invocation.caller import Fields
 from cloudfn.control.invocation.conversation import Conversation
-from cloudfn.control.invocation.operations.table import Group
+from cloudfn.control.operations import Fields, Group
 from cloudfn.errors import ConflictError, NotFoundError
 from cloudfn.model.cls import shown_name
 from cloudfn.providers.catalog import AppRecord, RevisionSpec

@@ -8,10 +8,9 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from cloudfn.control.invocation.caller import Fields
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.dead import drop_letter, retry_letters
-from cloudfn.control.invocation.operations.table import Group
+from cloudfn.control.operations import Fields, Group
 from cloudfn.errors import ConflictError, InvalidError, NotFoundError
 from cloudfn.model import ids
 from cloudfn.providers.ledger import CallRecord, DeadLetter

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cloudfn.control.invocation.caller import Fields
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.fleet import function_of, present
-from cloudfn.control.invocation.operations.table import Group
+from cloudfn.control.operations import Fields, Group
 from cloudfn.control.stores.ring import Ring
 from cloudfn.errors import Error
 from cloudfn.model.secret import check_handed_on

@@ -16,9 +16,8 @@ from cloudfn.control.deploy.images import (
     spec_from,
     users_of_images,
 )
-from cloudfn.control.invocation.caller import Fields
 from cloudfn.control.invocation.conversation import Conversation
-from cloudfn.control.invocation.operations.table import Group
+from cloudfn.control.operations import Fields, Group
 from cloudfn.errors import ConflictError, InvalidError
 from cloudfn.model.image import ImageSpec
 from cloudfn.model.secret import SecretRef

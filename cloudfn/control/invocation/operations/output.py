@@ -9,10 +9,9 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from cloudfn.control.invocation.caller import Fields
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.fleet import function_of
-from cloudfn.control.invocation.operations.table import Group
+from cloudfn.control.operations import Fields, Group
 from cloudfn.errors import Error, NotFoundError
 from cloudfn.model.log import LogEntry, LogQuery
 from cloudfn.model.variant import base_id

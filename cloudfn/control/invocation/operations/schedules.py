@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from cloudfn.control.invocation.caller import Fields
 from cloudfn.control.invocation.conversation import Conversation
-from cloudfn.control.invocation.operations.table import Group
+from cloudfn.control.operations import Fields, Group
 from cloudfn.control.schedules.agenda import Agenda, Due
 from cloudfn.control.schedules.shown import schedule_json
 from cloudfn.control.schedules.times import check_fires
