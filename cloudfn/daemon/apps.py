@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from cloudfn.agent.agent import Agent
 from cloudfn.agent.pool import Pool, PoolSpec
 from cloudfn.clock import Clock
-from cloudfn.control.deploy.apply import DeployResult, apply, close, observe, observe_app
+from cloudfn.control.deploy.apply import DeployResult, apply, close, observe
 from cloudfn.control.deploy.directory import Directory, version_of
 from cloudfn.control.deploy.foresight import plan_json
-from cloudfn.control.deploy.overrides import update_override
-from cloudfn.control.deploy.plan import DeployedApp, DeployRequest, Request, RolloverRequest, plan
+from cloudfn.control.deploy.overrides import update_override, updated_json
+from cloudfn.control.deploy.plan import DeployRequest, Request, keeps_overrides, plan
 from cloudfn.control.schedules.foresight import foresee
 from cloudfn.control.schedules.plan import Live, check_schedules
 from cloudfn.daemon.runtimes import Runtimes
 from cloudfn.daemon.schedules import Scheduler
 from cloudfn.daemon.specs import pool_spec
 from cloudfn.daemon.web.doors import Doors
-from cloudfn.errors import InvalidError, NotFoundError
+from cloudfn.errors import NotFoundError
 from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost
-from cloudfn.model.cls import shown_name
 from cloudfn.model.function import FunctionSpec
-from cloudfn.model.variant import Variant, base_id, default_variant, parameters_of, served
+from cloudfn.model.variant import base_id, default_variant
 from cloudfn.providers.catalog import (
     AppRecord,
     Catalog,
@@ -136,9 +135,8 @@ class Apps:
 
     def variants(self, function_id: str) -> list[FunctionRecord]:
         """Return the variants of a function: those that were bound, then those only visited."""
-        function = self._directory.function(function_id)
-        known = [*self._catalog.variants(function.app_id), *self._visited.values()]
-        return [each for each in known if base_id(each.function_id) == function_id]
+        visited = [v for v in self._visited.values() if base_id(v.function_id) == function_id]
+        return self._directory.variants(function_id) + visited
 
     def _variant(
         self,
@@ -147,14 +145,9 @@ class Apps:
         options: dict[str, Any],
         check: Callable[[Iterable[FunctionSpec]], None],
     ) -> FunctionRecord:
-        function = self._directory.function(base_id(function_id))
-        app = self._directory.live_app(function)
-        variant = Variant(parameters, options)
-        spec = self._directory.declared(app, replace(function, variant=variant))
-        variant = Variant(parameters_of(spec, variant), options)
-        check([served(spec, variant)])
-        varied = variant.id_for(function.function_id)
-        return replace(function, function_id=varied, variant=variant)
+        function, spec = self._directory.varied(function_id, parameters, options)
+        check([spec])
+        return function
 
     def _keep(self, function: FunctionRecord) -> FunctionRecord:
         assert function.variant is not None
@@ -165,23 +158,23 @@ class Apps:
 
     def carry_out(self, request: Request) -> DeployResult:
         """Deploy, roll back or stop an app, or open an ephemeral one."""
-        current = self._current_app(request)
+        current = observe(self._catalog, request)
         now, todo = self._clock.wall(), plan(request, current)
         self._doors.check(todo, current.app if current else None)
         if isinstance(request, DeployRequest):
             check_schedules(request.spec.functions, now)
-        if current is not None and todo.changed and not _keeps_overrides(request):
+        if current is not None and todo.changed and not keeps_overrides(request):
             # First, as overrides are dropped first: a deploy that is tried again changes nothing.
             self._schedules.drop_dynamic(current.app.app_id)
         return apply(todo, self._catalog, self, now)
 
     def foreseen(self, request: Request) -> RevisionSpec | None:
         """Return the revision that a request would make live; None where it adds none."""
-        return plan(request, self._current_app(request)).revision
+        return plan(request, observe(self._catalog, request)).revision
 
     def forecast(self, request: DeployRequest) -> dict[str, Any]:
         """Return what a deploy would do, as plain data; touches nothing."""
-        current, now = self._current_app(request), self._clock.wall()
+        current, now = observe(self._catalog, request), self._clock.wall()
         todo, functions = plan(request, current), request.spec.functions
         self._doors.check(todo, current.app if current else None)
         check_schedules(functions, now)
@@ -196,18 +189,6 @@ class Apps:
             keeps_dynamic=request.keep_overrides,
         )
         return {**plan_json(todo), "queues": [], "schedules": schedules if todo.changed else []}
-
-    def _current_app(self, request: Request) -> DeployedApp | None:
-        if not isinstance(request, DeployRequest) or request.state == "deployed":
-            return observe(self._catalog, request.name)
-        if request.app_id is None:
-            return None
-        app = self._catalog.app(request.app_id)
-        if app is None or app.state in ("deployed", "stopped"):
-            raise NotFoundError(
-                f"The app {request.app_id} does not run any more.", hint="Run it again."
-            )
-        return observe_app(self._catalog, app)
 
     def close(self, app_id: str) -> None:
         """Stop an ephemeral app and forget it. Idempotent."""
@@ -410,37 +391,15 @@ class Apps:
             InvalidError: The variant does not fit the revision that serves it.
             NotFoundError: There is no such revision.
         """
-        override = self._catalog.override(function.function_id)
         app = self._catalog.app(function.app_id)
         assert app is not None
-        settings = effective(self._directory.served(app, function), override)
-        return {
-            "settings": asdict(settings),
-            "overrides": dict(override.changes) if override else {},
-            "updated": override.updated if override else None,
-            "updated_by": override.updated_by if override else None,
-        }
-
-    def _scalable(self, function_id: str) -> FunctionSpec:
-        """Return the declaration of a function that has containers of its own."""
-        function = self._directory.function(function_id)
-        spec = self._directory.served(self._directory.live_app(function), function)
-        if function.variant is None and spec.cls is not None and spec.cls.parameters:
-            raise InvalidError(
-                f"{shown_name(function.name)} has parameters: its instances scale separately.",
-                hint="Update one of them: `Cls.from_name(…)(…).update_autoscaler(…)`.",
-            )
-        return spec
-
-    def check_settings(self, function_id: str, changes: dict[str, int | None]) -> None:
-        """Raise InvalidError unless changes fit the settings that a function declares."""
-        self._scalable(function_id).autoscaler.merged(changes)
+        return self._directory.settings(app, function)
 
     def update_settings(
         self, function_id: str, changes: dict[str, int | None], by: str
     ) -> dict[str, Any]:
         """Merge changes onto a function's settings, whole or not at all."""
-        declared, now = self._scalable(function_id).autoscaler, self._clock.wall()
+        declared, now = self._directory.scalable(function_id).autoscaler, self._clock.wall()
         settings, override = update_override(
             self._catalog, function_id, declared, changes, now=now, by=by
         )
@@ -448,12 +407,7 @@ class Apps:
         if pool is not None:
             pool.settings = settings
         self._poke()
-        return {
-            "settings": asdict(settings),
-            "version": override.version,
-            "updated": override.updated,
-            "updated_by": override.updated_by,
-        }
+        return updated_json(settings, override)
 
 
 def _gone(function_id: str) -> NotFoundError:
@@ -461,9 +415,3 @@ def _gone(function_id: str) -> NotFoundError:
         f"There is no function {function_id} in this environment.",
         hint="Its app was stopped or deployed without it; see `cloudfn app list`.",
     )
-
-
-def _keeps_overrides(request: Request) -> bool:
-    if isinstance(request, DeployRequest):
-        return request.keep_overrides
-    return isinstance(request, RolloverRequest)

@@ -91,7 +91,7 @@ class Pools:
             strategy=fields["strategy"],
             keep_overrides=fields["keep_overrides"],
         )
-        result = self._carry_out(request, named=request.state == "deployed")
+        result = self._carry_out(request)
         app = result.app
         self._catalog.set_tags(app.app_id, fields.get("tags") or {})
         functions = self._catalog.functions(app.app_id)
@@ -109,7 +109,7 @@ class Pools:
     def end(self, name: str) -> None:
         """Stop a deployed app, by name or id."""
         record = self._catalog.app(name) if name.startswith("ap-") else None
-        self._carry_out(StopRequest(record.name if record else name), named=True)
+        self._carry_out(StopRequest(record.name if record else name))
 
     def list(self, *, stopped: bool) -> list[dict[str, Any]]:
         """Return the apps."""
@@ -238,8 +238,8 @@ class Pools:
                 self._live.pop(pool.function_id, None)
                 self._end_inputs(pool.function_id)
 
-    def _carry_out(self, request: DeployRequest | StopRequest, *, named: bool) -> DeployResult:
-        current = observe(self._catalog, request.name) if named else None
+    def _carry_out(self, request: DeployRequest | StopRequest) -> DeployResult:
+        current = observe(self._catalog, request)
         if isinstance(request, DeployRequest):
             check_schedules(request.spec.functions, self._clock.wall())
         return apply(plan(request, current), self._catalog, self, self._clock.wall())

@@ -52,7 +52,7 @@ class World:
         self.pools = Pools()
 
     def plan(self, request):
-        return plan(request, observe(self.catalog, request.name))
+        return plan(request, observe(self.catalog, request))
 
     def do(self, request):
         return apply(self.plan(request), self.catalog, self.pools, 1.0)

@@ -10,8 +10,10 @@ from cloudfn.control.deploy.plan import (
     ClearOverrides,
     CreateApp,
     DeployedApp,
+    DeployRequest,
     Nothing,
     Plan,
+    Request,
     Step,
     StopApp,
     SwitchPools,
@@ -42,14 +44,26 @@ class DeployResult:
     changed: bool
 
 
-def observe(catalog: Catalog, name: str) -> DeployedApp | None:
-    """Return the live deployed app of that name, as plans need it."""
-    app = catalog.deployed(name)
-    return None if app is None else observe_app(catalog, app)
+def observe(catalog: Catalog, request: Request) -> DeployedApp | None:
+    """Return the live app that a request is about, as plans need it; None: there is none yet.
+
+    Raises:
+        NotFoundError: It is about an app that is not known by name and does not run any more.
+    """
+    if not isinstance(request, DeployRequest) or request.state == "deployed":
+        deployed = catalog.deployed(request.name)
+        return None if deployed is None else _observe(catalog, deployed)
+    if request.app_id is None:
+        return None
+    app = catalog.app(request.app_id)
+    if app is None or app.state in ("deployed", "stopped"):
+        raise NotFoundError(
+            f"The app {request.app_id} does not run any more.", hint="Run it again."
+        )
+    return _observe(catalog, app)
 
 
-def observe_app(catalog: Catalog, app: AppRecord) -> DeployedApp:
-    """Return a live app, deployed or not, as plans need it."""
+def _observe(catalog: Catalog, app: AppRecord) -> DeployedApp:
     overrides = [(f.name, catalog.override(f.function_id)) for f in catalog.functions(app.app_id)]
     in_force = tuple((name, override) for name, override in overrides if override is not None)
     bound = [(v, catalog.override(v.function_id)) for v in catalog.variants(app.app_id)]

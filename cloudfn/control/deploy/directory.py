@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.cls import cls_name, function_name, shown_name
 from cloudfn.model.function import FunctionSpec
-from cloudfn.model.variant import served
-from cloudfn.providers.catalog import AppRecord, Catalog, FunctionRecord
+from cloudfn.model.variant import Variant, base_id, parameters_of, served
+from cloudfn.providers.catalog import AppRecord, Catalog, FunctionRecord, effective
 
 _LIST = "See `cloudfn app list`."
 
@@ -82,6 +83,59 @@ class Directory:
             NotFoundError: There is no such revision, or it has no such function.
         """
         return served(self.declared(app, function), function.variant)
+
+    def scalable(self, function_id: str) -> FunctionSpec:
+        """Return the same of a function that has containers of its own, by its id.
+
+        Raises:
+            InvalidError: It is a class with parameters: only its instances have some.
+            NotFoundError: There is no such function, or its app is stopped.
+        """
+        function = self.function(function_id)
+        spec = self.served(self.live_app(function), function)
+        if function.variant is None and spec.cls is not None and spec.cls.parameters:
+            raise InvalidError(
+                f"{shown_name(function.name)} has parameters: its instances scale separately.",
+                hint="Update one of them: `Cls.from_name(…)(…).update_autoscaler(…)`.",
+            )
+        return spec
+
+    def settings(self, app: AppRecord, function: FunctionRecord) -> dict[str, Any]:
+        """Return the settings in force, and who changed what when, as plain data.
+
+        Raises:
+            InvalidError: The variant does not fit the revision that serves it.
+            NotFoundError: There is no such revision.
+        """
+        override = self._catalog.override(function.function_id)
+        return {
+            "settings": asdict(effective(self.served(app, function), override)),
+            "overrides": dict(override.changes) if override else {},
+            "updated": override.updated if override else None,
+            "updated_by": override.updated_by if override else None,
+        }
+
+    def varied(
+        self, function_id: str, parameters: dict[str, Any], options: dict[str, Any]
+    ) -> tuple[FunctionRecord, FunctionSpec]:
+        """Return a variant of a function, bound or not, and what it has of the live revision.
+
+        Raises:
+            InvalidError: A parameter is missing, unknown or of another type, or an option makes no
+                sense.
+            NotFoundError: There is no such function, or its app is stopped.
+        """
+        function = self.function(base_id(function_id))
+        asked = replace(function, variant=Variant(parameters, options))
+        spec = self.declared(self.live_app(function), asked)
+        variant = Variant(parameters_of(spec, asked.variant), options)
+        varied = variant.id_for(function.function_id)
+        return replace(function, function_id=varied, variant=variant), served(spec, variant)
+
+    def variants(self, function_id: str) -> list[FunctionRecord]:
+        """Return the variants of a function that were bound."""
+        known = self._catalog.variants(self.function(function_id).app_id)
+        return [each for each in known if base_id(each.function_id) == function_id]
 
     def wanted(self, fields: Mapping[str, Any], environment: str) -> dict[str, Any]:
         """Return the function that a request names, by its id or by app and name, as plain data.

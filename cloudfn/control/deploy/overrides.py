@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 from cloudfn.model.function import AutoscalerSettings
 from cloudfn.providers.catalog import Catalog, Override
@@ -39,3 +41,13 @@ def update_override(
     settings = declared.merged(merged)
     version = present.version if present else 0
     return settings, catalog.set_override(function_id, merged, expected=version, now=now, by=by)
+
+
+def updated_json(settings: AutoscalerSettings, override: Override) -> dict[str, Any]:
+    """Return what `update_override` returned as plain data."""
+    return {
+        "settings": asdict(settings),
+        "version": override.version,
+        "updated": override.updated,
+        "updated_by": override.updated_by,
+    }

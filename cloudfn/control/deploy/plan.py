@@ -243,6 +243,13 @@ def plan(request: Request, current: DeployedApp | None) -> Plan:
             return Plan(request.name, (StopApp(app.app_id, app.name),))
 
 
+def keeps_overrides(request: Request) -> bool:
+    """Whether what was changed by hand stays, although something changes."""
+    if isinstance(request, DeployRequest):
+        return request.keep_overrides
+    return isinstance(request, RolloverRequest)
+
+
 def render(plan: Plan) -> str:
     """Return the plan as text for people: one step per line."""
     if not plan.changed:

@@ -1,4 +1,4 @@
-"""What clients send that want an app opened."""
+"""What clients send that want an app opened, or marked."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def parse_request(fields: dict[str, Any]) -> DeployRequest:
         keep_overrides=bool(fields.get("keep_overrides")),
         app_id=fields.get("app_id"),
     )
+
+
+def parse_tags(fields: dict[str, Any]) -> dict[str, str]:
+    """Return the tags that an app is to have."""
+    return {str(name): str(value) for name, value in fields["tags"].items()}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import asdict, replace
 from typing import Any
 
 from cloudfn.clock import Clock
-from cloudfn.control.deploy.apply import DeployResult, apply, close, observe, observe_app
+from cloudfn.control.deploy.apply import DeployResult, apply, close, observe
 from cloudfn.control.deploy.directory import Directory
 from cloudfn.control.deploy.foresight import plan_json
-from cloudfn.control.deploy.overrides import update_override
-from cloudfn.control.deploy.plan import DeployedApp, DeployRequest, Request, RolloverRequest, plan
+from cloudfn.control.deploy.overrides import update_override, updated_json
+from cloudfn.control.deploy.plan import DeployRequest, Request, keeps_overrides, plan
 from cloudfn.control.invocation.ending import end_function
 from cloudfn.control.invocation.fleet import function_of
 from cloudfn.control.schedules.agenda import Agenda
@@ -19,11 +18,10 @@ from cloudfn.control.schedules.foresight import foresee, foresee_rest
 from cloudfn.control.schedules.plan import Live, check_schedules
 from cloudfn.errors import InvalidError, NotFoundError, UnimplementedError
 from cloudfn.model.cls import shown_name
-from cloudfn.model.function import FunctionSpec
 from cloudfn.model.ids import pool_name
-from cloudfn.model.variant import Variant, base_id, default_variant, parameters_of, served
+from cloudfn.model.variant import base_id, default_variant
 from cloudfn.providers.base import Cloud
-from cloudfn.providers.catalog import AppRecord, FunctionRecord, RevisionSpec, effective
+from cloudfn.providers.catalog import AppRecord, FunctionRecord, RevisionSpec
 from cloudfn.providers.machines import Stop
 
 
@@ -48,11 +46,11 @@ class Apps:
 
     def carry_out(self, request: Request) -> DeployResult:
         """Deploy, roll back or stop an app, or open an ephemeral one."""
-        current, now = self._current_app(request), self._clock.wall()
+        current, now = observe(self._catalog, request), self._clock.wall()
         todo = plan(request, current)
         if isinstance(request, DeployRequest):
             check_schedules(request.spec.functions, now)
-        if current is not None and todo.changed and not _keeps_overrides(request):
+        if current is not None and todo.changed and not keeps_overrides(request):
             # First, as overrides are dropped first: a deploy that is tried again changes nothing.
             Agenda(self._cloud.schedules).drop_dynamic(current.app.app_id)
         result = apply(todo, self._catalog, self, now)
@@ -69,11 +67,11 @@ class Apps:
 
     def foreseen(self, request: Request) -> RevisionSpec | None:
         """Return the revision that a request would make live; None where it adds none."""
-        return plan(request, self._current_app(request)).revision
+        return plan(request, observe(self._catalog, request)).revision
 
     def forecast(self, request: DeployRequest) -> dict[str, Any]:
         """Return what a deploy would do, as plain data; touches nothing."""
-        current, now = self._current_app(request), self._clock.wall()
+        current, now = observe(self._catalog, request), self._clock.wall()
         todo, functions = plan(request, current), request.spec.functions
         check_schedules(functions, now)
         app_id = "" if current is None else current.app.app_id
@@ -99,18 +97,6 @@ class Apps:
         """Stop an app that is not deployed, and forget it. Idempotent."""
         close_app(self._cloud, app_id, self._clock.wall())
         self._changed()
-
-    def _current_app(self, request: Request) -> DeployedApp | None:
-        if not isinstance(request, DeployRequest) or request.state == "deployed":
-            return observe(self._catalog, request.name)
-        if request.app_id is None:
-            return None
-        app = self._catalog.app(request.app_id)
-        if app is None or app.state in ("deployed", "stopped"):
-            raise NotFoundError(
-                f"The app {request.app_id} does not run any more.", hint="Run it again."
-            )
-        return observe_app(self._catalog, app)
 
     # Pools (the port that deploy's steps act through)
 
@@ -189,62 +175,24 @@ class Apps:
             InvalidError: A parameter is missing, unknown or of another type, or an option makes no
                 sense.
         """
-        function = self._directory.function(base_id(function_id))
-        app = self._directory.live_app(function)
-        variant = Variant(parameters, options)
-        spec = self._directory.declared(app, replace(function, variant=variant))
-        variant = Variant(parameters_of(spec, variant), options)
-        served(spec, variant)
-        return self._catalog.bind(function.function_id, variant)
-
-    def variants(self, function_id: str) -> list[FunctionRecord]:
-        """Return the variants of a function."""
-        function = self._directory.function(function_id)
-        known = self._catalog.variants(function.app_id)
-        return [each for each in known if base_id(each.function_id) == function_id]
+        bound, _ = self._directory.varied(function_id, parameters, options)
+        assert bound.variant is not None
+        return self._catalog.bind(base_id(function_id), bound.variant)
 
     def settings_of(self, function: FunctionRecord) -> dict[str, Any]:
         """Return the settings in force, and who changed what when."""
-        override = self._catalog.override(function.function_id)
-        app = self._directory.live_app(function)
-        settings = effective(self._directory.served(app, function), override)
-        return {
-            "settings": asdict(settings),
-            "overrides": dict(override.changes) if override else {},
-            "updated": override.updated if override else None,
-            "updated_by": override.updated_by if override else None,
-        }
+        return self._directory.settings(self._directory.live_app(function), function)
 
     def update_settings(
         self, function_id: str, changes: dict[str, int | None], by: str
     ) -> dict[str, Any]:
         """Merge changes onto a function's settings, whole or not at all."""
-        declared = self._scalable(function_id).autoscaler
+        declared = self._directory.scalable(function_id).autoscaler
         settings, override = update_override(
             self._catalog, function_id, declared, changes, now=self._clock.wall(), by=by
         )
         self._changed()
-        return {
-            "settings": asdict(settings),
-            "version": override.version,
-            "updated": override.updated,
-            "updated_by": override.updated_by,
-        }
-
-    def check_settings(self, function_id: str, changes: dict[str, int | None]) -> None:
-        """Raise InvalidError unless changes fit the settings that a function declares."""
-        self._scalable(function_id).autoscaler.merged(changes)
-
-    def _scalable(self, function_id: str) -> FunctionSpec:
-        """Return the declaration of a function that has containers of its own."""
-        function = self._directory.function(function_id)
-        spec = self._directory.served(self._directory.live_app(function), function)
-        if function.variant is None and spec.cls is not None and spec.cls.parameters:
-            raise InvalidError(
-                f"{shown_name(function.name)} has parameters: its instances scale separately.",
-                hint="Update one of them: `Cls.from_name(…)(…).update_autoscaler(…)`.",
-            )
-        return spec
+        return updated_json(settings, override)
 
 
 class _Stopping:
@@ -301,9 +249,3 @@ def check_possible(spec: RevisionSpec, *, interactive: bool) -> None:
             "yet.",
             hint="Run web functions with the embedded provider: `--provider local`.",
         )
-
-
-def _keeps_overrides(request: Request) -> bool:
-    if isinstance(request, DeployRequest):
-        return request.keep_overrides
-    return isinstance(request, RolloverRequest)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from cloudfn.control.deploy.plan import DeployRequest, RollbackRequest, RolloverRequest, StopRequest
-from cloudfn.control.deploy.request import parse_request
+from cloudfn.control.deploy.request import parse_request, parse_tags
+from cloudfn.control.deploy.shown import app_json, history_json
 from cloudfn.control.operations import Fields, Group
 from cloudfn.control.stores.later import Later
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.session import Session
 from cloudfn.errors import Error, InvalidError, NotFoundError
-from cloudfn.model.cls import shown_name
 from cloudfn.model.function import FunctionSpec
-from cloudfn.providers.catalog import RevisionSpec
+from cloudfn.providers.catalog import AppRecord, RevisionSpec
 from cloudfn.wire.replies import error_json
 
 
@@ -61,7 +60,7 @@ class AppOperations(Group):
         if app.state == "ephemeral" and request.app_id is None:
             self.owners[app.app_id] = session
         if fields.get("tags") is not None and dict(app.tags) != fields["tags"]:
-            self.op_app_tag(session, {"app_id": app.app_id, "tags": fields["tags"]})
+            self._engine.catalog.set_tags(app.app_id, parse_tags(fields))
         if fields.get("terminal"):
             self._terminals[app.app_id] = str(fields["terminal"])
         functions = self._engine.catalog.functions(app.app_id)
@@ -131,8 +130,7 @@ class AppOperations(Group):
         self._engine.apps.close(app_id)
 
     def op_app_tag(self, _session: Session, fields: Fields) -> Fields:
-        tags = {str(name): str(value) for name, value in fields["tags"].items()}
-        self._engine.catalog.set_tags(fields["app_id"], tags)
+        self._engine.catalog.set_tags(fields["app_id"], parse_tags(fields))
         return {}
 
     def op_app_stop(self, _session: Session, fields: Fields) -> Fields:
@@ -150,37 +148,15 @@ class AppOperations(Group):
         apps = self._engine.catalog.apps(stopped=bool(fields.get("all")))
         return {"apps": [self._app(app) for app in apps]}
 
-    def _app(self, app: Any) -> Fields:
+    def _app(self, app: AppRecord) -> Fields:
         pools = [p for p in self._engine.agent.pools() if p.spec.app_id == app.app_id]
         functions = self._engine.catalog.functions(app.app_id)
-        return {
-            "app_id": app.app_id,
-            "name": app.name,
-            "state": app.state,
-            "revision": app.revision,
-            "created": app.created,
-            "stopped": app.stopped,
-            "containers": sum(len(pool.containers) for pool in pools),
-            "functions": [shown_name(function.name) for function in functions],
-            "function_ids": [function.function_id for function in functions],
-            "tags": dict(app.tags),
-            "urls": self._engine.urls(app.app_id),
-        }
+        count = sum(len(pool.containers) for pool in pools)
+        return app_json(app, functions, count, self._engine.urls(app.app_id))
 
     def op_app_history(self, _session: Session, fields: Fields) -> Fields:
         record = self._engine.directory.app(fields["name"])
-        return {
-            "revisions": [
-                {
-                    "number": revision.number,
-                    "created": revision.created,
-                    "live": revision.number == record.revision,
-                    "rollback_of": revision.rollback_of,
-                    "labels": dict(revision.spec.labels),
-                }
-                for revision in self._engine.catalog.revisions(record.app_id)
-            ]
-        }
+        return history_json(record, self._engine.catalog.revisions(record.app_id))
 
     def op_app_rollback(self, session: Session, fields: Fields) -> Later:
         return self._revive(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from cloudfn.agent.pool import Pool
+from cloudfn.control.deploy.shown import variant_json
 from cloudfn.control.operations import Fields, Group
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.session import Session
-from cloudfn.errors import Error
 from cloudfn.model.secret import check_handed_on
 from cloudfn.model.variant import base_id
-from cloudfn.providers.catalog import FunctionRecord
 
 
 class FunctionOperations(Group):
@@ -94,21 +93,12 @@ class FunctionOperations(Group):
             pools.setdefault(pool.spec.function_id, []).append(pool)
         known = self._engine.apps.variants(function.function_id)
         latest = known[::-1][: int(fields.get("limit") or 200)]
-        return {"variants": [self._variant(each, pools) for each in latest]}
-
-    def _variant(self, record: FunctionRecord, pools: Mapping[str, list[Pool]]) -> Fields:
-        assert record.variant is not None
-        try:
-            settings = self._engine.apps.settings_of(record)["settings"]
-        except Error:  # it does not fit what is deployed now
-            settings = None
+        settings_of = self._engine.apps.settings_of
         return {
-            "function_id": record.function_id,
-            "name": record.shown,
-            "parameters": record.variant.parameters,
-            "options": record.variant.options,
-            "settings": settings,
-            "stats": self._stats(pools.get(record.function_id, ())),
+            "variants": [
+                variant_json(each, settings_of, self._stats(pools.get(each.function_id, ())))
+                for each in latest
+            ]
         }
 
     def op_decisions(self, _session: Session, fields: Fields) -> Fields:

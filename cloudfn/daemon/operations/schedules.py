@@ -65,7 +65,7 @@ class ScheduleOperations(Group):
                 hint="Declare when a function runs with `@app.function(schedule=…)`.",
             )
         check_rule(rule)
-        self._engine.apps.check_settings(function_id, rule.changes)
+        self._engine.directory.scalable(function_id).autoscaler.merged(rule.changes)
         check_fires(rule.cron, self._engine.clock.wall())
         app_id = self._engine.directory.function(function_id).app_id
         return self._schedule(self._schedules.add(app_id, function_id, rule))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from cloudfn.control.deploy.plan import RollbackRequest, RolloverRequest, StopRequest
 from cloudfn.control.deploy.platforms import platforms
-from cloudfn.control.deploy.request import parse_request
+from cloudfn.control.deploy.request import parse_request, parse_tags
+from cloudfn.control.deploy.shown import app_json, history_json
 from cloudfn.control.invocation.apps import check_possible
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.operations import Fields, Group
@@ -41,7 +42,7 @@ class AppOperations(Group):
         if app.state == "ephemeral" and request.app_id is None:
             self._front.calls.listening.own(app.app_id)
         if fields.get("tags") is not None and dict(app.tags) != fields["tags"]:
-            self._catalog.set_tags(app.app_id, _tags(fields))
+            self._catalog.set_tags(app.app_id, parse_tags(fields))
         self._front.calls.alarm.changed()
         functions = self._catalog.functions(app.app_id)
         return {
@@ -114,7 +115,7 @@ class AppOperations(Group):
         }
 
     def op_app_tag(self, _conversation: Conversation, fields: Fields) -> Fields:
-        self._catalog.set_tags(fields["app_id"], _tags(fields))
+        self._catalog.set_tags(fields["app_id"], parse_tags(fields))
         return {}
 
     def op_app_stop(self, _conversation: Conversation, fields: Fields) -> Fields:
@@ -136,35 +137,12 @@ class AppOperations(Group):
 
     def _app(self, app: AppRecord, containers: dict[str, int]) -> Fields:
         functions = self._catalog.functions(app.app_id)
-        ids = {function.function_id for function in functions}
-        return {
-            "app_id": app.app_id,
-            "name": app.name,
-            "state": app.state,
-            "revision": app.revision,
-            "created": app.created,
-            "stopped": app.stopped,
-            "containers": sum(containers.get(each, 0) for each in ids),
-            "functions": [shown_name(function.name) for function in functions],
-            "function_ids": [function.function_id for function in functions],
-            "tags": dict(app.tags),
-            "urls": {},
-        }
+        count = sum(containers.get(each.function_id, 0) for each in functions)
+        return app_json(app, functions, count, {})
 
     def op_app_history(self, _conversation: Conversation, fields: Fields) -> Fields:
         record = self._front.directory.app(fields["name"])
-        return {
-            "revisions": [
-                {
-                    "number": revision.number,
-                    "created": revision.created,
-                    "live": revision.number == record.revision,
-                    "rollback_of": revision.rollback_of,
-                    "labels": dict(revision.spec.labels),
-                }
-                for revision in self._catalog.revisions(record.app_id)
-            ]
-        }
+        return history_json(record, self._catalog.revisions(record.app_id))
 
     def op_app_rollback(self, _conversation: Conversation, fields: Fields) -> Fields:
         strategy = fields.get("strategy") or "rolling"
@@ -190,7 +168,3 @@ class AppOperations(Group):
     def _function_ids(self, app_id: str) -> set[str]:
         found = [*self._catalog.functions(app_id), *self._catalog.variants(app_id)]
         return {each.function_id for each in found}
-
-
-def _tags(fields: Fields) -> dict[str, str]:
-    return {str(name): str(value) for name, value in fields["tags"].items()}

@@ -58,7 +58,7 @@ class CallOperations(Group):
             wanted = found["function_id"]
         functions = None if wanted is None else [wanted]
         if functions and fields.get("variants"):
-            functions += [each.function_id for each in self._front.apps.variants(functions[0])]
+            functions += [each.function_id for each in self._front.directory.variants(functions[0])]
         app = fields.get("app") if wanted is None else None
         records = self._ledger.calls(
             limit=limit if app is None else _MOST_LISTED,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cloudfn.control.deploy.shown import variant_json
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.fleet import function_of, present
 from cloudfn.control.operations import Fields, Group
 from cloudfn.control.stores.ring import Ring
-from cloudfn.errors import Error
 from cloudfn.model.secret import check_handed_on
 from cloudfn.model.variant import base_id
-from cloudfn.providers.catalog import FunctionRecord
 
 if TYPE_CHECKING:
     from cloudfn.control.invocation.front import Front
@@ -47,23 +45,13 @@ class FunctionOperations(Group):
     def op_function_variants(self, _conversation: Conversation, fields: Fields) -> Fields:
         function = self._front.directory.function(base_id(fields["function_id"]))
         self._front.directory.live_app(function)
-        known = self._front.apps.variants(function.function_id)
+        known = self._front.directory.variants(function.function_id)
         latest = known[::-1][: int(fields.get("limit") or 200)]
-        return {"variants": [self._variant(each) for each in latest]}
-
-    def _variant(self, record: FunctionRecord) -> Fields:
-        assert record.variant is not None
-        try:
-            settings = self._front.apps.settings_of(record)["settings"]
-        except Error:  # it does not fit what is deployed now
-            settings = None
+        settings_of = self._front.apps.settings_of
         return {
-            "function_id": record.function_id,
-            "name": record.shown,
-            "parameters": record.variant.parameters,
-            "options": record.variant.options,
-            "settings": settings,
-            "stats": self._stats(lambda each: each == record.function_id),
+            "variants": [
+                variant_json(each, settings_of, self._stats(each.function_id)) for each in latest
+            ]
         }
 
     def op_settings_get(self, _conversation: Conversation, fields: Fields) -> Fields:
@@ -79,21 +67,20 @@ class FunctionOperations(Group):
 
     def op_stats(self, _conversation: Conversation, fields: Fields) -> Fields:
         wanted = self._front.directory.function(fields["function_id"]).function_id
-        if fields.get("variants"):
-            return self._stats(lambda each: base_id(each) == wanted)
-        return self._stats(lambda each: each == wanted)
+        return self._stats(wanted, variants=bool(fields.get("variants")))
 
-    def _stats(self, wants: Callable[[str], bool]) -> Fields:
+    def _stats(self, wanted: str, *, variants: bool = False) -> Fields:
+        counted = base_id if variants else str
         stats = dict.fromkeys(
             ("backlog", "num_total_runners", "num_running_inputs", "input_headroom"), 0
         )
         for pool in self._front.cloud.ledger.pools():
-            if wants(function_of(pool)):
+            if counted(function_of(pool)) == wanted:
                 counts = self._front.cloud.ledger.counts(pool)
                 stats["backlog"] += counts.pending + counts.delayed
                 stats["num_running_inputs"] += counts.running
         for _, pool, report in self._front.fleet.reports():
-            if wants(function_of(pool)):
+            if counted(function_of(pool)) == wanted:
                 stats["num_total_runners"] += present(report)
                 stats["input_headroom"] += report.idle
         return {**stats, "num_gpus": 0}

@@ -79,7 +79,7 @@ class ScheduleOperations(Group):
                 hint="Declare when a function runs with `@app.function(schedule=…)`.",
             )
         check_rule(rule)
-        self._front.apps.check_settings(function_id, rule.changes)
+        self._front.directory.scalable(function_id).autoscaler.merged(rule.changes)
         check_fires(rule.cron, now)
         app_id = self._front.directory.function(function_id).app_id
         record = ScheduleRecord(ids.mint("sc"), app_id, function_id, rule, now, now, dynamic=True)
