@@ -79,7 +79,10 @@ def init(
     ] = "minimal",
     state_bucket: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Bucket for Terraform's state; made where it lacks."),
+        typer.Option(
+            metavar="NAME",
+            help="Bucket for Terraform's state; made where it lacks, else left as it is.",
+        ),
     ] = None,
     folder: FolderOption = _FOLDER,
     region: RegionOption = None,

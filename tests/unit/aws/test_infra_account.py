@@ -1,13 +1,14 @@
 """What `cloudfn infra` does to an account beside Terraform, on moto."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from cloudfn.cli.root import main
@@ -16,6 +17,7 @@ from cloudfn.providers.aws.clients import Clients
 from cloudfn.providers.aws.infra import leftovers, preflight, state
 from cloudfn.providers.aws.infra.base import Wanted
 from cloudfn.providers.aws.infra.steps import Infra
+from cloudfn.providers.aws.infra.workspace import Workspace
 from cloudfn.testing.aws import FakeAws, Knobs
 
 REGION = "eu-central-1"
@@ -74,6 +76,70 @@ def test_state_goes_in_all_its_versions_and_the_bucket_with_the_last_one(account
     assert state.forget_state(s3, "states", state.state_key("staging"))
     assert s3.list_buckets()["Buckets"] == []
     assert state.forget_state(s3, "states", state.state_key("staging"))
+
+
+def test_a_bucket_that_was_there_before_stays_as_it_is(account: Account) -> None:
+    s3 = account.of("s3")
+    s3.create_bucket(Bucket="theirs", CreateBucketConfiguration={"LocationConstraint": REGION})
+    tags = [{"Key": "team", "Value": "platform"}]
+    s3.put_bucket_tagging(Bucket="theirs", Tagging={"TagSet": tags})
+    assert not state.ensure_bucket(s3, "theirs", REGION)
+    assert s3.get_bucket_tagging(Bucket="theirs")["TagSet"] == tags
+    with pytest.raises(ClientError, match="NoSuchBucketPolicy"):
+        s3.get_bucket_policy(Bucket="theirs")
+    s3.put_object(Bucket="theirs", Key=state.state_key("main"), Body=b"{}")
+    assert not state.forget_state(s3, "theirs", state.state_key("main"))
+    assert "Contents" not in s3.list_objects_v2(Bucket="theirs")
+
+
+def test_names_in_another_partition_are_of_it(account: Account) -> None:
+    s3 = account.of("s3")
+    state.ensure_bucket(s3, "states", REGION, "aws-us-gov")
+    assert "arn:aws-us-gov:s3:::states/*" in s3.get_bucket_policy(Bucket="states")["Policy"]
+
+
+@pytest.fixture
+def initialise(account: Account, tmp_path: Path) -> Callable[..., Workspace]:
+    """Run `infra init` with a Terraform that does nothing."""
+    terraform = tmp_path / "bin" / "terraform"
+    terraform.parent.mkdir()
+    terraform.write_text("""#!/bin/sh\necho '{"terraform_version": "1.11.4"}'\n""")
+    terraform.chmod(0o700)
+
+    class InMoto(Clients):
+        def of(self, service: str) -> Any:
+            return account.of(service)
+
+    def run(environment: str = "main", bucket: str | None = None) -> Workspace:
+        wanted = Wanted(tmp_path / "folder", environment, REGION, state_bucket=bucket)
+        environ = {"PATH": str(terraform.parent)}
+        infra = Infra(wanted, environ, tmp_path, lambda *_: None, InMoto)
+        return infra.init("minimal", lambda _event: None)
+
+    return run
+
+
+def test_a_folder_keeps_its_state_where_it_is(initialise: Callable[..., Workspace]) -> None:
+    assert initialise(bucket="elsewhere").backend["bucket"] == "elsewhere"
+    assert initialise().backend["bucket"] == "elsewhere"
+
+
+def test_a_folder_does_not_become_another_environments(
+    initialise: Callable[..., Workspace],
+) -> None:
+    initialise("staging")
+    with pytest.raises(InvalidError, match="is of environment staging, not main"):
+        initialise("main")
+    assert initialise("staging").environment == "staging"
+
+
+@pytest.mark.parametrize("name", ["Main", "main_2", "main-", "2main", "a" * 21])
+def test_a_name_that_terraform_would_refuse_is_refused_before_a_bucket_is_made(
+    account: Account, initialise: Callable[..., Workspace], name: str
+) -> None:
+    with pytest.raises(InvalidError, match="no name of an environment on AWS"):
+        initialise(name)
+    assert account.of("s3").list_buckets()["Buckets"] == []
 
 
 def fill(account: Account, environment: str) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from cloudfn.errors import ConflictError, NotFoundError
 from cloudfn.providers.aws.errors import explained
 
+#: what tells a bucket that `ensure_bucket` made from one that was there before
+_OURS = {"Key": "cloudfn:managed-by", "Value": "cloudfn infra init"}
 #: the only region in which a bucket is made without saying where
 _FIRST_REGION = "us-east-1"
 
@@ -22,8 +24,16 @@ def state_key(environment: str) -> str:
     return f"cloudfn/{environment}/terraform.tfstate"
 
 
-def ensure_bucket(s3: Any, name: str, region: str) -> bool:
+def ensure_bucket(s3: Any, name: str, region: str, partition: str = "aws") -> bool:
     """Have the bucket, closed to everybody else; return whether it was made just now.
+
+    One that was there before and is not of our making stays as it is.
+
+    Args:
+        s3: boto3's client.
+        name: Of the bucket.
+        region: Where it is made.
+        partition: aws, aws-cn or aws-us-gov.
 
     Raises:
         ConflictError: Somebody else has a bucket of that name.
@@ -31,6 +41,10 @@ def ensure_bucket(s3: Any, name: str, region: str) -> bool:
     made = not _exists(s3, name)
     if made:
         _create(s3, name, region)
+        with explained("s3", "PutBucketTagging", f"bucket {name}"):
+            s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": [_OURS]})
+    elif not _is_ours(s3, name):
+        return False
     with explained("s3", "PutBucket…", f"bucket {name}"):
         s3.put_public_access_block(
             Bucket=name,
@@ -48,16 +62,12 @@ def ensure_bucket(s3: Any, name: str, region: str) -> bool:
                 "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
             },
         )
-        s3.put_bucket_policy(Bucket=name, Policy=json.dumps(_policy(name)))
-        s3.put_bucket_tagging(
-            Bucket=name,
-            Tagging={"TagSet": [{"Key": "cloudfn:managed-by", "Value": "cloudfn infra init"}]},
-        )
+        s3.put_bucket_policy(Bucket=name, Policy=json.dumps(_policy(name, partition)))
     return made
 
 
 def forget_state(s3: Any, name: str, key: str) -> bool:
-    """Delete an environment's state in all its versions, and the bucket if that was the last.
+    """Delete an environment's state in all its versions, and our bucket if that was the last.
 
     Returns:
         Whether the bucket is gone too.
@@ -73,9 +83,19 @@ def forget_state(s3: Any, name: str, key: str) -> bool:
                     s3.delete_object(Bucket=name, Key=each["Key"], VersionId=each["VersionId"])
                 else:
                     others = True
-        if not others:
-            s3.delete_bucket(Bucket=name)
-        return not others
+    if others or not _is_ours(s3, name):
+        return False
+    with explained("s3", "DeleteBucket", f"bucket {name}"):
+        s3.delete_bucket(Bucket=name)
+    return True
+
+
+def _is_ours(s3: Any, name: str) -> bool:
+    try:
+        with explained("s3", "GetBucketTagging", f"bucket {name}"):
+            return _OURS in s3.get_bucket_tagging(Bucket=name)["TagSet"]
+    except NotFoundError:
+        return False  # it has no tags
 
 
 def _exists(s3: Any, name: str) -> bool:
@@ -105,7 +125,8 @@ def _create(s3: Any, name: str, region: str) -> None:
         s3.create_bucket(Bucket=name, ObjectOwnership="BucketOwnerEnforced", **where)
 
 
-def _policy(name: str) -> dict[str, Any]:
+def _policy(name: str, partition: str) -> dict[str, Any]:
+    arn = f"arn:{partition}:s3:::{name}"
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -114,7 +135,7 @@ def _policy(name: str) -> dict[str, Any]:
                 "Effect": "Deny",
                 "Principal": "*",
                 "Action": "s3:*",
-                "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"],
+                "Resource": [arn, f"{arn}/*"],
                 "Condition": {"Bool": {"aws:SecureTransport": "false"}},
             }
         ],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cloudfn.errors import Error, InvalidError
+from cloudfn.errors import Error, InvalidError, NotFoundError
 from cloudfn.providers.aws.clients import Clients
 from cloudfn.providers.aws.infra import leftovers, preflight, state
 from cloudfn.providers.aws.infra.base import Report, Wanted
@@ -15,6 +16,8 @@ from cloudfn.providers.aws.infra.events import Said
 from cloudfn.providers.aws.infra.terraform import Run, Terraform
 from cloudfn.providers.aws.infra.workspace import Workspace
 from cloudfn.providers.findings import Finding
+
+_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,18}[a-z0-9])?")
 
 
 class TerraformBase:
@@ -43,10 +46,13 @@ class TerraformBase:
         self._make_key = make_key
 
     def init(self, example: str, report: Report) -> Workspace:
-        clients = self._clients
+        _check_name(self._wanted.environment)
+        clients, known = self._clients, self._known_backend()
         who, region = preflight.identity(clients), clients.region
-        bucket = self._wanted.state_bucket or state.bucket_name(who.account_id, region)
-        made = state.ensure_bucket(clients.of("s3"), bucket, region)
+        bucket = self._wanted.state_bucket or known.get("bucket")
+        bucket = bucket or state.bucket_name(who.account_id, region)
+        partition = who.arn.split(":")[1]
+        made = state.ensure_bucket(clients.of("s3"), bucket, region, partition)
         report(Said(f"State is in s3://{bucket}{' (new)' if made else ''}"))
         backend = {
             "bucket": bucket,
@@ -127,6 +133,18 @@ class TerraformBase:
             )
             yield Finding("drift", "warn", text, "See `cloudfn infra plan`.")
 
+    def _known_backend(self) -> Mapping[str, str]:
+        """Return where the state of the folder's environment is; nothing if it holds none.
+
+        Raises:
+            InvalidError: It holds another environment.
+        """
+        try:
+            Workspace.at(self._wanted.folder)
+        except (NotFoundError, InvalidError):
+            return {}  # to be written, or written anew
+        return self._workspace().backend
+
     def _workspace(self) -> Workspace:
         workspace = Workspace.at(self._wanted.folder)
         for what, named, there in (
@@ -151,6 +169,16 @@ class TerraformBase:
         terraform = Terraform(workspace.folder, environ)
         terraform.version()
         return terraform
+
+
+def _check_name(environment: str) -> None:
+    """Refuse at once what Terraform refuses later: names of buckets and queues begin with it."""
+    if not _NAME.fullmatch(environment):
+        raise InvalidError(
+            f"{environment!r} is no name of an environment on AWS.",
+            hint="Take 1 to 20 small letters, digits and hyphens, a letter first and no hyphen"
+            " last.",
+        )
 
 
 def _wanted_vcpus(
