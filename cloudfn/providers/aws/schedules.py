@@ -29,7 +29,9 @@ from cloudfn.providers.schedules import Fire, ScheduleRecord
 
 #: what EventBridge puts in place of it
 _DUE = "<aws.scheduler.scheduled-time>"
-_PUT_PARAMETER = "arn:aws:scheduler:::aws-sdk:ssm:putParameter"
+_PUT_PARAMETER = "scheduler:::aws-sdk:ssm:putParameter"
+#: characters of a description
+_DESCRIBED = 512
 #: how long and how often EventBridge tries to deliver; what comes later the planner has noticed
 _RETRIES = {"MaximumEventAgeInSeconds": 600, "MaximumRetryAttempts": 10}
 
@@ -165,7 +167,7 @@ def published(record: ScheduleRecord, aims: Aims, now: float) -> dict[str, dict[
         found[name] = {
             "Name": name,
             "GroupName": aims.group,
-            "Description": f"{record.rule} of {record.function_id}",
+            "Description": f"{record.rule} of {record.function_id}"[:_DESCRIBED],
             **_when(rule),
             "State": "DISABLED" if record.paused else "ENABLED",
             "FlexibleTimeWindow": {"Mode": "OFF"},
@@ -192,7 +194,7 @@ def _when(rule: AwsRule) -> dict[str, Any]:
 
 def _target(record: ScheduleRecord, aims: Aims) -> dict[str, Any]:
     if isinstance(record.rule, ScaleAt):
-        arn = _PUT_PARAMETER
+        arn = f"arn:{aims.role.split(':')[1]}:{_PUT_PARAMETER}"
         told: dict[str, Any] = {
             "Name": f"{parameter_name(aims.pools, record.function_id)}/scheduled",
             "Value": scheduled_value(record),

@@ -11,7 +11,7 @@ from cloudfn.errors import (
 )
 from cloudfn.model.schedule import Cron, Period, ScaleAt
 from cloudfn.providers.aws.schedule_records import ScheduleRecords
-from cloudfn.providers.aws.schedules import Aims, AwsSchedules
+from cloudfn.providers.aws.schedules import Aims, AwsSchedules, published
 from cloudfn.providers.aws.table import Table
 from cloudfn.providers.schedules import Fire, ScheduleRecord
 from cloudfn.testing.aws import FakeAws
@@ -99,6 +99,22 @@ def test_both_kinds_of_days_are_two_schedules_of_one_name(world):
 
     world.schedules.put([record(Cron("0 7 1 * *"))])
     assert world.told() == {"sc-1-0": "cron(0 7 1 * ? *)"}
+
+
+def test_what_is_too_long_to_describe_a_schedule_is_cut(world):
+    minutes = ",".join(["0"] * 400)
+    world.schedules.put([record(Cron(f"{minutes} 7 * * *"))])
+
+    assert world.told() == {"sc-1-0": "cron(0 7 * * ? *)"}
+
+
+def test_settings_are_written_by_the_eventbridge_of_the_accounts_partition(world):
+    aims = replace(world.aims, role="arn:aws-us-gov:iam::123456789012:role/cloudfn-main-scheduler")
+    scaling = record(ScaleAt("0 6 * * *", min_containers=1))
+
+    [told] = published(scaling, aims, START).values()
+
+    assert told["Target"]["Arn"] == "arn:aws-us-gov:scheduler:::aws-sdk:ssm:putParameter"
 
 
 @pytest.mark.parametrize(
