@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from functools import cache
 from typing import Any
@@ -287,3 +288,15 @@ def test_what_stands_for_everything_is_what_knows_no_resource(role):
                     else statement["Action"]
                 )
             )
+
+
+def test_machines_without_a_way_out_reach_whatever_they_may_ask():
+    """Through an endpoint each: those of S3 and DynamoDB are there in any case."""
+    text = (toolbox.MODULES / "modules" / "network" / "main.tf").read_text()
+    found = re.search(r"needed +=( \[.*\])", text)
+    assert found is not None
+    endpoints = {each.partition(".")[0] for each in json.loads(found[1])}
+    text = json.dumps(documents()["agent"])
+    asked = set(re.findall(r'"([a-z0-9-]+):[A-Z]\w+"', text))
+    assert "lambda" in asked
+    assert asked - {"dynamodb", "s3"} <= endpoints

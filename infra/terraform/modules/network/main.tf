@@ -3,7 +3,7 @@ locals {
   zones = local.own ? slice(data.aws_availability_zones.open[0].names, 0, min(var.zones, length(data.aws_availability_zones.open[0].names))) : []
 
   # What an agent talks to, beside S3 and DynamoDB, whose gateway endpoints cost nothing.
-  needed    = ["autoscaling", "ec2", "ecr.api", "ecr.dkr", "logs", "sqs", "ssm", "ssmmessages"]
+  needed    = ["autoscaling", "ec2", "ecr.api", "ecr.dkr", "lambda", "logs", "sqs", "ssm", "ssmmessages"]
   endpoints = local.own ? setunion(var.interface_endpoints, var.egress == "none" ? local.needed : []) : []
 }
 
