@@ -25,6 +25,7 @@ _WRONG_VALUES = [
     ("disk_gib        = 500", "disk_gib = 5", "from 30 to 16384"),
     ("deadman_minutes = 15", "deadman_minutes = 1", "from 10 to 1440"),
     ("gpu             = true", 'gpu = true\n purchase = "cheap"', "on-demand or spot"),
+    ("gpu            = true", 'gpu = true\n architecture = "arm64"', "to name an image"),
     ("monthly_usd = 500", "monthly_usd = -1", "more than 0"),
     (
         "protect     = var.protect",

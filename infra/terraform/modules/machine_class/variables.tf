@@ -37,6 +37,11 @@ variable "architecture" {
     condition     = contains(["x86_64", "arm64"], var.architecture)
     error_message = "architecture must be x86_64 or arm64."
   }
+
+  validation {
+    condition     = var.architecture == "x86_64" || !var.gpu || var.image != null
+    error_message = "Amazon's image with the GPU driver is for x86_64: an arm64 class with GPUs has to name an image."
+  }
 }
 
 variable "gpu" {
