@@ -241,6 +241,26 @@ def test_policies_are_simulated_for_the_role_behind_a_session(arn: str, simulate
     assert preflight.principal(arn) == simulated
 
 
+def test_a_role_with_a_path_is_found_behind_its_session() -> None:
+    role = "arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Admin_1"
+    asked: list[str] = []
+
+    class Iam:
+        def of(self, _service: str) -> Any:
+            return self
+
+        def get_role(self, **told: str) -> Any:
+            return {"Role": {"Arn": role}} if role.endswith(f"/{told['RoleName']}") else {}
+
+        def simulate_principal_policy(self, **told: Any) -> Any:
+            asked.append(told["PolicySourceArn"])
+            return {"EvaluationResults": []}
+
+    session = "arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Admin_1/somebody"
+    assert preflight.check_permissions(Iam(), session).level == "ok"
+    assert asked == [role]
+
+
 @pytest.mark.parametrize(
     ("instance_type", "family"),
     [

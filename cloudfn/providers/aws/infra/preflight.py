@@ -71,6 +71,20 @@ def principal(arn: str) -> str:
     return f"arn:{partition}:iam::{account}:role/{role}"
 
 
+def _source(clients: ClientSource, arn: str) -> str:
+    """Return `principal`, with the path that a role may have and its sessions do not tell.
+
+    Every role of IAM Identity Center has one.
+    """
+    if not (found := _ASSUMED.match(arn)):
+        return arn
+    try:
+        with explained("iam", "GetRole", found[3]):
+            return str(clients.of("iam").get_role(RoleName=found[3])["Role"]["Arn"])
+    except Error:
+        return principal(arn)
+
+
 def check_permissions(clients: ClientSource, arn: str) -> Finding:
     """Ask IAM which of the `ACTIONS` would be refused."""
     if arn.endswith(":root"):
@@ -78,7 +92,7 @@ def check_permissions(clients: ClientSource, arn: str) -> Finding:
     try:
         with explained("iam", "SimulatePrincipalPolicy", arn):
             told = clients.of("iam").simulate_principal_policy(
-                PolicySourceArn=principal(arn), ActionNames=list(ACTIONS)
+                PolicySourceArn=_source(clients, arn), ActionNames=list(ACTIONS)
             )
     except Error as error:
         return Finding("permissions", "warn", f"not known: {error.message}", error.hint or "")
