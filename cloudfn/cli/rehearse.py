@@ -27,8 +27,31 @@ MachineArgument = Annotated[str, typer.Argument(metavar="MACHINE", help="As `sta
 _HOME = "@rehearsal"
 #: seconds to answer an order; `kill` waits until the machine is dead
 _PATIENCE = 30.0
-#: what else boto3 would listen to
-_UNSET = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_EC2")
+#: as the variables of their endpoints name them
+_SERVICES = (
+    "AUTO_SCALING",
+    "DYNAMODB",
+    "EC2",
+    "ECR",
+    "EVENTBRIDGE",
+    "IAM",
+    "LAMBDA",
+    "CLOUDWATCH_LOGS",
+    "S3",
+    "SCHEDULER",
+    "SQS",
+    "SSM",
+    "STS",
+)
+#: what else boto3 or cloudfn would listen to
+_UNSET = (
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "CLOUDFN_REGION",
+    *(f"AWS_ENDPOINT_URL_{service}" for service in _SERVICES),
+)
 
 
 def build() -> typer.Typer:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cloudfn.providers.aws.infra.state import bucket_location
 from cloudfn.providers.aws.keys import make_key
 from cloudfn.rehearsal import userdata
 from cloudfn.rehearsal.lifecycle import LAUNCHING, TERMINATING
@@ -84,9 +85,7 @@ def _store(of: Callable[[str], Any], names: Names, bundle: Path, sha256: str) ->
         TableName=names.prefix,
         TimeToLiveSpecification={"AttributeName": "expires", "Enabled": True},
     )
-    s3.create_bucket(
-        Bucket=names.bucket, CreateBucketConfiguration={"LocationConstraint": names.region}
-    )
+    s3.create_bucket(Bucket=names.bucket, **bucket_location(names.region))
     with bundle.open("rb") as file:
         s3.put_object(Bucket=names.bucket, Key=f"agent/{sha256}.zip", Body=file)
 

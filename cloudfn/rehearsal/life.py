@@ -15,6 +15,7 @@ from typing import NoReturn
 from cloudfn import settings
 from cloudfn.clock import Clock
 from cloudfn.errors import AlreadyExistsError, AuthError, ExecutionError, InvalidError
+from cloudfn.providers.aws.infra.base import check_name
 from cloudfn.rehearsal import cgroups, network
 from cloudfn.rehearsal.control import ask
 from cloudfn.rehearsal.site import ACCOUNT, Site, Wanted, variables
@@ -35,16 +36,18 @@ _PATIENCE = 20.0
 _PATH = ":".join([*os.get_exec_path(), "/usr/sbin", "/sbin"])
 
 
-def check(user: int) -> None:
+def check(user: int, environment: str = "main") -> None:
     """See whether a rehearsal can be on this machine.
 
     Args:
         user: Whose it would be.
+        environment: What is rehearsed.
 
     Raises:
         AuthError: This user may not make machines.
-        InvalidError: Something has to be installed.
+        InvalidError: The environment cannot be called so, or something has to be installed.
     """
+    check_name(environment)
     if user:
         raise AuthError(
             "Emulated machines need root: they have networks, mounts and Docker engines.",
@@ -88,9 +91,9 @@ def begin(site: Site, wanted: Wanted, clock: Clock) -> NoReturn:
 
     Raises:
         AlreadyExistsError: A rehearsal runs here.
-        InvalidError: Somebody listens at its port, or something has to be installed.
+        InvalidError: Somebody listens at its port, or it cannot be here; see `check`.
     """
-    check(os.geteuid())
+    check(os.geteuid(), wanted.environment)
     site.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(site.lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -77,6 +77,16 @@ def test_destroy_leaves_nothing_of_a_rehearsals_base(infra: Infra, clients: Clie
         infra.destroy(quiet)
 
 
+def test_a_base_can_be_in_the_first_region_too(tmp_path: Path) -> None:
+    wanted, bundle = Rehearsed(region="us-east-1"), tmp_path / "bundle.zip"
+    bundle.write_bytes(b"a bundle")
+    with mock_aws():
+        clients = Rehearsal(Access(region=wanted.region))
+        make_base(clients.of, wanted, bundle, SHA256)
+        [bucket] = clients.of("s3").list_buckets()["Buckets"]
+        assert bucket["Name"] == outputs(wanted, SHA256)["bucket"]
+
+
 def test_destroy_goes_on_where_it_broke_off(infra: Infra, clients: Clients) -> None:
     clients.of("dynamodb").delete_table(TableName="cloudfn-main")
     clients.of("lambda").delete_function(FunctionName="cloudfn-main-planner")

@@ -23,3 +23,8 @@ def test_a_port_at_which_somebody_listens_is_not_taken_for_the_rehearsals():
         with pytest.raises(InvalidError, match=str(port)):
             life.check_port(port)
     life.check_port(port)
+
+
+def test_a_name_that_aws_would_not_take_is_refused():
+    with pytest.raises(InvalidError, match="'Main_2' is no name of an environment on AWS"):
+        life.check(0, "Main_2")

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from cloudfn.errors import InvalidError
 from cloudfn.providers.aws.infra.events import Event
 from cloudfn.providers.aws.infra.terraform import Run
 from cloudfn.providers.aws.infra.workspace import Workspace
 from cloudfn.providers.findings import Finding
 
 Report = Callable[[Event], None]
+
+_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,18}[a-z0-9])?")
+
+
+def check_name(environment: str) -> None:
+    """See whether an environment on AWS can be called so: names of everything begin with it.
+
+    Raises:
+        InvalidError: It cannot, as Terraform's modules say, too.
+    """
+    if not _NAME.fullmatch(environment):
+        raise InvalidError(
+            f"{environment!r} is no name of an environment on AWS.",
+            hint="Take 1 to 20 small letters, digits and hyphens, a letter first and no hyphen"
+            " last.",
+        )
 
 
 @dataclass(frozen=True, slots=True)

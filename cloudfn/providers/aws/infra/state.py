@@ -19,6 +19,13 @@ def bucket_name(account_id: str, region: str) -> str:
     return f"cloudfn-state-{account_id}-{region}"
 
 
+def bucket_location(region: str) -> dict[str, Any]:
+    """Return what CreateBucket is told of the place, in the words of boto3."""
+    if region == _FIRST_REGION:
+        return {}
+    return {"CreateBucketConfiguration": {"LocationConstraint": region}}
+
+
 def state_key(environment: str) -> str:
     """Return the name of an environment's state in the bucket."""
     return f"cloudfn/{environment}/terraform.tfstate"
@@ -118,11 +125,10 @@ def _exists(s3: Any, name: str) -> bool:
 
 
 def _create(s3: Any, name: str, region: str) -> None:
-    where: dict[str, Any] = {}
-    if region != _FIRST_REGION:
-        where["CreateBucketConfiguration"] = {"LocationConstraint": region}
     with explained("s3", "CreateBucket", f"bucket {name}"):
-        s3.create_bucket(Bucket=name, ObjectOwnership="BucketOwnerEnforced", **where)
+        s3.create_bucket(
+            Bucket=name, ObjectOwnership="BucketOwnerEnforced", **bucket_location(region)
+        )
 
 
 def _policy(name: str, partition: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,12 @@ from typing import Any
 from cloudfn.errors import Error, InvalidError, NotFoundError
 from cloudfn.providers.aws.clients import Clients
 from cloudfn.providers.aws.infra import leftovers, preflight, state
-from cloudfn.providers.aws.infra.base import Report, Wanted
+from cloudfn.providers.aws.infra.base import Report, Wanted, check_name
 from cloudfn.providers.aws.infra.bundle import build_bundle
 from cloudfn.providers.aws.infra.events import Said
 from cloudfn.providers.aws.infra.terraform import Run, Terraform
 from cloudfn.providers.aws.infra.workspace import Workspace
 from cloudfn.providers.findings import Finding
-
-_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,18}[a-z0-9])?")
 
 
 class TerraformBase:
@@ -46,7 +43,7 @@ class TerraformBase:
         self._make_key = make_key
 
     def init(self, example: str, report: Report) -> Workspace:
-        _check_name(self._wanted.environment)
+        check_name(self._wanted.environment)
         clients, known = self._clients, self._known_backend()
         who, region = preflight.identity(clients), clients.region
         bucket = self._wanted.state_bucket or known.get("bucket")
@@ -169,16 +166,6 @@ class TerraformBase:
         terraform = Terraform(workspace.folder, environ)
         terraform.version()
         return terraform
-
-
-def _check_name(environment: str) -> None:
-    """Refuse at once what Terraform refuses later: names of buckets and queues begin with it."""
-    if not _NAME.fullmatch(environment):
-        raise InvalidError(
-            f"{environment!r} is no name of an environment on AWS.",
-            hint="Take 1 to 20 small letters, digits and hyphens, a letter first and no hyphen"
-            " last.",
-        )
 
 
 def _wanted_vcpus(
