@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 from cloudfn.clock import Clock
+from cloudfn.control.calls.directory import PastCall, find_call
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.named import Naming, confirmed
-from cloudfn.daemon.past import PastCall, PastCalls
+from cloudfn.daemon.past import PastCalls
 from cloudfn.daemon.ports import Engine
 from cloudfn.daemon.receipts import Receipts, acknowledged
 from cloudfn.daemon.session import Session
@@ -20,7 +21,6 @@ from cloudfn.errors import (
     ConflictError,
     Error,
     InvalidError,
-    NotFoundError,
     PermissionDeniedError,
 )
 from cloudfn.model.call import CallKind, Status
@@ -293,9 +293,7 @@ class Calls:
         Raises:
             NotFoundError: There is no such call.
         """
-        record = self._ledger.call(call_id)
-        if record is None:
-            raise NotFoundError(f"There is no call {call_id}.", hint="See `cloudfn call list`.")
+        record = find_call(self._ledger, call_id)
         call = self._calls.get(call_id)
         if call is None:
             call = self._calls[call_id] = Call(record.spec, record.known, record.sealed)
@@ -540,9 +538,7 @@ class Calls:
             NotFoundError: There is no such call.
             ConflictError: Its client is there.
         """
-        record = self._ledger.call(call_id)
-        if record is None:
-            raise NotFoundError(f"There is no call {call_id}.", hint="See `cloudfn call list`.")
+        find_call(self._ledger, call_id)
         call = self._calls.get(call_id)
         if call is not None and any(watch.owner for watch in call.watches):
             raise ConflictError(

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from cloudfn.model.call import Status
-from cloudfn.providers.ledger import CallSpec
+from cloudfn.control.calls.directory import PastCall
 
 #: inputs that are remembered at most
 _INPUTS = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class PastCall:
-    """A call, and how each of its inputs stood."""
-
-    spec: CallSpec
-    statuses: Sequence[Status]
 
 
 class PastCalls:

@@ -1,6 +1,7 @@
 """What call graphs remember of calls that the ledger has let go."""
 
-from cloudfn.daemon.past import PastCall, PastCalls
+from cloudfn.control.calls.directory import PastCall
+from cloudfn.daemon.past import PastCalls
 from cloudfn.model.call import CallKind, Status
 from cloudfn.providers.ledger import CallSpec
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from cloudfn.clock import Clock
+from cloudfn.control.calls.directory import find_call
 from cloudfn.control.invocation.alarm import Alarm
 from cloudfn.control.invocation.attendance import Attendance
 from cloudfn.control.invocation.caller import Answer, Caller, Tell
@@ -19,10 +20,9 @@ from cloudfn.control.invocation.listening import Listening
 from cloudfn.control.invocation.named import Functions, NamedCalls
 from cloudfn.control.invocation.submissions import Own, Submissions
 from cloudfn.control.invocation.watches import Deliveries, Seen, Watch, reject
-from cloudfn.errors import Error, NotFoundError
+from cloudfn.errors import Error
 from cloudfn.model.call import CallKind
 from cloudfn.providers.base import Cloud
-from cloudfn.providers.ledger import CallRecord
 from cloudfn.providers.wakeups import Note
 from cloudfn.wire.messages import BlobRef, Submit, is_blob
 
@@ -125,7 +125,7 @@ class Calls:
         Raises:
             NotFoundError: There is no such call.
         """
-        record = self.record(watch.call_id)
+        record = find_call(self._ledger, watch.call_id)
         start, end = watch.seen.start, watch.end
         found = self._ledger.outcomes(watch.call_id, start, end)
         watch.kind, watch.opened = record.spec.kind, True
@@ -192,13 +192,6 @@ class Calls:
         self.listening.unwatch(watch)
 
     # Of everybody
-
-    def record(self, call_id: str) -> CallRecord:
-        """Return what is known of a call; raises NotFoundError."""
-        record = self._ledger.call(call_id)
-        if record is None:
-            raise NotFoundError(f"There is no call {call_id}.", hint="See `cloudfn call list`.")
-        return record
 
     def cancel(self, call_id: str) -> None:
         """End all unfinished inputs of a call, and have their holders stop them. Idempotent."""

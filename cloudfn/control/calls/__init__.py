@@ -1,0 +1,1 @@
+"""Calls as every engine knows them: found, shown, run once more."""
