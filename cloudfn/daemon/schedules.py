@@ -21,7 +21,6 @@ from cloudfn.control.schedules.plan import Live
 from cloudfn.daemon.calls import Calls
 from cloudfn.daemon.journal import Journal
 from cloudfn.errors import InvalidError, NotFoundError
-from cloudfn.model import ids
 from cloudfn.model.call import CallKind, Status
 from cloudfn.model.schedule import Period, Rule, ScaleAt
 from cloudfn.providers.ledger import CallSpec, Ledger
@@ -150,21 +149,9 @@ class Scheduler:
 
     def add(self, app_id: str, function_id: str, rule: ScaleAt) -> ScheduleRecord:
         """Change a function's settings by a schedule from here on, until the next deploy."""
-        now = self._clock.wall()
-        record = ScheduleRecord(ids.mint("sc"), app_id, function_id, rule, now, now, dynamic=True)
-        self.agenda.put([record])
+        record = self.agenda.add_dynamic(app_id, function_id, rule, self._clock.wall())
         self.look()
         return record
-
-    def remove(self, schedule_id: str) -> None:
-        """Forget a schedule that was made by hand; raises InvalidError for those in code."""
-        record = self.agenda.record(schedule_id)
-        if not record.dynamic:
-            raise InvalidError(
-                f"Schedule {schedule_id} is declared in the code of its app.",
-                hint=f"Pause it with `cloudfn schedule pause {schedule_id}`, or deploy without it.",
-            )
-        self.agenda.remove([schedule_id])
 
     def run_now(self, schedule_id: str) -> Fire:
         """Fire a schedule, whether it is due or paused or not; the ones that follow stay.

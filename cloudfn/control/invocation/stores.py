@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from threading import Lock
 
 from cloudfn.clock import Clock
+from cloudfn.control.stores.broker import emptied
 from cloudfn.control.stores.later import Fields, Later
 from cloudfn.control.stores.payloads import ANSWER_SIZE
 from cloudfn.control.stores.stores import Stores
@@ -102,16 +103,7 @@ class AskingBroker:
 
     def clear(self, queue_id: str, partition: str | None, *, request: str, now: float) -> None:
         """Remove all elements; see `Broker`."""
-        partitions = self._queues.counts(queue_id, now) if partition is None else [partition]
-        for part in list(partitions):
-            number, taken = 0, True
-            while taken:
-                name = f"{request}-{part}-{number}"
-                taken = bool(
-                    self._queues.take(queue_id, part, 10**9, ANSWER_SIZE, request=name, now=now)
-                )
-                self._queues.settle([name], keep=True, now=now)
-                number += 1
+        emptied(self._queues, queue_id, partition, request=request, now=now)
 
     def _try(
         self,

@@ -134,6 +134,23 @@ class Agenda:
             self._records[record.schedule_id] = record
             self._enter(record)
 
+    def add_dynamic(
+        self, app_id: str, function_id: str, rule: ScaleAt, now: float
+    ) -> ScheduleRecord:
+        """Change a function's settings by a schedule from now on, until the next deploy."""
+        record = ScheduleRecord(ids.mint("sc"), app_id, function_id, rule, now, now, dynamic=True)
+        self.put([record])
+        return record
+
+    def remove_dynamic(self, schedule_id: str) -> None:
+        """Forget a schedule that was made by hand; raises InvalidError for those in code."""
+        if not self.record(schedule_id).dynamic:
+            raise InvalidError(
+                f"Schedule {schedule_id} is declared in the code of its app.",
+                hint=f"Pause it with `cloudfn schedule pause {schedule_id}`, or deploy without it.",
+            )
+        self.remove([schedule_id])
+
     def remove(self, schedule_ids: Iterable[str]) -> None:
         """Forget schedules."""
         gone = list(schedule_ids)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from itertools import count
 
 from cloudfn.control.stores.later import Fields, Later
 from cloudfn.control.stores.payloads import ANSWER_SIZE
@@ -155,14 +156,7 @@ class Broker:
 
     def clear(self, queue_id: str, partition: str | None, *, request: str, now: float) -> None:
         """Remove all elements of a partition, or of all partitions."""
-        partitions = self._queues.counts(queue_id, now) if partition is None else [partition]
-        for part in list(partitions):
-            number = 0
-            while self._queues.take(
-                queue_id, part, 10**9, ANSWER_SIZE, request=f"{request}-{part}-{number}", now=now
-            ):
-                self._queues.settle([f"{request}-{part}-{number}"], keep=True, now=now)
-                number += 1
+        for part in emptied(self._queues, queue_id, partition, request=request, now=now):
             self._serve((queue_id, part), now)
 
     # What happens around
@@ -249,3 +243,17 @@ def _serve_front(line: deque[_Waiter], now: float) -> bool:
         line.popleft().later.give(fields)
         served = True
     return served
+
+
+def emptied(
+    queues: Queues, queue_id: str, partition: str | None, *, request: str, now: float
+) -> list[str]:
+    """Remove all elements of a partition, or of all; return the partitions."""
+    partitions = list(queues.counts(queue_id, now)) if partition is None else [partition]
+    for part in partitions:
+        for number in count():
+            name = f"{request}-{part}-{number}"
+            if not queues.take(queue_id, part, 10**9, ANSWER_SIZE, request=name, now=now):
+                break
+            queues.settle([name], keep=True, now=now)
+    return partitions

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from cloudfn.control.operations import Fields, Group
+from cloudfn.control.schedules.request import chosen, parse_scaling
 from cloudfn.control.schedules.shown import schedule_json
-from cloudfn.control.schedules.times import check_fires
 from cloudfn.daemon.engine import Engine
 from cloudfn.daemon.session import Session
-from cloudfn.errors import InvalidError
-from cloudfn.model.cls import shown_name
-from cloudfn.model.schedule import ScaleAt, check_rule, rule_from_json
 from cloudfn.providers.schedules import ScheduleRecord
 
 _HISTORY = 100
@@ -27,17 +24,7 @@ class ScheduleOperations(Group):
         self._agenda = engine.schedules.agenda
 
     def op_schedule_list(self, _session: Session, fields: Fields) -> Fields:
-        app, named = fields.get("app"), fields.get("function")
-        function = None if named is None else shown_name(named)
-        described = map(self._schedule, self._agenda.records())
-        return {
-            "schedules": [
-                each
-                for each in described
-                if app in (None, each["app_name"], each["app_id"])
-                and function in (None, each["function_name"])
-            ]
-        }
+        return {"schedules": chosen(map(self._schedule, self._agenda.records()), fields)}
 
     def op_schedule_pause(self, _session: Session, fields: Fields) -> Fields:
         self._schedules.pause(fields["schedules"], paused=bool(fields["paused"]))
@@ -57,21 +44,14 @@ class ScheduleOperations(Group):
         return {"times": self._agenda.times(fields["schedule"], now, count)}
 
     def op_schedule_scale(self, _session: Session, fields: Fields) -> Fields:
-        function_id = fields["function_id"]
-        rule = rule_from_json({"min_containers": None, **fields["rule"]})
-        if not isinstance(rule, ScaleAt):
-            raise InvalidError(
-                "Only settings can be scheduled from outside the code.",
-                hint="Declare when a function runs with `@app.function(schedule=…)`.",
-            )
-        check_rule(rule)
-        self._engine.directory.scalable(function_id).autoscaler.merged(rule.changes)
-        check_fires(rule.cron, self._engine.clock.wall())
-        app_id = self._engine.directory.function(function_id).app_id
+        function_id, directory = fields["function_id"], self._engine.directory
+        rule = parse_scaling(fields, self._engine.clock.wall())
+        directory.scalable(function_id).autoscaler.merged(rule.changes)
+        app_id = directory.function(function_id).app_id
         return self._schedule(self._schedules.add(app_id, function_id, rule))
 
     def op_schedule_remove(self, _session: Session, fields: Fields) -> Fields:
-        self._schedules.remove(fields["schedule"])
+        self._agenda.remove_dynamic(fields["schedule"])
         return {}
 
     def _schedule(self, record: ScheduleRecord) -> Fields:

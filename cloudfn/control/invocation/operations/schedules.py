@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.operations import Fields, Group
 from cloudfn.control.schedules.agenda import Agenda, Due
+from cloudfn.control.schedules.request import chosen, parse_scaling
 from cloudfn.control.schedules.shown import schedule_json
-from cloudfn.control.schedules.times import check_fires
 from cloudfn.errors import InvalidError
-from cloudfn.model import ids
 from cloudfn.model.call import CallKind
-from cloudfn.model.cls import shown_name
-from cloudfn.model.schedule import ScaleAt, check_rule, rule_from_json
+from cloudfn.model.schedule import ScaleAt
 from cloudfn.providers.ledger import CallSpec
 from cloudfn.providers.schedules import Fire, ScheduleRecord
 
@@ -33,18 +31,9 @@ class ScheduleOperations(Group):
         self._front = front
 
     def op_schedule_list(self, _conversation: Conversation, fields: Fields) -> Fields:
-        app, named = fields.get("app"), fields.get("function")
-        function = None if named is None else shown_name(named)
         agenda = self._agenda()
-        described = [self._schedule(agenda, record) for record in agenda.records()]
-        return {
-            "schedules": [
-                each
-                for each in described
-                if app in (None, each["app_name"], each["app_id"])
-                and function in (None, each["function_name"])
-            ]
-        }
+        described = (self._schedule(agenda, record) for record in agenda.records())
+        return {"schedules": chosen(described, fields)}
 
     def op_schedule_pause(self, _conversation: Conversation, fields: Fields) -> Fields:
         now, paused = self._front.clock.wall(), bool(fields["paused"])
@@ -71,30 +60,15 @@ class ScheduleOperations(Group):
         return {"times": self._agenda().times(fields["schedule"], now, count)}
 
     def op_schedule_scale(self, _conversation: Conversation, fields: Fields) -> Fields:
-        function_id, now = fields["function_id"], self._front.clock.wall()
-        rule = rule_from_json({"min_containers": None, **fields["rule"]})
-        if not isinstance(rule, ScaleAt):
-            raise InvalidError(
-                "Only settings can be scheduled from outside the code.",
-                hint="Declare when a function runs with `@app.function(schedule=…)`.",
-            )
-        check_rule(rule)
-        self._front.directory.scalable(function_id).autoscaler.merged(rule.changes)
-        check_fires(rule.cron, now)
-        app_id = self._front.directory.function(function_id).app_id
-        record = ScheduleRecord(ids.mint("sc"), app_id, function_id, rule, now, now, dynamic=True)
-        agenda = self._agenda()
-        agenda.put([record])
-        return self._schedule(agenda, record)
+        function_id, directory = fields["function_id"], self._front.directory
+        now, agenda = self._front.clock.wall(), self._agenda()
+        rule = parse_scaling(fields, now)
+        directory.scalable(function_id).autoscaler.merged(rule.changes)
+        app_id = directory.function(function_id).app_id
+        return self._schedule(agenda, agenda.add_dynamic(app_id, function_id, rule, now))
 
     def op_schedule_remove(self, _conversation: Conversation, fields: Fields) -> Fields:
-        agenda, schedule_id = self._agenda(), fields["schedule"]
-        if not agenda.record(schedule_id).dynamic:
-            raise InvalidError(
-                f"Schedule {schedule_id} is declared in the code of its app.",
-                hint=f"Pause it with `cloudfn schedule pause {schedule_id}`, or deploy without it.",
-            )
-        agenda.remove([schedule_id])
+        self._agenda().remove_dynamic(fields["schedule"])
         return {}
 
     def _agenda(self) -> Agenda:
