@@ -74,8 +74,9 @@ async def _run(settings: Settings, clock: Clock) -> None:
 async def _serve(settings: Settings, marker: str, zygotes: Zygotes, clock: Clock) -> None:
     # Imported here: the first zygote starts in the meantime.
     from cloudfn.agent.machine import this_machine
-    from cloudfn.daemon.engine import Engine, Place
+    from cloudfn.daemon.engine import Engine
     from cloudfn.daemon.lifecycle import listen
+    from cloudfn.daemon.place import Place
     from cloudfn.daemon.server import Server
     from cloudfn.providers.local import open_provider
     from cloudfn.providers.local.images import LocalImages

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudfn.agent.agent import Agent
-from cloudfn.agent.docker.cells import Cells, Site
-from cloudfn.agent.docker.engine import DockerContainers
-from cloudfn.agent.docker.networks import Networks
-from cloudfn.agent.machine import Machine
 from cloudfn.agent.memory import memory_guard
 from cloudfn.agent.pool import Pool, PoolSpec
-from cloudfn.agent.ports import AgentConfig
 from cloudfn.agent.zygotes import Zygotes
 from cloudfn.clock import Clock
 from cloudfn.control.deploy.directory import Directory
@@ -29,10 +22,11 @@ from cloudfn.daemon.desk import CellDesk, worker_ids
 from cloudfn.daemon.images import ImageDesk
 from cloudfn.daemon.journal import Journal
 from cloudfn.daemon.output import Output
+from cloudfn.daemon.place import Place, agent_config, open_cells
 from cloudfn.daemon.runtimes import Runtimes
 from cloudfn.daemon.scaling import Scaling
 from cloudfn.daemon.schedules import Scheduler
-from cloudfn.daemon.session import Session, container_key
+from cloudfn.daemon.session import Session
 from cloudfn.daemon.stores import SharedState
 from cloudfn.daemon.streams import Streams
 from cloudfn.daemon.watches import Call, Watch
@@ -41,31 +35,13 @@ from cloudfn.daemon.web.gateway import Gateway
 from cloudfn.daemon.web.requests import parameters_in
 from cloudfn.daemon.workspaces import Workspaces
 from cloudfn.errors import NotFoundError
-from cloudfn.model import ids
 from cloudfn.providers.base import Provider
-from cloudfn.providers.docker.engine import DockerEngine
 from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.settings import Settings
 from cloudfn.wire.messages import BlobRef, LogSource, is_blob
 
 if TYPE_CHECKING:
     from cloudfn.daemon.web.proxy import Proxy
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where this engine is: paths and secrets of its environment."""
-
-    state_dir: Path
-    socket: str
-    key: bytes
-    #: value that marks every process that belongs to this daemon
-    marker: str
-    #: variables that containers get from this machine
-    environ: dict[str, str]
-    machine: Machine
-    #: gives the runtime folder
-    runtime_folder: Callable[[], Path]
 
 
 class Engine:
@@ -103,17 +79,9 @@ class Engine:
             self.workspaces,
             worker_ids(),
         )
-        self.cells = self._cells(loop)
-        config = AgentConfig(
-            zygotes=zygotes,
-            cells=self.cells,
-            environ=place.environ,
-            identity=self._identity,
-            supplies=self._supplies,
-            gpus=place.machine.gpus,
-            one_at_a_time=settings.one_at_a_time,
-            web_pending=settings.limits.web_pending,
-            exit_grace=settings.exit_grace,
+        self.cells = open_cells(loop, settings, place, self.desk, self._complain)
+        config = agent_config(
+            settings, place, zygotes, self.cells, self.desk, self.blobs, self._supplies
         )
         guard = memory_guard(place.marker)
         self.agent = Agent(loop, self.journal, self, clock, config, guard)
@@ -153,13 +121,6 @@ class Engine:
             self.doors,
         )
         self._due: TimerHandle | None = None
-
-    def _cells(self, loop: AbstractEventLoop) -> Cells:
-        docker, place = self.settings.docker, self.place
-        engine = DockerContainers(DockerEngine(docker.environ))
-        networks = Networks(engine, place.marker, allow_metadata=docker.allow_metadata)
-        site = Site(self.settings.environment, place.marker, ids.mint("da"), place.machine)
-        return Cells(loop, engine, self.desk, site, networks, self._complain)
 
     def _complain(self, pool: PoolSpec, reason: str) -> None:
         """A container of Docker cannot be started now; write it into the log of its app."""
@@ -442,25 +403,6 @@ class Engine:
         if pool.function.volumes and self.desk.view(container_id) is None:
             supplies["mounts"] = self.workspaces.prepare(container_id, pool.function.volumes)()
         return supplies
-
-    def _identity(self, container_id: str, app_id: str) -> dict[str, str]:
-        places = self.desk.places(container_id) or {
-            "CLOUDFN_CONTAINER_SOCKET": self.place.socket,
-            "CLOUDFN_HOME": str(self.settings.root),
-            "CLOUDFN_BLOBS_FAST": str(self.blobs.fast),
-            "CLOUDFN_BLOBS_DURABLE": str(self.blobs.durable),
-        }
-        return {
-            **places,
-            "CLOUDFN_CONTAINER_ID": container_id,
-            "CLOUDFN_CONTAINER_KEY": container_key(self.place.key, container_id).hex(),
-            "CLOUDFN_CONTAINER_APP": app_id,
-            "CLOUDFN_ENVIRONMENT": self.settings.environment,
-            # Names that programs written for Modal look at.
-            "MODAL_TASK_ID": container_id,
-            "MODAL_IS_REMOTE": "1",
-            "MODAL_ENVIRONMENT": self.settings.environment,
-        }
 
 
 def _call_of(ended: tuple[Claim, Entry]) -> str:

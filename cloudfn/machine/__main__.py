@@ -24,6 +24,7 @@ from cloudfn.agent.zygotes import MARKER, Zygotes
 from cloudfn.clock import Clock, SystemClock
 from cloudfn.control.invocation.front import Front
 from cloudfn.daemon.lifecycle import Lock, end_leftovers, raise_descriptor_limit
+from cloudfn.daemon.place import Place as EnginePlace
 from cloudfn.errors import Error, InvalidError
 from cloudfn.machine import engine as parts
 from cloudfn.machine.config import MachineConfig, read_config
@@ -146,7 +147,7 @@ def put_together(
     settings = _settings(config)
     machine = spared(this_machine(settings.gpus))
     library = RuntimeFolder(state_dir / "runtime")
-    place = parts.Place(
+    place = EnginePlace(
         state_dir,
         str(state_dir / "machine.sock"),
         os.urandom(32),

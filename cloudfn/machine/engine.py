@@ -6,19 +6,12 @@ import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from cloudfn.agent.agent import Agent
-from cloudfn.agent.docker.cells import Cells, Site
-from cloudfn.agent.docker.engine import DockerContainers
-from cloudfn.agent.docker.networks import Networks
-from cloudfn.agent.machine import Machine
 from cloudfn.agent.memory import memory_guard
 from cloudfn.agent.pool import PoolSpec
-from cloudfn.agent.ports import AgentConfig
 from cloudfn.agent.zygotes import Zygotes
 from cloudfn.clock import Clock
 from cloudfn.control.planner.loop import PlannerLoop
@@ -26,8 +19,8 @@ from cloudfn.control.stores.registry import Registry
 from cloudfn.control.stores.volumes import VolumeDesk
 from cloudfn.daemon.desk import CellDesk, worker_ids
 from cloudfn.daemon.output import Output
+from cloudfn.daemon.place import Place, agent_config, open_cells
 from cloudfn.daemon.scaling import Scaling
-from cloudfn.daemon.session import container_key
 from cloudfn.daemon.workspaces import Workspaces
 from cloudfn.machine.bells import Listener, Listeners
 from cloudfn.machine.claims import AheadAndBehind, Surroundings
@@ -39,10 +32,8 @@ from cloudfn.machine.outbox import Outbox, Recorded
 from cloudfn.machine.payloads import Payloads
 from cloudfn.machine.serving import Serving
 from cloudfn.machine.threads import Threads
-from cloudfn.model import ids
 from cloudfn.model.call import ContainerLost
 from cloudfn.providers.base import Cloud
-from cloudfn.providers.docker.engine import DockerEngine
 from cloudfn.providers.doorbells import Ring
 from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.providers.local.blobs import LocalBlobs
@@ -55,24 +46,6 @@ _log = logging.getLogger(__name__)
 _ASKERS, _CARRIERS = 16, 16
 #: seconds that output has to be stored when this machine leaves
 _LOGS_GRACE = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where this engine is: paths and secrets of its machine."""
-
-    state_dir: Path
-    #: of containers that are processes
-    socket: str
-    #: of this life of the process: no container outlives it
-    key: bytes
-    #: value that marks every process that belongs to this machine's agent
-    marker: str
-    #: variables that containers get from this machine
-    environ: dict[str, str]
-    machine: Machine
-    #: gives the runtime folder
-    library: Callable[[], Path]
 
 
 class Engine:
@@ -97,8 +70,6 @@ class Engine:
         clock: Clock,
     ) -> None:
         self._loop = loop
-        self._settings = settings
-        self._place = place
         self._clock = clock
         self._cloud = cloud
         self.blobs = LocalBlobs.open(place.state_dir)
@@ -112,9 +83,9 @@ class Engine:
         folder = place.state_dir / "workspaces"
         self.workspaces = Workspaces(loop, volumes, folder, clock, far=True)
         self.desk = CellDesk(
-            loop, place.state_dir, place.library, self.blobs, self.workspaces, worker_ids()
+            loop, place.state_dir, place.runtime_folder, self.blobs, self.workspaces, worker_ids()
         )
-        self.cells = self._cells()
+        self.cells = open_cells(loop, settings, place, self.desk, self._complain)
         self._teller = Teller(cloud.ledger, cloud.wakeups)
         self.outbox = Outbox(cloud.ledger, cloud.doorbells, self._told, self._soon)
         self.payloads = Payloads(loop, self.blobs, cloud.depot, self._carrying, self.outbox.record)
@@ -146,16 +117,8 @@ class Engine:
                 listen=self._listeners.listen,
             ),
         )
-        config = AgentConfig(
-            zygotes=zygotes,
-            cells=self.cells,
-            environ=place.environ,
-            identity=self._identity,
-            supplies=self._supplies,
-            gpus=place.machine.gpus,
-            one_at_a_time=settings.one_at_a_time,
-            web_pending=settings.limits.web_pending,
-            exit_grace=settings.exit_grace,
+        config = agent_config(
+            settings, place, zygotes, self.cells, self.desk, self.blobs, self._supplies
         )
         guard = memory_guard(place.marker)
         self.agent = Agent(loop, self.claims, self, clock, config, guard)
@@ -165,13 +128,6 @@ class Engine:
         self.serving.poke = self.planner.poke
         #: is called when containers came, went or changed state
         self.on_change: Callable[[], None] = lambda: None
-
-    def _cells(self) -> Cells:
-        docker, place = self._settings.docker, self._place
-        engine = DockerContainers(DockerEngine(docker.environ))
-        networks = Networks(engine, place.marker, allow_metadata=docker.allow_metadata)
-        site = Site(self._settings.environment, place.marker, ids.mint("da"), place.machine)
-        return Cells(self._loop, engine, self.desk, site, networks, self._complain)
 
     def _listener(self, function_id: str) -> Listener:
         return Listener(
@@ -388,23 +344,3 @@ class Engine:
         if pool.function.volumes and self.desk.view(container_id) is None:
             supplies["mounts"] = self.workspaces.prepare(container_id, pool.function.volumes)()
         return supplies
-
-    def _identity(self, container_id: str, app_id: str) -> dict[str, str]:
-        places = self.desk.places(container_id) or {
-            "CLOUDFN_CONTAINER_SOCKET": self._place.socket,
-            "CLOUDFN_HOME": str(self._settings.root),
-            "CLOUDFN_BLOBS_FAST": str(self.blobs.fast),
-            "CLOUDFN_BLOBS_DURABLE": str(self.blobs.durable),
-        }
-        environment = self._settings.environment
-        return {
-            **places,
-            "CLOUDFN_CONTAINER_ID": container_id,
-            "CLOUDFN_CONTAINER_KEY": container_key(self._place.key, container_id).hex(),
-            "CLOUDFN_CONTAINER_APP": app_id,
-            "CLOUDFN_ENVIRONMENT": environment,
-            # Names that programs written for Modal look at.
-            "MODAL_TASK_ID": container_id,
-            "MODAL_IS_REMOTE": "1",
-            "MODAL_ENVIRONMENT": environment,
-        }

@@ -243,7 +243,7 @@ def test_only_what_was_made_by_hand_is_removed_by_hand(make):
     added = engine.scheduler.add("ap-1", "fu-1", ScaleAt("0 6 * * *", min_containers=4))
 
     with pytest.raises(InvalidError, match="declared in the code"):
-        engine.scheduler.remove(declared.schedule_id)
-    engine.scheduler.remove(added.schedule_id)
+        engine.scheduler.agenda.remove_dynamic(declared.schedule_id)
+    engine.scheduler.agenda.remove_dynamic(added.schedule_id)
 
     assert engine.scheduler.agenda.records() == [declared]
