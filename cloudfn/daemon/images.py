@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 
 from cloudfn.control.deploy.images import found_json
-from cloudfn.control.stores.later import Fields, Later
+from cloudfn.control.operations import Fields
+from cloudfn.control.stores.later import Later
 from cloudfn.daemon.session import Session
 from cloudfn.errors import Error, InternalError, InvalidError
 from cloudfn.model.image import ImageSpec

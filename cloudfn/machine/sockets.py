@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from cloudfn.agent.container import Container
-from cloudfn.control.invocation.caller import Caller, Fields
+from cloudfn.control.invocation.caller import Caller
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.front import Front
+from cloudfn.control.operations import Fields
 from cloudfn.control.stores.later import Later
 from cloudfn.daemon.desk import DURABLE, FAST
 from cloudfn.daemon.lifecycle import listen, peer_is_us

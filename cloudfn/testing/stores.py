@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cloudfn.control.operations import Fields
 from cloudfn.control.stores.broker import Broker
-from cloudfn.control.stores.later import Fields, Later
+from cloudfn.control.stores.later import Later
 from cloudfn.control.stores.stores import Stores
 from cloudfn.settings import StoreLimits
 from cloudfn.testing.clock import FakeClock

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from cloudfn.control.operations import Fields
 from cloudfn.model.secret import SecretRef
 from cloudfn.wire.messages import BlobRef, Kind
 
-Fields = dict[str, Any]
 #: hears what a front says, from any thread, one message at a time for each call
 Tell = Callable[[Kind, bytes], None]
 #: gets the one answer to a request

@@ -12,8 +12,9 @@ from typing import Any
 
 from cloudfn import errors
 from cloudfn.clock import Clock
-from cloudfn.control.invocation.caller import Caller, Fields
+from cloudfn.control.invocation.caller import Caller
 from cloudfn.control.invocation.front import Front
+from cloudfn.control.operations import Fields
 from cloudfn.sdk.client import FAILED, RESUMED, Mailbox, Stream, Welcome
 from cloudfn.sdk.session import error_of
 from cloudfn.sdk.twins import Steps, run

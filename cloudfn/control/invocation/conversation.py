@@ -8,9 +8,10 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from cloudfn.control.invocation.caller import Answer, Caller, Fields, Tell
+from cloudfn.control.invocation.caller import Answer, Caller, Tell
 from cloudfn.control.invocation.submissions import Own
 from cloudfn.control.invocation.watches import Watch
+from cloudfn.control.operations import Fields
 from cloudfn.errors import Error, InternalError, InvalidError
 from cloudfn.wire.messages import BlobRef, Delivered, Kind, Submit, Taken, encode_json, is_blob
 from cloudfn.wire.replies import error_json

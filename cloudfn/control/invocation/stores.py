@@ -6,8 +6,9 @@ from collections.abc import Callable, Hashable
 from threading import Lock
 
 from cloudfn.clock import Clock
+from cloudfn.control.operations import Fields
 from cloudfn.control.stores.broker import emptied
-from cloudfn.control.stores.later import Fields, Later
+from cloudfn.control.stores.later import Later
 from cloudfn.control.stores.payloads import ANSWER_SIZE
 from cloudfn.control.stores.stores import Stores
 from cloudfn.providers.base import Cloud

@@ -10,7 +10,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from itertools import count
 
-from cloudfn.control.stores.later import Fields, Later
+from cloudfn.control.operations import Fields
+from cloudfn.control.stores.later import Later
 from cloudfn.control.stores.payloads import ANSWER_SIZE
 from cloudfn.providers.queues import Queues
 from cloudfn.wire.texts import to_text, to_texts

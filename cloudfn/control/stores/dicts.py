@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudfn.control.stores.later import Fields
+from cloudfn.control.operations import Fields
 from cloudfn.control.stores.payloads import ANSWER_SIZE, Intake, StoreBlobs
 from cloudfn.control.stores.registry import Registry
 from cloudfn.errors import ResourceExhaustedError

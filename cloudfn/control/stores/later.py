@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-Fields = dict[str, Any]
+from cloudfn.control.operations import Fields
 
 
 class Later:

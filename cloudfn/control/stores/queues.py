@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Protocol
 
-from cloudfn.control.stores.later import Fields, Later
+from cloudfn.control.operations import Fields
+from cloudfn.control.stores.later import Later
 from cloudfn.control.stores.payloads import Intake, StoreBlobs
 from cloudfn.control.stores.registry import Registry
 from cloudfn.errors import InvalidError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from cloudfn.control.stores.later import Fields
+from cloudfn.control.operations import Fields
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.names import check_characters
 from cloudfn.providers.objects import ObjectKind, ObjectRecord, Objects

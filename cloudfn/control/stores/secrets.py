@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from cloudfn.control.stores.later import Fields
+from cloudfn.control.operations import Fields
 from cloudfn.control.stores.registry import Registry
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.function import FunctionSpec

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cloudfn.control.stores.later import Fields
+from cloudfn.control.operations import Fields
 from cloudfn.control.stores.registry import Registry
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.function import FunctionSpec

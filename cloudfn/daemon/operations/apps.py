@@ -134,15 +134,12 @@ class AppOperations(Group):
         return {}
 
     def op_app_stop(self, _session: Session, fields: Fields) -> Fields:
-        name = fields["name"]
-        if name.startswith("ap-"):  # an App that was deployed or runs knows its id
-            record = self._engine.directory.app(name)
-            if record.state != "deployed":
-                self._engine.apps.close(record.app_id)
-                return {"app_id": record.app_id}
-            name = record.name
-        result = self._engine.apps.carry_out(StopRequest(name))
-        return {"app_id": result.app.app_id}
+        record = self._engine.directory.app(fields["name"])
+        if record.state == "deployed":
+            self._engine.apps.carry_out(StopRequest(record.name))
+        else:  # an App that runs knows its id
+            self._engine.apps.close(record.app_id)
+        return {"app_id": record.app_id}
 
     def op_app_list(self, _session: Session, fields: Fields) -> Fields:
         apps = self._engine.catalog.apps(stopped=bool(fields.get("all")))

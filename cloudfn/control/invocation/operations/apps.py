@@ -119,16 +119,13 @@ class AppOperations(Group):
         return {}
 
     def op_app_stop(self, _conversation: Conversation, fields: Fields) -> Fields:
-        name = fields["name"]
-        if name.startswith("ap-"):  # an App that was deployed or runs knows its id
-            record = self._front.directory.app(name)
-            if record.state != "deployed":
-                self._front.apps.close(record.app_id)
-                return {"app_id": record.app_id}
-            name = record.name
-        result = self._front.apps.carry_out(StopRequest(name))
-        self._front.calls.alarm.changed()
-        return {"app_id": result.app.app_id}
+        record = self._front.directory.app(fields["name"])
+        if record.state == "deployed":
+            self._front.apps.carry_out(StopRequest(record.name))
+            self._front.calls.alarm.changed()
+        else:  # an App that runs knows its id
+            self._front.apps.close(record.app_id)
+        return {"app_id": record.app_id}
 
     def op_app_list(self, _conversation: Conversation, fields: Fields) -> Fields:
         apps = self._catalog.apps(stopped=bool(fields.get("all")))
