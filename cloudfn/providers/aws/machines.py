@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields
 from json import dumps, loads
@@ -24,6 +23,7 @@ from cloudfn.clock import Clock
 from cloudfn.errors import ConflictError, ResourceExhaustedError
 from cloudfn.model.gpu import Gpu
 from cloudfn.providers.aws.clients import ClientSource
+from cloudfn.providers.aws.crew import Crew
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.table import Item, Table, Write, delete, update
 from cloudfn.providers.machines import (
@@ -66,6 +66,7 @@ class DynamoMachines:
 
     def __init__(self, clients: ClientSource, table: str, clock: Clock) -> None:
         self._table = Table(clients, table, clock)
+        self._crew = Crew(_THREADS)
 
     def beat(self, report: MachineReport, now: float, lease: float) -> Orders:
         try:
@@ -85,11 +86,7 @@ class DynamoMachines:
 
     def order(self, orders: Mapping[str, Orders]) -> None:
         writes = [_ordering(machine_id, each) for machine_id, each in orders.items()]
-        if not writes:
-            return
-        with ThreadPoolExecutor(min(len(writes), _THREADS)) as threads:
-            # Exceptions come up as results are asked for.
-            builtins.list(threads.map(self._unless_refused, writes))
+        self._crew.each(self._unless_refused, writes)
 
     def cancel(self, machine_id: str, inputs: Sequence[tuple[int, int]]) -> None:
         for some in _portions(inputs):
@@ -150,9 +147,7 @@ class DynamoMachines:
 
     def list(self) -> list[MachineRow]:
         partitions = [f"M#{number:x}" for number in range(PARTITIONS)]
-        with ThreadPoolExecutor(_THREADS) as threads:
-            found = builtins.list(threads.map(self._rows, partitions))
-        rows = [row for some in found for row in some]
+        rows = [row for some in self._crew.each(self._rows, partitions) for row in some]
         return sorted(rows, key=lambda row: row.report.machine_id)
 
     def remove(self, machine_id: str) -> None:

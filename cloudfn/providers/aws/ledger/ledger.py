@@ -8,10 +8,10 @@ from random import Random, SystemRandom
 from cloudfn.clock import Clock
 from cloudfn.model.call import Counters, Status
 from cloudfn.providers.aws.clients import ClientSource
+from cloudfn.providers.aws.crew import Crew
 from cloudfn.providers.aws.ledger.calls import Calls
 from cloudfn.providers.aws.ledger.claims import Claims
 from cloudfn.providers.aws.ledger.counts import Counts
-from cloudfn.providers.aws.ledger.crew import Crew
 from cloudfn.providers.aws.ledger.ends import Ends
 from cloudfn.providers.aws.ledger.janitor import Janitor
 from cloudfn.providers.aws.ledger.outcomes import Outcomes

@@ -8,10 +8,10 @@ from math import ceil
 from random import Random
 
 from cloudfn.clock import Clock
+from cloudfn.providers.aws.crew import Crew
 from cloudfn.providers.aws.errors import ConditionFailed
 from cloudfn.providers.aws.ledger import heads, pages, rows
 from cloudfn.providers.aws.ledger.book import Book
-from cloudfn.providers.aws.ledger.crew import Crew
 from cloudfn.providers.aws.ledger.heads import Head
 from cloudfn.providers.aws.ledger.pages import LABEL_BITS, PAGE, Page
 from cloudfn.providers.aws.table import Table, Write

@@ -1,4 +1,4 @@
-"""Threads that ask for several pages of the ledger at once."""
+"""Threads that ask for several things at once."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from threading import Barrier, get_ident
 
 import pytest
 
-from cloudfn.providers.aws.ledger.crew import Crew
+from cloudfn.providers.aws.crew import Crew
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_closed_crew_begins_anew(crew):
 
 def test_a_process_on_its_way_out_does_it_itself():
     program = (
-        "import atexit; from cloudfn.providers.aws.ledger.crew import Crew; crew = Crew(2);"
+        "import atexit; from cloudfn.providers.aws.crew import Crew; crew = Crew(2);"
         "crew.each(str, [1, 2]); atexit.register(lambda: print(crew.each(str, [3, 4])))"
     )
     told = subprocess.run(
@@ -63,3 +63,19 @@ def test_a_process_on_its_way_out_does_it_itself():
     )
 
     assert (told.stdout, told.stderr) == ("['3', '4']\n", "")
+
+
+def test_a_process_that_ends_does_not_wait_for_what_others_do_for_it():
+    program = (
+        "from threading import Event, Thread;"
+        "from cloudfn.providers.aws.crew import Crew; crew = Crew(3); waits = Event();"
+        "begun = [Event(), Event(), Event()];"
+        "act = lambda event: (event.set(), waits.wait());"
+        "Thread(target=crew.each, args=(act, begun), daemon=True).start();"
+        "[event.wait() for event in begun]; print('over')"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60
+    )
+
+    assert (told.stdout, told.stderr) == ("over\n", "")
