@@ -57,8 +57,6 @@ _log = logging.getLogger(__name__)
 
 #: clients at a time that one container may have here
 _MOST_OF_ONE = 64
-#: seconds that conversations have to end when this machine leaves
-_LAST_WORDS = 3.0
 #: fields of requests and answers that hold payloads as texts
 _PAYLOADS = ("values", "entries", "items")
 
@@ -141,9 +139,7 @@ class Sockets:
         for session in list(self._talks):
             session.close()
         if self._front is not None:
-            self._front.crew.settle(_LAST_WORDS)
-            self._front.calls.close()
-            self._front.crew.close()
+            self._front.close()
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -234,7 +230,7 @@ class Sockets:
         """A client is gone: what it alone wanted ends."""
         talk = self._talks.pop(session, None)
         if talk is not None and talk.conversation is not None and self._front is not None:
-            self._front.crew.do(talk.conversation.close)
+            talk.conversation.close()
 
     # Calls
 

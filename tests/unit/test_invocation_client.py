@@ -389,6 +389,24 @@ def test_a_run_ends_although_its_containers_cannot_be_counted(world: World) -> N
     assert app.summary["containers_peak"] == 1
 
 
+def test_a_run_ends_in_order_although_its_app_cannot_be_ended_at_once(world: World) -> None:
+    with world.program(), app.run(runtime="docker"):
+        double.remote(1)
+        world.cloud.ports["catalog"].fail_next("stop_app", ServiceError("it is away"))
+    assert app.summary["done"] == 1
+    assert world.machine.cloud.catalog.apps(stopped=True) == []
+
+
+def test_a_client_closes_although_an_object_of_it_cannot_be_deleted(world: World) -> None:
+    with world.program() as client:
+        block = cloudfn.Dict.ephemeral()
+        block.__enter__().put("a", 1)
+        world.cloud.ports["objects"].fail_next("delete", ServiceError("it is away"))
+        client.close()
+    (row,) = world.cloud.presence.list()
+    assert row.owned, "nobody knows that it is to be deleted"
+
+
 def test_who_waits_for_a_client_that_is_closed_is_told(world: World) -> None:
     world.machine.gate.clear()
     failures: list[BaseException] = []

@@ -9,19 +9,22 @@ from cloudfn import settings
 from cloudfn.control.invocation.caller import Caller
 from cloudfn.control.invocation.client import PrivateFolder
 from cloudfn.control.invocation.front import Front
+from cloudfn.errors import ServiceError
 from cloudfn.model.call import CallKind, Status
 from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.base import Place
 from cloudfn.providers.catalog import RevisionSpec
 from cloudfn.testing.cloud import MemoryCloud
+from cloudfn.testing.memory_presence import MemoryPresence
 from cloudfn.wire.messages import Ack, BlobRef, Kind, Submit
 
 
 class Talk:
     """A front, a function, and a container that speaks."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, presence: MemoryPresence | None = None) -> None:
         self.world = MemoryCloud(folder)
+        self.world.presence = presence or self.world.presence
         place = Place(settings.load({}), "i-1", folder)
         self.cloud = self.world.open("i-1")
         spec = RevisionSpec("b", "m", (FunctionSpec("f", "m", "f"),), "python", runtime="docker")
@@ -144,3 +147,41 @@ def test_a_payload_whose_name_leads_elsewhere_is_refused(tmp_path):
 
     with pytest.raises(DataLossError, match="elsewhere"):
         PrivateFolder(tmp_path).path(BlobRef("../../etc/passwd", 1, durable=True))
+
+
+def test_a_client_whose_calls_cannot_be_ended_leaves_its_row_for_who_ends_them(talk, caplog):
+    talk.submit("fc-1")
+    for _ in range(100):
+        talk.cloud.ledger.fail_next("cancel", ServiceError("the table is away"))
+
+    talk.talk.close()
+    talk.front.close(patience=0.0)
+
+    (row,) = talk.cloud.presence.list()
+    assert talk.cloud.ledger.call("fc-1").spec.reply in row.addresses
+    assert "when its lease is over" in caplog.text
+
+
+class Deaf(MemoryPresence):
+    """Answers who wants to go as late as a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = threading.Event()
+
+    def remove(self, client_id: str, lease_until: float | None = None) -> bool:
+        self.answers.wait()
+        return super().remove(client_id, lease_until)
+
+
+def test_a_client_goes_although_nobody_answers_that_it_leaves(tmp_path, caplog):
+    presence = Deaf()
+    talk = Talk(tmp_path, presence)
+    talk.submit("fc-1", CallKind.SPAWN)
+    talk.front.calls.reply()  # it is there
+
+    talk.front.close(patience=0.1)
+
+    assert "when its lease is over" in caplog.text
+    assert "Traceback" not in caplog.text
+    presence.answers.set()

@@ -6,6 +6,7 @@ import pytest
 
 from cloudfn.control.invocation.crew import Crew, Lane
 from cloudfn.control.invocation.watches import Seen
+from cloudfn.errors import ServiceError
 
 
 @pytest.fixture
@@ -36,6 +37,37 @@ def test_a_work_that_fails_does_not_keep_the_next_ones_from_being_done(crew, cap
     assert crew.settle(10.0)
     assert done == [1]
     assert "broken" in caplog.text
+
+
+def test_an_error_of_ours_that_nobody_waits_for_is_told_without_a_traceback(crew, caplog):
+    def fail():
+        raise ServiceError("it is away")
+
+    Lane(crew).do(fail)
+
+    assert crew.settle(10.0)
+    assert "it is away" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_who_waits_for_a_work_hears_what_it_raised(crew):
+    def fail():
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        crew.finish(fail, 10.0)
+    assert crew.finish(lambda: None, 10.0)
+
+
+def test_a_work_that_takes_too_long_goes_on_and_its_end_is_waited_for_otherwise(crew):
+    gate, done = threading.Event(), []
+
+    assert not crew.finish(lambda: done.append(gate.wait(10.0)), 0.0)
+
+    assert not crew.settle(0.0)
+    gate.set()
+    assert crew.settle(10.0)
+    assert done == [True]
 
 
 def test_a_work_that_waits_holds_no_other_up(crew):

@@ -229,9 +229,9 @@ class Calls:
         """Return where this process hears of its calls."""
         return self.listening.address()
 
-    def close(self) -> None:
-        """Hear of nothing more."""
-        self.listening.close()
+    def close(self, *, leave: bool) -> None:
+        """Hear of nothing more; see `Listening.close`."""
+        self.listening.close(leave=leave)
 
     # How
 

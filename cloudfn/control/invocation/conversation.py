@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from cloudfn.control.invocation.caller import Answer, Caller, Tell
+from cloudfn.control.invocation.crew import Lane
 from cloudfn.control.invocation.submissions import Own
 from cloudfn.control.invocation.watches import Watch
 from cloudfn.control.operations import Fields
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Conversation:
-    """One client's messages. Nothing here blocks but `close`; any thread may call any method.
+    """One client's messages. Nothing here blocks; any thread may call any method.
 
     Args:
         front: What answers.
@@ -110,13 +111,13 @@ class Conversation:
             followed()
 
     def close(self) -> None:
-        """The client is gone: its transient calls and ephemeral objects end. Idempotent."""
+        """The client is gone: its transient calls and ephemeral objects end, soon. Idempotent."""
         with self._lock:
             self._closed = True
         for ref in [*self._own, *self._watches, *self._followed]:
             self.release(ref, unfinished=True)
         for object_id in list(self.objects):
-            self._front.drop_object(self, object_id)
+            Lane(self._front.crew).do(partial(self._front.drop_object, self, object_id))
 
     # For operations
 

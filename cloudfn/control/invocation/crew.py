@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from threading import Condition, Lock, Thread
+from threading import Condition, Event, Lock, Thread
 from typing import TypeVar
+
+from cloudfn.errors import Error
 
 _log = logging.getLogger(__name__)
 
@@ -90,10 +92,44 @@ class Crew:
             self._works.clear()
             self._news.notify_all()
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is begun any more."""
+        return self._closed
+
     def settle(self, seconds: float) -> bool:
         """Wait until no lane has work; False after `seconds`."""
         with self._news:
             return self._news.wait_for(lambda: not self._lanes, seconds)
+
+    def finish(self, work: Work, seconds: float) -> bool:
+        """Have work done, and wait for it; `settle` waits for it as well.
+
+        Args:
+            work: The work.
+            seconds: How long to wait at most.
+
+        Returns:
+            Whether it has ended. What it raised is raised then; later, it is logged.
+        """
+        ended, errors = Event(), list[Exception]()
+        waits = True
+
+        def do() -> None:
+            try:
+                work()
+            except Exception as error:
+                if not waits:
+                    raise
+                errors.append(error)
+            finally:
+                ended.set()
+
+        Lane(self).do(do)
+        waits = ended.wait(seconds)
+        if errors:
+            raise errors[0]
+        return waits
 
     def lane_busy(self, change: int) -> None:
         """One lane more (1) or less (-1) has work."""
@@ -118,6 +154,8 @@ class Crew:
     def _do(self, work: Work) -> None:
         try:
             work()
+        except Error as error:
+            _log.warning("%s", error)
         except Exception:  # noqa: BLE001 - the next work is another one
             _log.exception("a work of %s failed", self._name)
 
@@ -162,6 +200,8 @@ class Lane:
                 work = self._works.popleft()
             try:
                 work()
+            except Error as error:
+                _log.warning("%s", error)
             except Exception:  # noqa: BLE001 - the next work is another one
                 _log.exception("a work in a lane failed")
         self._crew.lane_busy(-1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from functools import partial
 
 from cloudfn.clock import Clock, SystemClock
 from cloudfn.control.deploy.directory import Directory
@@ -30,8 +32,10 @@ from cloudfn.control.stores.operations import DictOperations, QueueOperations, S
 from cloudfn.providers.base import Cloud, Place
 from cloudfn.wire.messages import BlobRef
 
-#: seconds that a front which is closed waits for what is under way
-_LAST_WORDS = 5.0
+_log = logging.getLogger(__name__)
+
+#: seconds that a front which is closed waits for what is under way, and as many for its own leave
+_LAST_WORDS = 4.0
 
 
 class Front:
@@ -113,11 +117,22 @@ class Front:
         self.stores.registry.delete(object_id)
         self.attendance.disown(object_id)
 
-    def close(self) -> None:
+    def close(self, patience: float = _LAST_WORDS) -> None:
         """Wait a moment for what is under way, then hear of nothing more. Idempotent.
 
-        The cloud is left to whoever opened it.
+        What is not done by then is for the planner: this client's lease ends by itself. The cloud
+        is left to whoever opened it.
+
+        Args:
+            patience: Seconds to wait for what is under way, and as many for the leave.
         """
-        self.crew.settle(_LAST_WORDS)
-        self.calls.close()
+        if self.crew.closed:
+            return
+        settled = self.crew.settle(patience)
+        left = self.crew.finish(partial(self.calls.close, leave=settled), patience)
+        if not (settled and left):
+            _log.warning(
+                "The cloud does not answer in time: what this client leaves is ended when its"
+                " lease is over."
+            )
         self.crew.close()

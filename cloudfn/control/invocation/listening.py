@@ -140,14 +140,20 @@ class Listening:
             for watch in self._of(note.call_id):
                 watch.lane.do(partial(self._take, watch, note))
 
-    def close(self) -> None:
-        """End the threads, the mailbox, and the row of this client. Idempotent."""
+    def close(self, *, leave: bool) -> None:
+        """End the threads and the mailbox. Idempotent.
+
+        Args:
+            leave: The row of this client goes. It stays where calls are left that are to end: they
+                do when its lease is over.
+        """
         with self._news:
             if self._closed:
                 return
             self._closed = True
             self._news.notify_all()
-        self._try("leave", self._attendance.leave)
+        if leave:
+            self._try("leave", self._attendance.leave)
         self._try("close its mailbox", self._wakeups.close)
 
     # The threads

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Any
 
 from cloudfn.control.deploy.plan import RollbackRequest, RolloverRequest, StopRequest
 from cloudfn.control.deploy.platforms import platforms
@@ -10,6 +11,7 @@ from cloudfn.control.deploy.request import parse_request, parse_tags
 from cloudfn.control.deploy.shown import app_json, history_json
 from cloudfn.control.invocation.apps import check_possible
 from cloudfn.control.invocation.conversation import Conversation
+from cloudfn.control.invocation.insisting import insist
 from cloudfn.control.operations import Fields, Group
 from cloudfn.errors import ConflictError, NotFoundError
 from cloudfn.model.cls import shown_name
@@ -17,6 +19,11 @@ from cloudfn.providers.catalog import AppRecord, RevisionSpec
 
 if TYPE_CHECKING:
     from cloudfn.control.invocation.front import Front
+
+_log = logging.getLogger(__name__)
+
+#: seconds that the end of a run waits until its app has ended
+_CLOSING = 10.0
 
 
 class AppOperations(Group):
@@ -101,18 +108,24 @@ class AppOperations(Group):
         return {}
 
     def op_app_close(self, _conversation: Conversation, fields: Fields) -> Fields:
-        app_id = fields["app_id"]
+        front, app_id = self._front, fields["app_id"]
+        told: dict[str, Any] = {"containers_peak": 0, "done": 0, "failed": 0}
+
+        def close() -> None:
+            insist(front.clock, lambda: told.update(self._summary(app_id)))
+            insist(front.clock, lambda: front.apps.close(app_id))
+            insist(front.clock, lambda: front.attendance.disown(app_id))
+
+        if not front.crew.finish(close, _CLOSING):
+            _log.warning("The cloud does not answer in time: the app ends later.")
+        front.output.await_rest(app_id, float(fields.get("patience") or 0.0))
+        return told
+
+    def _summary(self, app_id: str) -> Fields:
         done, failed = self._front.calls.heard_of(self._function_ids(app_id))
         peak = self._front.output.peak(app_id) or int(done + failed > 0)
         self._front.peaks.pop(app_id, None)
-        self._front.apps.close(app_id)
-        self._front.attendance.disown(app_id)
-        self._front.output.await_rest(app_id, float(fields.get("patience") or 0.0))
-        return {
-            "containers_peak": peak,
-            "done": done,
-            "failed": failed,
-        }
+        return {"containers_peak": peak, "done": done, "failed": failed}
 
     def op_app_tag(self, _conversation: Conversation, fields: Fields) -> Fields:
         self._catalog.set_tags(fields["app_id"], parse_tags(fields))
