@@ -90,6 +90,7 @@ def test_a_base_can_be_in_the_first_region_too(tmp_path: Path) -> None:
 def test_destroy_goes_on_where_it_broke_off(infra: Infra, clients: Clients) -> None:
     clients.of("dynamodb").delete_table(TableName="cloudfn-main")
     clients.of("lambda").delete_function(FunctionName="cloudfn-main-planner")
+    clients.of("ec2").delete_launch_template(LaunchTemplateName="cloudfn-main-cpu")
     clients.of("iam").delete_role_policy(RoleName="cloudfn-main-agent", PolicyName="agent")
     clients.of("iam").delete_role(RoleName="cloudfn-main-agent")
     assert infra.destroy(quiet) == []
