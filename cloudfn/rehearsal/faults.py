@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
 
+from cloudfn.errors import NotFoundError
+
 _SIGNED = re.compile(r"Credential=[^/,\s]+/\d{8}/[^/,\s]+/([a-z0-9-]+)/aws4_request")
 #: where services differ in how they say that one asks too often: status, code
 _THROTTLED = {
@@ -21,6 +23,11 @@ _THROTTLED = {
     "sts": (400, "Throttling"),
 }
 _USUAL = (400, "ThrottlingException")
+#: as signatures name them
+_SERVICES = (
+    "autoscaling", "dynamodb", "ec2", "ecr", "events", "iam", "lambda", "logs", "s3", "scheduler",
+    "sqs", "ssm", "sts",
+)  # fmt: skip
 #: services that answer in XML; the others do in JSON
 _XML = frozenset({"s3", "ec2", "autoscaling", "iam", "sts"})
 
@@ -59,6 +66,19 @@ class Refusal:
     content_type: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+def check_service(name: str) -> None:
+    """See whether requests can be for a service; `*` is any.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    if name not in ("*", *_SERVICES):
+        raise NotFoundError(
+            f"There is no service {name!r} in a rehearsal.",
+            hint=f"There are: {', '.join(_SERVICES)}; '*' is all of them.",
+        )
 
 
 def rules_of(text: str) -> tuple[Rule, ...]:

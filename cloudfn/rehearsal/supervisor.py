@@ -28,7 +28,7 @@ from cloudfn.rehearsal import network, victims
 from cloudfn.rehearsal.base import SESSION, make_base
 from cloudfn.rehearsal.control import Control, Order
 from cloudfn.rehearsal.emulator import Emulator
-from cloudfn.rehearsal.faults import Kind, Rule, rules_of, rules_text
+from cloudfn.rehearsal.faults import Kind, Rule, check_service, rules_of, rules_text
 from cloudfn.rehearsal.groups import Groups
 from cloudfn.rehearsal.launcher import NOTICE, Launcher
 from cloudfn.rehearsal.names import Names
@@ -247,6 +247,7 @@ class Supervisor:
         return victims.kill(found)
 
     def _fault(self, order: Order) -> None:
+        check_service(str(order["service"]))
         now = self._clock.wall()
         rule = Rule(
             service=str(order["service"]),

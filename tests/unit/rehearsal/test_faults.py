@@ -5,9 +5,11 @@ from botocore.model import ServiceModel
 from botocore.parsers import create_parser
 from botocore.session import Session
 
+from cloudfn.errors import NotFoundError
 from cloudfn.rehearsal.faults import (
     Kind,
     Rule,
+    check_service,
     refusal,
     rule_for,
     rules_of,
@@ -78,3 +80,10 @@ def test_boto3_reads_a_refusal_as_that_of_the_service(service, code, status):
     }
     assert parser.parse(answer, shape)["Error"]["Code"] == code
     assert told.status == status
+
+
+def test_a_fault_of_a_service_that_there_is_not_is_refused():
+    for known in ("sqs", "autoscaling", "logs", "*"):
+        check_service(known)
+    with pytest.raises(NotFoundError, match="There is no service 'dynamo'"):
+        check_service("dynamo")
