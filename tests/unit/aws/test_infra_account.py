@@ -12,12 +12,14 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from cloudfn.cli.root import main
-from cloudfn.errors import InvalidError, PermissionDeniedError
+from cloudfn.errors import InvalidError, PermissionDeniedError, VersionError
 from cloudfn.providers.aws.clients import Clients
 from cloudfn.providers.aws.infra import leftovers, preflight, state
 from cloudfn.providers.aws.infra.base import Wanted
 from cloudfn.providers.aws.infra.steps import Infra
 from cloudfn.providers.aws.infra.workspace import Workspace
+from cloudfn.rehearsal.names import outputs
+from cloudfn.rehearsal.site import Wanted as Rehearsed
 from cloudfn.testing.aws import FakeAws, Knobs
 
 REGION = "eu-central-1"
@@ -340,8 +342,9 @@ def test_a_quota_that_is_too_small_is_said_before_the_work(allowed: int, level: 
 def test_commands_look_where_everything_else_looks(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
+    told = outputs(Rehearsed(), "0" * 64)
     account.of("ssm").put_parameter(
-        Name="/cloudfn/main/outputs", Value=json.dumps({"region": REGION}), Type="String"
+        Name="/cloudfn/main/outputs", Value=json.dumps(told), Type="String"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -351,4 +354,14 @@ def test_commands_look_where_everything_else_looks(
     monkeypatch.setenv("CLOUDFN_REGION", REGION)
     capsys.readouterr()
     assert main(["infra", "outputs", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"region": REGION}
+    assert json.loads(capsys.readouterr().out) == told
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", '"words"', "{}", '{"version": 2}'])
+def test_outputs_that_make_no_sense_are_said_and_can_be_written_anew(
+    account: Account, initialise: Callable[..., Workspace], text: str
+) -> None:
+    account.of("ssm").put_parameter(Name="/cloudfn/main/outputs", Value=text, Type="String")
+    assert initialise().environment == "main"
+    with pytest.raises((InvalidError, VersionError), match="/cloudfn/main/outputs"):
+        Infra(Wanted(Path(), "main", REGION), {}, Path(), lambda *_: None).outputs()

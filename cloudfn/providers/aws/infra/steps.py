@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cloudfn.errors import Error, NotFoundError
+from cloudfn.errors import Error, InvalidError, NotFoundError, VersionError
 from cloudfn.providers.aws.clients import Access, Clients
 from cloudfn.providers.aws.errors import explained
 from cloudfn.providers.aws.infra import leftovers, preflight
@@ -18,7 +18,7 @@ from cloudfn.providers.aws.infra.rehearsed import REHEARSAL, RehearsedBase
 from cloudfn.providers.aws.infra.terraform import Run
 from cloudfn.providers.aws.infra.terraformed import TerraformBase
 from cloudfn.providers.aws.infra.workspace import Workspace
-from cloudfn.providers.aws.outputs import parameter
+from cloudfn.providers.aws.outputs import parameter, parse_outputs
 from cloudfn.providers.findings import Finding
 
 
@@ -84,11 +84,18 @@ class Infra:
         return leftovers.remaining(clients, environment, outputs)
 
     def outputs(self) -> dict[str, Any]:
-        """Return where everything is, from the parameter that laptops read."""
+        """Return where everything is, from the parameter that laptops read.
+
+        Raises:
+            NotFoundError: There is no such environment.
+            InvalidError: Somebody else than Terraform has written it; VersionError: another one.
+        """
         name = parameter(self._wanted.environment)
         with explained("ssm", "GetParameter", name):
             told = self._clients.of("ssm").get_parameter(Name=name)
-        return dict(json.loads(told["Parameter"]["Value"]))
+        text = told["Parameter"]["Value"]
+        parse_outputs(text, name)
+        return dict(json.loads(text))
 
     def doctor(self, report: Report) -> Iterator[Finding]:
         """Check credentials, permissions, the base, quotas, drift and orphans."""
@@ -124,7 +131,8 @@ class Infra:
     def _known_outputs(self) -> dict[str, Any] | None:
         try:
             return self.outputs()
-        except NotFoundError:
+        except (NotFoundError, InvalidError, VersionError):
+            # What makes no sense is written anew, or removed, without being asked.
             return None
 
     def _base(self, outputs: Mapping[str, Any] | None) -> Base:
