@@ -142,18 +142,17 @@ class AheadAndBehind:
         self.poke()
 
     def drop(self) -> None:
-        """Nothing is this machine's any more: others have it."""
+        """Nothing is this machine's any more: others have it, or are to have it."""
         self._era += 1
         for line in self._lines.values():
             line.clear()
             line.fetching = line.asking = 0
-        for held in self._held.values():
-            self._around.released(held.claim)
-        self._held.clear()
         self._outbox.drop()
+        # What was claimed after it was given up, nobody else returns: it lives again.
+        self._return([held.claim for held in self._held.values()])
 
     def cancelled(self, seq: int, fence: int) -> None:
-        """The outcome of an input is recorded: nobody wants what comes of it here."""
+        """The call of an input is cancelled: nobody wants what comes of it here."""
         held = self._held.get(seq)
         if held is None or held.claim.fence != fence:
             return
@@ -162,6 +161,8 @@ class AheadAndBehind:
         if line is not None:
             line.remove(seq)
         self._around.released(held.claim)
+        # Whoever cancels it says so in the ledger; where that one ended before, this does.
+        self._outbox.give_back([(seq, fence)])
 
     def holds_of(self, call_id: str) -> bool:
         """Whether inputs of a call are this machine's."""

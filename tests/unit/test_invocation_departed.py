@@ -1,12 +1,15 @@
 """What becomes of what vanished clients leave."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from cloudfn.control.invocation.client import CloudClient
 from cloudfn.control.invocation.departed import end_departed
+from cloudfn.control.invocation.ending import cancel
 from cloudfn.control.invocation.front import Front
 from cloudfn.control.invocation.stores import open_stores
-from cloudfn.errors import ConnectionError  # noqa: A004 - ours
+from cloudfn.errors import ConnectionError, ResourceExhaustedError  # noqa: A004 - ours
 from cloudfn.model.call import CallKind, Status
 from cloudfn.model.function import FunctionSpec
 from cloudfn.providers.base import Place
@@ -16,6 +19,7 @@ from cloudfn.providers.presence import ClientRow
 from cloudfn.settings import load
 from cloudfn.testing.clock import FakeClock
 from cloudfn.testing.cloud import MemoryCloud
+from cloudfn.testing.memory_machines import MemoryMachines
 
 FUNCTION = "fu-1"
 
@@ -100,6 +104,36 @@ def test_what_runs_of_them_is_stopped_where_it_runs(left):
     left.end()
 
     assert left.cloud.machines.orders("i-1").cancelled == ((claim.seq, claim.fence),)
+
+
+class Busy(MemoryMachines):
+    """Does not take the first order to stop something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuses = True
+
+    def cancel(self, machine_id: str, inputs: Sequence[tuple[int, int]]) -> None:
+        if self.refuses:
+            self.refuses = False
+            raise ResourceExhaustedError("it is asked too often")
+        super().cancel(machine_id, inputs)
+
+
+def test_what_runs_of_a_call_is_stopped_at_the_second_try_to_cancel_it(left):
+    left.world.machines = Busy()
+    cloud = left.world.open("cl-2")
+    left.call("fc-1")
+    machine = left.world.open("i-1")
+    (claim,) = machine.ledger.claim(f"{FUNCTION}@1", 1, 2.0)
+    left.world.join("i-1")
+
+    with pytest.raises(ResourceExhaustedError):
+        cancel(cloud, "fc-1")
+    cancel(cloud, "fc-1")
+
+    assert cloud.machines.orders("i-1").cancelled == ((claim.seq, claim.fence),)
+    assert cloud.ledger.statuses("fc-1") == [Status.CANCELLED]
 
 
 def test_ephemeral_objects_of_a_vanished_client_are_deleted(left):

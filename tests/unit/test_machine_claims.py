@@ -252,7 +252,7 @@ def test_a_machine_that_leaves_gives_back_what_waits_and_what_comes_back(run):
 
 def test_nothing_is_recorded_of_inputs_that_are_cancelled_or_belong_to_others(run):
     async def story(machine):
-        call = machine.submit([b"x"] * 2)
+        machine.submit([b"x"] * 2)
         machine.serve()
         await machine.have(2)
         first, second = machine.take()
@@ -263,8 +263,37 @@ def test_nothing_is_recorded_of_inputs_that_are_cancelled_or_belong_to_others(ru
         machine.claims.drop()
         assert machine.claims.record(entries[1:]) == [False]
 
+    run(story)
+
+
+def test_an_input_of_a_cancelled_call_ends_although_who_cancels_it_has_gone(run):
+    async def story(machine):
+        call = machine.submit([b"x"])
+        machine.serve()
+        await machine.have(1)
+        [claim] = machine.take()
+
+        machine.ledger.cancel(call)
+        machine.claims.cancelled(claim.seq, claim.fence)
+
         assert machine.outbox.flush(PATIENCE)
-        assert machine.ledger.statuses(call) == [Status.RUNNING] * 2
+        assert machine.ledger.statuses(call) == [Status.CANCELLED]
+
+    run(story)
+
+
+def test_what_a_machine_claimed_after_it_was_given_up_is_not_held_for_ever(run):
+    async def story(machine):
+        call = machine.submit([b"x"] * 3)
+        machine.serve()
+        await machine.have(2)
+        machine.take(1)
+
+        machine.claims.drop()
+
+        assert machine.outbox.flush(PATIENCE)
+        assert machine.ledger.statuses(call) == [Status.PENDING] * 3
+        assert machine.claims.holding == 0
 
     run(story)
 

@@ -195,6 +195,9 @@ class Calls:
 
     def cancel(self, call_id: str) -> None:
         """End all unfinished inputs of a call, and have their holders stop them. Idempotent."""
+        self._insist(lambda: self._cancel(call_id))
+
+    def _cancel(self, call_id: str) -> None:
         cancel(self._cloud, call_id)
         self.listening.look(call_id)
         reply = self._ledger.reply_to(call_id)
@@ -265,7 +268,7 @@ class Calls:
             self._end(own)
         elif unfinished:
             self._end(own)
-            self._insist(lambda: self.cancel(spec.call_id))
+            self.cancel(spec.call_id)
             self._forget(own)
         else:
             self._forget(own)

@@ -1,4 +1,4 @@
-"""Ends calls: in the ledger first, and then where they run."""
+"""Ends calls: what waits in the ledger, and what runs where it runs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from cloudfn.providers.ledger import Entry
 def cancel(cloud: Cloud, call_id: str) -> None:
     """End all unfinished inputs of a call, and have their holders stop them. Idempotent.
 
+    Where it breaks off, it is done again, or holders let go of what they were told of themselves.
+
     Args:
         cloud: Where they run.
         call_id: The call; one that is not known has none.
@@ -20,15 +22,14 @@ def cancel(cloud: Cloud, call_id: str) -> None:
     running = cloud.ledger.cancel(call_id)
     if not running:
         return
-    # None of them can be claimed anew, and none is known as running once its outcome is recorded.
-    held = cloud.ledger.held(call_id)
-    payload = cancelled_payload(call_id)
-    cloud.ledger.record([Entry(seq, fence, Status.CANCELLED, payload) for seq, fence, _ in running])
     inputs: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for each in held:
+    for each in cloud.ledger.held(call_id):
         inputs[each.holder].append((each.seq, each.fence))
+    # Before their outcomes are recorded: nobody knows then any more that they run, and where.
     for machine_id, stopped in inputs.items():
         cloud.machines.cancel(machine_id, stopped)
+    payload = cancelled_payload(call_id)
+    cloud.ledger.record([Entry(seq, fence, Status.CANCELLED, payload) for seq, fence, _ in running])
 
 
 def end_function(cloud: Cloud, function_id: str) -> None:

@@ -110,7 +110,7 @@ class DynamoMachines:
                     continue
                 raise ResourceExhaustedError(
                     f"Machine {machine_id} has {_MOST_CANCELLED} inputs to stop already.",
-                    hint="Outcomes are recorded. Try again, to have the rest stopped as well.",
+                    hint="Try again in a moment, to have the rest stopped as well.",
                 ) from failed
 
     def cancelled(self, machine_id: str, inputs: Sequence[tuple[int, int]]) -> None:
