@@ -104,7 +104,7 @@ class Engine:
         )
         self.open_registry = provider.registry
         self.images = ImageDesk(
-            loop, provider.images, self.stores.secrets.variables, self._image_built
+            loop, provider.images, self.stores.secrets.of_image, self._image_built
         )
         self.runtimes = Runtimes(self.images, place.runtime_folder, place.environ)
         self.apps = Apps(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import AbstractEventLoop, Future, TimerHandle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -47,7 +47,7 @@ class ImageDesk:
     Args:
         loop: The loop.
         images: The port, by runtime.
-        secrets: Gives the variables of a secret; raises NotFoundError.
+        secrets: Gives the variables of the secrets that an image names; see `SecretDesk.of_image`.
         built: Is told that an image was built, before those who wait for it.
     """
 
@@ -55,7 +55,7 @@ class ImageDesk:
         self,
         loop: AbstractEventLoop,
         images: Mapping[str, Images],
-        secrets: Callable[[Iterable[SecretRef]], dict[str, str]],
+        secrets: Callable[[ImageSpec], dict[SecretRef, dict[str, str]]],
         built: Callable[[], None],
     ) -> None:
         self._loop = loop
@@ -152,7 +152,7 @@ class ImageDesk:
         if key in self._builds:
             self._builds[key].waiters.append((session, later))
             return later
-        values = {ref: self._variables(ref) for ref in spec.secrets}
+        values = self._secrets(spec)
         building = self._builds[key] = _Building([(session, later)])
 
         def report(line: str) -> None:
@@ -250,16 +250,6 @@ class ImageDesk:
         for key in self._builds:
             self._cancel(key)
         self._threads.shutdown(wait=True, cancel_futures=True)
-
-    def _variables(self, ref: SecretRef) -> dict[str, str]:
-        found = self._secrets([ref])
-        missing = [key for key in ref.required_keys if key not in found]
-        if missing:
-            raise InvalidError(
-                f"The secret {ref} of an image lacks required keys: {', '.join(missing)}.",
-                hint="Add them with `Secret.update`, or create it again with --force.",
-            )
-        return found
 
     def _cancel(self, key: Key) -> None:
         runtime, digest = key

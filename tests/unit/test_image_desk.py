@@ -6,11 +6,15 @@ from collections.abc import Callable
 import pytest
 
 from cloudfn.control.deploy.images import find_image
+from cloudfn.control.stores.registry import Registry
+from cloudfn.control.stores.secrets import SecretDesk
 from cloudfn.daemon.images import ImageDesk
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.image import ImageSpec, Layer
 from cloudfn.providers.images import BuiltImage
 from cloudfn.testing.memory_images import MemoryImages
+from cloudfn.testing.memory_objects import MemoryObjects
+from cloudfn.testing.memory_secrets import MemorySecrets
 from cloudfn.wire.messages import Kind
 
 SPEC = ImageSpec((Layer("debian_slim", {"python_version": "3.11"}), Layer("pip_install")))
@@ -18,6 +22,7 @@ OTHER = ImageSpec((Layer("debian_slim", {"python_version": "3.12"}),))
 WITH_SECRET = ImageSpec(
     (Layer("pip_install", {"secrets": [{"name": "token", "required_keys": ["TOKEN"]}]}),)
 )
+TOKEN = "st-1"
 PATIENCE = 10.0
 
 
@@ -39,16 +44,12 @@ class Desk:
 
     def __init__(self):
         self.images = MemoryImages()
-        self.secrets = {"token": {"TOKEN": "1"}}
+        self.secrets = MemorySecrets()
+        secrets = SecretDesk(self.secrets, Registry(MemoryObjects(), {}), lambda: b"key")
+        secrets.create({"name": "token", "object_id": TOKEN, "values": {"TOKEN": "1"}}, 0.0)
         self.built = 0
         loop = asyncio.get_running_loop()
-        self.desk = ImageDesk(loop, {"process": self.images}, self._variables, self._count)
-
-    def _variables(self, refs):
-        (ref,) = refs
-        if ref.name not in self.secrets:
-            raise NotFoundError(f"The secret {ref} is gone.")
-        return self.secrets[ref.name]
+        self.desk = ImageDesk(loop, {"process": self.images}, secrets.of_image, self._count)
 
     def _count(self):
         self.built += 1
@@ -147,10 +148,10 @@ def test_a_step_that_fails_is_told_to_all_who_wait():
 
 def test_a_build_without_its_secret_is_refused_before_it_begins():
     async def test(desk: Desk):
-        desk.secrets["token"] = {}
+        desk.secrets.write(TOKEN, {}, 0.0)
         with pytest.raises(InvalidError, match="lacks required keys: TOKEN"):
             desk.build(Client(), WITH_SECRET)
-        desk.secrets.clear()
+        desk.secrets.delete([TOKEN])
         with pytest.raises(NotFoundError, match="'token' is gone"):
             desk.build(Client(), WITH_SECRET)
         assert desk.desk.building() == set()
@@ -167,7 +168,7 @@ def test_what_is_missing_of_several_is_built_and_the_first_error_is_told():
         assert await told(desk.desk.ensure(client, "process", [SPEC, OTHER], {})) == {}
         assert desk.images.builds.total() == 2
 
-        desk.secrets.clear()
+        desk.secrets.delete([TOKEN])
         failed = await told(desk.desk.ensure(client, "process", [WITH_SECRET], {}))
         assert failed["error"]["type"] == "NotFoundError"
 

@@ -76,6 +76,11 @@ def image_json(image: BuiltImage, runtime: str, users: Iterable[str]) -> dict[st
     }
 
 
+def removed_json(image: BuiltImage, runtime: str) -> dict[str, Any]:
+    """Return an image that is gone."""
+    return {"image_id": f"im-{image.digest}", "runtime": runtime, "size": image.size}
+
+
 def users_of_images(catalog: Catalog) -> defaultdict[Key, set[str]]:
     """Return the names of the apps whose live revision has an image."""
     users: defaultdict[Key, set[str]] = defaultdict(set)

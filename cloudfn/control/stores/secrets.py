@@ -9,6 +9,7 @@ from cloudfn.control.operations import Fields
 from cloudfn.control.stores.registry import Registry
 from cloudfn.errors import InvalidError, NotFoundError
 from cloudfn.model.function import FunctionSpec
+from cloudfn.model.image import ImageSpec
 from cloudfn.model.secret import SecretRef
 from cloudfn.providers.objects import ObjectKind
 from cloudfn.providers.secrets import Secrets
@@ -79,13 +80,7 @@ class SecretDesk:
         """
         for function in functions:
             for ref in function.secrets if unnamed else filter(_is_named, function.secrets):
-                missing = set(ref.required_keys) - self._values(ref).keys()
-                if missing:
-                    raise InvalidError(
-                        f"The secret {ref} of function {function.name} lacks required keys: "
-                        f"{', '.join(sorted(missing))}.",
-                        hint="Add them with `Secret.update`, or create it again with --force.",
-                    )
+                _check_keys(ref, self._values(ref), f"function {function.name}")
 
     def variables(self, refs: Iterable[SecretRef]) -> dict[str, str]:
         """Return what containers get; later secrets override earlier ones.
@@ -96,6 +91,18 @@ class SecretDesk:
         found: dict[str, str] = {}
         for ref in refs:
             found |= self._values(ref)
+        return found
+
+    def of_image(self, spec: ImageSpec) -> dict[SecretRef, dict[str, str]]:
+        """Return what the build of an image gets of each secret that it names.
+
+        Raises:
+            InvalidError: One lacks required keys.
+            NotFoundError: One is gone.
+        """
+        found = {ref: self._values(ref) for ref in spec.secrets}
+        for ref, values in found.items():
+            _check_keys(ref, values, "an image")
         return found
 
     def sweep(self, used: set[str], now: float) -> None:
@@ -121,6 +128,15 @@ class SecretDesk:
                 f"The secret {ref} is gone.", hint="Create it again, or deploy the app again."
             )
         return values
+
+
+def _check_keys(ref: SecretRef, values: Mapping[str, str], whose: str) -> None:
+    missing = [key for key in ref.required_keys if key not in values]
+    if missing:
+        raise InvalidError(
+            f"The secret {ref} of {whose} lacks required keys: {', '.join(missing)}.",
+            hint="Add them with `Secret.update`, or create it again with --force.",
+        )
 
 
 def _is_named(ref: SecretRef) -> bool:

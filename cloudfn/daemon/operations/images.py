@@ -11,6 +11,7 @@ from cloudfn.control.deploy.images import (
     find_image,
     image_json,
     refuse_removal,
+    removed_json,
     spec_from,
     users_of_images,
 )
@@ -99,7 +100,7 @@ class ImageOperations(Group):
             if not fields.get("force"):
                 refuse_removal(image, sorted(users[key]), busy=key in busy)
             self._images.of(runtime).remove(image.digest)
-            return {"image_id": f"im-{image.digest}", "runtime": runtime, "size": image.size}
+            return removed_json(image, runtime)
 
         return self._forgetting(self._images.ask(remove))
 
@@ -113,13 +114,7 @@ class ImageOperations(Group):
             for runtime, image in self._all()[0]:
                 key = runtime, image.digest
                 if key not in kept and self._images.of(runtime).remove(image.digest):
-                    removed.append(
-                        {
-                            "image_id": f"im-{image.digest}",
-                            "runtime": runtime,
-                            "size": image.size,
-                        }
-                    )
+                    removed.append(removed_json(image, runtime))
             return {"removed": removed, "freed": sum(each["size"] for each in removed)}
 
         return self._forgetting(self._images.ask(remove))

@@ -13,6 +13,7 @@ from cloudfn.control.deploy.images import (
     found_json,
     image_json,
     refuse_removal,
+    removed_json,
     spec_from,
     users_of_images,
 )
@@ -20,7 +21,6 @@ from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.operations import Fields, Group
 from cloudfn.errors import ConflictError, InvalidError
 from cloudfn.model.image import ImageSpec
-from cloudfn.model.secret import SecretRef
 from cloudfn.providers.images import BuiltImage
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class ImageOperations(Group):
         *,
         anew: bool = False,
     ) -> BuiltImage:
-        values = {ref: self._variables(ref) for ref in spec.secrets}
+        values = self._front.stores.secrets.of_image(spec)
         return self._images.build(spec, report, values.__getitem__, environ, anew=anew)
 
     def op_image_watch(self, conversation: Conversation, fields: Fields) -> Fields:
@@ -134,7 +134,7 @@ class ImageOperations(Group):
             users = users_of_images(self._front.cloud.catalog)
             refuse_removal(image, sorted(users[_RUNTIME, image.digest]), busy=False)
         self._images.remove(image.digest)
-        return _removed(image)
+        return removed_json(image, _RUNTIME)
 
     def op_image_prune(self, _conversation: Conversation, fields: Fields) -> Fields:
         users = users_of_images(self._front.cloud.catalog)
@@ -143,26 +143,14 @@ class ImageOperations(Group):
             for image in self._images.list()
             if fields.get("all") or not users[_RUNTIME, image.digest]
         ]
-        removed = [_removed(image) for image in unused if self._images.remove(image.digest)]
+        removed = [
+            removed_json(image, _RUNTIME) for image in unused if self._images.remove(image.digest)
+        ]
         return {"removed": removed, "freed": sum(each["size"] for each in removed)}
 
     def _named(self, fields: Fields) -> BuiltImage:
         images = [(_RUNTIME, image) for image in self._images.list()]
         return find_image(images, fields["image"], fields.get("runtime"))[1]
-
-    def _variables(self, ref: SecretRef) -> dict[str, str]:
-        found = self._front.stores.secrets.variables([ref])
-        missing = [key for key in ref.required_keys if key not in found]
-        if missing:
-            raise InvalidError(
-                f"The secret {ref} of an image lacks required keys: {', '.join(missing)}.",
-                hint="Add them with `Secret.update`, or create it again with --force.",
-            )
-        return found
-
-
-def _removed(image: BuiltImage) -> Fields:
-    return {"image_id": f"im-{image.digest}", "runtime": _RUNTIME, "size": image.size}
 
 
 def _check_runtime(fields: Fields) -> None:
