@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from cloudfn.control.invocation.attendance import Attendance
 from cloudfn.control.invocation.client import CloudClient
 from cloudfn.control.invocation.departed import end_departed
 from cloudfn.control.invocation.ending import cancel
@@ -22,6 +23,7 @@ from cloudfn.testing.cloud import MemoryCloud
 from cloudfn.testing.memory_machines import MemoryMachines
 
 FUNCTION = "fu-1"
+GRACE = 60.0
 
 
 class Left:
@@ -41,11 +43,11 @@ class Left:
         self.cloud.ledger.submit(spec, 0, [b"\x80"], sealed=True, now=1.0)
 
     def look(self, now):
-        return end_departed(self.cloud, self.stores, now)
+        return end_departed(self.cloud, self.stores, GRACE, now)
 
     def end(self, now=101.0):
         """Look twice, so long apart that whoever lives would have said so."""
-        return self.look(now) + self.look(now + 10.0)
+        return self.look(now) + self.look(now + GRACE / 2)
 
 
 @pytest.fixture
@@ -65,13 +67,29 @@ def test_a_silent_client_is_given_time_to_say_that_it_was_not_heard(left):
     left.row()
     left.call("fc-1")
 
-    assert left.look(160.0) == left.look(165.0) == 0
+    assert left.look(160.0) == left.look(175.0) == 0
     left.row(until=230.0)  # the service works again
-    assert left.look(175.0) == left.look(231.0) == left.look(235.0) == 0
+    assert left.look(190.0) == left.look(231.0) == left.look(246.0) == 0
     assert left.cloud.ledger.statuses("fc-1") == [Status.PENDING]
 
-    assert left.look(246.0) == 1
+    assert left.look(261.0) == 1
     assert left.cloud.presence.list() == []
+
+
+def test_a_client_whose_clock_is_slow_has_not_vanished(left):
+    here, there = FakeClock(wall=1_000.0), FakeClock(wall=1_000.0 - 2 * GRACE)
+    client = Attendance(left.cloud.presence, "cl-1", there, GRACE)
+    client.attend("reply-1")
+    left.call("fc-1")
+
+    for second in range(600):
+        client.attend()
+        if second % 15 == 0:
+            assert left.look(here.wall()) == 0
+        for clock in (here, there):
+            clock.advance(1.0)
+
+    assert left.cloud.ledger.statuses("fc-1") == [Status.PENDING]
 
 
 def test_transient_calls_of_a_vanished_client_are_forgotten_and_so_is_its_row(left):

@@ -17,12 +17,13 @@ from cloudfn.providers.presence import ClientRow
 _OPENING = 600.0
 #: seconds after which an app that was stopped is looked at no more
 _STOPPING = 3_600.0
-#: seconds that a client has to say that it is there after somebody has looked for it: where the
-#: service failed for longer than a lease, all clients are silent and none is gone
-_DOUBT = 10.0
+#: part of a lease that a client has to say that it is there after somebody has looked for it, more
+#: than is between two of its words: where the service failed for longer than a lease, or its clock
+#: is slow, it is only late
+_DOUBT = 1 / 2
 
 
-def end_departed(cloud: Cloud, stores: Stores, now: float) -> int:
+def end_departed(cloud: Cloud, stores: Stores, grace: float, now: float) -> int:
     """End the transient calls, apps and objects of clients whose lease is over.
 
     One is doubted first, and ended when somebody looks again and it has said nothing. Calls of
@@ -34,6 +35,7 @@ def end_departed(cloud: Cloud, stores: Stores, now: float) -> int:
     Args:
         cloud: Where they are.
         stores: Deletes objects; see `open_stores`.
+        grace: Seconds of a client's lease.
         now: Seconds since the epoch.
 
     Returns:
@@ -50,7 +52,8 @@ def end_departed(cloud: Cloud, stores: Stores, now: float) -> int:
     for row in silent:
         if row.doubted is None:
             cloud.presence.doubt(row.client_id, row.lease_until, now)
-    gone = [row for row in silent if row.doubted is not None and now - row.doubted >= _DOUBT]
+    latest = now - _DOUBT * grace
+    gone = [row for row in silent if row.doubted is not None and row.doubted <= latest]
     return sum(_end(cloud, stores, row, now) for row in gone)
 
 

@@ -195,7 +195,7 @@ def departing(cloud: Cloud, settings: Settings, clock: Clock) -> Departed:
     stores = open_stores(cloud, settings, clock)
 
     def end(now: float) -> None:
-        end_departed(cloud, stores, now)
+        end_departed(cloud, stores, settings.client_grace, now)
 
     return end
 
