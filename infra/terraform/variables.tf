@@ -84,7 +84,7 @@ variable "invokers" {
 }
 
 variable "kms_key_arn" {
-  description = "A KMS key of yours for everything that is stored; null takes the keys that AWS owns, which cost nothing."
+  description = "A KMS key of yours for everything that is stored, which CloudWatch Logs and the Auto Scaling service-linked role have to be let use; null takes the keys that AWS owns, which cost nothing."
   type        = string
   default     = null
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.terraform import runs, toolbox
@@ -81,6 +83,15 @@ def test_an_existing_network_is_taken_as_it_is(plan_of):
         assert not resources(plan, kind)
     [group] = resources(plan, "aws_autoscaling_group").values()
     assert group["vpc_zone_identifier"] == ["subnet-0123456789abcdef0"]
+
+
+def test_whoever_writes_to_a_table_with_a_key_may_use_it_as_dynamodb_asks(plan_of):
+    policies = resources(plan_of("existing-vpc"), "aws_iam_role_policy").values()
+    given = [json.loads(each["policy"])["Statement"] for each in policies if each["name"] == "kms"]
+    assert len(given) == 4
+    wanted = {"Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey*", "ReEncrypt*"}
+    for [statement] in given:
+        assert set(statement["Action"]) == {f"kms:{each}" for each in wanted}
 
 
 def test_the_minimal_environment_has_nothing_that_bills_by_the_hour(plan_of):

@@ -69,9 +69,10 @@ resource "aws_iam_role_policy" "kms" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Sid      = "UseTheKey"
-      Effect   = "Allow"
-      Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Sid    = "UseTheKey"
+      Effect = "Allow"
+      # DynamoDB asks for all of them on behalf of whoever writes; others, to decrypt and for data keys.
+      Action   = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
       Resource = var.kms_key_arn
     }]
   })
