@@ -288,7 +288,7 @@ def _infra(
         wanted,
         terraform_environ(),
         cache,
-        lambda clients, environment: make_key(clients.of("ssm"), environment),
+        lambda clients, environment, kms_key: make_key(clients.of("ssm"), environment, kms_key),
     )
 
 

@@ -155,6 +155,7 @@ locals {
     bucket        = module.store.bucket
     bundle_sha256 = local.sha256
     environment   = var.environment
+    kms_key       = var.kms_key_arn
     log_group     = module.logs.group
     machines      = { for name, class in module.machine_class : name => class.summary }
     planner       = module.planner.name

@@ -70,6 +70,8 @@ class Outputs:
     #: group of EventBridge Scheduler, and ARN of the role that its schedules act with
     schedule_group: str
     schedule_role: str
+    #: ARN of a key of the user's for everything that is stored; None: AWS's own
+    kms_key: str | None = None
 
 
 def parameter(environment: str) -> str:
@@ -173,6 +175,7 @@ def parse_outputs(text: str, name: str) -> Outputs:
         roles=top.part("roles").texts(),
         schedule_group=schedules.text("group"),
         schedule_role=schedules.text("role_arn"),
+        kms_key=top.text("kms_key") if top.value.get("kms_key") is not None else None,
     )
 
 

@@ -137,7 +137,7 @@ def put_together(
             clients, table, clock, settings.stores.queue_items, settings.stores.queue_partitions
         ),
         streams=DynamoStreams(clients, table, clock),
-        secrets=SsmSecrets(clients, outputs.environment, clock),
+        secrets=SsmSecrets(clients, outputs.environment, clock, outputs.kms_key),
         volumes=S3Volumes(clients, table, outputs.bucket, place.cache / "volumes", clock),
         images=_images(clients, outputs, place),
         reach=SessionManager(clients, outputs.region),

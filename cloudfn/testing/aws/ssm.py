@@ -38,6 +38,8 @@ class _Version:
     #: who put it, and so sees it at once
     by: int
     about: str = ""
+    #: of KMS; empty where it is not encrypted
+    key: str = ""
     labels: set[str] = field(default_factory=set)
 
 
@@ -102,7 +104,8 @@ class Ssm(Service):
         self._make_room(parameter)
         number = last.number + 1 if last else 1
         about = request.get("Description", last.about if last else "")
-        version = _Version(number, value, kind, tier, request.now, request.reader, about)
+        key = request.get("KeyId", "alias/aws/ssm") if kind == "SecureString" else ""
+        version = _Version(number, value, kind, tier, request.now, request.reader, about, key)
         parameter.versions.append(version)
         self._parameters[name] = parameter
         return {"Version": number, "Tier": tier}
@@ -189,7 +192,8 @@ class Ssm(Service):
             shown = self._shown(self._parameters[name], version, request)
             del shown["Value"]
             about = {"Description": version.about} if version.about else {}
-            found.append({**shown, "Tier": version.tier, **about})
+            key = {"KeyId": version.key} if version.key else {}
+            found.append({**shown, "Tier": version.tier, **about, **key})
         more = {"NextToken": names[limit - 1]} if len(names) > limit else {}
         return {"Parameters": found, **more}
 

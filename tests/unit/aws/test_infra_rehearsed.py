@@ -55,7 +55,7 @@ def infra(clients: Clients, tmp_path: Path) -> Infra:
 
 def _infra(folder: Path) -> Infra:
     wanted = Wanted(folder / "none", "main", REHEARSED.region)
-    return Infra(wanted, {}, folder, lambda _clients, _environment: None, Rehearsal)
+    return Infra(wanted, {}, folder, lambda *_: None, Rehearsal)
 
 
 def test_destroy_leaves_nothing_of_a_rehearsals_base(infra: Infra, clients: Clients) -> None:

@@ -19,6 +19,7 @@ WRITTEN = {
     "bucket": "cloudfn-main-123456789012-eu-central-1",
     "bundle_sha256": "0" * 64,
     "environment": "main",
+    "kms_key": None,
     "log_group": "/cloudfn/main",
     "machines": {
         "l4": {
@@ -92,6 +93,12 @@ def test_what_terraform_wrote_is_read_in_one_request():
             max_machines=4,
         )
     }
+
+
+@pytest.mark.parametrize("key", ["arn:aws:kms:eu-central-1:123456789012:key/1", None])
+def test_a_key_of_ones_own_is_read_where_there_is_one(key):
+    assert read(json.dumps({**WRITTEN, "kms_key": key})).kms_key == key
+    assert read(changed("kms_key", None)).kms_key is None
 
 
 def test_an_environment_that_is_not_there_says_what_makes_it():

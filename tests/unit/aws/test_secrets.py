@@ -9,6 +9,7 @@ from cloudfn import errors
 from cloudfn.errors import AuthError, DataLossError, InvalidError, RequestSizeError
 from cloudfn.providers.aws.secrets import SsmSecrets
 from cloudfn.testing.aws import FakeAws, Knobs, SsmKnobs
+from tests.unit.aws.client_world import AwsWorld
 
 
 def account(attempts=10, **nasty):
@@ -40,6 +41,19 @@ def test_a_secret_is_a_secure_string_whose_description_tells_nothing():
     assert "TOKEN_NAME" not in str(found)
     hidden = aws.client("ssm").get_parameter(Name=found["Name"])["Parameter"]["Value"]
     assert "sesame" not in hidden
+
+
+def test_a_key_of_ones_own_encrypts_secrets_where_terraform_names_one(tmp_path):
+    world = AwsWorld(tmp_path, Knobs.calm())
+    place = world.place("cl-1", on_machine=False)
+    world.at(place).secrets.write("st-1", {"A": "1"}, 1.0)
+    assert parameter(world.aws)["KeyId"] == "alias/aws/ssm"
+
+    ours = "arn:aws:kms:eu-central-1:123456789012:key/1"
+    world.outputs = replace(world.outputs, kms_key=ours)
+    world.at(place).secrets.write("st-1", {"A": "2"}, 2.0)
+
+    assert parameter(world.aws)["KeyId"] == ours
 
 
 def test_a_larger_one_takes_the_advanced_tier_and_one_that_is_too_large_is_refused():

@@ -40,7 +40,7 @@ class Infra:
         wanted: Wanted,
         environ: Mapping[str, str],
         cache: Path,
-        make_key: Callable[[Clients, str], object],
+        make_key: Callable[[Clients, str, str | None], object],
         open_clients: Callable[[Access], Clients] = Clients,
     ) -> None:
         self._wanted = wanted

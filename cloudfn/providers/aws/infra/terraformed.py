@@ -14,6 +14,7 @@ from cloudfn.providers.aws.infra.bundle import build_bundle
 from cloudfn.providers.aws.infra.events import Said
 from cloudfn.providers.aws.infra.terraform import Run, Terraform
 from cloudfn.providers.aws.infra.workspace import Workspace
+from cloudfn.providers.aws.outputs import read_outputs
 from cloudfn.providers.findings import Finding
 
 
@@ -25,7 +26,7 @@ class TerraformBase:
         environ: Variables for Terraform; credentials are found in them or in the files of AWS.
         cache: Private folder for wheels and bundles.
         clients: Of the account.
-        make_key: Has the environment's key made, once.
+        make_key: Has the environment's key made, once; by which key of KMS.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class TerraformBase:
         environ: Mapping[str, str],
         cache: Path,
         clients: Clients,
-        make_key: Callable[[Clients, str], object],
+        make_key: Callable[[Clients, str, str | None], object],
     ) -> None:
         self._wanted = wanted
         self._environ = dict(environ)
@@ -68,7 +69,9 @@ class TerraformBase:
     def apply(self, report: Report) -> Run:
         workspace = self._workspace()
         run = self._terraform(workspace).apply(self._variables(report), report)
-        self._make_key(self._clients, workspace.environment)
+        ssm, region = self._clients.of("ssm"), workspace.region
+        outputs = read_outputs(ssm, workspace.environment, region)
+        self._make_key(self._clients, workspace.environment, outputs.kms_key)
         return run
 
     def ensure_removable(self) -> None:
