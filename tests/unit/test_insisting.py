@@ -24,7 +24,7 @@ def failing(clock, until, error):
     [
         errors.ServiceError("S3 is away"),
         errors.ConnectionError("no network"),
-        errors.ResourceExhaustedError("throttled"),
+        errors.ResourceExhaustedError("too many requests"),
     ],
 )
 def test_a_service_that_fails_for_two_minutes_is_outlasted(error):
@@ -56,3 +56,15 @@ def test_what_no_patience_mends_is_tried_once():
         insist(clock, work)
 
     assert len(tries) == 1
+
+
+def test_it_is_said_once_that_something_is_tried_again(caplog):
+    clock = FakeClock(sleepless=True)
+    work, tries = failing(clock, clock.monotonic() + 60.0, errors.ServiceError("S3 is away"))
+
+    insist(clock, work)
+
+    assert len(tries) > 2
+    assert [r.getMessage() for r in caplog.records] == [
+        "it is tried again for up to 150 s: S3 is away"
+    ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from cloudfn import errors
 from cloudfn.clock import Clock
+
+_log = logging.getLogger(__name__)
 
 #: seconds for which it is tried: services that fail, do so for minutes
 _PATIENCE = 150.0
@@ -30,8 +33,10 @@ def insist(clock: Clock, work: Callable[[], object]) -> None:
         try:
             work()
             return
-        except _PASSING:
+        except _PASSING as error:
             if clock.monotonic() + pause > give_up:
                 raise
+            if pause == _FIRST_PAUSE:
+                _log.warning("it is tried again for up to %.0f s: %s", _PATIENCE, error)
         clock.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
