@@ -27,9 +27,9 @@ def failing(clock, until, error):
         errors.ResourceExhaustedError("too many requests"),
     ],
 )
-def test_a_service_that_fails_for_two_minutes_is_outlasted(error):
+def test_a_service_that_fails_for_minutes_is_outlasted(error):
     clock = FakeClock(sleepless=True)
-    back = clock.monotonic() + 120.0
+    back = clock.monotonic() + 540.0
     work, tries = failing(clock, back, error)
 
     insist(clock, work)
@@ -45,7 +45,7 @@ def test_a_service_that_is_gone_is_given_up():
     with pytest.raises(errors.ServiceError, match="away"):
         insist(clock, work)
 
-    assert 120.0 < tries[-1] - began <= 150.0
+    assert 540.0 < tries[-1] - began <= 600.0
 
 
 def test_what_no_patience_mends_is_tried_once():
@@ -66,5 +66,5 @@ def test_it_is_said_once_that_something_is_tried_again(caplog):
 
     assert len(tries) > 2
     assert [r.getMessage() for r in caplog.records] == [
-        "it is tried again for up to 150 s: S3 is away"
+        "it is tried again for up to 600 s: S3 is away"
     ]

@@ -11,7 +11,7 @@ from cloudfn.clock import Clock
 _log = logging.getLogger(__name__)
 
 #: seconds for which it is tried: services that fail, do so for minutes
-_PATIENCE = 150.0
+_PATIENCE = 600.0
 #: seconds between the first two tries, and between two at most
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0
 #: what passes: a network or a service that fails, or that is asked more often than it allows
@@ -26,7 +26,7 @@ def insist(clock: Clock, work: Callable[[], object]) -> None:
         work: Has the same effect once and several times.
 
     Raises:
-        Error: It failed otherwise, or did so for two and a half minutes.
+        Error: It failed otherwise, or did so for ten minutes.
     """
     give_up, pause = clock.monotonic() + _PATIENCE, _FIRST_PAUSE
     while True:
