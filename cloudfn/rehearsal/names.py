@@ -141,6 +141,7 @@ def outputs(wanted: Wanted, sha256: str) -> dict[str, Any]:
         "bucket": names.bucket,
         "bundle_sha256": sha256,
         "environment": wanted.environment,
+        "kms_key": None,
         "log_group": names.log_group,
         "made_by": REHEARSAL,
         "machines": {
