@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib import import_module
 from itertools import count
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -376,14 +376,22 @@ def test_a_service_that_fails_for_a_while_loses_nothing(
 
 
 def test_credentials_that_expire_for_a_moment_lose_nothing(world: AwsWorld, slow: Slow) -> None:
+    expired = Event()
+
+    def numbers() -> Iterator[int]:
+        yield from range(40)
+        assert expired.wait(80)
+        yield from range(40, 80)
+
     with using(world.client()), slow.version("one").app.run(runtime="docker") as app:
-        mapped = in_background(lambda: list(app.registered_functions["slow"].map(range(40))))
+        mapped = in_background(lambda: list(app.registered_functions["slow"].map(numbers())))
         wait(slow.begun, "nothing runs")
         world.aws.faults.fail(
             "*", "*", "ExpiredTokenException", times=None, until=world.soon(3 * PACE)
         )
+        expired.set()
         slow.release()
-        assert mapped.result(80) == [("one", number) for number in range(40)]
+        assert mapped.result(80) == [("one", number) for number in range(80)]
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

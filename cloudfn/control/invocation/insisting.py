@@ -14,8 +14,14 @@ _log = logging.getLogger(__name__)
 _PATIENCE = 600.0
 #: seconds between the first two tries, and between two at most
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0
-#: what passes: a network or a service that fails, or that is asked more often than it allows
-_PASSING = (errors.ConnectionError, errors.ServiceError, errors.ResourceExhaustedError)
+#: what passes: a network or a service that fails, or that is asked more often than it allows, and
+#: credentials that their owner renews
+_PASSING = (
+    errors.AuthError,
+    errors.ConnectionError,
+    errors.ResourceExhaustedError,
+    errors.ServiceError,
+)
 
 
 def insist(clock: Clock, work: Callable[[], object]) -> None:
@@ -37,6 +43,6 @@ def insist(clock: Clock, work: Callable[[], object]) -> None:
             if clock.monotonic() + pause > give_up:
                 raise
             if pause == _FIRST_PAUSE:
-                _log.warning("it is tried again for up to %.0f s: %s", _PATIENCE, error)
+                _log.warning("what follows is tried again. %s", error)
         clock.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
