@@ -96,7 +96,8 @@ def needs(
         instances = params.get("InstanceIds") or [params.get("InstanceId", "")]
         group = params.get("AutoScalingGroupName") or groups(instances[0])
         name = f"autoScalingGroup:{_GROUP_ID}:autoScalingGroupName/{group}"
-        yield Need(action, arn("autoscaling", name))
+        tag = (("autoscaling:ResourceTag/cloudfn:environment", "main"),)
+        yield Need(action, arn("autoscaling", name), tag)
     else:
         yield Need(action, "*")
 

@@ -34,6 +34,8 @@ _QUEUE = _arn("sqs", "cloudfn-main-fu-charge")
 _REPLY = _arn("sqs", "cloudfn-main-reply-1")
 _DEAD = _arn("sqs", "cloudfn-main-dead")
 _OTHER_QUEUE = _arn("sqs", "cloudfn-prod-fu-charge")
+#: of the environment main-2, whose names begin like those of main
+_LIKE_OURS = _arn("sqs", "cloudfn-main-2-fu-charge")
 _TABLE = _arn("dynamodb", "table/cloudfn-main")
 _OTHER_TABLE = _arn("dynamodb", "table/cloudfn-prod")
 _GROUP = _arn(
@@ -66,7 +68,9 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("sqs:ReceiveMessage", _QUEUE, {"agent"}),
     ("sqs:DeleteMessage", _QUEUE, {"agent"}),
     ("sqs:ReceiveMessage", _REPLY, CALLERS),
-    ("sqs:ReceiveMessage", _DEAD, {"agent", "planner"}),
+    ("sqs:ReceiveMessage", _DEAD, {"planner"}),
+    ("sqs:SendMessage", _LIKE_OURS, set()),
+    ("sqs:ReceiveMessage", _LIKE_OURS, set()),
     ("sqs:CreateQueue", _QUEUE, {"deployer"}),
     ("sqs:CreateQueue", _REPLY, {"agent", "deployer", "invoker"}),
     ("sqs:DeleteQueue", _QUEUE, {"deployer", "planner"}),
@@ -98,15 +102,6 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("ssm:GetParametersByPath", _POOL, {"deployer", "planner"}),
     ("ssm:GetParameter", _OUTPUTS, {*ROLES}),
     ("ssm:PutParameter", _OUTPUTS, set()),
-    ("autoscaling:SetDesiredCapacity", _GROUP, {"planner"}),
-    ("autoscaling:LaunchInstances", _GROUP, {"planner"}),
-    ("autoscaling:SetDesiredCapacity", _OTHER_GROUP, set()),
-    ("autoscaling:TerminateInstanceInAutoScalingGroup", _GROUP, {"agent", "planner"}),
-    ("autoscaling:TerminateInstanceInAutoScalingGroup", _OTHER_GROUP, set()),
-    ("autoscaling:CompleteLifecycleAction", _GROUP, {"agent"}),
-    ("autoscaling:RecordLifecycleActionHeartbeat", _GROUP, {"agent"}),
-    ("autoscaling:RecordLifecycleActionHeartbeat", _OTHER_GROUP, set()),
-    ("autoscaling:UpdateAutoScalingGroup", _GROUP, set()),
     ("ec2:RunInstances", _MACHINE, set()),
     ("ec2:TerminateInstances", _MACHINE, set()),
     ("ecr:PutImage", _IMAGES, {"deployer"}),
@@ -117,6 +112,16 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("scheduler:CreateSchedule", _SCHEDULE, {"deployer"}),
     ("iam:CreateRole", _SCHEDULER_ROLE, set()),
     ("iam:PutRolePolicy", _SCHEDULER_ROLE, set()),
+]
+#: of an Auto Scaling Group of ours: action, who may
+GROUPS: list[tuple[str, set[str]]] = [
+    ("autoscaling:SetDesiredCapacity", {"planner"}),
+    ("autoscaling:LaunchInstances", {"planner"}),
+    ("autoscaling:TerminateInstanceInAutoScalingGroup", {"agent", "planner"}),
+    ("autoscaling:CompleteLifecycleAction", {"agent"}),
+    ("autoscaling:RecordLifecycleActionHeartbeat", {"agent"}),
+    ("autoscaling:SetInstanceProtection", {"agent"}),
+    ("autoscaling:UpdateAutoScalingGroup", set()),
 ]
 #: role, action, resource, what the request says, whether it is allowed
 CONDITIONS: list[tuple[str, str, str, dict[str, str], bool]] = [
@@ -225,6 +230,25 @@ def test_each_role_may_do_its_part_and_nothing_more():
         for action, resource, _ in TABLE
     ]
     assert found == TABLE
+
+
+@pytest.mark.parametrize(
+    ("group", "environment"),
+    [(_GROUP, "main"), (_OTHER_GROUP, "main"), (_GROUP, "main-2"), (_GROUP, "")],
+)
+def test_groups_are_ours_by_name_and_by_tag(group, environment):
+    """Groups of the environment main-2 have names that begin like those of main."""
+    tag = "autoscaling:ResourceTag/cloudfn:environment"
+    context = {tag: environment} if environment else {}
+    cases = [
+        {"role": role, "action": action, "resource": group, "context": context}
+        for action, _ in GROUPS
+        for role in ROLES
+    ]
+    answers = iter(simulate(policies(), cases))
+    found = [(action, {role for role in ROLES if next(answers)}) for action, _ in GROUPS]
+    ours = (group, environment) == (_GROUP, "main")
+    assert found == [(action, roles if ours else set()) for action, roles in GROUPS]
 
 
 def test_conditions_hold():
