@@ -47,7 +47,8 @@ _CODES: Mapping[Kind, str] = {
     Kind.SKEWED: "RequestTimeTooSkewed",
     Kind.DENIED: (
         "AccessDenied AccessDeniedException UnauthorizedOperation NotAuthorized"
-        " AuthorizationError KmsAccessDenied KMS.AccessDeniedException"
+        " AuthorizationError AuthException KmsAccessDenied KMS.AccessDeniedException"
+        " KMSAccessDeniedException"
     ),
     Kind.THROTTLED: (
         "Throttling ThrottlingException ThrottledException RequestThrottled"
@@ -89,7 +90,8 @@ _CODES: Mapping[Kind, str] = {
         " TableNotFoundException RepositoryNotFoundException ImageNotFoundException"
         " InvalidInstanceID.NotFound NotFound 404 InvalidLaunchTemplateName.NotFoundException"
         " InvalidLaunchTemplateId.NotFound NoSuchEntity ActiveInstanceRefreshNotFound"
-        " InvalidAMIID.NotFound InvalidSubnetID.NotFound"
+        " InvalidAMIID.NotFound InvalidSubnetID.NotFound EC2InstanceNotFoundException"
+        " NoSuchResourceException KmsNotFound KMS.NotFoundException KMSNotFoundException"
     ),
     Kind.EXISTS: (
         "QueueNameExists QueueAlreadyExists ParameterAlreadyExists AlreadyExists"
@@ -100,7 +102,10 @@ _CODES: Mapping[Kind, str] = {
     Kind.STATE: (
         "ResourceInUse ResourceInUseException QueueDeletedRecently PurgeQueueInProgress"
         " MessageNotInflight IncorrectInstanceState IrreversibleInstanceRefresh"
-        " InvalidObjectState BucketNotEmpty TableInUseException"
+        " InvalidObjectState BucketNotEmpty TableInUseException RepositoryNotEmptyException"
+        " DeleteConflict EC2InstanceStateInvalidException EC2InstanceUnavailableException"
+        " KmsDisabled KMS.DisabledException KMSDisabledException KmsInvalidState"
+        " KMS.InvalidStateException KMSInvalidStateException"
     ),
     Kind.INVALID: (
         "ValidationError ValidationException InvalidParameterValue"
@@ -114,7 +119,7 @@ _CODES: Mapping[Kind, str] = {
         " InvalidBucketName KeyTooLongError IdempotentParameterMismatch"
         " IdempotentParameterMismatchException InvalidAMIID.Malformed InvalidInstanceType"
         " InvalidInstanceID.Malformed InvalidQueryExpression ParameterPatternMismatchException"
-        " MalformedPolicyDocument"
+        " MalformedPolicyDocument InvalidArgsException InvalidKeyId KmsInvalidKeyUsage InvalidInput"
     ),
     Kind.TIMED_OUT: "RequestTimeout RequestTimeoutException",
     Kind.FAULT: (
