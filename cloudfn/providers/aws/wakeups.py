@@ -152,6 +152,9 @@ class SqsWakeups:
         """
         swept = 0
         for name in self._sqs.names(self._replies):
+            # The environment main-reply has queues whose names begin like mailboxes of main.
+            if not self._address.fullmatch(name):
+                continue
             try:
                 if now - self._heard(name) <= patience:
                     continue

@@ -146,7 +146,7 @@ def test_a_name_that_terraform_would_refuse_is_refused_before_a_bucket_is_made(
 
 def fill(account: Account, environment: str) -> None:
     """Make what deploys and the planner make."""
-    for name in ("fu-square", "reply-1"):
+    for name in ("fu-square", f"reply-{'1' * 24}"):
         account.of("sqs").create_queue(QueueName=f"cloudfn-{environment}-{name}")
     for number in range(12):
         account.of("ssm").put_parameter(
@@ -173,15 +173,16 @@ def fill(account: Account, environment: str) -> None:
 
 
 def test_nothing_of_an_environment_is_left_and_all_of_another_one(account: Account) -> None:
-    fill(account, "main")
-    fill(account, "main-2")
+    for environment in ("main", "main-2", "main-reply"):
+        fill(account, environment)
     kinds = [each.kind for each in leftovers.remaining(account, "main")]
     assert (kinds.count("queue"), kinds.count("parameter"), kinds.count("machine")) == (2, 12, 2)
     for _ in range(2):
         leftovers.quieten(account, "main", silent)
         leftovers.sweep(account, "main", silent)
         assert leftovers.remaining(account, "main") == []
-    assert len(leftovers.remaining(account, "main-2")) == len(kinds)
+    for other in ("main-2", "main-reply"):
+        assert len(leftovers.remaining(account, other)) == len(kinds)
 
 
 def test_every_queue_is_removed_however_many_there_are_and_whoever_helps() -> None:

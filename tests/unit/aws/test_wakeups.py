@@ -86,14 +86,17 @@ def test_who_listens_says_so_now_and_then_and_not_each_time():
 def test_a_mailbox_that_was_never_listened_to_goes_by_its_birth_and_others_are_let_alone():
     aws = account()
     sqs = aws.client("sqs")
-    for name in ("cloudfn-main-reply-old", "cloudfn-main-fu-f", "cloudfn-prod-reply-old"):
+    old, young = (f"cloudfn-main-reply-{digit * 24}" for digit in "ab")
+    # The last is of a function of the environment main-reply.
+    others = ["cloudfn-main-fu-f", f"cloudfn-prod-reply-{'a' * 24}", "cloudfn-main-reply-fu-f"]
+    for name in (old, *others):
         sqs.create_queue(QueueName=name)
     aws.clock.advance(3_600)
-    sqs.create_queue(QueueName="cloudfn-main-reply-young")
+    sqs.create_queue(QueueName=young)
 
     assert made(aws).sweep(aws.clock.wall(), 1_800) == 1
     left = [url.rpartition("/")[2] for url in sqs.list_queues()["QueueUrls"]]
-    assert left == ["cloudfn-main-fu-f", "cloudfn-main-reply-young", "cloudfn-prod-reply-old"]
+    assert left == sorted([young, *others])
 
 
 def test_a_mailbox_that_was_swept_a_moment_ago_keeps_nobody_waiting_for_its_name():

@@ -24,7 +24,7 @@ _PARAMETERS_AT_ONCE = 10
 #: states in which an instance costs nothing, or soon will
 _GONE = frozenset({"shutting-down", "terminated"})
 #: what follows the environment in the name of a queue: of a function, of a client, of dead letters
-_QUEUE = re.compile(r"fu-[0-9a-z]+|reply-[0-9a-z-]+|dead")
+_QUEUE = re.compile(r"fu-[0-9a-z]+|reply-[0-9a-f]{24}|dead")
 
 
 @dataclass(frozen=True, slots=True)
