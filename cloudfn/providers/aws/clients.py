@@ -6,11 +6,13 @@ the region by itself; what is named in an `Access` goes before what it finds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from socket import getaddrinfo
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from cloudfn.errors import InvalidError
 from cloudfn.providers.aws.errors import explained
@@ -45,6 +47,8 @@ _PATIENCE: Mapping[str, Patience] = {
 }
 
 
+#: in the names of its hosts
+_AWS = ".amazonaws.com"
 #: where the region is read: boto3 alone of AWS's tools does not look into AWS_REGION
 _REGION = {"region": ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)}
 
@@ -52,6 +56,13 @@ _REGION = {"region": ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None
 def patience(service: str) -> Patience:
     """Return how long calls of a service may take; the service is named as in boto3."""
     return _PATIENCE.get(service, _USUAL)
+
+
+def _has_address(host: str) -> bool:
+    try:
+        return bool(getaddrinfo(host, None))
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +91,27 @@ class Clients:
 
     Args:
         access: Whose account, and where.
+        resolves: Whether a host's name has an address.
     """
 
-    def __init__(self, access: Access | None = None) -> None:
+    def __init__(
+        self, access: Access | None = None, resolves: Callable[[str], bool] | None = None
+    ) -> None:
         self._access = access or Access()
+        self._resolves = resolves or _has_address
         self._session: Any = None
         self._made: dict[str, Any] = {}
         # Sessions are not safe to share between threads, clients are.
         self._making = Lock()
 
     def of(self, service: str) -> Any:
-        """Return the one client of a service, such as "sqs"; asks nothing of the network.
+        """Return the one client of a service, such as "sqs".
+
+        Asks nothing of the network, but for the address of a region that botocore does not know.
 
         Raises:
-            InvalidError: The profile is unknown, there is no region, or an endpoint is no URL.
+            InvalidError: The profile is unknown, there is no region, or none of that name, or an
+                endpoint is no URL.
             AuthError: The profile's credentials cannot be used.
         """
         if (known := self._made.get(service)) is not None:
@@ -145,12 +163,26 @@ class Clients:
         endpoint = self._access.endpoints.get(service, self._access.endpoint)
         try:
             with explained(service, ""):
-                return self._opened().client(service, endpoint_url=endpoint, config=config)
+                client = self._opened().client(service, endpoint_url=endpoint, config=config)
         except ValueError as error:
             raise InvalidError(
                 f"What is named as the endpoint of {service} is none: {error}.",
                 hint="Name a URL such as http://127.0.0.1:4566.",
             ) from error
+        self._check_region(urlsplit(client.meta.endpoint_url).hostname or "")
+        return client
+
+    def _check_region(self, host: str) -> None:
+        """Refuse a region that there is not: calls would try for a minute to reach it."""
+        session = self._opened()
+        region, partitions = session.region_name, session.get_available_partitions()
+        known = {name for each in partitions for name in session.get_available_regions("ssm", each)}
+        if region in known or _AWS not in host or self._resolves(host):
+            return
+        raise InvalidError(
+            f"There seems to be no AWS region {region!r}: {host} has no address.",
+            hint="Set AWS_REGION, name one in ~/.aws/config, or pass --region.",
+        )
 
     def _opened(self) -> Any:
         if self._session is None:

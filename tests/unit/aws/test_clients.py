@@ -125,6 +125,22 @@ def test_what_cannot_work_is_said_before_the_first_call(access, service, words):
     assert words in str(found.value)
 
 
+def test_a_region_that_there_is_not_is_said_before_the_first_call():
+    asked = []
+
+    def resolves(host):
+        asked.append(host)
+        return host == "ssm.eu-new-1.amazonaws.com"
+
+    for region, endpoint in (("eu-new-1", None), ("eu-centrl-1", "http://127.0.0.1:1")):
+        assert Clients(Access(region=region, endpoint=endpoint), resolves).of("ssm")
+    with pytest.raises(InvalidError, match="no AWS region 'eu-centrl-1'"):
+        Clients(Access(region="eu-centrl-1"), resolves).of("ssm")
+    assert Clients(Access(region="eu-central-1"), resolves).of("ssm")
+
+    assert asked == ["ssm.eu-new-1.amazonaws.com", "ssm.eu-centrl-1.amazonaws.com"]
+
+
 def test_a_region_that_nobody_names_is_asked_for():
     with pytest.raises(InvalidError, match="No AWS region"):
         _ = Clients().region
