@@ -1,6 +1,7 @@
 """Programs of the real SDK against a cloud in memory: no daemon, no socket."""
 
 import asyncio
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -505,6 +506,23 @@ def test_a_result_in_a_file_that_cannot_be_fetched_at_once_is_fetched_later(worl
     with world.program(), app.run(runtime="docker"):
         assert large.remote(data) == data + data
     assert failures == []
+
+
+def test_a_result_that_this_machine_has_no_room_for_is_not_waited_for(world: World) -> None:
+    depot = world.cloud.depot
+    fetch = depot.fetch
+
+    def full(ref: BlobRef, target: Path) -> None:
+        if "payloads-" in str(target):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fetch(ref, target)
+
+    depot.fetch = full
+    with world.program():
+        app.deploy(runtime="docker")
+        call = cloudfn.Function.from_name("cloud-tests", "large").spawn(bytes(100_000))
+        with pytest.raises(DataLossError):
+            call.get(timeout=5)
 
 
 def test_a_result_that_is_lost_is_said_to_be_lost(world: World) -> None:

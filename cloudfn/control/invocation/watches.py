@@ -190,12 +190,12 @@ class Deliveries:
         path = caller.files.path(ref)
         if path.exists():
             return
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             insist(self._clock, lambda: self._depot.fetch(ref, path))
         except FileExistsError:  # another reader of the same call was faster
             return
-        except Error as error:
+        except (Error, OSError) as error:
             _log.warning("a payload cannot be fetched: %s", error)
 
 
