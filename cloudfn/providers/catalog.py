@@ -159,9 +159,28 @@ class Catalog(Protocol):
         ...
 
     def add_revision(
-        self, app_id: str, spec: RevisionSpec, now: float, *, rollback_of: int | None = None
+        self,
+        app_id: str,
+        spec: RevisionSpec,
+        now: float,
+        *,
+        rollback_of: int | None = None,
+        number: int | None = None,
     ) -> RevisionRecord:
-        """Append a revision and make it live."""
+        """Append a revision and make it live.
+
+        Args:
+            app_id: The app.
+            spec: What it consists of.
+            now: Seconds since the epoch.
+            rollback_of: The number of the revision that it repeats.
+            number: Which one it is to be; None: whichever is next.
+
+        Raises:
+            NotFoundError: There is no such app.
+            ExecutionError: It is stopped.
+            ConflictError: The next revision has another number: somebody else was faster.
+        """
         ...
 
     def stop_app(self, app_id: str, now: float) -> None:
@@ -280,6 +299,21 @@ def already_deployed(name: str) -> Error:
     return AlreadyExistsError(
         f"An app named {name!r} is deployed already.",
         hint="Add a revision to it, or stop it first.",
+    )
+
+
+def next_number(app: AppRecord, wanted: int | None) -> int:
+    """Return the number of an app's next revision; raises ConflictError unless it is as wanted."""
+    number = app.revision + 1
+    if wanted not in (None, number):
+        raise overtaken(app.name)
+    return number
+
+
+def overtaken(name: str) -> ConflictError:
+    """Return the error for a deploy that another one was faster than."""
+    return ConflictError(
+        f"Someone else deployed the app {name!r} at the same time.", hint="Deploy again."
     )
 
 

@@ -16,6 +16,7 @@ from cloudfn.providers.catalog import (
     already_deployed,
     app_is_stopped,
     check_state,
+    next_number,
     no_app,
     no_function,
     settings_changed,
@@ -58,9 +59,17 @@ class MemoryCatalog:
         return app.record
 
     def add_revision(
-        self, app_id: str, spec: RevisionSpec, now: float, *, rollback_of: int | None = None
+        self,
+        app_id: str,
+        spec: RevisionSpec,
+        now: float,
+        *,
+        rollback_of: int | None = None,
+        number: int | None = None,
     ) -> RevisionRecord:
-        return self._add(self._live(app_id), spec, now, rollback_of)
+        app = self._live(app_id)
+        next_number(app.record, number)
+        return self._add(app, spec, now, rollback_of)
 
     def stop_app(self, app_id: str, now: float) -> None:
         app = self._apps.get(app_id)

@@ -152,6 +152,16 @@ def test_a_new_revision_is_live_and_the_old_ones_stay(catalog):
     assert catalog.revision(app.app_id, 2) == record
 
 
+def test_a_revision_that_is_to_be_another_one_than_the_next_is_refused(catalog):
+    app = catalog.create_app("jobs", "deployed", revision("f"), 1.0)
+    assert catalog.add_revision(app.app_id, revision("f", bundle="b2"), 2.0, number=2).number == 2
+
+    with pytest.raises(ConflictError, match="at the same time"):
+        catalog.add_revision(app.app_id, revision("f", bundle="b3"), 3.0, number=2)
+
+    assert catalog.app(app.app_id).revision == 2
+
+
 def test_revisions_are_added_to_living_apps_only(catalog):
     with pytest.raises(NotFoundError):
         catalog.add_revision("ap-x", revision("f"), 1.0)

@@ -1,18 +1,21 @@
 """Deploys on a cloud that are cut short, and made again."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from cloudfn.control.deploy.plan import DeployRequest, StopRequest
 from cloudfn.control.invocation.front import Front
-from cloudfn.errors import ConnectionError  # noqa: A004 - ours
+from cloudfn.errors import ConflictError, ConnectionError  # noqa: A004 - ours
 from cloudfn.model import ids
 from cloudfn.model.call import CallKind, Status
 from cloudfn.model.function import FunctionSpec
 from cloudfn.model.schedule import Cron
 from cloudfn.providers.base import Place
-from cloudfn.providers.catalog import RevisionSpec
+from cloudfn.providers.catalog import Catalog, RevisionSpec
 from cloudfn.providers.ledger import CallSpec
 from cloudfn.settings import load
 from cloudfn.testing.cloud import MemoryCloud
@@ -62,6 +65,45 @@ def test_a_deploy_that_is_made_again_has_schedules_that_the_first_one_had_not(
 
     assert record.rule == Cron("0 8 * * *")
     assert schedules.schedules() == [record]
+
+
+class Overtaken:
+    """A catalog in which somebody else is faster, just before a revision is added.
+
+    Args:
+        catalog: The catalog.
+        other: What somebody else does.
+    """
+
+    def __init__(self, catalog: Any, other: Callable[[], object]) -> None:
+        self._catalog = catalog
+        self._other = other
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._catalog, name)
+
+    def add_revision(self, *args: Any, **kwargs: Any) -> Any:
+        self._other()
+        return self._catalog.add_revision(*args, **kwargs)
+
+
+def test_of_two_that_deploy_at_the_same_time_one_is_refused(front: Front, tmp_path: Path) -> None:
+    front.apps.carry_out(request(function("f")))
+
+    def other() -> None:
+        front.apps.carry_out(request(function("f"), function("g", "0 8 * * *")))
+
+    catalog = cast("Catalog", Overtaken(front.cloud.catalog, other))
+    place = Place(load({}), "cl-2", tmp_path / "cache")
+    late = Front(replace(front.cloud, catalog=catalog), place)
+    with pytest.raises(ConflictError, match="at the same time"):
+        late.apps.carry_out(request(function("f"), function("h", "0 9 * * *")))
+
+    app = front.cloud.catalog.deployed("jobs")
+    assert app is not None
+    assert app.revision == 2
+    known = {each.name: each.function_id for each in front.cloud.catalog.functions(app.app_id)}
+    assert set(front.cloud.doorbells.functions()) == {known["f"], known["g"]}
 
 
 def test_what_an_app_had_in_earlier_versions_ends_with_it(front: Front) -> None:

@@ -19,8 +19,8 @@ from cloudfn.control.deploy.plan import (
     SwitchPools,
     unchanged,
 )
-from cloudfn.errors import ConflictError, NotFoundError
-from cloudfn.providers.catalog import AppRecord, Catalog
+from cloudfn.errors import NotFoundError
+from cloudfn.providers.catalog import AppRecord, Catalog, overtaken
 
 
 class PoolSwitch(Protocol):
@@ -145,7 +145,7 @@ def _create(step: CreateApp, catalog: Catalog, now: float) -> str:
         return catalog.create_app(step.name, step.state, step.spec, now).app_id
     first = catalog.revision(existing.app_id, 1)
     if existing.revision != 1 or first is None or not unchanged(first.spec, step.spec):
-        raise _overtaken(step.name)
+        raise overtaken(step.name)
     return existing.app_id
 
 
@@ -163,7 +163,9 @@ def _add(step: AddRevision, catalog: Catalog, now: float) -> None:
             f"The app {step.app_id} is gone.", hint="It was stopped meanwhile; deploy it again."
         )
     if app.revision == step.number - 1:
-        catalog.add_revision(step.app_id, step.spec, now, rollback_of=step.rollback_of)
+        catalog.add_revision(
+            step.app_id, step.spec, now, rollback_of=step.rollback_of, number=step.number
+        )
         return
     there = catalog.revision(step.app_id, step.number) if app.revision == step.number else None
     if (
@@ -171,10 +173,4 @@ def _add(step: AddRevision, catalog: Catalog, now: float) -> None:
         or there.rollback_of != step.rollback_of
         or not unchanged(there.spec, step.spec)
     ):
-        raise _overtaken(app.name)
-
-
-def _overtaken(name: str) -> ConflictError:
-    return ConflictError(
-        f"Someone else deployed the app {name!r} at the same time.", hint="Deploy again."
-    )
+        raise overtaken(app.name)

@@ -43,6 +43,7 @@ from cloudfn.providers.catalog import (
     already_deployed,
     app_is_stopped,
     check_state,
+    next_number,
     no_app,
     no_function,
     unforgettable,
@@ -103,13 +104,19 @@ class DynamoCatalog:
         return app
 
     def add_revision(
-        self, app_id: str, spec: RevisionSpec, now: float, *, rollback_of: int | None = None
+        self,
+        app_id: str,
+        spec: RevisionSpec,
+        now: float,
+        *,
+        rollback_of: int | None = None,
+        number: int | None = None,
     ) -> RevisionRecord:
         names = {function.name for function in spec.functions}
         for _ in tries(self._clock):
             app = self._live_app(app_id)
             self._write_functions(app_id, spec)
-            record = RevisionRecord(app_id, app.revision + 1, spec, now, rollback_of)
+            record = RevisionRecord(app_id, next_number(app, number), spec, now, rollback_of)
             # A function that vanishes takes its override along, and so do its variants.
             gone = [
                 function_id

@@ -18,6 +18,7 @@ from cloudfn.providers.catalog import (
     already_deployed,
     app_is_stopped,
     check_state,
+    next_number,
     no_app,
     no_function,
     settings_changed,
@@ -115,11 +116,17 @@ class SqliteCatalog:
         return AppRecord(app_id, name, state, 1, now)
 
     def add_revision(
-        self, app_id: str, spec: RevisionSpec, now: float, *, rollback_of: int | None = None
+        self,
+        app_id: str,
+        spec: RevisionSpec,
+        now: float,
+        *,
+        rollback_of: int | None = None,
+        number: int | None = None,
     ) -> RevisionRecord:
         with self._writing():
             app = self._live_app(app_id)
-            record = RevisionRecord(app_id, app.revision + 1, spec, now, rollback_of)
+            record = RevisionRecord(app_id, next_number(app, number), spec, now, rollback_of)
             self._db.execute(
                 "UPDATE apps SET revision = ? WHERE app_id = ?", (record.number, app_id)
             )
