@@ -19,6 +19,7 @@ from cloudfn.exception import (
     DataLossError,
     InvalidError,
     NotFoundError,
+    PermissionDeniedError,
     RemoteError,
     ResourceExhaustedError,
     UnimplementedError,
@@ -256,9 +257,10 @@ def test_a_network_that_fails_for_a_moment_is_tried_again(world: World) -> None:
 
 
 def test_a_store_that_refuses_for_good_says_so(world: World) -> None:
+    refusal = PermissionDeniedError("not allowed")
     with world.program() as client, app.run(runtime="docker"):
-        client._front.cloud.ledger.fail_next("submit", cloudfn.exception.AuthError("not allowed"))
-        with pytest.raises(cloudfn.exception.AuthError, match="not allowed"):
+        client._front.cloud.ledger.fail_next("submit", refusal)
+        with pytest.raises(PermissionDeniedError, match="not allowed"):
             double.remote(1)
 
 
