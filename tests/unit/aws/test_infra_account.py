@@ -17,6 +17,7 @@ from cloudfn.providers.aws.clients import Clients
 from cloudfn.providers.aws.infra import leftovers, preflight, state
 from cloudfn.providers.aws.infra.base import Wanted
 from cloudfn.providers.aws.infra.steps import Infra
+from cloudfn.providers.aws.infra.terraform import Terraform
 from cloudfn.providers.aws.infra.workspace import Workspace
 from cloudfn.rehearsal.names import outputs
 from cloudfn.rehearsal.site import Wanted as Rehearsed
@@ -119,6 +120,24 @@ def initialise(account: Account, tmp_path: Path) -> Callable[..., Workspace]:
         return infra.init("minimal", lambda _event: None)
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("says", "complaint"),
+    [
+        ("Terraform v0.12.31", "Terraform 0.12.31 is too old"),
+        ('{"terraform_version": "1.10.5"}', "Terraform 1.10.5 is too old"),
+        ("hello", "does not say which version it is"),
+    ],
+)
+def test_what_is_no_terraform_of_today_is_refused(
+    tmp_path: Path, says: str, complaint: str
+) -> None:
+    binary = tmp_path / "terraform"
+    binary.write_text(f"#!/bin/sh\necho '{says}'\n")
+    binary.chmod(0o700)
+    with pytest.raises(InvalidError, match=complaint):
+        Terraform(tmp_path, {"PATH": str(tmp_path)}).version()
 
 
 def test_a_folder_keeps_its_state_where_it_is(initialise: Callable[..., Workspace]) -> None:

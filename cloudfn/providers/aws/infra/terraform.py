@@ -67,14 +67,14 @@ class Terraform:
             InvalidError: It is too old, or is no Terraform.
         """
         told = self._answer(["version", "-json"])
-        text = str(json.loads(told or "{}").get("terraform_version", ""))
-        found = re.match(r"(\d+)\.(\d+)\.(\d+)", text)
+        # The oldest ones say it in words all the same.
+        found = re.search(r'(?:"terraform_version": *"|Terraform v)(\d+)\.(\d+)\.(\d+)', told)
         if found is None:
             raise InvalidError(f"{self._binary} does not say which version it is.")
         version = tuple(map(int, found.groups()))
         if version[:2] < OLDEST:
             raise InvalidError(
-                f"Terraform {text} is too old.", hint="cloudfn needs 1.11 or newer."
+                f"Terraform {'.'.join(found.groups())} is too old.", hint="cloudfn needs 1.11 or newer."
             )
         return version
 
