@@ -154,6 +154,20 @@ def test_a_folder_does_not_become_another_environments(
     assert initialise("staging").environment == "staging"
 
 
+def test_without_terraform_or_a_folder_of_ours_nothing_is_made_in_the_account(
+    account: Account, initialise: Callable[..., Workspace], tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "main.tf").write_text("# somebody else's\n")
+    with pytest.raises(InvalidError, match="are not cloudfn's"):
+        initialise()
+    (tmp_path / "folder" / "main.tf").unlink()
+    (tmp_path / "bin" / "terraform").unlink()
+    with pytest.raises(InvalidError, match="There is no terraform here"):
+        initialise()
+    assert account.of("s3").list_buckets()["Buckets"] == []
+
+
 @pytest.mark.parametrize("name", ["Main", "main_2", "main-", "2main", "a" * 21])
 def test_a_name_that_terraform_would_refuse_is_refused_before_a_bucket_is_made(
     account: Account, initialise: Callable[..., Workspace], name: str

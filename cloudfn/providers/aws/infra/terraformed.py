@@ -49,9 +49,6 @@ class TerraformBase:
         who, region = preflight.identity(clients), clients.region
         bucket = self._wanted.state_bucket or known.get("bucket")
         bucket = bucket or state.bucket_name(who.account_id, region)
-        partition = who.arn.split(":")[1]
-        made = state.ensure_bucket(clients.of("s3"), bucket, region, partition)
-        report(Said(f"State is in s3://{bucket}{' (new)' if made else ''}"))
         backend = {
             "bucket": bucket,
             "key": state.state_key(self._wanted.environment),
@@ -60,7 +57,10 @@ class TerraformBase:
         workspace = Workspace(self._wanted.folder, self._wanted.environment, region, backend)
         if workspace.prepare(example):
             report(Said(f"{workspace.folder} is made from the example {example}: change it freely"))
-        self._terraform(workspace).init(workspace.backend, report)
+        terraform = self._terraform(workspace)
+        made = state.ensure_bucket(clients.of("s3"), bucket, region, who.arn.split(":")[1])
+        report(Said(f"State is in s3://{bucket}{' (new)' if made else ''}"))
+        terraform.init(workspace.backend, report)
         return workspace
 
     def plan(self, report: Report) -> Run:
