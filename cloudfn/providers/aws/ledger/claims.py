@@ -85,7 +85,9 @@ class Claims:
         return claims
 
     def _claim(self, line: Line, limit: int, now: float, claims: list[Claim]) -> None:
-        self._read(line, [number for number in line.numbers if self._is_unread(line, number)])
+        # Whoever listens to doorbells adds to them at any moment.
+        numbers = list(line.numbers)
+        self._read(line, [number for number in numbers if self._is_unread(line, number)])
         self._hand_out(line, limit, claims)
         self._take(line, limit, now, claims)
         moment = self._shelf.clock.monotonic()
