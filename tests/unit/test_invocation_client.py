@@ -1,6 +1,7 @@
 """Programs of the real SDK against a cloud in memory: no daemon, no socket."""
 
 import asyncio
+import builtins
 import errno
 import threading
 from collections.abc import Callable, Iterator
@@ -26,8 +27,10 @@ from cloudfn.exception import (
 )
 from cloudfn.model.log import LogEntry
 from cloudfn.providers.machines import PoolReport
+from cloudfn.providers.presence import ClientRow
 from cloudfn.settings import Limits
 from cloudfn.testing.cloud_machine import CloudMachine
+from cloudfn.testing.memory_presence import MemoryPresence
 from cloudfn.wire.messages import BlobRef
 from tests.unit.cloud_world import World
 
@@ -310,6 +313,36 @@ def test_a_named_map_goes_on_and_belongs_to_one_client(world: World) -> None:
         assert len(world.machine.ran) == ran
         with pytest.raises(ConflictError, match="differ"):
             list(handle.map(range(1, 6), resume="numbers"))
+
+
+class Noting(MemoryPresence):
+    """Notes which calls had a client, each time that somebody asks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owned: list[set[str]] = []
+
+    def list(self) -> builtins.list[ClientRow]:
+        rows = super().list()
+        self.owned.append({each for row in rows for each in row.owned})
+        return rows
+
+
+def test_of_two_clients_that_take_up_a_named_map_in_one_moment_none_misses_the_other(
+    world: World,
+) -> None:
+    world.cloud.presence = presence = Noting()
+    with world.program():
+        app.deploy(runtime="docker")
+        handle = cloudfn.Function.from_name("cloud-tests", "double")
+        assert list(handle.map(range(5), resume="numbers")) == [0, 2, 4, 6, 8]
+    (call,) = world.machine.cloud.ledger.names().values()
+    presence.owned.clear()
+    with world.program():
+        handle = cloudfn.Function.from_name("cloud-tests", "double")
+        assert list(handle.map(range(5), resume="numbers")) == [0, 2, 4, 6, 8]
+    # Once when it is looked up, and once, for good, when it is ours.
+    assert presence.owned == [set(), {call}]
 
 
 def test_dicts_and_queues_are_shared(world: World) -> None:

@@ -101,6 +101,10 @@ class Listening:
         self._attendance.own(owned)
         self.stir()
 
+    def disown(self, owned: str) -> None:
+        """It lives no longer with this client."""
+        self._attendance.disown(owned)
+
     def watch(self, watch: Watch) -> None:
         """Hear of a call."""
         with self._news:

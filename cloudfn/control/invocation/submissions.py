@@ -167,8 +167,7 @@ class Submissions:
     def _open(self, own: Own) -> CallSpec:
         header = own.header
         if "name" in header:
-            spec, _ = self._named.begin(own.watch.call_id, header)
-            self._listening.own(spec.call_id)
+            spec = self._take(own.watch.call_id, header)
         else:
             kind = CallKind(header["kind"])
             function_id, parent = str(header["function"]), header.get("parent")
@@ -187,6 +186,20 @@ class Submissions:
         own.spec, own.watch.kind = spec, spec.kind
         if spec.name or not spec.durable:
             self._listening.watch(own.watch)
+        return spec
+
+    def _take(self, call_id: str, header: dict[str, Any]) -> CallSpec:
+        """Begin a named call, or take it up.
+
+        First it is ours and then others are asked: of two that do so in one moment, none misses
+        the other.
+        """
+        self._listening.own(call_id)
+        try:
+            spec, _ = self._named.begin(call_id, header)
+        except Error:
+            self._listening.disown(call_id)
+            raise
         return spec
 
     def _places(self, function_id: str, *, durable: bool) -> tuple[str, str]:
