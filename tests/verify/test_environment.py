@@ -2,9 +2,11 @@
 
 Nothing here knows whose AWS it is: an account's, or that of `cloudfn rehearse`. The environment is
 the one that CLOUDFN_ENVIRONMENT and AWS's own settings name. It bills what a few machines cost for
-some minutes, and is left without machines.
+some minutes, and is left without machines. As all machines are ended under what runs on them, an
+environment with other apps is refused.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from cloudfn.settings import Settings, load
 pytestmark = [pytest.mark.aws, pytest.mark.timeout(1200)]
 
 PROGRAM = Path(__file__).with_name("program.py")
+_APP = "verify-aws"
 CLOCK = SystemClock()
 #: seconds in which machines come and go
 _PATIENCE = 900.0
@@ -39,9 +42,16 @@ def settings() -> Settings:
 @pytest.fixture(scope="module", autouse=True)
 def deployed(settings: Settings) -> Iterator[None]:
     """Deploy the program, and stop it at the end."""
+    others = {each["name"] for each in json.loads(command("app", "list", "--json"))} - {_APP}
+    if others:
+        pytest.exit(
+            f"The environment {settings.environment} is in use by {', '.join(sorted(others))}."
+            " Set CLOUDFN_ENVIRONMENT to one without apps: all its machines are ended here.",
+            returncode=2,
+        )
     command("deploy", str(PROGRAM))
     yield
-    command("app", "stop", "verify-aws", "--yes")
+    command("app", "stop", _APP, "--yes")
     for noun in ("dict", "queue", "volume"):
         command(noun, "delete", "verify-aws", "--yes", "--allow-missing")
     until(lambda: not machines(settings), "machines are left")
@@ -67,7 +77,7 @@ def command(*words: str) -> str:
 
 
 def function(name: str) -> Any:
-    return cloudfn.Function.from_name("verify-aws", name)
+    return cloudfn.Function.from_name(_APP, name)
 
 
 def until(condition: Callable[[], Any], what: str) -> None:
