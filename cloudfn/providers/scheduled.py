@@ -51,7 +51,7 @@ def scheduled(text: str, written: float) -> Scheduled:
     """
     try:
         data = loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Scheduled({}, "", written, f"it is no JSON: {error}")
     if not isinstance(data, dict):
         return Scheduled({}, "", written, "it is no JSON object with settings by name")

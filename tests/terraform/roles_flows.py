@@ -185,10 +185,13 @@ def plan(world: RolesWorld, app: AppRecord) -> None:
         client.presence.beat(ClientRow("cl-gone", (address,), owned, clock.wall() + 1))
         front.close()
     world.aws.client("sqs").create_queue(QueueName=f"cloudfn-main-reply-{'0' * 24}")
-    ephemeral = revision("h", schedule=Cron("0 0 1 1 *"))
+    scaling = (ScaleAt("*/7 * * * *", min_containers=0),)
+    ephemeral = revision("h", schedule=Cron("0 0 1 1 *"), scaling=scaling)
     with world.role("deployer", "cl-ran") as cloud:
         front = world.front(cloud, "cl-ran")
         ran = front.apps.carry_out(DeployRequest("", ephemeral, state="ephemeral")).app
+        clock.advance(500.0)
+        world.aws.scheduler.run()
         cloud.presence.beat(ClientRow("cl-ran", (), (ran.app_id,), clock.wall() + 1))
         front.close()
     with world.role("planner", "pl-1") as cloud:

@@ -100,6 +100,8 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("ssm:PutParameter", _KEY, set()),
     ("ssm:PutParameter", _POOL, {"deployer", "planner"}),
     ("ssm:GetParametersByPath", _POOL, {"deployer", "planner"}),
+    ("ssm:DeleteParameter", _POOL, {"deployer", "planner"}),
+    ("ssm:DeleteParameter", _KEY, set()),
     ("ssm:GetParameter", _OUTPUTS, {*ROLES}),
     ("ssm:PutParameter", _OUTPUTS, set()),
     ("ec2:RunInstances", _MACHINE, set()),

@@ -38,6 +38,7 @@ def test_settings_that_a_schedule_wrote_are_read(text, changes, by):
     [
         ("", "no JSON"),
         ("{", "no JSON"),
+        ("[" * 8_000, "no JSON"),
         ("[3]", "no JSON object"),
         ("null", "no JSON object"),
         ('{"min_containers": "3"}', "must be an int, not str"),

@@ -88,6 +88,11 @@ class ScheduleRecords:
     def unfinished(self) -> list[Fire]:
         return [_fire(item) for item in self._table.query(_OPEN)]
 
+    def get(self, schedule_id: str) -> ScheduleRecord | None:
+        """Return a schedule."""
+        item = self._table.get(_RECORDS, schedule_id)
+        return None if item is None else _record(item)
+
     # What EventBridge was told
 
     def told(self, schedule_id: str) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ call.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -85,8 +86,12 @@ class AwsSchedules:
 
     def remove(self, schedule_ids: Sequence[str]) -> None:
         for schedule_id in schedule_ids:
-            for name in self._records.told(schedule_id):
+            told = self._records.told(schedule_id)
+            for name in told:
                 self._delete(name)
+            record = self._records.get(schedule_id) if told else None
+            if record is not None and isinstance(record.rule, ScaleAt):
+                self._take_back(record)
         self._records.remove(schedule_ids)
 
     def schedules(self) -> list[ScheduleRecord]:
@@ -148,6 +153,16 @@ class AwsSchedules:
             except scheduler.exceptions.ResourceNotFoundException:
                 return
 
+    def _take_back(self, record: ScheduleRecord) -> None:
+        """Delete what a schedule wrote last, unless somebody else has written since."""
+        ssm, name = self._clients.of("ssm"), _written_to(record, self._aims)
+        with explained("ssm", "GetParametersByPath", name):
+            answer = ssm.get_parameters_by_path(Path=name.rpartition("/")[0])
+        for each in answer["Parameters"]:
+            if each["Name"] == name and each["Value"] == scheduled_value(record):
+                with suppress(NotFoundError), explained("ssm", "DeleteParameter", name):
+                    ssm.delete_parameter(Name=name)
+
 
 def published(record: ScheduleRecord, aims: Aims, now: float) -> dict[str, dict[str, Any]]:
     """Return the EventBridge schedules that a schedule has, by name. Pure.
@@ -182,6 +197,11 @@ def scheduled_value(record: ScheduleRecord) -> str:
     return dumps({**record.rule.changes, "by": f"schedule {record.schedule_id}"})
 
 
+def _written_to(record: ScheduleRecord, aims: Aims) -> str:
+    """Return the name of the parameter that scheduled settings of a function are written to."""
+    return f"{parameter_name(aims.pools, record.function_id)}/scheduled"
+
+
 def _when(rule: AwsRule) -> dict[str, Any]:
     when: dict[str, Any] = {
         "ScheduleExpression": rule.expression,
@@ -196,7 +216,7 @@ def _target(record: ScheduleRecord, aims: Aims) -> dict[str, Any]:
     if isinstance(record.rule, ScaleAt):
         arn = f"arn:{aims.role.split(':')[1]}:{_PUT_PARAMETER}"
         told: dict[str, Any] = {
-            "Name": f"{parameter_name(aims.pools, record.function_id)}/scheduled",
+            "Name": _written_to(record, aims),
             "Value": scheduled_value(record),
             "Type": "String",
             "Overwrite": True,

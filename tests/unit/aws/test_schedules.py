@@ -155,6 +155,22 @@ def test_scheduled_settings_are_written_without_any_code(world):
     assert value == {"min_containers": 4, "scaledown_window": 90, "by": "schedule sc-1"}
 
 
+def test_what_a_schedule_wrote_goes_with_it_and_what_others_wrote_stays(world):
+    rule = ScaleAt("30 6 * * *", min_containers=4)
+    rules = [record(rule), record(rule, schedule_id="sc-2", function_id="fu-2")]
+    world.schedules.put(rules)
+    world.pass_time(1_900.0)
+    ours = '{"min_containers": 1, "by": "mornings"}'
+    name = "/cloudfn/main/pools/fu-2/scheduled"
+    world.aws.client("ssm", attempts=8).put_parameter(Name=name, Value=ours, Overwrite=True)
+    world.aws.clock.advance(5.0)
+
+    for _ in range(2):
+        world.schedules.remove(["sc-1", "sc-2"])
+
+    assert world.aws.ssm.truth() == {name: ours}
+
+
 def test_a_schedule_that_rests_is_off_and_comes_back(world):
     hourly = record(Cron("30 * * * *"))
     world.schedules.put([hourly])
