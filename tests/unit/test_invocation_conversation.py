@@ -134,6 +134,14 @@ def test_containers_may_not_hand_on_secrets_that_their_function_does_not_name(ta
     assert told["error"]["type"] == "PermissionDeniedError"
 
 
+def test_a_container_finds_a_function_although_the_catalog_fails_for_a_while(talk):
+    talk.cloud.catalog.fail_next("deployed", ServiceError("the table is away"))
+
+    told = talk.ask("function_lookup", app="app", name="f")
+
+    assert told["function_id"] == talk.function_id
+
+
 def test_a_malformed_request_is_the_askers_fault(talk):
     assert talk.ask("call_info")["error"]["type"] == "InvalidError"
 

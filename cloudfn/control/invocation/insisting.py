@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TypeVar
 
 from cloudfn import errors
 from cloudfn.clock import Clock
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: seconds for which it is tried: services that fail, do so for minutes
 _PATIENCE = 600.0
@@ -24,12 +27,15 @@ _PASSING = (
 )
 
 
-def insist(clock: Clock, work: Callable[[], object]) -> None:
+def insist(clock: Clock, work: Callable[[], T]) -> T:
     """Do work that may be done again, until the network and the service carry it.
 
     Args:
         clock: The time.
         work: Has the same effect once and several times.
+
+    Returns:
+        What it came to.
 
     Raises:
         Error: It failed otherwise, or did so for ten minutes.
@@ -37,8 +43,7 @@ def insist(clock: Clock, work: Callable[[], object]) -> None:
     give_up, pause = clock.monotonic() + _PATIENCE, _FIRST_PAUSE
     while True:
         try:
-            work()
-            return
+            return work()
         except _PASSING as error:
             if clock.monotonic() + pause > give_up:
                 raise

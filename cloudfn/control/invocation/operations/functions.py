@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cloudfn.control.deploy.shown import variant_json
 from cloudfn.control.invocation.conversation import Conversation
 from cloudfn.control.invocation.fleet import function_of, present
+from cloudfn.control.invocation.insisting import insist
 from cloudfn.control.operations import Fields, Group
 from cloudfn.control.stores.ring import Ring
 from cloudfn.model.secret import check_handed_on
@@ -30,8 +31,13 @@ class FunctionOperations(Group):
     def __init__(self, front: Front) -> None:
         self._front = front
 
-    def op_function_lookup(self, _conversation: Conversation, fields: Fields) -> Fields:
-        return self._front.directory.wanted(fields, self._front.environment)
+    def op_function_lookup(self, conversation: Conversation, fields: Fields) -> Fields:
+        def look() -> Fields:
+            return self._front.directory.wanted(fields, self._front.environment)
+
+        # An input that calls another function is not to fail because the table does for a while.
+        is_input = conversation.caller.container_id is not None
+        return insist(self._front.clock, look) if is_input else look()
 
     def op_function_bind(self, conversation: Conversation, fields: Fields) -> Fields:
         if conversation.caller.container_id is not None:
