@@ -39,11 +39,32 @@ def test_a_second_time_leaves_the_users_files_and_renews_the_modules(tmp_path: P
     assert not (tmp_path / "cloudfn" / "gone.tf").exists()
 
 
-def test_a_folder_with_other_terraform_in_it_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "main.tf").write_text("# of something else\n")
+@pytest.mark.parametrize("name", ["main.tf", "variables.tf"])
+def test_a_folder_with_other_terraform_in_it_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("# of something else\n")
     with pytest.raises(errors.InvalidError, match="not cloudfn's"):
         workspace(tmp_path).prepare("minimal")
-    assert [each.name for each in tmp_path.iterdir()] == ["main.tf"]
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+def test_where_nothing_can_be_written_that_is_said_and_half_a_folder_is_completed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.InvalidError, match="cannot be written"):
+        workspace(tmp_path / "file" / "infra").prepare("minimal")
+    with pytest.raises(errors.NotFoundError, match="holds no environment"):
+        Workspace.at(tmp_path / "file")
+    made = workspace(tmp_path / "infra")
+    (made.folder / "cloudfn").mkdir(parents=True)
+    (made.folder / "variables.tf").mkdir()
+    with pytest.raises(errors.InvalidError, match="cannot be written"):
+        made.prepare("minimal")
+    (made.folder / "variables.tf").rmdir()
+    assert made.prepare("minimal")
+    example = modules_folder() / "examples" / "minimal"
+    names = {path.name for path in example.glob("*.tf")}
+    assert {path.name for path in made.folder.glob("*.tf")} == names
 
 
 def test_an_unknown_example_is_named_beside_those_that_there_are(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class Workspace:
             values = json.loads((folder / _VALUES).read_text())
             backend = json.loads((folder / _BACKEND).read_text())
             return cls(folder, values["environment"], values["region"], backend)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise NotFoundError(
                 f"{folder} holds no environment.",
                 hint="`cloudfn infra init` makes one; --dir names its folder.",
@@ -69,25 +69,37 @@ class Workspace:
         """Write the folder, or bring its modules up to date; return whether it is new.
 
         Raises:
-            InvalidError: There is no such example, or the folder holds something else.
+            InvalidError: There is no such example, the folder holds something else, or nothing
+                can be written there.
         """
+        try:
+            return self._prepare(example)
+        except OSError as error:
+            raise InvalidError(
+                f"{self.folder} cannot be written: {error}.", hint="Name another folder: --dir."
+            ) from error
+
+    def _prepare(self, example: str) -> bool:
         if example not in EXAMPLES:
             raise InvalidError(
                 f"There is no example {example!r}.", hint=f"There are: {', '.join(EXAMPLES)}."
             )
         source = modules_folder()
         fresh = not (self.folder / "main.tf").exists()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if fresh:
-            for path in sorted((source / "examples" / example).glob("*.tf")):
-                text = _SOURCE.sub(rf'source\1=\2"./{_MODULES}"', path.read_text())
-                (self.folder / path.name).write_text(text)
-        elif not (self.folder / _MODULES).exists() and not (self.folder / _VALUES).exists():
+        known = (self.folder / _MODULES).exists() or (self.folder / _VALUES).exists()
+        if not known and any(self.folder.glob("*.tf")):
             raise InvalidError(
                 f"{self.folder} holds Terraform files that are not cloudfn's.",
                 hint="Name an empty folder: --dir.",
             )
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._write_modules(source)
+        if fresh:
+            # The one that tells whether they are all there comes last.
+            files = (source / "examples" / example).glob("*.tf")
+            for path in sorted(files, key=lambda each: (each.name == "main.tf", each.name)):
+                text = _SOURCE.sub(rf'source\1=\2"./{_MODULES}"', path.read_text())
+                (self.folder / path.name).write_text(text)
         _write_json(
             self.folder / _VALUES, {"environment": self.environment, "region": self.region}
         )
