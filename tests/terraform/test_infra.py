@@ -63,6 +63,7 @@ def test_apply_and_destroy_say_what_they_did(tmp_path: Path) -> None:
     terraform = Terraform(tmp_path, {"PATH": os.defpath}, toolbox.terraform())
     terraform.init({}, lambda _: None)
     assert terraform.outputs() == {}
+    assert not terraform.has_resources()
     told: list[Event] = []
     applied = terraform.apply({}, told.append)
     assert applied.summary is not None
@@ -70,6 +71,7 @@ def test_apply_and_destroy_say_what_they_did(tmp_path: Path) -> None:
     states = [each.state for each in told if isinstance(each, Progress)]
     assert states == ["begun", "done"]
     assert terraform.outputs() == {"told": "one"}
+    assert terraform.has_resources()
     again = terraform.plan({}, lambda _: None)
     assert again.summary is not None
     assert again.summary.empty
@@ -79,6 +81,7 @@ def test_apply_and_destroy_say_what_they_did(tmp_path: Path) -> None:
     gone = terraform.destroy({}, lambda _: None)
     assert gone.summary is not None
     assert gone.summary.remove == 1
+    assert not terraform.has_resources()
 
 
 def test_what_terraform_refuses_is_an_error_with_its_place(

@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from cloudfn.cli.root import main
-from cloudfn.errors import InvalidError, PermissionDeniedError, VersionError
-from cloudfn.providers.aws.clients import Clients
+from cloudfn.errors import InvalidError, NotFoundError, PermissionDeniedError, VersionError
+from cloudfn.providers.aws.clients import Access, Clients
 from cloudfn.providers.aws.infra import leftovers, preflight, state
 from cloudfn.providers.aws.infra.base import Wanted
 from cloudfn.providers.aws.infra.steps import Infra
@@ -31,6 +31,17 @@ class Account:
 
     def of(self, service: str) -> Any:
         return _client(service)
+
+
+class InMoto(Clients):
+    """Clients of moto, as commands open them."""
+
+    def __init__(self, account: Account) -> None:
+        super().__init__(Access(region=REGION))
+        self._account = account
+
+    def of(self, service: str) -> Any:
+        return self._account.of(service)
 
 
 @cache
@@ -101,22 +112,29 @@ def test_names_in_another_partition_are_of_it(account: Account) -> None:
     assert "arn:aws-us-gov:s3:::states/*" in s3.get_bucket_policy(Bucket="states")["Policy"]
 
 
+#: a Terraform that has nothing, and that has nothing to do
+_IDLE = """#!/bin/sh
+case $1 in
+  version) echo '{"terraform_version": "1.11.4"}' ;;
+  show) echo '{"format_version": "1.0"}' ;;
+  init) ;;
+  *) exit 1 ;;
+esac
+"""
+
+
 @pytest.fixture
 def initialise(account: Account, tmp_path: Path) -> Callable[..., Workspace]:
     """Run `infra init` with a Terraform that does nothing."""
     terraform = tmp_path / "bin" / "terraform"
     terraform.parent.mkdir()
-    terraform.write_text("""#!/bin/sh\necho '{"terraform_version": "1.11.4"}'\n""")
+    terraform.write_text(_IDLE)
     terraform.chmod(0o700)
-
-    class InMoto(Clients):
-        def of(self, service: str) -> Any:
-            return account.of(service)
 
     def run(environment: str = "main", bucket: str | None = None) -> Workspace:
         wanted = Wanted(tmp_path / "folder", environment, REGION, state_bucket=bucket)
         environ = {"PATH": str(terraform.parent)}
-        infra = Infra(wanted, environ, tmp_path, lambda *_: None, InMoto)
+        infra = Infra(wanted, environ, tmp_path, lambda *_: None, lambda _access: InMoto(account))
         return infra.init("minimal", lambda _event: None)
 
     return run
@@ -138,6 +156,25 @@ def test_what_is_no_terraform_of_today_is_refused(
     binary.chmod(0o700)
     with pytest.raises(InvalidError, match=complaint):
         Terraform(tmp_path, {"PATH": str(tmp_path)}).version()
+
+
+def test_what_is_removed_already_is_not_made_again_to_be_removed(
+    account: Account, initialise: Callable[..., Workspace], tmp_path: Path
+) -> None:
+    bucket = initialise().backend["bucket"]
+    s3 = account.of("s3")
+    s3.delete_bucket_policy(Bucket=bucket)  # moto denies without looking at the condition
+    for environment in ("main", "other"):
+        s3.put_object(Bucket=bucket, Key=state.state_key(environment), Body=b"{}")
+    wanted = Wanted(tmp_path / "folder", "main", REGION)
+    environ = {"PATH": str(tmp_path / "bin")}
+    infra = Infra(wanted, environ, tmp_path, lambda *_: None, lambda _access: InMoto(account))
+
+    for _ in range(2):
+        assert infra.destroy(lambda _event: None) == []
+    assert state.forget_state(s3, bucket, state.state_key("other"))
+    with pytest.raises(NotFoundError, match="no environment 'main' in eu-central-1"):
+        infra.destroy(lambda _event: None)
 
 
 def test_a_folder_keeps_its_state_where_it_is(initialise: Callable[..., Workspace]) -> None:

@@ -45,7 +45,7 @@ def ensure_bucket(s3: Any, name: str, region: str, partition: str = "aws") -> bo
     Raises:
         ConflictError: Somebody else has a bucket of that name.
     """
-    made = not _exists(s3, name)
+    made = not exists(s3, name)
     if made:
         _create(s3, name, region)
         with explained("s3", "PutBucketTagging", f"bucket {name}"):
@@ -79,7 +79,7 @@ def forget_state(s3: Any, name: str, key: str) -> bool:
     Returns:
         Whether the bucket is gone too.
     """
-    if not _exists(s3, name):
+    if not exists(s3, name):
         return True
     with explained("s3", "DeleteObjects", f"bucket {name}"):
         pages = s3.get_paginator("list_object_versions").paginate(Bucket=name)
@@ -105,7 +105,12 @@ def _is_ours(s3: Any, name: str) -> bool:
         return False  # it has no tags
 
 
-def _exists(s3: Any, name: str) -> bool:
+def exists(s3: Any, name: str) -> bool:
+    """Whether there is a bucket of that name.
+
+    Raises:
+        ConflictError: It is somebody else's.
+    """
     from botocore.exceptions import ClientError
 
     try:

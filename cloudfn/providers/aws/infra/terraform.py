@@ -101,6 +101,12 @@ class Terraform:
         """Remove everything."""
         return self._run(["destroy", "-json", "-auto-approve", *_vars(variables)], report)
 
+    def has_resources(self) -> bool:
+        """Whether there is anything that `destroy` would remove."""
+        told = json.loads(self._answer(["show", "-json"]) or "{}")
+        root = told.get("values", {}).get("root_module", {})
+        return bool(root.get("resources") or root.get("child_modules"))
+
     def outputs(self) -> dict[str, Any]:
         """Return the values of the root module's outputs, by name; nothing before an apply."""
         told = json.loads(self._answer(["output", "-json"]) or "{}")

@@ -75,10 +75,18 @@ class TerraformBase:
         return run
 
     def ensure_removable(self) -> None:
-        self._terraform(self._workspace())
+        workspace = self._workspace()
+        bucket = workspace.backend["bucket"]
+        if not state.exists(self._clients.of("s3"), bucket):
+            raise NotFoundError(f"the bucket of its state, {bucket}, is gone.")
+        # Only a folder that is ready, here, can say so.
+        self._terraform(workspace).has_resources()
 
     def remove(self, report: Report) -> None:
         workspace = self._workspace()
+        if not self._terraform(workspace).has_resources():
+            report(Said("Terraform has removed everything already"))
+            return
         variables = {**self._variables(report), "protect": "false"}
         with workspace.unprotected():
             terraform = self._terraform(workspace)
