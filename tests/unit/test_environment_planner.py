@@ -32,7 +32,7 @@ from cloudfn.model.call import Status
 from cloudfn.model.schedule import Cron, Period, ScaleAt
 from cloudfn.model.terms import Terms
 from cloudfn.providers.ledger import Entry
-from cloudfn.providers.machines import MachineReport, MachineState
+from cloudfn.providers.machines import MachineReport, MachineState, PoolReport
 from cloudfn.providers.scheduled import Scheduled
 from cloudfn.providers.schedules import ScheduleRecord
 from tests.unit.planner_cloud import SMALL, World
@@ -449,6 +449,66 @@ def test_a_machine_that_serves_again_at_the_second_look_is_not_ended(world):
     world.machines.list = rows_that_change
     assert planner.tick().did == ()
     assert world.fleet.retired == []
+
+
+def _served(world):
+    """Have a machine that runs an input, of which the planner knows; return the planner."""
+    world.fleet.grow("small", 1, "t")
+    join(world, "small-1", pools={world.pool: PoolReport(busy=1, held=1)})
+    world.submit()
+    world.opened_by("small-1").claim(world.pool, 1, world.clock.wall())
+    planner = a_planner(world)
+    planner.tick()
+    assert world.machines.orders("small-1").quotas
+    return planner
+
+
+def _fails_for(world, planner, seconds):
+    """Let nobody be answered for a while, so that leases end."""
+    lead, world.leadership.lead = world.leadership.lead, _raises(ServiceError("it is away"))
+    with pytest.raises(ServiceError):
+        planner.tick()
+    world.clock.advance(seconds)
+    world.leadership.lead = lead
+
+
+def test_machines_keep_what_they_run_where_nobody_could_hear_them_for_a_minute(world):
+    planner = _served(world)
+    _fails_for(world, planner, 60)
+
+    for _ in range(20):  # a request of theirs rests
+        assert planner.tick().did == ()
+        world.clock.advance(1)
+    join(world, "small-1", pools={world.pool: PoolReport(busy=1, held=1)})
+    planner.tick()
+
+    assert world.ledger.counts(world.pool).running == 1
+    assert world.machines.orders("small-1").quotas
+    assert len(world.fleet.instances()) == 1
+
+
+def test_a_machine_that_says_nothing_when_it_could_be_heard_again_is_gone(world):
+    planner = _served(world)
+    _fails_for(world, planner, 60)
+
+    for _ in range(36):
+        planner.tick()
+        world.clock.advance(1)
+
+    assert world.ledger.counts(world.pool).pending == 1
+    assert len(world.fleet.instances()) == 2
+
+
+def test_schedules_are_fired_while_machines_are_waited_for(world):
+    planner = _served(world)
+    _fails_for(world, planner, 60)
+    ago, rule = world.clock.wall() - 90, Period(seconds=60)
+    record = ScheduleRecord("sc-1", world.app.app_id, world.function_id, rule, ago, ago)
+    world.schedules.put([record])
+
+    planner.tick()
+
+    assert world.schedules.history("sc-1", 9)
 
 
 def test_an_empty_machine_is_ended_and_its_row_goes_later(world):

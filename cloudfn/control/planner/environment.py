@@ -15,7 +15,7 @@ from cloudfn.clock import Clock
 from cloudfn.control.planner.fleet_decide import FleetDecision, Grow, PoolFate, decide_fleet
 from cloudfn.control.planner.fleet_leaving import Leave
 from cloudfn.control.planner.fleet_snapshot import FleetMemory, FleetSnapshot
-from cloudfn.control.planner.janitor import Departed, Janitor
+from cloudfn.control.planner.janitor import REPAIR, Departed, Janitor
 from cloudfn.control.planner.observing import Observer
 from cloudfn.control.planner.story import Story
 from cloudfn.control.stores.ring import Ring
@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 LEASE = 10.0
 #: a tick acts only within this part of it
 _SAFE_PART = 0.6
+#: seconds without a look after which silent machines may be well: while the service fails, nobody
+#: is heard; and for which they are waited for then, as a request of theirs may rest for 20
+_AWAY, _WAITED = 10.0, 30.0
 #: seconds between two writes of the memory while nothing happens
 _REMEMBER = 20.0
 #: seconds between two lines about one pool in its app's log
@@ -114,6 +117,9 @@ class EnvironmentPlanner:
         self._waiting = self._relieved = False
         self._memory = FleetMemory()
         self._remembered = float("-inf")
+        #: when machines were looked at last; since when nobody looked, before, and until when those
+        #: are waited for that were well then
+        self._looked = self._away_since = self._waits_until = float("-inf")
         self._orders: dict[str, Orders] = {}
         self._asked = 0
         self._notes: tuple[str, ...] = ()
@@ -132,15 +138,30 @@ class EnvironmentPlanner:
         # Before anything is looked at: whoever calls later means what this look may not see.
         self._hear()
         rows = self._observer.rows()
+        waits = self._waits_for(rows, now)
         try:
-            return self._look(rows, epoch, now)
+            return self._look(rows, epoch, now, waits=waits)
         finally:
             # Whoever waits for a machine does not wait for these.
-            chores = self._janitor.work(rows, self._memory.chores, now)
+            done = {**self._memory.chores, REPAIR: now} if waits else self._memory.chores
+            chores = self._janitor.work(rows, done, now)
             self._memory = replace(self._memory, chores=chores)
 
-    def _look(self, rows: list[MachineRow], epoch: int, now: float) -> Tick:
+    def _waits_for(self, rows: Sequence[MachineRow], now: float) -> bool:
+        """Whether machines are silent that nobody could hear, and are waited for."""
+        if now - self._looked > _AWAY:
+            self._away_since, self._waits_until = self._looked, now + _WAITED
+        self._looked = now
+        missed = (
+            self._away_since < row.lease_until <= now and row.report.state != MachineState.EMPTY
+            for row in rows
+        )
+        return now < self._waits_until and any(missed)
+
+    def _look(self, rows: list[MachineRow], epoch: int, now: float, *, waits: bool) -> Tick:
         self._fire(now)
+        if waits:
+            return Tick(led=True, active=True, relieved=self._relieved)
         snapshot = self._observer.observe(rows, epoch, self._memory, self._clock.wall())
         self._waiting = any(pool.pending for pool in snapshot.pools)
         decision = decide_fleet(snapshot)
@@ -191,6 +212,7 @@ class EnvironmentPlanner:
         self._epoch = epoch
         self._called = None
         self._memory = self._story.memory(now)
+        self._looked = self._memory.chores.get(REPAIR, self._looked)
         self._orders.clear()
         _log.info("leads, epoch %d", epoch)
 

@@ -26,6 +26,9 @@ _DEAD_AT_ONCE = 10
 #: seconds between two looks for what stores hold no more, and for which it can still be read
 _STORES, _READ_FOR = 1_800.0, 600.0
 
+#: name of the job that takes from machines what they hold, where they are gone
+REPAIR = "repair"
+
 #: ends what belongs to clients that are gone; seconds since the epoch
 Departed = Callable[[float], None]
 
@@ -54,7 +57,7 @@ class Janitor:
         self._rows: Mapping[str, MachineRow] = {}
         self._fresh = False
         self._chores = (
-            Chore("repair", 5.0, self._repair),
+            Chore(REPAIR, 5.0, self._repair),
             Chore("overdue", 2.0, self._end_overdue),
             Chore("departed", 15.0, departed),
             Chore("dead", 60.0, self._bury_rings),
