@@ -27,7 +27,7 @@ from cloudfn.control.planner.handler import (
 from cloudfn.control.planner.survey import described, survey
 from cloudfn.control.schedules.firing import Firing
 from cloudfn.control.stores.ring import Ring
-from cloudfn.errors import ConflictError, ServiceError
+from cloudfn.errors import ConflictError, ResourceExhaustedError, ServiceError
 from cloudfn.model.call import Status
 from cloudfn.model.schedule import Cron, Period, ScaleAt
 from cloudfn.model.terms import Terms
@@ -407,15 +407,20 @@ def test_what_met_another_change_is_asked_for_again_at_the_next_look(world):
     assert len(world.fleet.instances()) == 1
 
 
-def test_a_fleet_that_refuses_with_an_error_is_left_alone_for_a_while(world):
-    grow, world.fleet.grow = world.fleet.grow, _raises(ServiceError("AWS failed"))
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [(ResourceExhaustedError("no vCPU is left"), 180), (ServiceError("AWS failed"), 20)],
+)
+def test_a_fleet_that_refuses_with_an_error_is_left_alone_for_a_while(world, error, seconds):
+    grow, world.fleet.grow = world.fleet.grow, _raises(error)
     world.submit()
     planner = a_planner(world)
-    assert planner.tick().did == ("no machine of small for jobs/f: AWS failed",)
+    assert planner.tick().did == (f"no machine of small for jobs/f: {error.message}",)
     world.fleet.grow = grow
 
+    world.clock.advance(seconds - 1)
     assert planner.tick().did == ()
-    world.clock.advance(181)
+    world.clock.advance(2)
     assert len(planner.tick().did) == 1
 
 

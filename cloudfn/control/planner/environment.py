@@ -14,12 +14,17 @@ from typing import Protocol
 from cloudfn.clock import Clock
 from cloudfn.control.planner.fleet_decide import FleetDecision, Grow, PoolFate, decide_fleet
 from cloudfn.control.planner.fleet_leaving import Leave
-from cloudfn.control.planner.fleet_snapshot import FleetMemory, FleetSnapshot
+from cloudfn.control.planner.fleet_snapshot import (
+    AVOIDED,
+    UNANSWERED,
+    FleetMemory,
+    FleetSnapshot,
+)
 from cloudfn.control.planner.janitor import REPAIR, Departed, Janitor
 from cloudfn.control.planner.observing import Observer
 from cloudfn.control.planner.story import Story
 from cloudfn.control.stores.ring import Ring
-from cloudfn.errors import ConflictError, Error
+from cloudfn.errors import ConflictError, ConnectionError, Error, ServiceError  # noqa: A004 - ours
 from cloudfn.model.cls import shown_name
 from cloudfn.model.log import LogEntry
 from cloudfn.providers.base import Cloud
@@ -264,11 +269,13 @@ class EnvironmentPlanner:
         for _ in range(_TRIES):
             refused = False
             for each in wanted:
-                grown = self._ask(each, snapshot)
-                if grown is None:
+                try:
+                    grown, seconds = self._ask(each, snapshot)
+                except ConflictError as error:
+                    _log.info("%s", error.message)  # the next tick asks again
                     continue
-                now = self._clock.wall()
-                self._memory = self._memory.after_asking(each.machine_class, *grown, now)
+                now, name = self._clock.wall(), each.machine_class
+                self._memory = self._memory.after_asking(name, *grown, now, seconds=seconds)
                 refused |= bool(grown.refused)
                 did.append(_told(each, grown))
             if not refused:
@@ -278,16 +285,22 @@ class EnvironmentPlanner:
             self._observer.changed()
         return did
 
-    def _ask(self, wanted: Grow, snapshot: FleetSnapshot) -> Grown | None:
+    def _ask(self, wanted: Grow, snapshot: FleetSnapshot) -> tuple[Grown, float]:
+        """Ask for machines; return what came of it, and for how long it counts if it is a refusal.
+
+        Raises:
+            ConflictError: Something else goes on there.
+        """
         self._asked += 1
         token = f"{snapshot.epoch}-{wanted.machine_class}-{self._asked}"
         try:
-            return self._cloud.fleet.grow(wanted.machine_class, wanted.count, token)
-        except ConflictError as error:
-            _log.info("%s", error.message)  # the next tick asks again
-            return None
+            return self._cloud.fleet.grow(wanted.machine_class, wanted.count, token), AVOIDED
+        except ConflictError:
+            raise
+        except (ConnectionError, ServiceError) as error:
+            return Grown(0, refused=error.message), UNANSWERED
         except Error as error:
-            return Grown(0, refused=error.message)
+            return Grown(0, refused=error.message), AVOIDED
 
     def _retire(self, wanted: Sequence[Leave]) -> list[str]:
         """End machines that are, at a second look, still as they were."""

@@ -18,6 +18,8 @@ from cloudfn.providers.machines import MachineReport, MachineRow, MachineState, 
 T = TypeVar("T")
 #: seconds for which a class that was refused is not asked for again
 AVOIDED = 180.0
+#: and where the provider did not answer: until what came of it all the same is listed
+UNANSWERED = 20.0
 #: and at most, where machines of it do not even join; the times in a row are counted for as long
 _LONGEST = 3_600.0
 
@@ -166,6 +168,8 @@ class FleetMemory:
         machine_ids: tuple[str, ...],
         refused: str,
         now: float,
+        *,
+        seconds: float = AVOIDED,
     ) -> FleetMemory:
         """Return the memory after machines of a class were asked for.
 
@@ -175,16 +179,23 @@ class FleetMemory:
             machine_ids: Those that are known by id.
             refused: Why not all; empty: all were granted.
             now: Seconds since the epoch.
+            seconds: For which the class is left alone where it was refused.
         """
         nameless = ("",) * (granted - len(machine_ids))
         asked = [Asked(machine_class, now, each) for each in (*machine_ids, *nameless)]
         memory = replace(self, asked=(*self.asked, *asked))
         if granted:
             memory = replace(memory, grown={**self.grown, machine_class: now})
-        return memory.after_refusal(machine_class, refused, now)
+        return memory.after_refusal(machine_class, refused, now, seconds=seconds)
 
     def after_refusal(
-        self, machine_class: str, reason: str, now: float, *, longer: bool = False
+        self,
+        machine_class: str,
+        reason: str,
+        now: float,
+        *,
+        longer: bool = False,
+        seconds: float = AVOIDED,
     ) -> FleetMemory:
         """Return the memory after machines of a class could not be had; or could, without a reason.
 
@@ -193,12 +204,14 @@ class FleetMemory:
             reason: In words.
             now: Seconds since the epoch.
             longer: The class is left alone for longer each time.
+            seconds: For which it is left alone at first.
         """
         others = tuple(each for each in self.refusals if each.machine_class != machine_class)
         if reason:
             before = [each.times for each in self.refusals if each.machine_class == machine_class]
             times = 1 + max(before, default=0)
-            seconds = min(_LONGEST, AVOIDED * 2 ** (times - 1)) if longer else AVOIDED
+            if longer:
+                seconds = min(_LONGEST, seconds * 2 ** (times - 1))
             others = (*others, Refusal(machine_class, now, reason, times, seconds))
         return replace(self, refusals=others)
 
