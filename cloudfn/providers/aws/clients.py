@@ -177,7 +177,7 @@ class Clients:
         session = self._opened()
         region, partitions = session.region_name, session.get_available_partitions()
         known = {name for each in partitions for name in session.get_available_regions("ssm", each)}
-        if region in known or _AWS not in host or self._resolves(host):
+        if region is None or region in known or _AWS not in host or self._resolves(host):
             return
         raise InvalidError(
             f"There seems to be no AWS region {region!r}: {host} has no address.",

@@ -376,6 +376,21 @@ def test_what_may_not_be_looked_at_does_not_end_the_doctor(
     assert (last.check, last.level, last.text) == ("orphans", "warn", "not known: you may not")
 
 
+def test_a_region_that_nobody_names_is_the_doctors_first_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    infra = Infra(Wanted(tmp_path, "main"), {}, tmp_path, lambda *_: None)
+    with pytest.raises(InvalidError, match="You must specify a region"):
+        infra.plan(lambda _event: None)
+    [found] = infra.doctor(lambda _event: None)
+    assert (found.check, found.level, found.text) == (
+        "credentials", "fail", "No AWS region is named."
+    )  # fmt: skip
+
+
 class Scripted:
     """A client that answers every operation with one answer."""
 

@@ -90,22 +90,17 @@ class Infra:
             NotFoundError: There is no such environment.
             InvalidError: Somebody else than Terraform has written it; VersionError: another one.
         """
-        name = parameter(self._wanted.environment)
-        with explained("ssm", "GetParameter", name):
-            told = self._clients.of("ssm").get_parameter(Name=name)
-        text = told["Parameter"]["Value"]
-        parse_outputs(text, name)
-        return dict(json.loads(text))
+        return self._parsed(self._told())
 
     def doctor(self, report: Report) -> Iterator[Finding]:
         """Check credentials, permissions, the base, quotas, drift and orphans."""
         clients = self._clients
         try:
-            who = preflight.identity(clients)
+            region, who = clients.region, preflight.identity(clients)
         except Error as error:
             yield Finding("credentials", "fail", error.message, error.hint or "")
             return
-        yield Finding("credentials", "ok", f"{who.arn} in {clients.region}")
+        yield Finding("credentials", "ok", f"{who.arn} in {region}")
         yield preflight.check_permissions(clients, who.arn)
         outputs: Mapping[str, Any] | None = None
         try:
@@ -128,10 +123,24 @@ class Infra:
             else Finding("orphans", "ok", "every machine belongs to a group")
         )
 
+    def _told(self) -> str:
+        name = parameter(self._wanted.environment)
+        with explained("ssm", "GetParameter", name):
+            told = self._clients.of("ssm").get_parameter(Name=name)
+        return str(told["Parameter"]["Value"])
+
+    def _parsed(self, text: str) -> dict[str, Any]:
+        parse_outputs(text, parameter(self._wanted.environment))
+        return dict(json.loads(text))
+
     def _known_outputs(self) -> dict[str, Any] | None:
         try:
-            return self.outputs()
-        except (NotFoundError, InvalidError, VersionError):
+            text = self._told()
+        except NotFoundError:
+            return None
+        try:
+            return self._parsed(text)
+        except (InvalidError, VersionError):
             # What makes no sense is written anew, or removed, without being asked.
             return None
 
