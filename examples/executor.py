@@ -1,6 +1,7 @@
 """Code that was written for an Executor, or for joblib, in containers.
 
-Run it with `cloudfn run examples/executor.py`.
+Run it with `cloudfn run examples/executor.py`. Containers have joblib where they have your Python;
+those of Docker, on a cloud too, need `image=cloudfn.Image.debian_slim().pip_install("joblib")`.
 """
 
 import math

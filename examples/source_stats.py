@@ -55,14 +55,13 @@ class Report(NamedTuple):
 
 
 @app.function(max_containers=8, retries=1, timeout=60)
-def measure(path: str, root: str, top: int) -> Report:
-    source = Path(path).read_bytes()
+def measure(place: str, source: bytes, top: int) -> Report:
     try:
         tree = ast.parse(source)
     except SyntaxError:
         # Some files of the library's own tests are broken on purpose.
         return Report(source.count(b"\n"), 0, [])
-    found = list(functions_in(tree, str(Path(path).relative_to(root))))
+    found = list(functions_in(tree, place))
     longest = sorted(found, key=attrgetter("lines"))[-top:]
     tangled = sorted(found, key=attrgetter("paths"))[-top:]
     return Report(source.count(b"\n"), len(found), sorted({*longest, *tangled}))
@@ -106,12 +105,12 @@ def ways(node: ast.AST) -> int:
     return int(type(node) in _BRANCHES)
 
 
-def library_files(package: str) -> list[str]:
-    """Return the library's files, without installed packages."""
-    root = Path(sysconfig.get_path("stdlib"))
-    files = (root / package).rglob("*.py")
+def library(root: Path, package: str) -> Iterator[tuple[str, bytes]]:
+    """Yield places and contents of the library's files, without installed packages."""
     skipped = {"site-packages", "dist-packages", "__pycache__"}
-    return sorted(str(path) for path in files if skipped.isdisjoint(path.parts))
+    for path in sorted((root / package).rglob("*.py")):
+        if skipped.isdisjoint(path.parts):
+            yield str(path.relative_to(root)), path.read_bytes()
 
 
 def print_top(title: str, unit: str, ranked: Iterable[tuple[int, Measured]]) -> None:
@@ -124,14 +123,14 @@ def print_top(title: str, unit: str, ranked: Iterable[tuple[int, Measured]]) -> 
 
 @app.local_entrypoint()
 def main(top: int = 10, package: str = "") -> None:
-    root = sysconfig.get_path("stdlib")
-    files = library_files(package)
-    reports = list(measure.map(files, kwargs={"root": root, "top": top}))
+    root = Path(sysconfig.get_path("stdlib"))
+    # Files are read here, as containers may be on other machines.
+    reports = list(measure.starmap(library(root, package), kwargs={"top": top}))
 
     candidates = [each for report in reports for each in report.candidates]
     lines = sum(report.lines for report in reports)
     functions = sum(report.functions for report in reports)
-    print(f"{len(files):,} files, {lines:,} lines, {functions:,} functions in {root}")
+    print(f"{len(reports):,} files, {lines:,} lines, {functions:,} functions in {root}")
 
     longest = sorted(candidates, key=attrgetter("lines"), reverse=True)[:top]
     print_top("The longest functions", "lines", ((each.lines, each) for each in longest))

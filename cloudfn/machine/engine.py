@@ -85,7 +85,7 @@ class Engine:
         self.desk = CellDesk(
             loop, place.state_dir, place.runtime_folder, self.blobs, self.workspaces, worker_ids()
         )
-        self.cells = open_cells(loop, settings, place, self.desk, self._complain)
+        self.cells = open_cells(loop, settings, place, self.desk, self.complain)
         self._teller = Teller(cloud.ledger, cloud.wakeups)
         self.outbox = Outbox(cloud.ledger, cloud.doorbells, self._told, self._soon)
         self.payloads = Payloads(loop, self.blobs, cloud.depot, self._carrying, self.outbox.record)
@@ -331,7 +331,7 @@ class Engine:
 
     # What containers get
 
-    def _complain(self, pool: PoolSpec, reason: str) -> None:
+    def complain(self, pool: PoolSpec, reason: str) -> None:
         """A container cannot be started now: people and the planner shall know."""
         self.serving.troubled(pool.pool, reason)
         text = f"No container can be started now: {reason}"

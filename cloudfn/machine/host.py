@@ -254,12 +254,19 @@ class Host:
             self._opening.discard(name)
             _log.warning("the pool %s cannot be run: %s", name, error)
             known = self._troubles.get(name)
+            self._complain(name, error, new=known is None or known.why != error.message)
             failures = 1 if known is None else known.failures + 1
             pause = min(_LONGEST_PAUSE, _OPENING_PAUSE * 2 ** min(failures - 1, 10))
             until = self._clock.monotonic() + pause
             self._troubles[name] = _Trouble(error.message, until, failures)
 
         self._engine.asking.do(partial(self._openings.look_up, name), opened, failed)
+
+    def _complain(self, name: str, error: Error, *, new: bool) -> None:
+        """Tell people why what they wait for does not begin; who runs already, goes on."""
+        spec = self._openings.spec(name)
+        if new and spec is not None and name not in self._engine.serving.served():
+            self._engine.complain(spec, str(error))
 
     # Going on
 

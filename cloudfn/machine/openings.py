@@ -48,6 +48,8 @@ class Openings:
         self._bundles = bundles
         self._runtimes = runtimes
         self._secrets = SecretDesk(cloud.secrets, Registry(cloud.objects, {}), bytes)
+        #: what pools are, also of those of which something is missing
+        self._specs: dict[str, PoolSpec] = {}
         shutil.rmtree(self._partial, ignore_errors=True)
         for folder in (self._partial, bundles):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,6 +76,7 @@ class Openings:
         bundles = str(self._bundles)
         runtime = self._runtime(function, revision)
         spec = pool_spec(function, revision, runtime, bundles, app.name)
+        self._specs[pool] = spec
         for digest in _bundles_of(spec, revision):
             self._fetch(digest)
         for mount in spec.function.volumes:
@@ -87,6 +90,10 @@ class Openings:
             live=app.state != "stopped" and version_of(function, app) == revision.number,
             secrets=self._secrets.variables(spec.function.secrets),
         )
+
+    def spec(self, pool: str) -> PoolSpec | None:
+        """Return what a pool is, where that was found out, whatever of it could not be had."""
+        return self._specs.get(pool)
 
     def _runtime(self, function: FunctionRecord, revision: RevisionRecord) -> Runtime:
         source = revision.spec

@@ -18,7 +18,7 @@ ROLES = {
 }
 
 #: ministack takes these to be about everything
-_UNSEEN = frozenset({"ssm:GetParametersByPath"})
+_UNSEEN = frozenset({"ssm:GetParameters", "ssm:GetParametersByPath"})
 #: their batches are actions of their own there
 _BATCHED = frozenset({"sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"})
 

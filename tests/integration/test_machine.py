@@ -397,6 +397,19 @@ def test_a_pool_that_cannot_be_opened_is_reported_with_the_reason(world):
     assert "is gone" in report(world).pools["fu-none@1"].trouble
 
 
+def test_people_are_told_why_a_function_cannot_be_run(world):
+    secret = SecretRef(name="token", object_id="st-gone")
+    [pool] = world.deploy("def tell(x): ...", function("tell", secrets=(secret,)))
+    world.machine()
+    world.order("i-1", {pool: 1})
+
+    [told] = until(lambda: world.logs.read(LogQuery()))
+
+    assert told.source == "system"
+    assert told.text.startswith("No container can be started now: ")
+    assert "token" in told.text
+
+
 def test_all_inputs_of_a_program_that_cannot_be_imported_end_with_its_exception(world):
     source = """
         raise RuntimeError("no way")

@@ -11,6 +11,7 @@ import pytest
 from tests.rehearsal.world import World
 
 PROGRAM = """
+import os
 import time
 import cloudfn
 
@@ -18,9 +19,9 @@ app = cloudfn.App("program")
 storm = cloudfn.Queue.from_name("storm", create_if_missing=True)
 
 
-@app.function()
+@app.function(secrets=[cloudfn.Secret.from_dict({"POWER": "2"})])
 def square(x):
-    return x * x
+    return x ** int(os.environ["POWER"])
 
 
 @app.function()

@@ -402,6 +402,15 @@ def test_a_run_that_is_over_before_machines_told_of_it_had_a_container(world: Wo
     assert app.summary == {"containers_peak": 1, "done": 1, "failed": 0}
 
 
+def test_a_run_counts_what_it_spawned_whoever_waited_for_it(world: World) -> None:
+    with world.program(), app.run(runtime="docker"):
+        first, second = double.spawn(1), double.spawn(2)
+        assert [first.get(), first.get(), double.remote(3)] == [2, 2, 6]
+        wait_until(lambda: second.get_call_graph()[0].status.name == "SUCCESS")
+
+    assert (app.summary["done"], app.summary["failed"]) == (3, 0)
+
+
 def test_a_run_had_as_many_containers_as_machines_say_at_its_end(world: World) -> None:
     with world.program(), app.run(runtime="docker"):
         assert list(double.map(range(3))) == [0, 2, 4]

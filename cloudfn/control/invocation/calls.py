@@ -34,6 +34,8 @@ _TELL = 512
 _FOREIGN = (0.25, 2.0)
 #: seconds between looks for items of a generator
 _STREAM = (0.5, 2.0)
+#: spawned calls that are looked at to count their inputs
+_COUNTED = 1_000
 
 
 class Calls:
@@ -80,6 +82,8 @@ class Calls:
         self._own: dict[Watch, Own] = {}
         #: function → inputs that returned, and that failed, of calls that are over
         self._tally: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+        #: functions of which calls were spawned here
+        self._spawned: set[str] = set()
 
     # Of one client
 
@@ -214,6 +218,19 @@ class Calls:
         ]
         return sum(done for done, _ in counts), sum(failed for _, failed in counts)
 
+    def counted(self, function_ids: Collection[str]) -> tuple[int, int]:
+        """Return the same with what was spawned here, of which perhaps nobody wanted to hear.
+
+        Of many spawned calls, the latest count.
+        """
+        done, failed = self.heard_of(function_ids)
+        spawned = self._spawned.intersection(function_ids)
+        for record in self._ledger.calls(limit=_COUNTED, functions=spawned) if spawned else ():
+            if record.spec.durable and not record.spec.name:
+                done += record.finished - record.failed
+                failed += record.failed
+        return done, failed
+
     # What named calls need (Holders)
 
     def is_taken(self, call_id: str) -> bool:
@@ -256,6 +273,7 @@ class Calls:
         """The ledger has all inputs of a call, of which perhaps nothing more is to be heard."""
         assert own.spec is not None
         if own.spec.durable and not own.spec.name:
+            self._spawned.add(own.spec.function_id)
             self._end(own)  # whoever wants its outcomes attaches to it
         elif not own.spec.durable and own.delivered >= own.known:
             self._forget(own)

@@ -122,7 +122,7 @@ class AppOperations(Group):
         return told
 
     def _summary(self, app_id: str) -> Fields:
-        done, failed = self._front.calls.heard_of(self._function_ids(app_id))
+        done, failed = self._front.calls.counted(self._function_ids(app_id))
         peak = self._front.output.peak(app_id) or int(done + failed > 0)
         self._front.peaks.pop(app_id, None)
         return {"containers_peak": peak, "done": done, "failed": failed}
