@@ -1,54 +1,24 @@
 """What `cloudfn infra` does to an account beside Terraform, on moto."""
 
 import json
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from cloudfn.cli.root import main
-from cloudfn.errors import InvalidError, NotFoundError, PermissionDeniedError, VersionError
-from cloudfn.providers.aws.clients import Access, Clients
+from cloudfn.errors import InvalidError, PermissionDeniedError
+from cloudfn.providers.aws.clients import Clients
 from cloudfn.providers.aws.infra import leftovers, preflight, state
 from cloudfn.providers.aws.infra.base import Wanted
 from cloudfn.providers.aws.infra.steps import Infra
-from cloudfn.providers.aws.infra.terraform import Terraform
-from cloudfn.providers.aws.infra.workspace import Workspace
 from cloudfn.rehearsal.names import outputs
 from cloudfn.rehearsal.site import Wanted as Rehearsed
 from cloudfn.testing.aws import FakeAws, Knobs
-
-REGION = "eu-central-1"
-
-
-class Account:
-    """Clients of moto."""
-
-    def of(self, service: str) -> Any:
-        return _client(service)
-
-
-class InMoto(Clients):
-    """Clients of moto, as commands open them."""
-
-    def __init__(self, account: Account) -> None:
-        super().__init__(Access(region=REGION))
-        self._account = account
-
-    def of(self, service: str) -> Any:
-        return self._account.of(service)
-
-
-@cache
-def _client(service: str) -> Any:
-    return boto3.client(
-        service, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
-    )
+from tests.unit.aws.moto_account import REGION, Account, client
 
 
 @pytest.fixture
@@ -110,108 +80,6 @@ def test_names_in_another_partition_are_of_it(account: Account) -> None:
     s3 = account.of("s3")
     state.ensure_bucket(s3, "states", REGION, "aws-us-gov")
     assert "arn:aws-us-gov:s3:::states/*" in s3.get_bucket_policy(Bucket="states")["Policy"]
-
-
-#: a Terraform that has nothing, and that has nothing to do
-_IDLE = """#!/bin/sh
-case $1 in
-  version) echo '{"terraform_version": "1.11.4"}' ;;
-  show) echo '{"format_version": "1.0"}' ;;
-  init) ;;
-  *) exit 1 ;;
-esac
-"""
-
-
-@pytest.fixture
-def initialise(account: Account, tmp_path: Path) -> Callable[..., Workspace]:
-    """Run `infra init` with a Terraform that does nothing."""
-    terraform = tmp_path / "bin" / "terraform"
-    terraform.parent.mkdir()
-    terraform.write_text(_IDLE)
-    terraform.chmod(0o700)
-
-    def run(environment: str = "main", bucket: str | None = None) -> Workspace:
-        wanted = Wanted(tmp_path / "folder", environment, REGION, state_bucket=bucket)
-        environ = {"PATH": str(terraform.parent)}
-        infra = Infra(wanted, environ, tmp_path, lambda *_: None, lambda _access: InMoto(account))
-        return infra.init("minimal", lambda _event: None)
-
-    return run
-
-
-@pytest.mark.parametrize(
-    ("says", "complaint"),
-    [
-        ("Terraform v0.12.31", "Terraform 0.12.31 is too old"),
-        ('{"terraform_version": "1.10.5"}', "Terraform 1.10.5 is too old"),
-        ("hello", "does not say which version it is"),
-    ],
-)
-def test_what_is_no_terraform_of_today_is_refused(
-    tmp_path: Path, says: str, complaint: str
-) -> None:
-    binary = tmp_path / "terraform"
-    binary.write_text(f"#!/bin/sh\necho '{says}'\n")
-    binary.chmod(0o700)
-    with pytest.raises(InvalidError, match=complaint):
-        Terraform(tmp_path, {"PATH": str(tmp_path)}).version()
-
-
-def test_what_is_removed_already_is_not_made_again_to_be_removed(
-    account: Account, initialise: Callable[..., Workspace], tmp_path: Path
-) -> None:
-    bucket = initialise().backend["bucket"]
-    s3 = account.of("s3")
-    s3.delete_bucket_policy(Bucket=bucket)  # moto denies without looking at the condition
-    for environment in ("main", "other"):
-        s3.put_object(Bucket=bucket, Key=state.state_key(environment), Body=b"{}")
-    wanted = Wanted(tmp_path / "folder", "main", REGION)
-    environ = {"PATH": str(tmp_path / "bin")}
-    infra = Infra(wanted, environ, tmp_path, lambda *_: None, lambda _access: InMoto(account))
-
-    for _ in range(2):
-        assert infra.destroy(lambda _event: None) == []
-    assert state.forget_state(s3, bucket, state.state_key("other"))
-    with pytest.raises(NotFoundError, match="no environment 'main' in eu-central-1"):
-        infra.destroy(lambda _event: None)
-
-
-def test_a_folder_keeps_its_state_where_it_is(initialise: Callable[..., Workspace]) -> None:
-    assert initialise(bucket="elsewhere").backend["bucket"] == "elsewhere"
-    assert initialise().backend["bucket"] == "elsewhere"
-
-
-def test_a_folder_does_not_become_another_environments(
-    initialise: Callable[..., Workspace],
-) -> None:
-    initialise("staging")
-    with pytest.raises(InvalidError, match="is of environment staging, not main"):
-        initialise("main")
-    assert initialise("staging").environment == "staging"
-
-
-def test_without_terraform_or_a_folder_of_ours_nothing_is_made_in_the_account(
-    account: Account, initialise: Callable[..., Workspace], tmp_path: Path
-) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "main.tf").write_text("# somebody else's\n")
-    with pytest.raises(InvalidError, match="are not cloudfn's"):
-        initialise()
-    (tmp_path / "folder" / "main.tf").unlink()
-    (tmp_path / "bin" / "terraform").unlink()
-    with pytest.raises(InvalidError, match="There is no terraform here"):
-        initialise()
-    assert account.of("s3").list_buckets()["Buckets"] == []
-
-
-@pytest.mark.parametrize("name", ["Main", "main_2", "main-", "2main", "a" * 21])
-def test_a_name_that_terraform_would_refuse_is_refused_before_a_bucket_is_made(
-    account: Account, initialise: Callable[..., Workspace], name: str
-) -> None:
-    with pytest.raises(InvalidError, match="no name of an environment on AWS"):
-        initialise(name)
-    assert account.of("s3").list_buckets()["Buckets"] == []
 
 
 def fill(account: Account, environment: str) -> None:
@@ -369,7 +237,7 @@ def test_what_may_not_be_looked_at_does_not_end_the_doctor(
         def of(self, service: str) -> Any:
             if service in ("autoscaling", "iam"):
                 raise PermissionDeniedError("you may not")
-            return _client(service)
+            return client(service)
 
     infra = Infra(Wanted(tmp_path, "main", REGION), {}, tmp_path, lambda *_: None, Refusing)
     last = list(infra.doctor(lambda _event: None))[-1]
@@ -441,13 +309,3 @@ def test_commands_look_where_everything_else_looks(
     capsys.readouterr()
     assert main(["infra", "outputs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == told
-
-
-@pytest.mark.parametrize("text", ["no JSON", "[]", '"words"', "{}", '{"version": 2}'])
-def test_outputs_that_make_no_sense_are_said_and_can_be_written_anew(
-    account: Account, initialise: Callable[..., Workspace], text: str
-) -> None:
-    account.of("ssm").put_parameter(Name="/cloudfn/main/outputs", Value=text, Type="String")
-    assert initialise().environment == "main"
-    with pytest.raises((InvalidError, VersionError), match="/cloudfn/main/outputs"):
-        Infra(Wanted(Path(), "main", REGION), {}, Path(), lambda *_: None).outputs()
