@@ -93,6 +93,12 @@ class Streams:
         """Nobody wants anything of a call any more."""
         self._flows.pop(call_id, None)
 
+    def drop(self, claim: Claim) -> None:
+        """Nobody takes what one attempt yields any more. Idempotent."""
+        flow = self._flows.get(claim.call_id)
+        if flow is not None and flow.claim.fence == claim.fence:
+            del self._flows[claim.call_id]
+
     def take_kept(self) -> list[Claim]:
         """Remove and return the claims whose outcomes are kept here."""
         flows, self._flows = self._flows, {}

@@ -151,8 +151,8 @@ class AheadAndBehind:
         # What was claimed after it was given up, nobody else returns: it lives again.
         self._return([held.claim for held in self._held.values()])
 
-    def cancelled(self, seq: int, fence: int) -> None:
-        """The call of an input is cancelled: nobody wants what comes of it here."""
+    def surrender(self, seq: int, fence: int) -> None:
+        """Nobody wants what comes of an input here: others have it, or its call is cancelled."""
         held = self._held.get(seq)
         if held is None or held.claim.fence != fence:
             return
@@ -161,7 +161,7 @@ class AheadAndBehind:
         if line is not None:
             line.remove(seq)
         self._around.released(held.claim)
-        # Whoever cancels it says so in the ledger; where that one ended before, this does.
+        # If it is still this machine's: one of a cancelled call ends with that.
         self._outbox.give_back([(seq, fence)])
 
     def holds_of(self, call_id: str) -> bool:

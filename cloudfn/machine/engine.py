@@ -22,6 +22,7 @@ from cloudfn.daemon.output import Output
 from cloudfn.daemon.place import Place, agent_config, open_cells
 from cloudfn.daemon.scaling import Scaling
 from cloudfn.daemon.workspaces import Workspaces
+from cloudfn.errors import Error
 from cloudfn.machine.bells import Listener, Listeners
 from cloudfn.machine.claims import AheadAndBehind, Surroundings
 from cloudfn.machine.items import Items, Ways
@@ -32,13 +33,13 @@ from cloudfn.machine.outbox import Outbox, Recorded
 from cloudfn.machine.payloads import Payloads
 from cloudfn.machine.serving import Serving
 from cloudfn.machine.threads import Threads
-from cloudfn.model.call import ContainerLost
+from cloudfn.model.call import ContainerLost, Status
 from cloudfn.providers.base import Cloud
 from cloudfn.providers.doorbells import Ring
 from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.providers.local.blobs import LocalBlobs
 from cloudfn.settings import Settings
-from cloudfn.wire.messages import BlobRef, LogSource
+from cloudfn.wire.messages import BlobRef, LogSource, encode_json
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,11 @@ class Engine:
             cloud.streams,
             self._carrying,
             Ways(
-                self.payloads.store, self._teller.yielded, self._items_taken, self.payloads.forget
+                self.payloads.store,
+                self._teller.yielded,
+                self._items_taken,
+                self.payloads.forget,
+                self._items_ended,
             ),
         )
         self._listeners = Listeners(self._listener)
@@ -262,6 +267,16 @@ class Engine:
 
     def _items_taken(self, call_id: str, end: int) -> None:
         self.agent.streams.taken(call_id, end)
+
+    def _items_ended(self, claim: Claim, error: Error | None) -> None:
+        """Nobody takes what a generator yields: it would wait for that for ever."""
+        self.agent.streams.drop(claim)
+        if error is not None:
+            body = {"error": "DataLossError", "message": error.message, "hint": error.hint}
+            entry = Entry(claim.seq, claim.fence, Status.LOST, encode_json(body))
+            self.claims.record([entry])
+        self.claims.surrender(claim.seq, claim.fence)
+        self.agent.cancel(claim.seq, claim.fence, terminate=False)
 
     def waits(self, seq: int, change: int) -> None:
         """A running input began or ended to wait for a nested call."""

@@ -196,7 +196,7 @@ class Host:
         self._stopped.update(news)
         for seq, fence in news:
             # First that nobody wants it: what comes of it is to be dropped.
-            self._engine.claims.cancelled(seq, fence)
+            self._engine.claims.surrender(seq, fence)
             self._engine.agent.cancel(seq, fence, terminate=False)
         self._engine.asking.do(
             lambda: self._cloud.machines.cancelled(self._report.machine_id, news),

@@ -36,6 +36,9 @@ class Ways:
     taken: Callable[[str, int], None]
     #: what lies here of these payloads is needed no more
     forget: Callable[[Sequence[bytes]], None]
+    #: nobody takes what an attempt yields: another one does so, or its call is gone; or why its
+    #: items are lost
+    ended: Callable[[Claim, Error | None], None]
 
 
 @dataclass(slots=True)
@@ -134,7 +137,8 @@ class Items:
         flow.stored.clear()
         flow.next += len(lot)
         if told.known < flow.next:
-            self.forget(flow.claim.call_id)  # another attempt yields
+            self.forget(flow.claim.call_id)
+            self._ways.ended(flow.claim, None)
             return
         news = told.acknowledged > flow.acknowledged
         flow.pause = _PAUSE if news or lot else min(flow.pause * 1.5, _LONGEST_PAUSE)
@@ -152,6 +156,7 @@ class Items:
         if isinstance(error, DataLossError | InvalidError):
             _log.error("items of %s are lost: %s", call_id, error)
             self.forget(call_id)
+            self._ways.ended(flow.claim, error)
             return
         _log.warning("items of %s wait: %s", call_id, error)
         self._loop.call_later(_LONGEST_PAUSE, self._push, flow)

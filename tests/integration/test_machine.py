@@ -523,6 +523,30 @@ def test_items_of_a_generator_reach_their_reader_before_the_outcome(world):
     until(lambda: world.statuses(call) == [Status.RETURNED])
 
 
+def test_a_machine_drains_whose_generator_was_read_elsewhere(world):
+    source = """
+        def count(n):
+            for each in range(n):
+                yield each
+    """
+    [pool] = world.deploy(source, function("count", is_generator=True))
+    world.machine()
+    world.order("i-1", {pool: 1})
+    call = world.map(pool, [5], CallKind.REMOTE_GEN)
+    until(lambda: len(world.streams.read(call, 0)) == 5)
+
+    # The janitor has given it to another one, meanwhile, which was as fast as its reader.
+    [held] = world.ledger.held(call)
+    world.ledger.repair(lambda holder: False, CLOCK.wall())
+    world.ledger.cancel(call)
+    world.ledger.forget(call)
+    world.streams.forget([call])
+    world.order("i-1", {}, drain=True)
+
+    assert held.holder == "i-1"
+    until(lambda: report(world).state is MachineState.EMPTY)
+
+
 def test_what_a_container_writes_to_a_volume_is_committed_and_others_read_it(world):
     source = """
         import pathlib

@@ -257,7 +257,7 @@ def test_nothing_is_recorded_of_inputs_that_are_cancelled_or_belong_to_others(ru
         await machine.have(2)
         first, second = machine.take()
 
-        machine.claims.cancelled(first.seq, first.fence)
+        machine.claims.surrender(first.seq, first.fence)
         entries = [Entry(c.seq, c.fence, Status.RETURNED, b"y") for c in (first, second)]
         assert machine.claims.record(entries[:1]) == [False]
         machine.claims.drop()
@@ -274,7 +274,7 @@ def test_an_input_of_a_cancelled_call_ends_although_who_cancels_it_has_gone(run)
         [claim] = machine.take()
 
         machine.ledger.cancel(call)
-        machine.claims.cancelled(claim.seq, claim.fence)
+        machine.claims.surrender(claim.seq, claim.fence)
 
         assert machine.outbox.flush(PATIENCE)
         assert machine.ledger.statuses(call) == [Status.CANCELLED]
