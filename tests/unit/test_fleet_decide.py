@@ -470,6 +470,16 @@ def test_few_machines_leave_at_once():
     assert sorted(first.memory.parked) == ["m27", "m28", "m29"]
 
 
+def test_a_machine_that_finishes_something_long_keeps_no_idle_one_from_leaving():
+    busy = a_machine("m1", state=MachineState.DRAINING, pools=has(busy=1, held=1))
+    idle = a_machine("m2")
+    memory = replace(SETTLED, idle_since={"m2": NOW - 500}, drained={"m1": NOW - 3_000})
+
+    decision = decide_fleet(a_snapshot([a_pool(running=1)], [busy, idle], memory=memory))
+
+    assert decision.memory.parked == {"m2": NOW}
+
+
 def test_no_machine_is_ended_during_an_instance_refresh():
     frozen = replace(SMALL, no_retiring="an instance refresh is under way")
     empty = a_machine("m2", state=MachineState.EMPTY)

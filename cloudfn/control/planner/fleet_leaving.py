@@ -111,8 +111,11 @@ def _drain(
     """Park machines that were idle for long, and drain those that were parked."""
     now = snapshot.now
     alive = sum(each.stand in (Stand.SERVING, Stand.LEAVING, Stand.EMPTY) for each in found)
+    # Not those that finish something, be it for hours: they go for reasons of their own.
     going = sum(
-        each.stand in (Stand.LEAVING, Stand.EMPTY) and each.machine_id in memory.drained
+        each.stand in (Stand.LEAVING, Stand.EMPTY)
+        and each.machine_id in memory.drained
+        and not each.busy
         for each in found
     )
     allowed = max(1, int(alive * _AT_ONCE)) - going
