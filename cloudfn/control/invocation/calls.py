@@ -228,7 +228,7 @@ class Calls:
         for record in self._ledger.calls(limit=_COUNTED, functions=spawned) if spawned else ():
             if record.spec.durable and not record.spec.name:
                 done += record.finished - record.failed
-                failed += record.failed
+                failed += 0 if record.cancelled else record.failed
         return done, failed
 
     # What named calls need (Holders)

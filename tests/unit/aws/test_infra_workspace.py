@@ -100,3 +100,15 @@ def test_protection_is_off_for_a_moment_only_whatever_happens(tmp_path: Path) ->
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert not override.exists()
+
+
+def test_a_destroy_that_was_killed_leaves_nothing_unprotected_for_long(tmp_path: Path) -> None:
+    made = workspace(tmp_path)
+    made.prepare("minimal")
+    module = tmp_path / "cloudfn" / "modules" / "store"
+    killed = made.unprotected()
+    killed.__enter__()
+
+    Workspace.at(tmp_path).protect()
+
+    assert not (module / "destroy_override.tf").exists()

@@ -64,10 +64,13 @@ class TerraformBase:
         return workspace
 
     def plan(self, report: Report) -> Run:
-        return self._terraform(self._workspace()).plan(self._variables(report), report)
+        workspace = self._workspace()
+        workspace.protect()
+        return self._terraform(workspace).plan(self._variables(report), report)
 
     def apply(self, report: Report) -> Run:
         workspace = self._workspace()
+        workspace.protect()
         run = self._terraform(workspace).apply(self._variables(report), report)
         ssm, region = self._clients.of("ssm"), workspace.region
         outputs = read_outputs(ssm, workspace.environment, region)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,16 +117,21 @@ class Workspace:
     @contextmanager
     def unprotected(self) -> Iterator[None]:
         """While open, what holds data may be destroyed."""
-        written = []
         try:
-            for module, resources in _PROTECTED.items():
-                path = self.folder / _MODULES / "modules" / module / "destroy_override.tf"
+            for path, resources in self._overrides():
                 path.write_text("\n".join(_override(*each) for each in resources))
-                written.append(path)
             yield
         finally:
-            for path in written:
-                path.unlink(missing_ok=True)
+            self.protect()
+
+    def protect(self) -> None:
+        """Have what holds data refuse to be destroyed, whoever was killed in the middle of that."""
+        for path, _ in self._overrides():
+            path.unlink(missing_ok=True)
+
+    def _overrides(self) -> Iterator[tuple[Path, Sequence[tuple[str, str]]]]:
+        for module, resources in _PROTECTED.items():
+            yield self.folder / _MODULES / "modules" / module / "destroy_override.tf", resources
 
 
 def modules_folder() -> Path:
