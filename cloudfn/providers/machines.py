@@ -170,7 +170,7 @@ class Machines(Protocol):
         ...
 
     def cancel(self, machine_id: str, inputs: Sequence[tuple[int, int]]) -> None:
-        """Have a machine stop inputs of a cancelled call, by (seq, fence). Idempotent."""
+        """Have a machine stop inputs, by (seq, fence): cancelled ones, or others'. Idempotent."""
         ...
 
     def cancelled(self, machine_id: str, inputs: Sequence[tuple[int, int]]) -> None:

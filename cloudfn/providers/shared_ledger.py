@@ -31,6 +31,8 @@ class Repairs(NamedTuple):
     given_up: int
     #: doorbells to ring: for what was returned, and for what waits and nobody heard of
     rings: tuple[Ring, ...]
+    #: what was taken from holders that are gone, or that are only silent
+    taken: tuple[Held, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

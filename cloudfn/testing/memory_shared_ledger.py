@@ -130,9 +130,11 @@ class MemorySharedLedger:
     def repair(self, alive: Callable[[str], bool], now: float) -> Repairs:
         with self._records.lock:
             returned = given_up = 0
+            taken = []
             for claim, holder in list(self._records.claims.values()):
                 if alive(holder):
                     continue
+                taken.append(Held(claim.seq, claim.fence, claim.call_id, claim.index, holder))
                 lost = settle(claim.counters, ContainerLost("its machine is gone"), None)
                 if isinstance(lost, Again):
                     returned += self.retry(claim.seq, claim.fence, lost.counters, 0.0)
@@ -142,7 +144,7 @@ class MemorySharedLedger:
                     given_up += self.record([entry])[0]
             for pool in self._records.ledger.pools():
                 self._note(pool.rpartition("@")[0], pool)
-            return Repairs(returned, given_up, tuple(self.rings()))
+            return Repairs(returned, given_up, tuple(self.rings()), tuple(taken))
 
     def overview(self, now: float) -> Overview:
         with self._records.lock:

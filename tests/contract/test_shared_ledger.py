@@ -233,6 +233,17 @@ class TestTheJanitor:
         assert client.repair(alive(), NOW)[:2] == (0, 0)
         assert client.statuses(SPEC.call_id) == [Status.CANCELLED] * 2
 
+    def test_says_what_it_took_from_whom(self, client, one, two):
+        submit(client, number=3, sealed=True)
+        taken, kept = claim(one, 2), claim(two, 1)
+
+        found = client.repair(alive("ma-2"), NOW).taken
+
+        assert {(each.seq, each.fence) for each in found} == {(c.seq, c.fence) for c in taken}
+        assert {each.holder for each in found} == {"ma-1"}
+        assert kept[0].seq not in {each.seq for each in found}
+        assert client.repair(alive("ma-2"), NOW).taken == ()
+
     def test_rings_for_what_waits_and_nobody_heard_of(self, client):
         janitor = client
         submit(client)

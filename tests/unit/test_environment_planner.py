@@ -504,6 +504,17 @@ def test_a_machine_that_says_nothing_when_it_could_be_heard_again_is_gone(world)
     assert len(world.fleet.instances()) == 2
 
 
+def test_a_silent_machine_finds_that_others_run_what_it_had_when_it_is_heard_again(world):
+    planner = _served(world)
+    [held] = world.opened_by("looker").held("fc-1")
+    for _ in range(40):
+        world.clock.advance(1)
+        planner.tick()
+
+    assert world.ledger.counts(world.pool).pending == 1
+    assert world.machines.orders("small-1").cancelled == ((held.seq, held.fence),)
+
+
 def test_schedules_are_fired_while_machines_are_waited_for(world):
     planner = _served(world)
     _fails_for(world, planner, 60)

@@ -14,6 +14,7 @@ from cloudfn.model.call import OVERDUE, Status
 from cloudfn.providers.base import Cloud
 from cloudfn.providers.ledger import Claim, Entry
 from cloudfn.providers.machines import MachineRow
+from cloudfn.providers.shared_ledger import Held
 from cloudfn.providers.wakeups import Note
 from cloudfn.wire.messages import BlobRef, encode_json
 
@@ -96,6 +97,19 @@ class Janitor:
             _log.info("%d inputs run again, %d are given up", repairs.returned, repairs.given_up)
         if repairs.rings:
             self._cloud.doorbells.ring(repairs.rings)
+        self._stop_taken(repairs.taken)
+
+    def _stop_taken(self, taken: Sequence[Held]) -> None:
+        """Have machines that are silent, and may live, stop what others run from now on."""
+        inputs: dict[str, list[tuple[int, int]]] = {}
+        for each in taken:
+            if each.holder in self._rows:
+                inputs.setdefault(each.holder, []).append((each.seq, each.fence))
+        for machine_id, some in inputs.items():
+            try:
+                self._cloud.machines.cancel(machine_id, some)
+            except Error as error:  # it stops them when they have ended
+                _log.warning("%s", error.message)
 
     def _is_alive(self, holder: str, now: float) -> bool:
         if not self._holds(holder, now) and not self._fresh:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from cloudfn.model.call import Again, ContainerLost, Status, settle
 from cloudfn.providers.aws.errors import ConditionFailed
+from cloudfn.providers.aws.ledger.calls import held_of
 from cloudfn.providers.aws.ledger.changes import Change
 from cloudfn.providers.aws.ledger.counts import Counts
 from cloudfn.providers.aws.ledger.packing import Ended, seal_outcome
@@ -27,7 +28,7 @@ from cloudfn.providers.aws.ledger.rows import drop
 from cloudfn.providers.aws.ledger.shelf import Shelf
 from cloudfn.providers.doorbells import Ring
 from cloudfn.providers.endings import lost_payload
-from cloudfn.providers.shared_ledger import Repairs
+from cloudfn.providers.shared_ledger import Held, Repairs
 
 #: seconds after which a page that waits is rung for once more; doubled each time, up to
 _PATIENCE = 30.0
@@ -61,14 +62,15 @@ class Janitor:
             return asked[holder]
 
         returned = given_up = 0
-        rings = []
+        rings: list[Ring] = []
+        taken: list[Held] = []
         pages: list[Page] = []
         for row in rows:
             page: Page | None = found.get(row.number)
             if page is None:
                 self._shelf.table.write(drop(row))
                 continue
-            page, again, lost = self._lose(page, lives, now)
+            page, again, lost = self._lose(page, lives, now, taken)
             returned += again
             given_up += lost
             if page is None:
@@ -83,12 +85,12 @@ class Janitor:
         self._counts.fold(
             page for page in pages if not page.unfinished or page.waiting > page.folded_waiting
         )
-        return Repairs(returned, given_up, tuple(rings))
+        return Repairs(returned, given_up, tuple(rings), tuple(taken))
 
     def _lose(
-        self, page: Page, lives: Callable[[str], bool], now: float
+        self, page: Page, lives: Callable[[str], bool], now: float, taken: list[Held]
     ) -> tuple[Page | None, int, int]:
-        """Take from a page's holders what they hold, if they are gone.
+        """Take from a page's holders what they hold, if they are gone, and note it in `taken`.
 
         Returns:
             The page, how many inputs wait again, and how many were given up.
@@ -114,6 +116,8 @@ class Janitor:
             except ConditionFailed as failed:
                 seen = self._shelf.seen(seen.number, failed)
                 continue
+            lost = {seen.seq(slot) for slot in slots}
+            taken += [each for each in held_of(seen) if each.seq in lost]
             given_up = sum(after.slots[slot] < CANCELLED for slot in slots)
             return after, again, given_up if not after.cancelled else 0
         return seen, 0, 0
