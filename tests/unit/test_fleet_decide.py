@@ -621,6 +621,13 @@ def test_learned_boots_and_shapes_are_kept():
     assert memory.shapes["small"].memory == 4_000
 
 
+def test_an_agent_that_starts_anew_on_an_old_machine_says_nothing_about_boots():
+    row = a_machine("m1", joined=NOW - 10)
+    instances = [Instance("m1", "small", InstanceState.IN_SERVICE, "", NOW - 3_600)]
+
+    assert decide_fleet(a_snapshot([], [row], instances=instances)).memory.boots == {}
+
+
 # ------------------------------------------------------------------------------------------ warm
 
 

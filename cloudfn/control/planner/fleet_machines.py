@@ -171,6 +171,11 @@ def _patience(machine_class: str, memory: FleetMemory, snapshot: FleetSnapshot) 
     """Return how long a machine may take to join: twice what others of its class took."""
     if machine_class in memory.boots:
         return 2 * memory.boots[machine_class]
+    return _longest_boot(machine_class, snapshot)
+
+
+def _longest_boot(machine_class: str, snapshot: FleetSnapshot) -> float:
+    """Return how long a machine may take to join, where nothing is known of others."""
     guesses = {each.name: each.boot_seconds for each in snapshot.classes}
     return max(FIRST_BOOT, 2 * guesses.get(machine_class, 0.0))
 
@@ -197,16 +202,21 @@ def _heard(memory: FleetMemory, rows: tuple[MachineRow, ...]) -> dict[str, tuple
 
 
 def _boots(memory: FleetMemory, snapshot: FleetSnapshot) -> dict[str, float]:
-    """Learn how long machines took from their launch to joining, each when it is first heard."""
+    """Learn how long machines took from their launch to joining, each when it is first heard.
+
+    A process that starts anew on its machine joins late, and says nothing about boots.
+    """
     launched = {each.machine_id: each.launched for each in snapshot.present}
     boots = dict(memory.boots)
     for row in snapshot.machines:
         report = row.report
         began = launched.get(report.machine_id)
         known = report.machine_id in snapshot.memory.heard
-        if known or began is None or not report.joined > began:
+        if known or began is None:
             continue
         took, name = report.joined - began, report.machine_class
+        if not 0 < took <= _longest_boot(name, snapshot):
+            continue
         boots[name] = took if name not in boots else boots[name] + _WEIGHT * (took - boots[name])
     return boots
 
