@@ -15,7 +15,7 @@ from cloudfn.errors import UnimplementedError
 PACKAGE = Path(cloudfn.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "modal-compatibility.md"
 #: where variables are read, and where those of containers are set
-READERS = [PACKAGE / "settings.py", PACKAGE / "daemon" / "engine.py"]
+READERS = [PACKAGE / "settings.py", PACKAGE / "daemon" / "place.py"]
 STATUSES = {"same", "more", "differs", "not here", "not yet"}
 
 #: heading → Modal's public names, as its reference has them
