@@ -504,13 +504,15 @@ def test_a_container_asks_which_input_it_runs_and_uses_a_dict(world):
     assert world.results(call) == [(5, call)]
 
 
+COUNT = """
+    def count(n):
+        for each in range(n):
+            yield each
+"""
+
+
 def test_items_of_a_generator_reach_their_reader_before_the_outcome(world):
-    source = """
-        def count(n):
-            for each in range(n):
-                yield each
-    """
-    [pool] = world.deploy(source, function("count", is_generator=True))
+    [pool] = world.deploy(COUNT, function("count", is_generator=True))
     world.machine()
     world.order("i-1", {pool: 1})
     call = world.map(pool, [5], CallKind.REMOTE_GEN)
@@ -524,12 +526,7 @@ def test_items_of_a_generator_reach_their_reader_before_the_outcome(world):
 
 
 def test_a_machine_drains_whose_generator_was_read_elsewhere(world):
-    source = """
-        def count(n):
-            for each in range(n):
-                yield each
-    """
-    [pool] = world.deploy(source, function("count", is_generator=True))
+    [pool] = world.deploy(COUNT, function("count", is_generator=True))
     world.machine()
     world.order("i-1", {pool: 1})
     call = world.map(pool, [5], CallKind.REMOTE_GEN)
