@@ -4,12 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from cloudfn import settings as settings_module
+from cloudfn.control.planner.handler import invoked, open_planner
 from cloudfn.model.call import CallKind
 from cloudfn.model.function import AutoscalerSettings, FunctionSpec
 from cloudfn.model.log import LogQuery
 from cloudfn.providers.catalog import RevisionSpec
 from cloudfn.providers.fleet import MachineClass
 from cloudfn.providers.ledger import CallSpec
+from cloudfn.providers.machines import MachineReport, MachineState
 from cloudfn.testing.clock import FakeClock
 from cloudfn.testing.cloud import MemoryCloud
 from cloudfn.testing.memory_doorbells import MemoryDoorbells
@@ -18,6 +21,7 @@ from cloudfn.testing.memory_leadership import MemoryLeadership
 from cloudfn.testing.memory_shared_ledger import MemorySharedLedger
 from cloudfn.testing.memory_wakeups import MemoryWakeups, Post
 
+SETTINGS = settings_module.load({"CLOUDFN_HOME": "/nowhere"})
 SMALL = MachineClass("small", cores=2, memory=4_096, max_machines=10, boot_seconds=60, price=0.1)
 
 
@@ -85,3 +89,40 @@ class World:
 
     def _close(self):
         self.closed += 1
+
+
+def a_planner(world, holder="p1"):
+    return open_planner(world.cloud, holder, world.clock, SETTINGS)
+
+
+def join(world, machine_id, **more):
+    """Let the agent of a machine say that it is there."""
+    report = MachineReport(
+        machine_id, "small", MachineState.READY, 2.0, 4_096, joined=world.clock.wall()
+    )
+    world.machines.join(replace(report, **more), world.clock.wall(), 30.0)
+
+
+def wake(world, holder="p1", **event):
+    return invoked(world.cloud, event, holder, world.clock, SETTINGS)
+
+
+def noted(port, name):
+    """Note the calls of a method."""
+    method, calls = getattr(port, name), []
+
+    def call(*args):
+        calls.append(args)
+        return method(*args)
+
+    setattr(port, name, call)
+    return calls
+
+
+def raises(error):
+    """Return what fails, whatever it is asked."""
+
+    def call(*_, **__):
+        raise error
+
+    return call
