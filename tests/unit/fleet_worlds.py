@@ -12,6 +12,7 @@ NOW = 1_000_000.0
 SETTLED = FleetMemory(epoch=1, led_since=NOW - 1_000)
 SMALL = MachineClass("small", cores=2, memory=4_096, max_machines=10, boot_seconds=60)
 LARGE = MachineClass("large", cores=16, memory=65_536, max_machines=4, boot_seconds=60)
+IDLE = replace(SETTLED, idle_since={"m1": NOW - 500, "m2": NOW - 400})
 
 
 def a_pool(name="f@1", *, live=True, pending=0, running=0, cpu=0.5, memory=512, **more):
@@ -48,3 +49,18 @@ def a_snapshot(pools=(), machines=(), *, classes=(SMALL,), memory=SETTLED, insta
 def knowing(service, pool="f@1", memory=SETTLED, start=1.0):
     """Return a memory in which a pool's inputs take so many seconds."""
     return replace(memory, paces={**memory.paces, pool: Pace(service, start)})
+
+
+def asked(decision):
+    """Return how many machines of each class are asked for."""
+    return {each.machine_class: each.count for each in decision.grow}
+
+
+def fate(decision, pool="f@1"):
+    """Return what becomes of a pool."""
+    return next(each for each in decision.pools if each.pool == pool)
+
+
+def total(decision, pool="f@1"):
+    """Return how many containers of a pool machines may have in all."""
+    return sum(quotas.get(pool, 0) for quotas in decision.quotas.values())
