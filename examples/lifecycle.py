@@ -61,3 +61,4 @@ def main() -> None:
     # Its container is interrupted and leaves; the input runs again, and spends no retry.
     print(worker.be_preempted.remote())
     print(", ".join(notes.iterate(item_poll_timeout=0)))
+    cloudfn.Queue.objects.delete("lifecycle-notes")
